@@ -1,0 +1,261 @@
+// Package anode has the values that everything else speaks of: addresses in all
+// their forms, and the identity that owns one. Nothing here does I/O but the
+// loading and saving of the identity file.
+//
+// An address is a P-256 public key with a zone (draft 2.2):
+//
+//	type[1]=1  zone[4]  unused[2]=0  compressed point[33]          40 bytes
+//
+// People write it as 64 characters of base32. Packets carry its short ID
+// (8 bytes), and ordinary apps see its ULA, an IPv6 address:
+//
+//	fd | zone[32 bits] | byte sum[14 bits] | first digest bits[10] | short ID[64 bits]
+//
+// Address, ID and ULA are comparable arrays and can be map keys.
+package anode
+
+import (
+	"crypto/ecdh"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const (
+	// AddressSize is the length of an ANODE-256-40 address in bytes.
+	AddressSize = 40
+	// IDSize is the length of a short ID in bytes.
+	IDSize = 8
+
+	typeP256 = 1
+	textSize = 64 // characters of base32
+)
+
+// Errors of parsing; every returned error wraps one of these and says more.
+var (
+	ErrAddress  = errors.New("not an Anode address")
+	ErrULA      = errors.New("not an Anode ULA")
+	ErrID       = errors.New("not a short ID")
+	ErrZone     = errors.New("not a zone")
+	ErrIdentity = errors.New("not an Anode identity")
+)
+
+// Zone is a zone ID (draft 2.1). Zone 0 is the local zone.
+type Zone uint32
+
+// String gives 8 lower-case hex digits.
+func (z Zone) String() string { return fmt.Sprintf("%08x", uint32(z)) }
+
+// ParseZone reads 1 to 8 hex digits.
+func ParseZone(s string) (Zone, error) {
+	n, err := strconv.ParseUint(s, 16, 32)
+	if err != nil || len(s) > 8 {
+		return 0, fmt.Errorf("%w: %q: want up to 8 hex digits", ErrZone, s)
+	}
+	return Zone(n), nil
+}
+
+// Prefix is the /40 that holds the ULAs of all addresses in the zone.
+func (z Zone) Prefix() netip.Prefix {
+	b := [16]byte{0xfd, byte(z >> 24), byte(z >> 16), byte(z >> 8), byte(z)}
+	return netip.PrefixFrom(netip.AddrFrom16(b), 40)
+}
+
+// Address is a full ANODE-256-40 address in its binary form (draft 2.2). The
+// zero value is no address.
+type Address [AddressSize]byte
+
+var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// ParseAddress reads the 64 base32 characters of an address, in either case,
+// and refuses everything that AddressFromBytes refuses.
+func ParseAddress(s string) (Address, error) {
+	if len(s) != textSize {
+		return Address{}, fmt.Errorf("%w: %d characters, want %d", ErrAddress, len(s), textSize)
+	}
+	b, err := encoding.DecodeString(strings.ToLower(s))
+	if err != nil {
+		return Address{}, fmt.Errorf("%w: foreign character (base32 has a-z and 2-7)", ErrAddress)
+	}
+	return AddressFromBytes(b)
+}
+
+// AddressFromBytes reads 40 bytes and checks them: type 1, unused bytes zero, a
+// point on the curve.
+func AddressFromBytes(b []byte) (Address, error) {
+	if len(b) != AddressSize {
+		return Address{}, fmt.Errorf("%w: %d bytes, want %d", ErrAddress, len(b), AddressSize)
+	}
+	a := Address(b)
+	switch {
+	case a[0] != typeP256:
+		return Address{}, fmt.Errorf("%w: type %d is unknown", ErrAddress, a[0])
+	case a[5] != 0 || a[6] != 0:
+		return Address{}, fmt.Errorf("%w: its unused bytes are not zero", ErrAddress)
+	}
+	if _, err := decompress(a[7:]); err != nil {
+		return Address{}, fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	return a, nil
+}
+
+// NewAddress makes the address of a public key in a zone.
+func NewAddress(zone Zone, key *ecdh.PublicKey) Address {
+	a := Address{typeP256, byte(zone >> 24), byte(zone >> 16), byte(zone >> 8), byte(zone)}
+	copy(a[7:], Compress(key))
+	return a
+}
+
+// IsZero tells whether a is no address.
+func (a Address) IsZero() bool { return a == Address{} }
+
+// String gives the 64 characters of base32.
+func (a Address) String() string { return encoding.EncodeToString(a[:]) }
+
+// MarshalText and UnmarshalText use the base32 form.
+func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote, with ParseAddress's errors.
+func (a *Address) UnmarshalText(b []byte) (err error) {
+	*a, err = ParseAddress(string(b))
+	return err
+}
+
+// Zone is the address's zone.
+func (a Address) Zone() Zone {
+	return Zone(a[1])<<24 | Zone(a[2])<<16 | Zone(a[3])<<8 | Zone(a[4])
+}
+
+// Sum is the sum of the address's bytes, which chooses its zone relay (draft 2.3.1).
+func (a Address) Sum() uint32 {
+	var n uint32
+	for _, b := range a {
+		n += uint32(b)
+	}
+	return n
+}
+
+// X is the X coordinate of the key. One key owns many addresses, so lists of
+// whom to allow, block or limit compare this.
+func (a Address) X() [32]byte { return [32]byte(a[8:]) }
+
+// PublicKey decompresses the key. The point was checked when the address was parsed.
+func (a Address) PublicKey() (*ecdh.PublicKey, error) { return decompress(a[7:]) }
+
+// ID is the short ID (draft 2.7).
+func (a Address) ID() ID {
+	d := Digest(a[:])
+	return fold(d)
+}
+
+// ULA is the IPv6 address under which ordinary apps reach a.
+func (a Address) ULA() ULA {
+	d := Digest(a[:])
+	id := fold(d)
+	z := a.Zone()
+	bits := (a.Sum()&0x3fff)<<10 | uint32(d[0])<<2 | uint32(d[1])>>6
+	u := ULA{0xfd, byte(z >> 24), byte(z >> 16), byte(z >> 8), byte(z),
+		byte(bits >> 16), byte(bits >> 8), byte(bits)}
+	copy(u[8:], id[:])
+	return u
+}
+
+func fold(d [16]byte) (id ID) {
+	for i := range id {
+		id[i] = d[i] ^ d[i+8]
+	}
+	return id
+}
+
+// TXT gives the form in which DNS TXT records and links carry an address (draft 2.8).
+func (a Address) TXT() string { return "anode:" + a.String() }
+
+// ParseTXT reads one DNS TXT record. Records that do not begin with "anode:" are
+// other people's: ok is false and there is no error.
+func ParseTXT(s string) (a Address, ok bool, err error) {
+	rest, ok := strings.CutPrefix(s, "anode:")
+	if !ok {
+		return Address{}, false, nil
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	a, err = ParseAddress(strings.TrimSpace(rest))
+	return a, true, err
+}
+
+// ID is a short ID: what packet headers carry when both sides know the address.
+// It is a hint, not a proof: the MAC or the session says who spoke.
+type ID [IDSize]byte
+
+// String gives 16 lower-case hex digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// IsZero tells whether id is none (as in a beacon's recipient).
+func (id ID) IsZero() bool { return id == ID{} }
+
+// MarshalText gives the hex form.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads the hex form.
+func (id *ID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseID(string(b))
+	return err
+}
+
+// ParseID reads 16 hex digits.
+func ParseID(s string) (id ID, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != IDSize {
+		return ID{}, fmt.Errorf("%w: %q: want %d hex digits", ErrID, s, 2*IDSize)
+	}
+	return ID(b), nil
+}
+
+// ULA is the IPv6 address of an Anode address on the adapter. It binds about 85
+// bits of the address; whoever resolves a ULA checks that the address gives it back.
+type ULA [16]byte
+
+// ParseULA reads an IPv6 address in fd00::/8.
+func ParseULA(s string) (ULA, error) {
+	ip, err := netip.ParseAddr(s)
+	if err != nil || !ip.Is6() || ip.Zone() != "" {
+		return ULA{}, fmt.Errorf("%w: %q is no IPv6 address", ErrULA, s)
+	}
+	u := ULA(ip.As16())
+	if u[0] != 0xfd {
+		return ULA{}, fmt.Errorf("%w: %s is not in fd00::/8", ErrULA, s)
+	}
+	return u, nil
+}
+
+// Addr gives u as the standard library's type.
+func (u ULA) Addr() netip.Addr { return netip.AddrFrom16(u) }
+
+// String gives the usual IPv6 text.
+func (u ULA) String() string { return u.Addr().String() }
+
+// IsZero tells whether u is none.
+func (u ULA) IsZero() bool { return u == ULA{} }
+
+// Zone is the zone to ask for the address behind u.
+func (u ULA) Zone() Zone {
+	return Zone(u[1])<<24 | Zone(u[2])<<16 | Zone(u[3])<<8 | Zone(u[4])
+}
+
+// Sum is the address's byte sum, for the choice of its relay.
+func (u ULA) Sum() uint32 { return uint32(u[5])<<6 | uint32(u[6])>>2 }
+
+// ID is the short ID to ask for.
+func (u ULA) ID() ID { return ID(u[8:]) }
+
+// MarshalText gives the IPv6 text.
+func (u ULA) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText reads the IPv6 text.
+func (u *ULA) UnmarshalText(b []byte) (err error) {
+	*u, err = ParseULA(string(b))
+	return err
+}

@@ -1,0 +1,3 @@
+module anodenet
+
+go 1.26

@@ -1,0 +1,61 @@
+package overlay
+
+import "anodenet/anode"
+
+// A Device is where users' packets come from and go to: the adapter (package
+// tun), or a fake in tests. Its messages are those of wire.md's section "What the
+// adapter sends": DGRAM, PING and PONG for the system's own echoes, IP6, IP6P.
+type Device interface {
+	Name() string
+	MTU() int
+	// Queue is the device's packet queue. Its outgoing half (Read, Shape, Next,
+	// Track) is for one goroutine and its incoming half (Slot, Put, Flush) for one
+	// other.
+	Queue() Queue
+	// Unreachable answers the packet that msg was made of with an ICMPv6 error, if
+	// it is one that may be answered, within a rate limit. Any goroutine may call
+	// it. mtu is for TooBig alone.
+	Unreachable(to anode.ULA, msg []byte, why Reason, mtu int)
+	// Counters adds up the device's counters by name.
+	Counters() map[string]uint64
+	// Close ends a waiting Read with an error.
+	Close() error
+}
+
+// Queue is both directions of one packet queue.
+type Queue interface {
+	// Read takes the next packet or super-packet of the system, and returns where
+	// it is to go. Packets that may not leave (not IPv6, a source that is not
+	// ours) are counted and passed over. With wait false it returns ok false
+	// where there is nothing to read.
+	Read(wait bool) (to anode.ULA, ok bool, err error)
+	// Shape tells what the packet becomes: count messages of size bytes, the last
+	// of them last bytes long (type byte included).
+	Shape() (count, size, last int)
+	// Next makes the next message, in place in the read buffer: valid until the
+	// next call of Next or Read. After the last it returns nil.
+	Next() []byte
+	// Track notes the packet's flow, so that replies from a peer that was not
+	// added come in. It is called before Next, for such peers alone.
+	Track(to anode.ULA)
+
+	// Slot returns n bytes for the next message to be opened into. A slot that is
+	// not Put is given up by the next call of Slot or Flush.
+	Slot(n int) []byte
+	// Put delivers the message at the start of the last slot. It may be held back
+	// until Flush, so as to be merged with the next. from is the peer's ULA, and
+	// trusted whether the policy lets everything of that peer in.
+	Put(from anode.ULA, trusted bool, msg []byte)
+	// Flush hands everything to the system.
+	Flush() error
+}
+
+// Reason says why a packet cannot be delivered; each has its ICMPv6 error.
+type Reason uint8
+
+// The reasons, with type and code of RFC 4443.
+const (
+	NoRoute    Reason = iota // 1/0: the peer cannot be found
+	Prohibited               // 1/1: administratively prohibited
+	TooBig                   // 2/0: with the MTU
+)
