@@ -8,21 +8,21 @@ import "anodenet/anode"
 type Device interface {
 	Name() string
 	MTU() int
-	// Queue is the device's packet queue. Its outgoing half (Read, Shape, Next,
-	// Track) is for one goroutine and its incoming half (Slot, Put, Flush) for one
-	// other.
-	Queue() Queue
-	// Unreachable answers the packet that msg was made of with an ICMPv6 error, if
-	// it is one that may be answered, within a rate limit. Any goroutine may call
-	// it. mtu is for TooBig alone.
-	Unreachable(to anode.ULA, msg []byte, why Reason, mtu int)
+	// NoRoute, Prohibited and TooBig answer the packet that msg was made of with
+	// an ICMPv6 error (RFC 4443: 1/0 and 1/1, 2/0 with the MTU), if it is one that
+	// may be answered, within a rate limit. Any goroutine may call them.
+	NoRoute(to anode.ULA, msg []byte)
+	Prohibited(to anode.ULA, msg []byte)
+	TooBig(to anode.ULA, msg []byte, mtu int)
 	// Counters adds up the device's counters by name.
 	Counters() map[string]uint64
 	// Close ends a waiting Read with an error.
 	Close() error
 }
 
-// Queue is both directions of one packet queue.
+// Queue is both directions of one of the device's packet queues. Its outgoing half
+// (Read, Shape, Next, Track) is for one goroutine, its incoming half (Slot, Put,
+// Flush) for one other.
 type Queue interface {
 	// Read takes the next packet or super-packet of the system, and returns where
 	// it is to go. Packets that may not leave (not IPv6, a source that is not
@@ -49,13 +49,3 @@ type Queue interface {
 	// Flush hands everything to the system.
 	Flush() error
 }
-
-// Reason says why a packet cannot be delivered; each has its ICMPv6 error.
-type Reason uint8
-
-// The reasons, with type and code of RFC 4443.
-const (
-	NoRoute    Reason = iota // 1/0: the peer cannot be found
-	Prohibited               // 1/1: administratively prohibited
-	TooBig                   // 2/0: with the MTU
-)
