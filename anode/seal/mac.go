@@ -1,0 +1,129 @@
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/subtle"
+	"encoding/binary"
+	"sync"
+
+	"anodenet/anode"
+)
+
+// minPacket is the smallest packet of the draft: short IDs and no message.
+const minPacket = 28
+
+// DeriveKey makes a key of n bytes of the raw result of key agreement (draft 2.4):
+// the XOR of both, repeated to the longer of the two.
+func DeriveKey(raw []byte, n int) []byte {
+	key := make([]byte, max(n, 0))
+	if len(raw) == 0 || n <= 0 {
+		return key
+	}
+	for i := range max(len(raw), n) {
+		key[i%n] ^= raw[i%len(raw)]
+	}
+	return key
+}
+
+// SharedKey is the key of the MAC between us and a peer, the same on both sides.
+func SharedKey(id *anode.Identity, peer anode.Address) (key [32]byte, err error) {
+	public, err := peer.PublicKey()
+	if err != nil {
+		return key, err
+	}
+	raw, err := id.DH(public)
+	if err != nil {
+		return key, err
+	}
+	return [32]byte(DeriveKey(raw, len(key))), nil
+}
+
+// MAC is CMAC-AES-256 (RFC 4493 with AES-256, draft 2.5). Any goroutine may use it.
+type MAC struct {
+	block  cipher.Block
+	k1, k2 [16]byte // XORed into the last block: a full one, a padded one
+
+	mu sync.Mutex
+	x  [16]byte // the chaining value; here, since on the stack it would escape
+}
+
+// NewMAC expands a key.
+func NewMAC(key [32]byte) *MAC {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // a 32-byte key is always right
+	}
+	m := &MAC{block: block}
+	block.Encrypt(m.x[:], m.x[:])
+	m.k1 = double(m.x)
+	m.k2 = double(m.k1)
+	return m
+}
+
+// double multiplies by x in GF(2^128) (RFC 4493, 2.3).
+func double(b [16]byte) (d [16]byte) {
+	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	binary.BigEndian.PutUint64(d[:8], hi<<1|lo>>63)
+	binary.BigEndian.PutUint64(d[8:], lo<<1^(hi>>63)*0x87)
+	return d
+}
+
+// Sum is the MAC of a message of any length.
+func (m *MAC) Sum(msg []byte) [16]byte { return m.sum([16]byte{}, msg) }
+
+// Sign writes the MAC field of a packet (draft 3.3). A packet of fewer than 28
+// bytes is none, and is left alone.
+func (m *MAC) Sign(packet []byte) {
+	if len(packet) >= minPacket {
+		mac := m.fold(packet)
+		copy(packet[2:10], mac[:])
+	}
+}
+
+// Verify tells whether a packet's MAC field is right, in constant time. It only
+// reads the packet.
+func (m *MAC) Verify(packet []byte) bool {
+	if len(packet) < minPacket {
+		return false
+	}
+	mac := m.fold(packet)
+	return subtle.ConstantTimeCompare(mac[:], packet[2:10]) == 1
+}
+
+// fold is the packet's MAC: over everything but the hop byte, with the packet's size
+// in place of the MAC field, one half XORed on the other.
+func (m *MAC) fold(packet []byte) (mac [8]byte) {
+	// The MAC field is bytes 1 to 8 of the first block. What would turn it into the
+	// size is put into the chaining value instead of the packet.
+	var diff [16]byte
+	size := uint64(len(packet))
+	binary.BigEndian.PutUint64(diff[1:], size^binary.BigEndian.Uint64(packet[2:]))
+	sum := m.sum(diff, packet[1:])
+	for i := range mac {
+		mac[i] = sum[i] ^ sum[i+8]
+	}
+	return mac
+}
+
+// sum is the MAC of msg with diff XORed into its first 16 bytes.
+func (m *MAC) sum(diff [16]byte, msg []byte) [16]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := m.x[:]
+	copy(x, diff[:])
+	for len(msg) > len(x) {
+		subtle.XORBytes(x, x, msg[:16])
+		m.block.Encrypt(x, x)
+		msg = msg[16:]
+	}
+	subtle.XORBytes(x, x, msg)
+	if len(msg) == len(x) {
+		subtle.XORBytes(x, x, m.k1[:])
+	} else {
+		x[len(msg)] ^= 0x80
+		subtle.XORBytes(x, x, m.k2[:])
+	}
+	m.block.Encrypt(x, x)
+	return m.x
+}

@@ -1,0 +1,228 @@
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"sync/atomic"
+
+	"anodenet/anode"
+)
+
+const (
+	// Overhead is what sealing adds to a message (type and what follows it).
+	Overhead = headerSize + tagSize
+
+	headerSize = 27 // hop to peer IDs
+	tagSize    = 16
+	flagSealed = 0x08
+
+	// packetLimit is how many packets one key seals.
+	packetLimit = 1 << 32
+)
+
+// Scratch is the working space of Seal and Open, one for each goroutine that calls
+// them. Its zero value is ready.
+type Scratch struct {
+	nonce [12]byte // four zeros, index, counter
+}
+
+// Session is one sealed session, both directions. Any number of goroutines seal;
+// one at a time opens. Sessions are made and ended by a Set.
+//
+// A side may grant a block of consecutive indices, one for each of the other's
+// sending queues (Granted). The index is part of the nonce, so each is a lane with
+// a counter and a window of its own under the same keys.
+type Session struct {
+	// What never changes.
+	peer      anode.Address
+	peerID    uint8
+	initiator bool             // we are
+	index     uint16           // on which we receive
+	prefix    uint64           // the peer's index, where the 64 bits of index and counter have it
+	header    [headerSize]byte // of what we send; the counter is put in
+	from      [16]byte         // sender and recipient ID of what we receive
+	caps      []byte           // the peer's TLVs
+	keys      atomic.Pointer[keys]
+
+	// Of those who seal.
+	_       [64]byte
+	counter atomic.Uint64 // the next
+	sent    atomic.Int64  // when a message was last sealed, ns; 0: never
+
+	// Of the one who opens.
+	_        [64]byte
+	opened   int          // length of the message opened last
+	received atomic.Int64 // when anything was last opened, ns; 0: never
+	data     atomic.Int64 // the same of anything but keepalives
+	window   window
+
+	// Of both: read for every batch, written seldom.
+	_      [64]byte
+	active atomic.Bool // the Set's timers know that packets flow
+}
+
+// keys are both directions' AEADs. They go away together, all at once.
+type keys struct{ send, recv cipher.AEAD }
+
+// newAEAD is AES-256-GCM with a 12-byte nonce.
+func newAEAD(key *[32]byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// ends are the names that a session's packets carry.
+type ends struct {
+	local, peer   anode.Address
+	localID       uint8 // peer IDs (draft 3.4)
+	peerID        uint8
+	index, remote uint16 // on which we receive; on which the peer does
+}
+
+// newSession makes a session of two keys.
+func newSession(e ends, initiator bool, send, recv *[32]byte, caps []byte) (*Session, error) {
+	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index,
+		prefix: uint64(e.remote) << 48, caps: caps}
+	local, peer := e.local.ID(), e.peer.ID()
+	s.header[1] = flagSealed
+	copy(s.header[10:], local[:])
+	copy(s.header[18:], peer[:])
+	s.header[26] = e.localID<<4 | e.peerID&0x0f
+	copy(s.from[:8], peer[:])
+	copy(s.from[8:], local[:])
+
+	var k keys
+	var err error
+	if k.send, err = newAEAD(send); err != nil {
+		return nil, err
+	}
+	if k.recv, err = newAEAD(recv); err != nil {
+		return nil, err
+	}
+	s.keys.Store(&k)
+	return s, nil
+}
+
+// Peer is whom the session is with.
+func (s *Session) Peer() anode.Address { return s.peer }
+
+// PeerID tells which machine of the peer's address the session is with.
+func (s *Session) PeerID() uint8 { return s.peerID }
+
+// Index is the receiver index of what comes in.
+func (s *Session) Index() uint16 { return s.index }
+
+// Initiator tells whether the session's handshake was ours.
+func (s *Session) Initiator() bool { return s.initiator }
+
+// Caps are the TLVs that the peer sent; they hold only once the session is confirmed.
+func (s *Session) Caps() []byte { return s.caps }
+
+// Granted is how many consecutive indices the peer receives on, at least 1. So far
+// only the first is used.
+func (s *Session) Granted() int {
+	if v, ok := TLV(s.caps, TLVLanes); ok && len(v) == 1 && v[0] > 1 {
+		return int(v[0])
+	}
+	return 1
+}
+
+// Reserve takes n consecutive counters, to be used once each. ok is false when the
+// key is used up or has ended.
+func (s *Session) Reserve(n int) (first uint64, ok bool) {
+	next := s.counter.Add(uint64(n))
+	return next - uint64(n), next <= packetLimit && s.keys.Load() != nil
+}
+
+// Seal appends one packet of Overhead + len(msg) bytes to dst, which has the room,
+// and which msg does not overlap. The counter comes from Reserve. An empty msg is a
+// keepalive. Should the keys end between Reserve and Seal, what is appended is as
+// long, and says nothing.
+func (s *Session) Seal(sc *Scratch, dst []byte, counter uint64, msg []byte) []byte {
+	at := len(dst)
+	dst = append(dst, s.header[:]...)
+	header := dst[at:]
+	binary.BigEndian.PutUint64(header[2:], s.prefix|counter)
+	k := s.keys.Load()
+	if k == nil {
+		return append(dst, make([]byte, len(msg)+tagSize)...)
+	}
+	copy(sc.nonce[4:], header[2:10])
+	return k.send.Seal(dst, sc.nonce[:], msg, header[1:])
+}
+
+// Open writes the message of a packet to dst[:0], which has len(packet) - Overhead
+// bytes of room and does not overlap packet. After an error dst's content is
+// unspecified; the errors are ErrShort, ErrHeader, ErrReplay, ErrAuth and ErrEnded.
+//
+// One goroutine at a time opens the packets of a session. The replay window is
+// checked before the packet is opened and moved after.
+func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) {
+	if len(packet) < Overhead {
+		return nil, ErrShort
+	}
+	field := binary.BigEndian.Uint64(packet[2:]) // index and counter
+	if packet[1] != flagSealed || uint16(field>>48) != s.index || [16]byte(packet[10:26]) != s.from {
+		return nil, ErrHeader
+	}
+	counter := field & (1<<48 - 1)
+	k := s.keys.Load()
+	if k == nil || counter >= packetLimit {
+		return nil, ErrEnded
+	}
+	if !s.window.fresh(counter) {
+		return nil, ErrReplay
+	}
+	copy(sc.nonce[4:], packet[2:10])
+	msg, err = k.recv.Open(dst[:0], sc.nonce[:], packet[headerSize:], packet[1:headerSize])
+	if err != nil {
+		return nil, ErrAuth
+	}
+	s.window.mark(counter)
+	s.opened = len(msg)
+	return msg, nil
+}
+
+// Newest tells whether a counter just opened is the highest so far. It is for the
+// goroutine that opens.
+func (s *Session) Newest(counter uint64) bool { return counter+1 == s.window.next }
+
+// Received notes when the packet that Open just opened came in, in ns of the clock
+// that the Set is given. It is for the goroutine that opens.
+func (s *Session) Received(now int64) {
+	set(&s.received, now)
+	if s.opened > 0 {
+		set(&s.data, now)
+	}
+}
+
+// Sent notes when a message, or a batch, was sealed. The Set notes keepalives itself.
+func (s *Session) Sent(now int64) { set(&s.sent, now) }
+
+// set stores a time; storing costs ten times what loading does, and most packets of
+// a batch have one time.
+func set(t *atomic.Int64, now int64) {
+	if now = max(now, 1); t.Load() != now {
+		t.Store(now)
+	}
+}
+
+// Activate is called after Received and Sent. It returns true once when the session
+// was idle, and then the Set wants a Tick; where that cannot be arranged now,
+// Deactivate makes the next call return true again.
+func (s *Session) Activate() bool {
+	return !s.active.Load() && s.active.CompareAndSwap(false, true)
+}
+
+// Deactivate marks the session as idle.
+func (s *Session) Deactivate() { s.active.Store(false) }
+
+// Erase ends the session: nothing can be reserved or opened any more. The keys are
+// left to the garbage collector; the standard library has no way to overwrite them.
+func (s *Session) Erase() { s.keys.Store(nil) }
+
+// Ended tells whether the keys are gone or used up.
+func (s *Session) Ended() bool { return s.keys.Load() == nil || s.counter.Load() >= packetLimit }

@@ -1,0 +1,401 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"anodenet/anode"
+)
+
+// identity makes a fixed identity from a number, for tests.
+func identity(t testing.TB, n byte) *anode.Identity {
+	t.Helper()
+	scalar := bytes.Repeat([]byte{n}, 32)
+	line := func(a string) string { return "ANODE-256-40:" + a + ":" + hex.EncodeToString(scalar) }
+	key, err := newScalar(scalar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := anode.ParseIdentity(line(anode.NewAddress(0x01020304, key.PublicKey()).String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// pair makes both sides of a session, with fixed keys.
+func pair(t testing.TB) (a, b *Session) {
+	t.Helper()
+	alice, bob := identity(t, 1).Address(), identity(t, 2).Address()
+	k1, k2 := [32]byte{1}, [32]byte{2}
+	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b}, true, &k1, &k2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a}, false, &k2, &k1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+// seal makes one packet.
+func sealOne(t testing.TB, s *Session, msg []byte) []byte {
+	t.Helper()
+	c, ok := s.Reserve(1)
+	if !ok {
+		t.Fatal("no counter")
+	}
+	return s.Seal(new(Scratch), nil, c, msg)
+}
+
+func TestSealedPacketGolden(t *testing.T) {
+	a, b := pair(t)
+	sealOne(t, a, nil)
+	packet := sealOne(t, a, []byte("\x09hello"))
+	want := unhex(t, `00 08 0b0b 000000000001 d39ae67d211cbe91 d1648fb207750bee 35
+		9967ac219167 7fcb5419cc2b1f080c991fd98bb2ac47`)
+	if !bytes.Equal(packet, want) {
+		t.Errorf("%x, want %x", packet, want)
+	}
+	msg, err := b.Open(new(Scratch), make([]byte, 100), packet)
+	if err != nil || string(msg) != "\x09hello" {
+		t.Errorf("opened %q, %v", msg, err)
+	}
+}
+
+func TestSealAndOpen(t *testing.T) {
+	a, b := pair(t)
+	var sc Scratch
+	for _, n := range []int{0, 1, 15, 16, 17, 1400, 65000} {
+		msg := make([]byte, n)
+		for i := range msg {
+			msg[i] = byte(i)
+		}
+		for _, way := range []struct{ from, to *Session }{{a, b}, {b, a}} {
+			c, _ := way.from.Reserve(1)
+			train := way.from.Seal(&sc, []byte("before"), c, msg)
+			packet := train[6:]
+			if string(train[:6]) != "before" || len(packet) != Overhead+n {
+				t.Fatalf("%d bytes became %d", n, len(packet))
+			}
+			packet[0] = 77 // relayed
+			got, err := way.to.Open(&sc, make([]byte, n), packet)
+			if err != nil || !bytes.Equal(got, msg) {
+				t.Errorf("%d bytes: %v", n, err)
+			}
+			if _, err := way.to.Open(&sc, make([]byte, n), packet); err != ErrReplay {
+				t.Errorf("%d bytes again: %v", n, err)
+			}
+			if _, err := way.from.Open(&sc, make([]byte, n), packet); err != ErrHeader {
+				t.Errorf("%d bytes reflected: %v", n, err)
+			}
+		}
+	}
+}
+
+// Whatever is changed in a packet, it does not open, and the true one still does.
+func TestForgedPacketsDoNothing(t *testing.T) {
+	a, b := pair(t)
+	var sc Scratch
+	packet := sealOne(t, a, []byte("payload"))
+	dst := make([]byte, 100)
+	for i := 1; i < len(packet); i++ {
+		for bit := range 8 {
+			forged := bytes.Clone(packet)
+			forged[i] ^= 1 << bit
+			_, err := b.Open(&sc, dst, forged)
+			want := ErrAuth
+			switch {
+			case i < 4 || i >= 10 && i < 26:
+				want = ErrHeader
+			case i < 6: // the counter's highest bytes
+				want = ErrEnded
+			}
+			if err != want {
+				t.Errorf("byte %d bit %d: %v, want %v", i, bit, err, want)
+			}
+		}
+	}
+	for n := range packet {
+		want := ErrAuth
+		if n < Overhead {
+			want = ErrShort
+		}
+		if _, err := b.Open(&sc, dst, packet[:n]); err != want {
+			t.Errorf("cut to %d: %v, want %v", n, err, want)
+		}
+	}
+	if _, err := b.Open(&sc, dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
+		t.Errorf("a byte longer: %v", err)
+	}
+	if b.window.next != 0 || b.opened != 0 {
+		t.Error("forged packets moved the window")
+	}
+	if msg, err := b.Open(&sc, dst, packet); err != nil || string(msg) != "payload" {
+		t.Errorf("the true packet: %q, %v", msg, err)
+	}
+}
+
+func TestNoPlaintextOnTheWire(t *testing.T) {
+	a, _ := pair(t)
+	msg := bytes.Repeat([]byte("secret words "), 100)
+	packet := sealOne(t, a, msg)
+	for i := 0; i+8 <= len(msg); i++ {
+		if bytes.Contains(packet, msg[i:i+8]) {
+			t.Fatalf("the packet shows %q", msg[i:i+8])
+		}
+	}
+	if again := sealOne(t, a, msg); bytes.Equal(again[headerSize:], packet[headerSize:]) {
+		t.Error("two packets of one message are the same")
+	}
+}
+
+// Packets reordered and duplicated at random: each is opened once at most, and all
+// that are not too old are.
+func TestReplayAndReordering(t *testing.T) {
+	a, b := pair(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	var sc Scratch
+	var packets [][]byte
+	for i := range 3000 {
+		msg := binary.BigEndian.AppendUint32(nil, uint32(i))
+		p := sealOne(t, a, msg)
+		packets = append(packets, p)
+		if r.IntN(3) == 0 {
+			packets = append(packets, p)
+		}
+	}
+	r.Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
+	seen := map[uint32]bool{}
+	for _, p := range packets {
+		msg, err := b.Open(&sc, make([]byte, 8), p)
+		if err != nil {
+			if !errors.Is(err, ErrReplay) {
+				t.Fatal(err)
+			}
+			continue
+		}
+		n := binary.BigEndian.Uint32(msg)
+		if seen[n] {
+			t.Fatalf("packet %d was opened twice", n)
+		}
+		seen[n] = true
+	}
+	if len(seen) != 3000 {
+		t.Errorf("%d packets were opened, want 3000", len(seen))
+	}
+}
+
+func TestCountersEnd(t *testing.T) {
+	a, b := pair(t)
+	a.counter.Store(packetLimit - 3)
+	first, ok := a.Reserve(3)
+	if !ok || first != packetLimit-3 {
+		t.Fatalf("the last three: %d, %v", first, ok)
+	}
+	last := a.Seal(new(Scratch), nil, packetLimit-1, []byte("x"))
+	if _, err := b.Open(new(Scratch), make([]byte, 1), last); err != nil {
+		t.Errorf("the last packet: %v", err)
+	}
+	if _, ok := a.Reserve(1); ok {
+		t.Error("one more than 2^32")
+	}
+	if !a.Ended() {
+		t.Error("a used-up key has not ended")
+	}
+	over := a.Seal(new(Scratch), nil, packetLimit, []byte("x"))
+	if _, err := b.Open(new(Scratch), make([]byte, 1), over); err != ErrEnded {
+		t.Errorf("a counter too high: %v", err)
+	}
+	c, _ := pair(t)
+	if c.counter.Store(packetLimit - 3); func() bool { _, ok := c.Reserve(4); return ok }() {
+		t.Error("a batch beyond the limit")
+	}
+}
+
+func TestEraseEndsEverything(t *testing.T) {
+	a, b := pair(t)
+	packet := sealOne(t, a, []byte("first"))
+	c, _ := a.Reserve(1)
+	a.Erase()
+	b.Erase()
+	if _, ok := a.Reserve(1); ok || !a.Ended() {
+		t.Error("an erased session reserves")
+	}
+	late := a.Seal(new(Scratch), nil, c, []byte("secret"))
+	if len(late) != Overhead+6 || bytes.Contains(late, []byte("secret")) {
+		t.Errorf("sealed after the end: %x", late)
+	}
+	if _, err := b.Open(new(Scratch), make([]byte, 9), packet); err != ErrEnded {
+		t.Errorf("opened after the end: %v", err)
+	}
+}
+
+// Several goroutines seal on one session while it ends: no counter twice, no race.
+func TestConcurrentSeal(t *testing.T) {
+	a, b := pair(t)
+	const each, batch = 300, 5
+	out := make([][][]byte, 4)
+	var wg sync.WaitGroup
+	for g := range out {
+		wg.Go(func() {
+			var sc Scratch
+			for range each {
+				first, ok := a.Reserve(batch)
+				if !ok {
+					t.Error("no counters")
+				}
+				for i := range uint64(batch) {
+					out[g] = append(out[g], a.Seal(&sc, nil, first+i, []byte("x")))
+				}
+				a.Sent(int64(g + 1))
+				a.Activate()
+			}
+		})
+	}
+	wg.Wait()
+	var sc Scratch
+	n := 0
+	for _, packets := range out {
+		for _, p := range packets {
+			if _, err := b.Open(&sc, make([]byte, 1), p); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	if n != 4*each*batch {
+		t.Errorf("%d packets", n)
+	}
+	for range 3 {
+		wg.Go(func() {
+			var sc Scratch
+			for i := 0; ; i++ {
+				c, ok := a.Reserve(1)
+				if !ok {
+					return
+				}
+				a.Seal(&sc, nil, c, []byte("x"))
+				if i == 50 {
+					a.Erase()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestBookkeeping(t *testing.T) {
+	a, b := pair(t)
+	var sc Scratch
+	if !a.Activate() || a.Activate() {
+		t.Error("Activate is not true once")
+	}
+	if a.Deactivate(); !a.Activate() {
+		t.Error("Activate after Deactivate")
+	}
+	open := func(msg string, now int64) {
+		p := sealOne(t, a, []byte(msg))
+		if _, err := b.Open(&sc, make([]byte, 9), p); err != nil {
+			t.Fatal(err)
+		}
+		b.Received(now)
+	}
+	open("", 5)
+	if b.received.Load() != 5 || b.data.Load() != 0 {
+		t.Error("a keepalive is not data")
+	}
+	if open("x", 6); b.received.Load() != 6 || b.data.Load() != 6 {
+		t.Error("data was not noted")
+	}
+	if !b.Newest(1) || b.Newest(0) {
+		t.Error("the newest counter is 1")
+	}
+	if a.Sent(0); a.sent.Load() == 0 {
+		t.Error("sent at time 0 reads as never")
+	}
+	if a.Peer() != identity(t, 2).Address() || a.PeerID() != 5 || a.Index() != 0x0a0a || !a.Initiator() {
+		t.Error("the session's names")
+	}
+}
+
+func TestGranted(t *testing.T) {
+	for _, c := range []struct {
+		caps []byte
+		want int
+	}{
+		{nil, 1}, {[]byte{1, 1, 4}, 4}, {[]byte{1, 1, 0}, 1}, {[]byte{1, 2, 4, 4}, 1},
+		{[]byte{9, 1, 7, 1, 1, 2}, 2}, {[]byte{1, 1}, 1},
+	} {
+		if got := (&Session{caps: c.caps}).Granted(); got != c.want {
+			t.Errorf("%x grants %d, want %d", c.caps, got, c.want)
+		}
+	}
+}
+
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	a, b := pair(t)
+	var sc Scratch
+	buf := make([]byte, 0, 2000)
+	dst := make([]byte, 1400)
+	msg := make([]byte, 1400)
+	bad := make([]byte, 1443)
+	now := int64(0)
+	if n := testing.AllocsPerRun(1000, func() {
+		now++
+		c, _ := a.Reserve(1)
+		p := a.Seal(&sc, buf, c, msg)
+		a.Sent(now)
+		a.Activate()
+		if _, err := b.Open(&sc, dst, p); err != nil {
+			t.Fatal(err)
+		}
+		b.Received(now)
+		b.Activate()
+		b.Newest(c)
+		copy(bad, p)
+		bad[6] = 1 // a counter not seen
+		if _, err := b.Open(&sc, dst, bad); err != ErrAuth {
+			t.Fatal(err)
+		}
+		if _, err := b.Open(&sc, dst, p); err != ErrReplay {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	s, _ := pair(b)
+	var sc Scratch
+	buf, msg := make([]byte, 0, 2000), make([]byte, 1400)
+	b.SetBytes(1400)
+	b.ReportAllocs()
+	for b.Loop() {
+		c, _ := s.Reserve(1)
+		s.Seal(&sc, buf, c, msg)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	s, r := pair(b)
+	var sc Scratch
+	dst := make([]byte, 1400)
+	packet := sealOne(b, s, dst)
+	b.SetBytes(1400)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.window = window{}
+		if _, err := r.Open(&sc, dst, packet); err != nil {
+			b.Fatal(err)
+		}
+		r.Received(1)
+	}
+}
