@@ -1,0 +1,51 @@
+package link
+
+import "sync/atomic"
+
+// batch is the rungs gso and batch: many messages a system call. It reads the same
+// way for as long as it lives; only its writing can go down a rung.
+//
+// Memory is fixed: 8 buffers of ReadSize for gso, 32 for batch (of which ordinary
+// packets touch a page each), and 13 KiB for each writer.
+type batch struct {
+	*socket
+	gso      atomic.Bool  // write trains as they are
+	failures atomic.Int32 // trains that went only as single packets
+
+	// owned by the goroutine that reads
+	rx reader
+}
+
+const (
+	readTrains    = 8  // messages of a recvmmsg on gso
+	readPackets   = 32 // and on batch
+	writeMessages = 64 // messages of a sendmmsg
+	maxFailures   = 8  // so many trains may fail before they are given up
+)
+
+func newBatch(s *socket, rung string) *batch {
+	b := &batch{socket: s}
+	b.gso.Store(rung == RungGSO)
+	n := readPackets
+	if rung == RungGSO {
+		n = readTrains
+	}
+	b.rx.init(n)
+	return b
+}
+
+func (b *batch) Rung() string {
+	if b.gso.Load() {
+		return RungGSO
+	}
+	return RungBatch
+}
+
+// failed notes a train that the kernel refused, and whose packets it then took
+// one by one.
+func (b *batch) failed() {
+	b.c.txSplit.Add(1)
+	if b.failures.Add(1) >= maxFailures {
+		b.gso.Store(false)
+	}
+}

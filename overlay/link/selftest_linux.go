@@ -1,0 +1,128 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// climb chooses the rung for a new socket: the one asked for, or the highest whose
+// self-test does not fail.
+func (s *System) climb() string {
+	if s.Rung != "" && s.Rung != RungAuto {
+		return s.Rung
+	}
+	for _, rung := range []string{RungGSO, RungBatch} {
+		err := s.selfTest(rung)
+		switch {
+		case err == nil:
+			return rung
+		case errors.Is(err, errUntested):
+			s.log().Debug("self-test impossible, trusting the kernel", "rung", rung, "err", err)
+			return rung
+		}
+		s.log().Warn("self-test failed, going down a rung", "rung", rung, "err", err)
+	}
+	return RungPlain
+}
+
+// errUntested: not even a single packet went over the loopback interface, as in a
+// network namespace where it is down. That says nothing about the rung.
+var errUntested = errors.New("no loopback")
+
+// testTimeout bounds each of the self-test's reads. A packet over the loopback
+// interface is there when the write returns, but for an overloaded machine.
+const testTimeout = 250 * time.Millisecond
+
+// selfTest sends a train from one socket to another over the loopback interface, and
+// looks at what arrives. The receiver tells the packets apart both on the rung itself
+// and, for what went over the wire, on the rung below.
+func (s *System) selfTest(rung string) error {
+	from, err := s.testSocket(rung)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	for _, r := range []string{rung, RungBatch} {
+		to, err := s.testSocket(r)
+		if err != nil {
+			return err
+		}
+		err = exchange(from, to)
+		to.Close()
+		if err != nil {
+			return err
+		}
+		if r == RungBatch {
+			break
+		}
+	}
+	if from.Rung() != rung || from.Counters()["tx_split"] != 0 {
+		return errors.New("trains only go as single packets")
+	}
+	return nil
+}
+
+func (s *System) testSocket(rung string) (prober, error) {
+	udp, err := bind("udp4", "127.0.0.1:0", s.setup(rung, false))
+	if errors.Is(err, errNoAddress) {
+		return nil, errUntested
+	}
+	if err != nil {
+		return nil, err
+	}
+	return open(udp, rung, nil)
+}
+
+// exchange sends a single packet, and then trains whose last packet is as long as
+// the others, shorter, and alone.
+func exchange(from, to prober) error {
+	dst := Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.LocalPort())}
+	w := from.NewWriter()
+	buf := make([]byte, 4*1200)
+	for i := range buf {
+		buf[i] = byte(i * 7 >> 3)
+	}
+	first := []Train{{Buf: buf[:32], Size: 32, Endpoint: dst}}
+	if _, err := w.Write(first); err != nil {
+		return errors.Join(errUntested, err)
+	}
+	if err := expect(to, buf[:32], 32); err != nil {
+		return errors.Join(errUntested, err)
+	}
+	for _, n := range []int{4 * 1200, 2*1200 + 77, 1} {
+		if _, err := w.Write([]Train{{Buf: buf[:n], Size: 1200, Endpoint: dst}}); err != nil {
+			return err
+		}
+		if err := expect(to, buf[:n], 1200); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expect reads packets of size until they amount to want.
+func expect(c prober, want []byte, size int) error {
+	if err := c.SetReadDeadline(time.Now().Add(testTimeout)); err != nil {
+		return err
+	}
+	ts := make([]Train, readPackets)
+	for len(want) > 0 {
+		n, err := c.read(ts)
+		if err != nil {
+			return err
+		}
+		for _, t := range ts[:n] {
+			for off, end := 0, 0; off < len(t.Buf); off = end {
+				end = t.next(off)
+				k := min(size, len(want))
+				if !bytes.Equal(t.Buf[off:end], want[:k]) {
+					return errors.New("other bytes arrived than were sent")
+				}
+				want = want[k:]
+			}
+		}
+	}
+	return nil
+}

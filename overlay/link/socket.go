@@ -1,0 +1,54 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// socket is what all rungs have in common.
+type socket struct {
+	udp   *net.UDPConn
+	raw   syscall.RawConn
+	guard io.Closer // held as long as the port is, or nil
+	port  uint16
+	four  bool // it speaks IPv4 alone
+	c     counters
+}
+
+// newSocket takes over a bound socket, and closes it if it is of no use.
+func newSocket(udp *net.UDPConn, guard io.Closer) (*socket, error) {
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		udp.Close()
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	local := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	return &socket{udp: udp, raw: raw, guard: guard, port: local.Port(), four: local.Addr().Is4()}, nil
+}
+
+// SetReadDeadline ends a read at t, for the self-test.
+func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
+
+func (s *socket) LocalPort() uint16 { return s.port }
+
+func (s *socket) Counters() map[string]uint64 {
+	m := s.c.all()
+	m["rx_dropped"] = kernelDrops(s.raw)
+	return m
+}
+
+// Close may be called more than once.
+func (s *socket) Close() error {
+	err := s.udp.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	if s.guard != nil {
+		err = errors.Join(err, s.guard.Close())
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// The rungs, in the words of Conn.Rung and System.Rung.
+const (
+	RungAuto  = "auto" // the highest that passes its self-test
+	RungGSO   = "gso"
+	RungBatch = "batch"
+	RungPlain = "plain"
+)
+
+// DefaultBuffer is the size asked for a socket's receive and send buffers. The
+// kernel's own default holds three full trains.
+const DefaultBuffer = 7 << 20
+
+// System is the operating system's Network. The zero value is ready for use; its
+// fields are not to be changed after the first call of a method.
+type System struct {
+	// Rung is the highest rung to use; empty is RungAuto. A rung that is named is
+	// used without a self-test. Systems other than Linux have RungPlain alone.
+	Rung string
+	// Log gets what is worth knowing about sockets; nil is silence.
+	Log *slog.Logger
+	// ReadBuffer and WriteBuffer are the sizes in bytes to ask for the socket's
+	// buffers; 0 is DefaultBuffer. The system may give less.
+	ReadBuffer, WriteBuffer int
+	// Notify calls changed after addresses or links have changed, until ctx ends.
+	// Nil: Watch never calls.
+	Notify func(ctx context.Context, changed func()) error
+
+	mu       sync.Mutex
+	excluded map[string]bool
+}
+
+var _ Network = (*System)(nil)
+
+// Exclude takes the named interfaces out of what Interfaces returns from now on;
+// our own TUN devices, for example. Any goroutine may call it at any time.
+func (s *System) Exclude(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.excluded == nil {
+		s.excluded = make(map[string]bool)
+	}
+	for _, name := range names {
+		s.excluded[name] = true
+	}
+}
+
+func (s *System) isExcluded(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.excluded[name]
+}
+
+// Listen opens a UDP socket for IPv4 and IPv6 on all addresses; for IPv4 alone
+// where the system has no IPv6 (or, as OpenBSD, no sockets for both).
+func (s *System) Listen(port uint16) (Conn, error) {
+	switch s.Rung {
+	case "", RungAuto, RungGSO, RungBatch, RungPlain:
+	default:
+		return nil, fmt.Errorf("link: rung %q: want %s, %s, %s or %s", s.Rung, RungAuto, RungGSO, RungBatch, RungPlain)
+	}
+	return s.listen(port)
+}
+
+// Watch runs Notify in a goroutine of its own, and returns its error when ctx has
+// ended.
+func (s *System) Watch(ctx context.Context, changed func()) error {
+	if s.Notify == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.Notify(ctx, changed)
+}
+
+func (s *System) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+// control sets a socket up before it is bound.
+type control func(network, address string, raw syscall.RawConn) error
+
+// bind opens one UDP socket. network is "udp", or "udp4" for IPv4 alone.
+func bind(network, address string, set control) (*net.UDPConn, error) {
+	lc := net.ListenConfig{Control: set}
+	pc, err := lc.ListenPacket(context.Background(), network, address)
+	if err != nil {
+		return nil, err
+	}
+	return pc.(*net.UDPConn), nil
+}
+
+// bindPort binds port on all addresses, and says what to do if it is taken.
+func bindPort(port uint16, set control) (*net.UDPConn, error) {
+	udp, err := bind("udp", fmt.Sprintf(":%d", port), set)
+	if err == nil {
+		return udp, nil
+	}
+	if errors.Is(err, errInUse) {
+		return nil, errPortTaken(port, err)
+	}
+	return nil, fmt.Errorf("link: %w", err)
+}
+
+func errPortTaken(port uint16, err error) error {
+	return fmt.Errorf("link: UDP port %d is taken by another program or node: stop it, or choose another port (0 lets the system choose): %w", port, err)
+}

@@ -1,0 +1,60 @@
+//go:build !linux
+
+package link
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+)
+
+func (s *System) listen(port uint16) (Conn, error) {
+	udp, err := bindPort(port, nil)
+	if err != nil {
+		return nil, err
+	}
+	read, write := s.ReadBuffer, s.WriteBuffer
+	if read == 0 {
+		read = DefaultBuffer
+	}
+	if write == 0 {
+		write = DefaultBuffer
+	}
+	grow(read, udp.SetReadBuffer)
+	grow(write, udp.SetWriteBuffer)
+	sock, err := newSocket(udp, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newPlain(sock), nil
+}
+
+// grow asks for a buffer of size bytes, and for half as much for as long as the
+// system says no: some refuse instead of giving what they have.
+func grow(size int, set func(int) error) {
+	for size >= 1<<16 && set(size) != nil {
+		size /= 2
+	}
+}
+
+// ListenBeacons binds Port. It fails if another program or node has it.
+func (s *System) ListenBeacons() (Conn, error) {
+	udp, err := bindPort(Port, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w (beacons go unheard)", err)
+	}
+	sock, err := newSocket(udp, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newPlain(sock), nil
+}
+
+// kernelDrops is not known here.
+func kernelDrops(syscall.RawConn) uint64 { return 0 }
+
+// Interfaces lists the interfaces fit for beacons. Tunnels are those that are
+// point to point; members of bridges are not told apart here.
+func (s *System) Interfaces() ([]Interface, error) {
+	return s.interfaces(func(net.Interface) bool { return true })
+}
