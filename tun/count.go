@@ -1,0 +1,75 @@
+package tun
+
+import "sync/atomic"
+
+// counter is one of the things that are counted, most of them reasons for which a
+// packet was dropped. The zero value, none, is not counted.
+type counter int
+
+const (
+	none counter = iota
+
+	// Outgoing, from the system to peers.
+	outReads     // packets and super-packets taken
+	outMessages  // messages made of them
+	outNotIPv6   // another protocol
+	outMalformed // lengths or offload header inconsistent
+	outSource    // a source address that is not ours
+	outMulticast // to a multicast address
+	outForeign   // to an address that is no peer's ULA
+	outReadError // the system refused a read
+
+	// Incoming, from peers to the system.
+	inMessages  // messages delivered
+	inWrites    // packets and super-packets that they were written as
+	inType      // a type that is not for the adapter
+	inMalformed // lengths or headers inconsistent
+	inRouting   // routing header with segments left
+	inHome      // Home Address option
+	inNeighbour // ICMPv6 that only neighbours on a link may send
+	inError     // ICMPv6 error about a packet that did not go from us to that peer
+	inUnasked   // no reply to anything, from a peer that was not added
+	inPong      // PONG without a PING
+	inWrite     // the system refused a write
+
+	// ICMPv6 errors that we make.
+	errSent
+	errLimited // over the rate
+	errNone    // the packet may not be answered with an error
+	errWrite   // the system refused the write
+
+	numCounters
+)
+
+var counterNames = [numCounters]string{
+	outReads:     "tun_out_reads",
+	outMessages:  "tun_out_messages",
+	outNotIPv6:   "tun_out_drop_not_ipv6",
+	outMalformed: "tun_out_drop_malformed",
+	outSource:    "tun_out_drop_source",
+	outMulticast: "tun_out_drop_multicast",
+	outForeign:   "tun_out_drop_foreign",
+	outReadError: "tun_out_read_error",
+
+	inMessages:  "tun_in_messages",
+	inWrites:    "tun_in_writes",
+	inType:      "tun_in_drop_type",
+	inMalformed: "tun_in_drop_malformed",
+	inRouting:   "tun_in_drop_routing_header",
+	inHome:      "tun_in_drop_home_address",
+	inNeighbour: "tun_in_drop_neighbour",
+	inError:     "tun_in_drop_icmp_error",
+	inUnasked:   "tun_in_drop_policy",
+	inPong:      "tun_in_drop_pong",
+	inWrite:     "tun_in_drop_write_error",
+
+	errSent:    "tun_icmp_sent",
+	errLimited: "tun_icmp_limited",
+	errNone:    "tun_icmp_not_allowed",
+	errWrite:   "tun_icmp_write_error",
+}
+
+// counters are one goroutine's, which alone adds; anybody may read.
+type counters [numCounters]atomic.Uint64
+
+func (c *counters) add(i counter, n int) { c[i].Add(uint64(n)) }

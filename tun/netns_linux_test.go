@@ -1,0 +1,237 @@
+package tun
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+)
+
+// needRoot skips a test that needs network namespaces where there are none, but
+// never in CI.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root")
+}
+
+// space is a network namespace without a name: it ends with the test, however that ends.
+type space struct {
+	t  testing.TB
+	ns netns.NsHandle
+}
+
+func newSpace(t testing.TB) *space {
+	t.Helper()
+	needRoot(t)
+	s := &space{t: t}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		var err error
+		s.ns, err = netns.New()
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.ns.Close() })
+	s.run("ip", "link", "set", "lo", "up")
+	return s
+}
+
+// do runs f in the namespace; sockets, devices and processes that it makes belong there.
+func (s *space) do(f func()) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := netns.Set(s.ns)
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		s.t.Error(err)
+	}
+}
+
+// try runs a program in the namespace, for at most a minute.
+func (s *space) try(name string, arg ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	var err error
+	s.do(func() {
+		c := exec.CommandContext(ctx, name, arg...)
+		c.Stdout, c.Stderr = &out, &out
+		err = c.Run()
+	})
+	return out.String(), err
+}
+
+// run is try for a program that must not fail.
+func (s *space) run(name string, arg ...string) string {
+	s.t.Helper()
+	out, err := s.try(name, arg...)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v\n%s", name, strings.Join(arg, " "), err, out)
+	}
+	return out
+}
+
+// snmp reads the namespace's IPv6 counters.
+func (s *space) snmp() map[string]string {
+	m := make(map[string]string)
+	s.do(func() {
+		for _, file := range []string{"snmp6", "netstat", "snmp"} {
+			b, err := os.ReadFile("/proc/thread-self/net/" + file)
+			if err != nil {
+				s.t.Error(err)
+				return
+			}
+			lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+			if file == "snmp6" {
+				for _, l := range lines {
+					f := strings.Fields(l)
+					m[f[0]] = f[1]
+				}
+				continue
+			}
+			for i := 0; i+1 < len(lines); i += 2 {
+				names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+				for j := 1; j < len(names); j++ {
+					m[strings.TrimSuffix(names[0], ":")+names[j]] = values[j]
+				}
+			}
+		}
+	})
+	return m
+}
+
+// host is a namespace with an adapter in it.
+type host struct {
+	*space
+	ula anode.ULA
+	dev *Device
+	in  sync.Mutex // guards the incoming half, which the pump uses from both directions
+}
+
+func newHost(t testing.TB, name string, last byte, offload Offload) *host {
+	t.Helper()
+	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}}
+	h.do(func() {
+		var err error
+		h.dev, err = Open(Config{Name: name, MTU: 1440, Self: h.ula, Offload: offload})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		addr := &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}
+		for _, err := range []error{
+			netlink.LinkSetMTU(link, 1440),
+			netlink.LinkSetIP6AddrGenMode(link, 1),
+			netlink.LinkSetGSOMaxSize(link, 61000),
+			netlink.AddrAdd(link, addr),
+			netlink.LinkSetUp(link),
+			netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: h.ula[:], Mask: net.CIDRMask(40, 128)}}),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	t.Cleanup(func() { h.dev.Close() })
+	return h
+}
+
+// pump is an engine without a network: it puts all that one host's system sends into
+// the other's, and closes both when the test ends.
+func pump(t testing.TB, a, b *host, trusted bool) {
+	var wg sync.WaitGroup
+	wg.Go(func() { forward(t, a, b, trusted) })
+	wg.Go(func() { forward(t, b, a, trusted) })
+	t.Cleanup(func() {
+		a.dev.Close()
+		b.dev.Close()
+		wg.Wait()
+	})
+}
+
+func forward(t testing.TB, a, b *host, trusted bool) {
+	from := a.dev.Queues()[0]
+	for {
+		dst, ok, err := from.Read(true)
+		for n := 0; ok; n++ {
+			if dst != b.ula {
+				t.Errorf("packet to %s", dst)
+			}
+			count, size, last := from.Shape()
+			if !trusted {
+				from.Track(dst)
+			}
+			for i := 1; ; i++ {
+				m := from.Next()
+				if m == nil {
+					break
+				}
+				if i < count && len(m) != size || i == count && len(m) != last || i > count {
+					t.Errorf("message %d of %d has %d bytes; the shape said %d, and %d for the last", i, count, len(m), size, last)
+				}
+				if m[0] == byte(wire.Ping) { // an engine answers these itself
+					a.put(b.ula, trusted, append([]byte{byte(wire.Pong)}, m[1:]...), true)
+					continue
+				}
+				b.put(a.ula, trusted, m, false)
+			}
+			if n == 8 {
+				break
+			}
+			dst, ok, err = from.Read(false)
+		}
+		if err != nil {
+			return
+		}
+		b.put(a.ula, trusted, nil, true)
+	}
+}
+
+// put opens a message, as it were, into the host's device.
+func (h *host) put(from anode.ULA, trusted bool, msg []byte, flush bool) {
+	h.in.Lock()
+	defer h.in.Unlock()
+	q := h.dev.Queues()[0]
+	if msg != nil {
+		s := q.Slot(len(msg) + 16)
+		q.Put(from, trusted, s[:copy(s, msg)])
+	}
+	if flush {
+		q.Flush()
+	}
+}

@@ -1,0 +1,141 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const clonePath = "/dev/net/tun"
+
+// offloadLevels are what to ask the kernel for, the best first. UDP super-packets came
+// with Linux 6.2, and only in pairs.
+var offloadLevels = [...]struct {
+	flags int
+	has   offloads
+}{
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads{true, true, true}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN, offloads{true, true, false}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO6, offloads{true, true, false}},
+	{unix.TUN_F_CSUM, offloads{true, false, false}},
+	{0, offloads{}},
+}
+
+// open makes the interface by /dev/net/tun, with as many queues as asked for.
+func open(c Config) (o opened, err error) {
+	var files []*os.File
+	o.close = func() error {
+		var errs []error
+		for _, f := range files {
+			errs = append(errs, f.Close())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			_ = o.close()
+		}
+	}()
+
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if c.Offload != OffloadOff {
+		flags |= unix.IFF_VNET_HDR
+	}
+	if c.Queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	o.name = c.Name
+	for i := range c.Queues {
+		first := uint16(0)
+		if i == 0 {
+			first = unix.IFF_TUN_EXCL // else we would silently join another's device
+		}
+		var f *os.File
+		if f, o.name, err = attach(o.name, flags|first); err != nil {
+			return o, err
+		}
+		files = append(files, f)
+		p, err := newRawPort(f, c.Offload != OffloadOff)
+		if err != nil {
+			return o, fmt.Errorf("%w: %w", ErrOpen, err)
+		}
+		o.ports = append(o.ports, p)
+	}
+	if o.errors, err = newRawPort(files[0], c.Offload != OffloadOff); err != nil {
+		return o, fmt.Errorf("%w: %w", ErrOpen, err)
+	}
+	o.has, err = setOffload(files[0], c.Offload)
+	return o, err
+}
+
+// attach opens a queue of the interface, which the first one makes.
+func attach(name string, flags uint16) (*os.File, string, error) {
+	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, "", openError(name, err)
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		unix.Close(fd)
+		return nil, "", fmt.Errorf("%w: %q is no name for an interface (1 to 15 characters)", ErrOpen, name)
+	}
+	ifr.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		unix.Close(fd)
+		return nil, "", attachError(name, err)
+	}
+	return os.NewFile(uintptr(fd), clonePath), ifr.Name(), nil
+}
+
+// setOffload asks for the best that the kernel has.
+func setOffload(f *os.File, want Offload) (offloads, error) {
+	if want == OffloadOff {
+		return offloads{}, nil
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return offloads{}, fmt.Errorf("%w: %w", ErrOpen, err)
+	}
+	for _, level := range offloadLevels {
+		if want == OffloadOn && !level.has.tcp {
+			break
+		}
+		var ioctl error
+		if err := conn.Control(func(fd uintptr) {
+			ioctl = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, level.flags)
+		}); err != nil {
+			return offloads{}, fmt.Errorf("%w: %w", ErrOpen, err)
+		}
+		if ioctl == nil {
+			return level.has, nil
+		}
+	}
+	return offloads{}, fmt.Errorf("%w: this kernel has no offloads; try offload = \"auto\"", ErrOpen)
+}
+
+// openError says what to do about an error of opening the clone device.
+func openError(name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w: no %s; try: modprobe tun (in a container: --device %s)", ErrOpen, clonePath, clonePath)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %s: %w; run as root, or without an adapter", ErrOpen, clonePath, err)
+	}
+	return fmt.Errorf("%w: %s for %q: %w", ErrOpen, clonePath, name, err)
+}
+
+// attachError says what to do about an error of TUNSETIFF.
+func attachError(name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w; it needs CAP_NET_ADMIN: run as root, or without an adapter", ErrOpen, err)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%w: there is an interface %q already; choose another name", ErrOpen, name)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: the kernel refuses the name %q: %w", ErrOpen, name, err)
+	}
+	return fmt.Errorf("%w: interface %q: %w", ErrOpen, name, err)
+}

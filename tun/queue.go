@@ -1,0 +1,98 @@
+package tun
+
+import (
+	"errors"
+
+	"anodenet/anode"
+)
+
+// maxReadErrors is how many reads may fail in a row before Read gives up.
+const maxReadErrors = 100
+
+// Queue is both directions of one of the device's queues. It implements
+// overlay.Queue, which says who may call what.
+type Queue struct {
+	out struct { // owned by the goroutine that calls Read, Shape, Next and Track
+		port   port
+		policy *policy
+		buf    []byte
+		split  splitter
+		count  counters
+	}
+	in struct { // owned by the goroutine that calls Slot, Put and Flush
+		merge *merger
+		count counters
+	}
+}
+
+func newQueue(self anode.ULA, has offloads, p *policy, port port) *Queue {
+	q := new(Queue)
+	q.out.port, q.out.policy = port, p
+	q.out.buf = make([]byte, vnetSize+ip6Size+maxIP6+1)
+	q.out.split = splitter{self: self, count: &q.out.count}
+	q.in.merge = newMerger(self, has, p, &q.in.count, port.write)
+	return q
+}
+
+// Read takes the next packet or super-packet that may leave, and returns where it is to
+// go. With wait false, ok is false where there is nothing to read. It returns ErrClosed
+// after Close, and ErrGone when the interface is gone.
+func (q *Queue) Read(wait bool) (to anode.ULA, ok bool, err error) {
+	o := &q.out
+	for failed := 0; ; {
+		n, err := o.port.read(o.buf, wait)
+		switch {
+		case err == nil && n == 0:
+			return anode.ULA{}, false, nil
+		case err == nil:
+			failed = 0
+			if o.split.load(o.buf[:n]) {
+				return o.split.to, true, nil
+			}
+		case errors.Is(err, ErrClosed), errors.Is(err, ErrGone):
+			return anode.ULA{}, false, err
+		default:
+			o.count.add(outReadError, 1)
+			if failed++; failed == maxReadErrors {
+				return anode.ULA{}, false, err
+			}
+		}
+	}
+}
+
+// Shape tells what the packet becomes: count messages of size bytes, the last of them
+// last bytes long.
+func (q *Queue) Shape() (count, size, last int) { return q.out.split.shape() }
+
+// Next makes the next message in place: valid until the next call of Next or Read.
+// After the last it returns nil.
+func (q *Queue) Next() []byte {
+	o := &q.out
+	m := o.split.next()
+	if o.split.echo && m != nil {
+		o.policy.asked(o.split.to, be.Uint16(m[1:]), be.Uint16(m[3:]))
+	}
+	return m
+}
+
+// Track notes the packet's flow, so that replies of a peer that is not trusted come in.
+func (q *Queue) Track(to anode.ULA) {
+	next, b := q.out.split.flow()
+	q.out.policy.track(to, next, b)
+}
+
+// Slot returns n bytes for the next message to be opened into.
+func (q *Queue) Slot(n int) []byte { return q.in.merge.Slot(n) }
+
+// Put delivers the message at the start of the last slot.
+func (q *Queue) Put(from anode.ULA, trusted bool, msg []byte) { q.in.merge.Put(from, trusted, msg) }
+
+// Flush hands everything to the system. Packets that the system refuses are counted;
+// the only errors are ErrClosed and ErrGone.
+func (q *Queue) Flush() error {
+	err := q.in.merge.Flush()
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrGone) {
+		return err
+	}
+	return nil
+}

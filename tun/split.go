@@ -1,0 +1,257 @@
+package tun
+
+import (
+	"anodenet/anode"
+	"anodenet/anode/wire"
+)
+
+const (
+	// headIP6 is what precedes the payload in IP6 and IP6P:
+	// type[1] version/class/flow[4] next header[1] hop limit[1].
+	headIP6 = 1 + wire.IP6Header
+	// headDgram is type[1] and both ports.
+	headDgram = 1 + wire.DgramHeader
+	// maxHead is the longest header of a message that is repeated for each segment.
+	// Only extension headers make it longer than 67 bytes.
+	maxHead = 512
+
+	plainHops = 64 // hop limit of packets that travel as DGRAM and PING
+)
+
+// repair is what a segment's copy of the header needs.
+type repair uint8
+
+const (
+	repairNothing repair = iota
+	repairTCP            // sequence number and flags
+	repairUDP            // length
+)
+
+// splitter makes messages of the system's packets, in place. All messages of a
+// super-packet have the same header but for a few fields, which is kept aside; each
+// is written right in front of its segment's payload, over the end of the previous
+// segment, which is on its way by then:
+//
+//	packet     | IPv6 | TCP | payload 1 | payload 2 | payload 3 |
+//	message 1    |7|   TCP  | payload 1 |
+//	message 2              |7|   TCP    | payload 2 |
+//	message 3                          |7|   TCP    | payload 3 |
+//
+// A packet is a super-packet of one segment. Nothing allocates, and there is no I/O.
+type splitter struct {
+	self  anode.ULA
+	count *counters
+
+	// One packet's; set by load.
+	pkt      []byte
+	to       anode.ULA
+	echo     bool          // it became a PING
+	head     [maxHead]byte // each message's header
+	headN    int
+	fix      repair
+	upper    int  // where the transport header starts in head, if there is something to repair
+	sums     bool // segments need checksums, for they are no IP6P
+	size     int  // payload of each message but the last
+	segments int  // how many messages there are
+
+	// Moved by next.
+	done int
+	pos  int // where the next payload starts in pkt
+}
+
+// load takes a frame and tells whether it may leave; else it is counted.
+func (s *splitter) load(frame []byte) bool {
+	s.segments, s.done = 0, 0
+	if drop := s.parse(frame); drop != none {
+		s.count.add(drop, 1)
+		return false
+	}
+	s.count.add(outReads, 1)
+	s.count.add(outMessages, s.segments)
+	return true
+}
+
+// shape tells what next will return.
+func (s *splitter) shape() (count, size, last int) {
+	rest := len(s.pkt) - s.pos - (s.segments-1-s.done)*s.size
+	return s.segments - s.done, s.headN + s.size, s.headN + rest
+}
+
+// next makes the next message; nil after the last.
+func (s *splitter) next() []byte {
+	if s.done == s.segments {
+		return nil
+	}
+	start, end := s.pos-s.headN, s.pos+s.size
+	if s.done == s.segments-1 {
+		end = len(s.pkt)
+	}
+	m := s.pkt[start:end:end]
+	copy(m, s.head[:s.headN])
+	if s.fix != repairNothing {
+		s.repair(m[s.upper:])
+	}
+	s.pos = end
+	s.done++
+	return m
+}
+
+// repair corrects the transport header at the start of b, a segment.
+func (s *splitter) repair(b []byte) {
+	if s.fix == repairUDP {
+		be.PutUint16(b[udpLength:], uint16(len(b)))
+		if s.sums {
+			complete(b, udpChecksum, pseudo(&s.self, &s.to, protoUDP, len(b)))
+		}
+		return
+	}
+	if s.done > 0 {
+		b[tcpFlags] &^= flagCWR
+	}
+	if s.done < s.segments-1 {
+		b[tcpFlags] &^= flagFIN | flagPSH
+	}
+	seq := s.head[s.upper+tcpSeq:]
+	be.PutUint32(seq, be.Uint32(seq)+uint32(s.size))
+	if s.sums {
+		complete(b, tcpChecksum, pseudo(&s.self, &s.to, protoTCP, len(b)))
+	}
+}
+
+// flow is the packet's, for the policy: its next header and what follows. It is
+// valid until next.
+func (s *splitter) flow() (next byte, b []byte) { return s.pkt[6], s.pkt[ip6Size:] }
+
+// parse checks a frame and sets everything of one packet; it says why the packet
+// may not leave.
+func (s *splitter) parse(frame []byte) counter {
+	if len(frame) < vnetSize+1 || frame[vnetSize]>>4 != 6 {
+		return outNotIPv6
+	}
+	h, p := parseVnet(frame), frame[vnetSize:]
+	if len(p) < ip6Size || ip6Size+int(be.Uint16(p[4:])) != len(p) {
+		return outMalformed
+	}
+	if anode.ULA(p[8:24]) != s.self {
+		return outSource
+	}
+	s.to = anode.ULA(p[24:40])
+	if s.to[0] == 0xff {
+		return outMulticast
+	}
+	if s.to[0] != 0xfd || s.to == s.self {
+		return outForeign
+	}
+	s.pkt, s.echo, s.fix, s.sums = p, false, repairNothing, false
+	if h.kind != vnetNone {
+		return s.parseSuper(h)
+	}
+
+	b := p[ip6Size:]
+	left := false // the checksum is left to the receiver
+	if h.flags&vnetNeedsChecksum != 0 {
+		left = h.start == ip6Size && (p[6] == protoTCP && h.at == tcpChecksum && tcpLen(b) > 0 ||
+			p[6] == protoUDP && h.at == udpChecksum && goodUDP(b))
+		if !left && !completeAt(p, h) {
+			return outMalformed
+		}
+	}
+	switch next := p[6]; {
+	case next == protoUDP && goodUDP(b) && plain(p) && (left || s.verify(next, b) && be.Uint16(b[udpChecksum:]) != 0):
+		s.dgram()
+	case left:
+		clear(b[h.at : h.at+2])
+		s.ip6(wire.IP6P, ip6Size)
+	case next == protoICMP && len(b) >= icmpSize && b[0] == icmpEcho && b[1] == 0 && plain(p) && s.verify(next, b):
+		s.echo = true
+		s.head[0] = byte(wire.Ping)
+		s.headN, s.pos = 1, ip6Size+4
+	default:
+		s.ip6(wire.IP6, ip6Size)
+	}
+	s.segments, s.size = 1, len(p)-s.pos
+	return none
+}
+
+// parseSuper is parse's end for a super-packet.
+func (s *splitter) parseSuper(h vnetHeader) counter {
+	p := s.pkt
+	if h.flags&vnetNeedsChecksum == 0 || h.size == 0 || h.start < ip6Size || h.start > len(p) {
+		return outMalformed
+	}
+	proto, headers := byte(protoTCP), tcpLen(p[h.start:])
+	switch h.kind &^ vnetECN {
+	case vnetTCP6:
+		s.fix = repairTCP
+	case vnetUDP:
+		proto, headers = protoUDP, udpSize
+		s.fix = repairUDP
+	default:
+		return outMalformed
+	}
+	first := h.start + headers // where the payload starts
+	if headers == 0 || first >= len(p) || headIP6+first-ip6Size > maxHead {
+		return outMalformed
+	}
+	s.segments, s.size = (len(p)-first+h.size-1)/h.size, h.size
+	s.upper = headIP6 + h.start - ip6Size
+	switch {
+	case h.start != ip6Size || p[6] != proto: // extension headers
+		s.sums = true
+		s.ip6(wire.IP6, first)
+	case proto == protoUDP && plain(p):
+		s.fix = repairNothing
+		s.dgram()
+	default:
+		clear(p[h.start+checksumAt(proto):][:2])
+		s.ip6(wire.IP6P, first)
+	}
+	return none
+}
+
+// ip6 sets the head of IP6 or IP6P; the payload starts at offset first of the packet.
+func (s *splitter) ip6(typ wire.Type, first int) {
+	p := s.pkt
+	s.head[0] = byte(typ)
+	copy(s.head[1:5], p)
+	s.head[5], s.head[6] = p[6], p[7]
+	s.headN = headIP6 + copy(s.head[headIP6:], p[ip6Size:first])
+	s.pos = first
+}
+
+// dgram sets the head of DGRAM.
+func (s *splitter) dgram() {
+	s.head[0] = byte(wire.Dgram)
+	s.headN = 1 + copy(s.head[1:headDgram], s.pkt[ip6Size:])
+	s.pos = ip6Size + udpSize
+}
+
+// verify checks the checksum of a transport header and what it covers.
+func (s *splitter) verify(proto byte, b []byte) bool {
+	return sum(b, pseudo(&s.self, &s.to, proto, len(b))) == 0xffff
+}
+
+// plain tells whether class and hop limit are those that DGRAM and PING stand for.
+func plain(p []byte) bool { return be.Uint16(p)&0x0ff0 == 0 && p[7] == plainHops }
+
+// goodUDP tells whether b is a UDP header with just the payload that it says.
+func goodUDP(b []byte) bool { return len(b) >= udpSize && int(be.Uint16(b[udpLength:])) == len(b) }
+
+// checksumAt is the offset of the checksum in a TCP or UDP header.
+func checksumAt(proto byte) int {
+	if proto == protoTCP {
+		return tcpChecksum
+	}
+	return udpChecksum
+}
+
+// completeAt computes a checksum that was left to us; its field holds the
+// pseudo-header's sum. It returns false if there is no such field.
+func completeAt(p []byte, h vnetHeader) bool {
+	at := h.start + h.at
+	if h.start < ip6Size || at+2 > len(p) {
+		return false
+	}
+	be.PutUint16(p[at:], finish(sum(p[h.start:], 0)))
+	return true
+}

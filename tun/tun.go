@@ -1,0 +1,189 @@
+// Package tun is the adapter: it opens the system's TUN device, makes messages of the
+// IPv6 packets that ordinary programs send, and packets of the messages that peers
+// send. Addresses never travel; both ends know them.
+//
+//	UDP, class 0, hop limit 64    09 | source port[2] destination port[2] | payload       DGRAM
+//	echo request, the same        01 | ident[2] sequence[2] | data                        PING
+//	  its reply                   02 | ident[2] sequence[2] | data                        PONG
+//	TCP and UDP, checksum left    53 | version/class/flow[4] next[1] hops[1] | TCP, UDP    IP6P
+//	everything else               50 | version/class/flow[4] next[1] hops[1] | payload     IP6
+//
+// Files in the order in which packets meet them:
+//
+//	open_*.go   port_linux.go  portable.go   the device, and frames read and written raw
+//	queue.go    both directions of one queue, as the engine uses it
+//	split.go    outgoing: super-packets cut in place into messages
+//	policy.go   incoming: what may come in, and from whom
+//	merge.go    incoming: messages made packets, and joined in place to super-packets
+//	icmp.go     errors about packets that could not be sent
+//
+// A frame is a virtio-net header (vnet.go) and a packet. Where a system has no such
+// header, it is zero, and each packet is one message with a checksum that is complete.
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"anodenet/anode"
+)
+
+var (
+	// ErrClosed is returned by Read and Flush after Close.
+	ErrClosed = errors.New("tun: closed")
+	// ErrGone is returned by Read and Flush when somebody has removed the interface.
+	ErrGone = errors.New("tun: the interface was removed")
+	// ErrOpen is wrapped by all errors of Open, which say what to do about it.
+	ErrOpen = errors.New("tun: can not open the device")
+)
+
+// Offload says what is to be left to the kernel.
+type Offload string
+
+// Values of Offload.
+const (
+	OffloadAuto Offload = "auto" // whatever the kernel has
+	OffloadOn   Offload = "on"   // at least checksums and TCP super-packets, or fail
+	OffloadOff  Offload = "off"  // one packet at a time, checksums complete
+)
+
+// Config is what Open needs.
+type Config struct {
+	Name    string       // of the interface; empty lets the system choose
+	MTU     int          // of the interface, at least 1280
+	Queues  int          // packet queues, 0 for 1; more only on Linux
+	Self    anode.ULA    // our address: every packet's source going out, and destination coming in
+	Open    bool         // let peers that are not trusted send what they like
+	Offload Offload      // empty for OffloadAuto
+	Log     *slog.Logger // nil for none
+	// Now is the clock, of replies that are waited for and of rate limits; nil for time.Now.
+	Now func() time.Time
+}
+
+// port reads and writes frames of one queue of the device.
+type port interface {
+	// read fills frame and returns its length. With wait false, 0 means that there
+	// is nothing to read. The frame's bytes are valid until the next read.
+	read(frame []byte, wait bool) (int, error)
+	// write takes one frame. It may change the frame's first vnetSize bytes.
+	write(frame []byte) error
+}
+
+// Device is an open TUN device. It implements overlay.Device.
+type Device struct {
+	name    string
+	mtu     int
+	offload string
+	close   func() error
+	queues  []*Queue
+	errors  errorMaker
+	count   counters // of errors
+}
+
+// opened is what the system's part of Open returns.
+type opened struct {
+	name   string
+	has    offloads
+	ports  []port
+	errors port // one more way to write, for ICMPv6 errors
+	close  func() error
+}
+
+// Open makes the interface. It is not up yet and has no address: that is package
+// platform's part.
+func Open(c Config) (*Device, error) {
+	if c.MTU < minMTU || c.MTU > maxIP6 {
+		return nil, fmt.Errorf("%w: MTU %d; IPv6 needs 1280 to 65535", ErrOpen, c.MTU)
+	}
+	if c.Queues == 0 {
+		c.Queues = 1
+	}
+	if c.Offload == "" {
+		c.Offload = OffloadAuto
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	o, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	d := newDevice(c, o)
+	c.Log.Info("adapter is open", "name", d.name, "queues", len(d.queues), "offload", d.offload)
+	return d, nil
+}
+
+func newDevice(c Config, o opened) *Device {
+	d := &Device{name: o.name, mtu: c.MTU, offload: o.has.String(), close: o.close}
+	d.errors = errorMaker{self: c.Self, now: c.Now, write: o.errors.write, count: &d.count}
+	p := newPolicy(c.Self, c.Open, c.Now)
+	for _, port := range o.ports {
+		d.queues = append(d.queues, newQueue(c.Self, o.has, p, port))
+	}
+	return d
+}
+
+// Name is the interface's name.
+func (d *Device) Name() string { return d.name }
+
+// MTU is the interface's MTU when it was opened.
+func (d *Device) MTU() int { return d.mtu }
+
+// Offload tells what is left to the kernel: "tcp udp", "tcp", "checksum" or "off".
+func (d *Device) Offload() string { return d.offload }
+
+// Queues are the device's queues. What is read from one should be answered on the
+// same: the system follows.
+func (d *Device) Queues() []*Queue { return d.queues }
+
+// NoRoute answers the packet that msg was made of: the peer can not be found or
+// reached (RFC 4443, 3.1, code 0). Any goroutine may call it, TooBig and Prohibited.
+func (d *Device) NoRoute(to anode.ULA, msg []byte) {
+	d.errors.answer(to, msg, icmpUnreachable, icmpNoRoute, 0)
+}
+
+// Prohibited answers the packet that msg was made of: it may not be sent (RFC 4443,
+// 3.1, code 1).
+func (d *Device) Prohibited(to anode.ULA, msg []byte) {
+	d.errors.answer(to, msg, icmpUnreachable, icmpProhibited, 0)
+}
+
+// TooBig answers the packet that msg was made of: packets to that peer may have mtu
+// bytes (RFC 4443, 3.2), or 1280 if that is less.
+func (d *Device) TooBig(to anode.ULA, msg []byte, mtu int) {
+	d.errors.answer(to, msg, icmpTooBig, 0, uint32(max(mtu, minMTU)))
+}
+
+// Counters adds up the counters of the device and all its queues, by name.
+func (d *Device) Counters() map[string]uint64 {
+	sums := make(map[string]uint64, numCounters)
+	for i := none + 1; i < numCounters; i++ {
+		n := d.count[i].Load()
+		for _, q := range d.queues {
+			n += q.out.count[i].Load() + q.in.count[i].Load()
+		}
+		sums[counterNames[i]] = n
+	}
+	return sums
+}
+
+// Close removes the interface, with all addresses and routes that were on it, and ends
+// a waiting Read with ErrClosed.
+func (d *Device) Close() error { return d.close() }
+
+func (o offloads) String() string {
+	switch {
+	case o.tcp && o.udp:
+		return "tcp udp"
+	case o.tcp:
+		return "tcp"
+	case o.checksum:
+		return "checksum"
+	}
+	return "off"
+}
