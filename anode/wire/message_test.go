@@ -1,0 +1,379 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+)
+
+// An appender is a parsed message.
+type appender interface{ Append(dst []byte) []byte }
+
+type epcMsg uint32
+
+func (m epcMsg) Append(dst []byte) []byte { return AppendEPC(dst, uint32(m)) }
+
+type probeMsg struct{ ProbeMsg }
+
+func (m probeMsg) Append(dst []byte) []byte { return m.AppendProbe(dst) }
+
+type probeAck struct{ ProbeMsg }
+
+func (m probeAck) Append(dst []byte) []byte { return m.AppendAck(dst) }
+
+type rawMsg []byte
+
+func (m rawMsg) Append(dst []byte) []byte { return append(dst, m...) }
+
+func as[M appender](parse func([]byte) (M, error)) func([]byte) (appender, error) {
+	return func(b []byte) (appender, error) { return parse(b) }
+}
+
+// parsers has a parser for each type whose message this package knows.
+var parsers = map[Type]func([]byte) (appender, error){
+	Error:    as(ParseError),
+	Ping:     as(ParseEcho),
+	Pong:     as(ParseEcho),
+	EPCReq:   func(b []byte) (appender, error) { n, err := ParseEPC(b); return epcMsg(n), err },
+	EPC:      func(b []byte) (appender, error) { n, err := ParseEPC(b); return epcMsg(n), err },
+	EPI:      as(ParseEPI),
+	NATT:     as(ParseNATT),
+	NetIDReq: as(ParseNetIDReq),
+	NetID:    as(ParseNetID),
+	Dgram:    as(ParseDgram),
+	SOpen:    as(ParseOpen),
+	SClose:   as(ParseClose),
+	SData:    as(ParseData),
+	SAck:     as(ParseAck),
+	SDAck:    as(ParseDAck),
+	Whois:    as(ParseWhois),
+	IAm:      as(ParseIAm),
+	Probe:    func(b []byte) (appender, error) { m, err := ParseProbe(b); return probeMsg{m}, err },
+	ProbeAck: func(b []byte) (appender, error) { m, err := ParseProbeAck(b); return probeAck{m}, err },
+	IP6:      as(ParseIP6),
+	IP6P:     as(ParseIP6),
+	IP:       func(b []byte) (appender, error) { _, err := ParseIP(b); return rawMsg(b), err },
+	Frag:     as(ParseFrag),
+}
+
+// modes has the NAT traversal modes' options.
+var modes = map[NATTMode]func([]byte) (appender, error){
+	NATTPunch:   as(ParsePunch),
+	NATTPredict: as(ParsePredict),
+	NATTSpray:   as(ParseSpray),
+}
+
+// roundTrip parses a message, writes it and parses it again. What is written is what
+// was read, but for IPv4-mapped addresses, which become plain ones.
+func roundTrip(t testing.TB, typ Type, msg []byte) {
+	t.Helper()
+	if parse := parsers[typ]; parse != nil {
+		roundTripBy(t, parse, msg)
+	}
+}
+
+func roundTripBy(t testing.TB, parse func([]byte) (appender, error), msg []byte) {
+	t.Helper()
+	m, err := parse(msg)
+	if err != nil {
+		for _, known := range []error{ErrShort, ErrLong, ErrAddress, ErrEndpoint, ErrField} {
+			if err == known {
+				return
+			}
+		}
+		t.Fatalf("%x: error %v is none of the bare sentinels", msg, err)
+	}
+	out := m.Append(nil)
+	if !bytes.Equal(out, msg) && !bytes.Contains(msg, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}) {
+		t.Fatalf("%T: read %x, wrote %x", m, msg, out)
+	}
+	again, err := parse(out)
+	if err != nil {
+		t.Fatalf("%T: %x, which was written, gives %v", m, out, err)
+	}
+	if !reflect.DeepEqual(again, m) {
+		t.Fatalf("%T: %+v became %+v", m, m, again)
+	}
+}
+
+var (
+	udp4 = UDP(netip.MustParseAddrPort("192.0.2.1:8737"))
+	udp6 = UDP(netip.MustParseAddrPort("[2001:db8::1]:8737"))
+)
+
+// golden has a message of every type, its parts apart.
+var golden = []struct {
+	typ Type
+	hex string
+	msg appender
+}{
+	{Error, "0004", ErrorMsg{ErrorUnreachable, []byte{}}},
+	{Error, "1234 6162", ErrorMsg{0x1234, []byte("ab")}},
+	{Ping, "0102 0304 6869", EchoMsg{0x0102, 0x0304, []byte("hi")}},
+	{Pong, "0102 0304", EchoMsg{0x0102, 0x0304, []byte{}}},
+	{EPCReq, "deadbeef", epcMsg(0xdeadbeef)},
+	{EPC, "00000001", epcMsg(1)},
+	{EPI, "00 00 00", EPIMsg{Endpoint{}, NATTMsg{NATTNone, []byte{}}}},
+	{EPI, "00 02 c0000201 2221 01 aabb", EPIMsg{udp4, NATTMsg{NATTPunch, []byte{0xaa, 0xbb}}}},
+	{NATT, "03 00000007", NATTMsg{NATTSpray, []byte{0, 0, 0, 7}}},
+	{NetIDReq, "00000001 00", NetIDMsg{1, Endpoint{}}},
+	{NetIDReq, "00000001 04 20010db8000000000000000000000001 2221", NetIDMsg{1, udp6}},
+	{NetID, "00000001 02 c0000201 2221", NetIDMsg{1, udp4}},
+	{NetID, "00000001 01 020000000001", NetIDMsg{1, Endpoint{Kind: Ethernet, MAC: [6]byte{2, 0, 0, 0, 0, 1}}}},
+	{NetID, "00000001 06 687474703a2f2f612f 00", NetIDMsg{1, Endpoint{Kind: HTTP, URI: "http://a/"}}},
+	{Dgram, "03e8 0035 64617461", DgramMsg{1000, 53, []byte("data")}},
+	{Dgram, "03e8 0035", DgramMsg{1000, 53, []byte{}}},
+	{SOpen, "0050 1234 0040 0a0b0c0d 01", OpenMsg{Link{80, 0x1234}, 64, 0x0a0b0c0d, FlagSourcePort}},
+	{SClose, "1234 0050 00 03 01020304 01020306", CloseMsg{Link{0x1234, 80}, CloseTimeout, 0x01020304, 0x01020306}},
+	{SData, "1234 0050 01020305 78797a", DataMsg{Link{0x1234, 80}, 0x01020305, []byte("xyz")}},
+	{SAck, "0050 1234 0040 01020305 01 01020309 ff", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1).AppendAck(0x01020309, 255)}},
+	{SDAck, "0050 1234 0040 01 01020305 01 0a0b0c0e 78797a", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte("xyz")}},
+	{Whois, "00000009 01 fd0102030448ef07ddc048282db2d338", WhoisMsg{9, WhoisULA, testAddress.ULA(), testID}},
+	{Whois, "00000009 02 ddc048282db2d338", WhoisMsg{9, WhoisID, anode.ULA{}, testID}},
+	{IAm, "00000009 0101020304000003dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180", IAmMsg{9, testAddress}},
+	{IAm, "00000009", IAmMsg{9, anode.Address{}}},
+	{Probe, "00000005 0034 0000", probeMsg{ProbeMsg{5, 52}}},
+	{ProbeAck, "00000005 0034", probeAck{ProbeMsg{5, 52}}},
+	{IP6, "6ab12345 06 40 7061796c6f6164", IP6Msg{0x6ab12345, 6, 64, []byte("payload")}},
+	{IP6P, "60000000 11 ff", IP6Msg{0x60000000, 17, 255, []byte{}}},
+	{IP, "45000018 00000000 40110000 0a000001 0a000002 61626364", rawMsg(mustHex("4500001800000000401100000a0000010a00000261626364"))},
+	{IP, "60000000 0002 3b 40 fd000000000000000000000000000001 fd000000000000000000000000000002 6162",
+		rawMsg(mustHex("6000000000023b40fd000000000000000000000000000001fd0000000000000000000000000000026162"))},
+	{Frag, "00000007 04b0 0960 0102", FragMsg{7, 1200, 2400, []byte{1, 2}}},
+}
+
+var goldenModes = []struct {
+	mode NATTMode
+	hex  string
+	msg  appender
+}{
+	{NATTPunch, "00000001 00fa 00", Punch{1, 250 * time.Millisecond, nil}},
+	{NATTPunch, "00000001 00fa 02 02c00002012221 0420010db80000000000000000000000012221", Punch{1, 250 * time.Millisecond, []Endpoint{udp4, udp6}}},
+	{NATTPredict, "00000001 02c00002012221 fffe 10", Predict{1, udp4, -2, 16}},
+	{NATTSpray, "00000001 02c00002012221 0100", Spray{1, udp4, 256}},
+}
+
+func TestGolden(t *testing.T) {
+	seen := map[Type]bool{}
+	for _, g := range golden {
+		seen[g.typ] = true
+		checkGolden(t, g.typ.String(), parsers[g.typ], unhex(t, g.hex), g.msg)
+	}
+	for typ := range parsers {
+		if !seen[typ] {
+			t.Errorf("no golden %v", typ)
+		}
+	}
+	for _, g := range goldenModes {
+		checkGolden(t, g.mode.String(), modes[g.mode], unhex(t, g.hex), g.msg)
+	}
+}
+
+func checkGolden(t *testing.T, name string, parse func([]byte) (appender, error), b []byte, want appender) {
+	t.Helper()
+	m, err := parse(b)
+	if err != nil {
+		t.Errorf("%s: %x: %v", name, b, err)
+		return
+	}
+	if !reflect.DeepEqual(m, want) {
+		t.Errorf("%s: got %+v, want %+v", name, m, want)
+	}
+	if got := want.Append([]byte{0x55}); !bytes.Equal(got, append([]byte{0x55}, b...)) {
+		t.Errorf("%s: wrote %x, want 55%x", name, got, b)
+	}
+}
+
+// Whatever is cut off a message, or added to one of a fixed length, is missed.
+func TestLengths(t *testing.T) {
+	open := map[Type]bool{Error: true, Ping: true, Pong: true, EPI: true, NATT: true, Dgram: true,
+		SData: true, SAck: true, SDAck: true, IP6: true, IP6P: true, Frag: true}
+	for _, g := range golden {
+		b := unhex(t, g.hex)
+		_, err := parsers[g.typ](append(b[:len(b):len(b)], 0))
+		switch {
+		case g.typ == IAm && len(b) == 4:
+			if err != ErrShort {
+				t.Errorf("%v with a byte more: %v", g.typ, err)
+			}
+		case !open[g.typ] && err != ErrLong && err != ErrShort:
+			t.Errorf("%v with a byte more: %v", g.typ, err)
+		}
+		if open[g.typ] || len(b) == 0 || (g.typ == IAm && len(b) == 5) {
+			continue
+		}
+		for n := range len(b) {
+			if g.typ == IAm && n == 4 {
+				continue // "not found"
+			}
+			if _, err := parsers[g.typ](b[:n]); err == nil {
+				t.Errorf("%v cut to %d of %d bytes passes", g.typ, n, len(b))
+			}
+		}
+	}
+	for typ, parse := range parsers {
+		if _, err := parse(nil); err != ErrShort {
+			t.Errorf("%v of no bytes: %v", typ, err)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct {
+		typ  Type
+		hex  string
+		want error
+	}{
+		{EPI, "01 00 00", ErrField},
+		{EPI, "00 07 00", ErrEndpoint},
+		{EPI, "00 00", ErrShort},
+		{EPI, "00 02 c00002", ErrShort},
+		{NetIDReq, "00000001 00 00", ErrLong},
+		{NetIDReq, "00000001 06 00", ErrEndpoint},
+		{NetID, "00000001 00", ErrEndpoint},
+		{SClose, "1234 0050 01 03 01020304 01020306", ErrField},
+		{SAck, "0050 1234 0040", ErrShort},
+		{SAck, "0050 1234 0040 01020305 01 0102", ErrLong},
+		{SDAck, "0050 1234 0040 00 0a0b0c0e", ErrField},
+		{SDAck, "0050 1234 0040 02 01020305 01 0a0b0c0e", ErrShort},
+		{Whois, "00000009 00 ddc048282db2d338", ErrField},
+		{Whois, "00000009 03 ddc048282db2d338", ErrField},
+		{Whois, "00000009 01 fe0102030448ef07ddc048282db2d338", ErrField},
+		{IAm, "00000009 0201020304000003dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180", ErrAddress},
+		{IAm, "00000009 0101020304000004dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180", ErrAddress},
+		{Probe, "00000005 0034 0001", ErrField},
+		{Probe, "00000005 0033 0000", ErrLong},
+		{Probe, "00000005 0035 0000", ErrShort},
+		{Probe, "00000005 0000", ErrLong},
+		{IP6, "4ab12345 06 40", ErrField},
+		{IP, "45000018 00000000 40110000 0a000001 0a000002", ErrShort},
+		{IP, "44000014 00000000 40110000 0a000001 0a000002", ErrField},
+		{IP, "46000014 00000000 40110000 0a000001 0a000002", ErrField},
+		{IP, "10", ErrField},
+		{Frag, "00000007 0000 0002", ErrShort},
+		{Frag, "00000007 0000 0000 01", ErrField},
+		{Frag, "00000007 0002 0002 01", ErrField},
+		{Frag, "00000007 ffff ffff 01", ErrField},
+	} {
+		if _, err := parsers[c.typ](unhex(t, c.hex)); err != c.want {
+			t.Errorf("%v %s: got %v, want %v", c.typ, c.hex, err, c.want)
+		}
+	}
+}
+
+func TestProbeFillsUp(t *testing.T) {
+	for _, size := range []uint16{0, ProbeMin, 1200, 65535} {
+		b := ProbeMsg{5, size}.AppendProbe(nil)
+		equal(t, len(b)+SealedOverhead, int(max(size, ProbeMin)))
+		m, err := ParseProbe(b)
+		if err != nil || m != (ProbeMsg{5, max(size, ProbeMin)}) {
+			t.Errorf("size %d: got %+v, %v", size, m, err)
+		}
+	}
+}
+
+func TestPunchLimits(t *testing.T) {
+	o, err := ParsePunch(Punch{Delay: time.Hour, Endpoints: make([]Endpoint, 300)}.Append(nil))
+	if err != nil || o.Delay != 65535*time.Millisecond || len(o.Endpoints) != 255 {
+		t.Errorf("got %v, %d, %v", o.Delay, len(o.Endpoints), err)
+	}
+	o, err = ParsePunch(Punch{Delay: -time.Hour}.Append(nil))
+	if err != nil || o.Delay != 0 {
+		t.Errorf("got %v, %v", o.Delay, err)
+	}
+}
+
+func TestDAckLimit(t *testing.T) {
+	m, err := ParseDAck(DAckMsg{Acks: make(Acks, 300*ackSize), Payload: []byte("x")}.Append(nil))
+	if err != nil || m.Acks.Len() != 255 || string(m.Payload) != "x" {
+		t.Errorf("got %d, %q, %v", m.Acks.Len(), m.Payload, err)
+	}
+}
+
+func TestAcks(t *testing.T) {
+	a := Acks{}.AppendAck(1, 4).AppendAck(9, 1)
+	equal(t, a.Len(), 2)
+	first, count := a.At(1)
+	equal(t, first, 9)
+	equal(t, count, 1)
+}
+
+func TestWhoisMatches(t *testing.T) {
+	other := testAddress
+	other[4]++
+	for _, m := range []WhoisMsg{{Kind: WhoisULA, ULA: testAddress.ULA()}, {Kind: WhoisID, ID: testID}} {
+		if !m.Matches(testAddress) || m.Matches(other) {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+// Every name is there once; unknown numbers are shown as such.
+func TestStrings(t *testing.T) {
+	types := map[string]bool{}
+	for i := range 256 {
+		types[Type(i).String()] = true
+	}
+	equal(t, len(types), 256)
+	equal(t, SDAck.String(), "S_DACK")
+	equal(t, Type(0x7f).String(), "0x7f")
+	equal(t, ErrorCode(0x99).String(), "error 0x0099")
+	equal(t, CloseReason(9).String(), "reason 9")
+	equal(t, NATTMode(9).String(), "mode 9")
+	equal(t, EndpointKind(9).String(), "0x09")
+}
+
+func FuzzMessage(f *testing.F) {
+	for _, g := range golden {
+		f.Add(byte(g.typ), unhex(f, g.hex))
+	}
+	f.Fuzz(func(t *testing.T, typ byte, msg []byte) { roundTrip(t, Type(typ), msg) })
+}
+
+func FuzzNATT(f *testing.F) {
+	for _, g := range goldenModes {
+		f.Add(byte(g.mode), unhex(f, g.hex))
+	}
+	f.Fuzz(func(t *testing.T, mode byte, options []byte) {
+		if parse := modes[NATTMode(mode)]; parse != nil {
+			roundTripBy(t, parse, options)
+		}
+	})
+}
+
+// Refusing costs no memory, and neither do the messages of the data path.
+func TestMessageAllocs(t *testing.T) {
+	for typ, parse := range map[Type]func([]byte) error{
+		Dgram:    func(b []byte) error { _, err := ParseDgram(b); return err },
+		IP6:      func(b []byte) error { _, err := ParseIP6(b); return err },
+		Frag:     func(b []byte) error { _, err := ParseFrag(b); return err },
+		SData:    func(b []byte) error { _, err := ParseData(b); return err },
+		SAck:     func(b []byte) error { _, err := ParseAck(b); return err },
+		EPI:      func(b []byte) error { _, err := ParseEPI(b); return err },
+		NetIDReq: func(b []byte) error { _, err := ParseNetIDReq(b); return err },
+		IAm:      func(b []byte) error { _, err := ParseIAm(b); return err },
+		Whois:    func(b []byte) error { _, err := ParseWhois(b); return err },
+	} {
+		var msg []byte
+		for _, g := range golden {
+			if g.typ == typ && len(msg) == 0 {
+				msg = unhex(t, g.hex)
+			}
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			if err := parse(msg); err != nil {
+				t.Fatal(err)
+			}
+			if err := parse(msg[:1]); !errors.Is(err, ErrShort) {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%v: %v allocations", typ, n)
+		}
+	}
+}
