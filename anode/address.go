@@ -33,6 +33,8 @@ const (
 
 	typeP256 = 1
 	textSize = 64 // characters of base32
+
+	txtPrefix = "anode:"
 )
 
 // Errors of parsing; every returned error wraps one of these and says more.
@@ -172,16 +174,16 @@ func fold(d [16]byte) (id ID) {
 }
 
 // TXT gives the form in which DNS TXT records and links carry an address (draft 2.8).
-func (a Address) TXT() string { return "anode:" + a.String() }
+func (a Address) TXT() string { return txtPrefix + a.String() }
 
-// ParseTXT reads one DNS TXT record. Records that do not begin with "anode:" are
-// other people's: ok is false and there is no error.
+// ParseTXT reads one DNS TXT record, or a link, whose query it leaves out. The case
+// does not matter: QR codes have capitals. Records that do not begin with "anode:"
+// are other people's: ok is false and there is no error.
 func ParseTXT(s string) (a Address, ok bool, err error) {
-	rest, ok := strings.CutPrefix(s, "anode:")
-	if !ok {
+	if len(s) < len(txtPrefix) || !strings.EqualFold(s[:len(txtPrefix)], txtPrefix) {
 		return Address{}, false, nil
 	}
-	rest, _, _ = strings.Cut(rest, "?")
+	rest, _, _ := strings.Cut(s[len(txtPrefix):], "?")
 	a, err = ParseAddress(strings.TrimSpace(rest))
 	return a, true, err
 }

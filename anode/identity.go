@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
 	"os"
@@ -17,7 +18,10 @@ import (
 // ErrIdentityMode says that others can read an identity file.
 var ErrIdentityMode = errors.New("others can read the identity file")
 
-const identityPrefix = "ANODE-256-40"
+const (
+	identityPrefix  = "ANODE-256-40"
+	maxIdentityFile = 1024 // the line has 142 bytes
+)
 
 // Identity is an address with its private key.
 type Identity struct {
@@ -41,11 +45,12 @@ func (id *Identity) Address() Address { return id.address }
 // leading zeros kept (draft 2.4).
 func (id *Identity) DH(public *ecdh.PublicKey) ([]byte, error) { return id.private.ECDH(public) }
 
-// PrivateKey is the scalar as the handshake needs it, 32 bytes.
+// PrivateKey is the private half, as the handshake needs it.
 func (id *Identity) PrivateKey() *ecdh.PrivateKey { return id.private }
 
-// String hides the private key; Export shows it.
-func (id *Identity) String() string { return id.address.String() }
+// String is the address: Export alone shows the private key. It is a method of the
+// value, so that printing a copy does not either.
+func (id Identity) String() string { return id.address.String() }
 
 // Export gives the one line of an identity file, without a line end:
 // ANODE-256-40:<address>:<64 hex digits of the scalar>.
@@ -79,14 +84,19 @@ func ParseIdentity(line string) (*Identity, error) {
 
 // LoadIdentity reads an identity file; it refuses one that others can read.
 func LoadIdentity(path string) (*Identity, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if err := checkMode(path, info); err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(path)
+	b, err := io.ReadAll(io.LimitReader(f, maxIdentityFile))
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +127,8 @@ func LoadOrCreateIdentity(path string, zone Zone) (id *Identity, created bool, e
 	return id, true, nil
 }
 
-// save writes a new file in one step, mode 0600, and never replaces one.
+// save writes a new file in one step, mode 0600, and never replaces one. When it
+// returns, the file outlives a power cut.
 func (id *Identity) save(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -135,13 +146,16 @@ func (id *Identity) save(path string) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = os.Link(f.Name(), path)
 	}
-	return os.Link(f.Name(), path)
+	if err == nil {
+		err = syncDir(dir)
+	}
+	return err
 }
 
-// Compress gives the 33 bytes of RFC 5480's compressed form.
+// Compress gives the 33 bytes of RFC 5480's compressed form of a key on P-256.
 func Compress(key *ecdh.PublicKey) []byte {
 	b := key.Bytes() // 4 | X | Y
 	return append([]byte{2 | b[64]&1}, b[1:33]...)
