@@ -1,0 +1,378 @@
+package vnet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"anodenet/overlay/link"
+)
+
+// Host is a computer with its interfaces and sockets. It is a link.Network. One that
+// forwards is a router.
+type Host struct {
+	w       *World
+	name    string
+	number  uint64
+	forward bool
+
+	// under w.mu
+	asleep   bool
+	ifs      []*Interface
+	routes   []route
+	conns    map[uint16]*Conn
+	beacons  []*Conn
+	writers  uint64
+	nextPort uint16
+	watches  map[*watch]struct{}
+}
+
+var _ link.Network = (*Host)(nil)
+
+// route says by whom a prefix is reached.
+type route struct {
+	prefix netip.Prefix
+	via    netip.Addr
+}
+
+// watch is one call of Watch.
+type watch struct{ events chan struct{} }
+
+// Host makes a host without interfaces.
+func (w *World) Host(name string) *Host {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := &Host{w: w, name: name, number: uint64(len(w.hosts) + 1), nextPort: 40000,
+		conns: make(map[uint16]*Conn), watches: make(map[*watch]struct{})}
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+// Router makes a host that forwards between its interfaces.
+func (w *World) Router(name string) *Host {
+	h := w.Host(name)
+	h.forward = true
+	return h
+}
+
+// Name is the host's name.
+func (h *Host) Name() string { return h.name }
+
+// Attach joins the host to a segment, by a new interface with these addresses, each
+// with the length of its on-link prefix. Without a link-local IPv6 address there is no
+// IPv6 multicast.
+func (h *Host) Attach(s *Segment, prefixes ...netip.Prefix) *Interface {
+	h.w.mu.Lock()
+	n := len(h.ifs)
+	i := &Interface{host: h, seg: s, name: fmt.Sprintf("eth%d", n), index: n + 2, up: true,
+		prefixes: slices.Clone(prefixes), sender: h.number<<32 | 1<<31 | uint64(n), latest: make(map[*Interface]time.Time)}
+	i.random = h.w.source(i.sender)
+	h.ifs = append(h.ifs, i)
+	s.ifs = append(s.ifs, i)
+	h.w.mu.Unlock()
+	h.changed()
+	return i
+}
+
+// Route says that prefix is reached by way of the router with the address via, which
+// must be on-link. The longest prefix counts; of equals, the last that was added.
+func (h *Host) Route(prefix netip.Prefix, via netip.Addr) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.routes = slices.Insert(h.routes, 0, route{prefix.Masked(), via})
+	slices.SortStableFunc(h.routes, func(a, b route) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+}
+
+// Gateway routes everything of via's family by way of via.
+func (h *Host) Gateway(via netip.Addr) {
+	h.Route(netip.PrefixFrom(via, 0), via)
+}
+
+// SetAsleep puts the host to sleep, or wakes it: asleep it neither hears nor sends.
+// The goroutines of its node go on: stopping their clock is up to the test.
+func (h *Host) SetAsleep(asleep bool) {
+	h.w.mu.Lock()
+	h.asleep = asleep
+	h.w.mu.Unlock()
+	if !asleep {
+		h.changed()
+	}
+}
+
+// changed lets all watches know.
+func (h *Host) changed() {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	for x := range h.watches {
+		select {
+		case x.events <- struct{}{}:
+		default: // it has not seen the last one yet
+		}
+	}
+}
+
+// Watch implements link.Network.
+func (h *Host) Watch(ctx context.Context, changed func()) error {
+	x := &watch{events: make(chan struct{}, 1)}
+	h.w.mu.Lock()
+	h.watches[x] = struct{}{}
+	h.w.mu.Unlock()
+	defer func() {
+		h.w.mu.Lock()
+		delete(h.watches, x)
+		h.w.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-x.events:
+			changed()
+		}
+	}
+}
+
+// Interfaces implements link.Network.
+func (h *Host) Interfaces() ([]link.Interface, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	var list []link.Interface
+	for _, i := range h.ifs {
+		if !i.up {
+			continue
+		}
+		d := link.Interface{Name: i.name, Index: i.index, MTU: i.seg.mtu, Prefixes: slices.Clone(i.prefixes)}
+		for _, p := range i.prefixes {
+			if b, ok := directedBroadcast(p); ok {
+				d.Broadcast = append(d.Broadcast, b)
+			}
+			d.Multicast = d.Multicast || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// Listen implements link.Network.
+func (h *Host) Listen(port uint16) (link.Conn, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	if h.w.closed {
+		return nil, link.ErrClosed
+	}
+	if port == 0 {
+		for h.conns[h.nextPort] != nil {
+			h.nextPort++
+		}
+		port = h.nextPort
+		h.nextPort++
+	}
+	if h.conns[port] != nil {
+		return nil, fmt.Errorf("vnet: port %d: %w", port, syscall.EADDRINUSE)
+	}
+	c := newConn(h, port)
+	h.conns[port] = c
+	return c, nil
+}
+
+// ListenBeacons implements link.Network. Any number of such sockets share the port;
+// they hear broadcasts and multicasts alone.
+func (h *Host) ListenBeacons() (link.Conn, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	if h.w.closed {
+		return nil, link.ErrClosed
+	}
+	c := newConn(h, link.Port)
+	c.shared = true
+	h.beacons = append(h.beacons, c)
+	return c, nil
+}
+
+// close ends the host's sockets.
+func (h *Host) close() {
+	for _, c := range h.conns {
+		c.shut()
+	}
+	for _, c := range h.beacons {
+		c.shut()
+	}
+	clear(h.conns)
+	h.beacons = nil
+}
+
+// path is how a packet leaves a host.
+type path struct {
+	out  *Interface // nil: it stays on the host
+	in   *Interface // on which it arrives if it stays
+	next netip.Addr // the neighbour, or a broadcast address
+	from netip.Addr
+}
+
+// find is the way for a packet to the endpoint, with the errors that Linux has.
+func (h *Host) find(e link.Endpoint) (path, error) {
+	dst := e.Addr.Addr()
+	for _, i := range h.ifs {
+		if i.has(dst) && (e.If == 0 || e.If == i.index || !dst.IsLinkLocalUnicast()) {
+			return path{in: i, from: cmp.Or(e.Local, dst)}, nil
+		}
+	}
+	if e.Local.IsValid() && !slices.ContainsFunc(h.ifs, func(i *Interface) bool { return i.has(e.Local) }) {
+		return path{}, syscall.EINVAL
+	}
+	if dst == limitedBroadcast || dst.IsMulticast() || dst.IsLinkLocalUnicast() {
+		i := h.byIndex(e.If)
+		if i == nil {
+			return path{}, syscall.ENETUNREACH
+		}
+		return h.by(i, dst, e)
+	}
+	for _, i := range h.ifs {
+		if i.up && i.onLink(dst) && (e.If == 0 || e.If == i.index) {
+			return h.by(i, dst, e)
+		}
+	}
+	for _, r := range h.routes {
+		if !r.prefix.Contains(dst) {
+			continue
+		}
+		for _, i := range h.ifs {
+			if i.up && i.onLink(r.via) && (e.If == 0 || e.If == i.index) {
+				return h.by(i, r.via, e)
+			}
+		}
+	}
+	return path{}, syscall.ENETUNREACH
+}
+
+// by is the way out of interface i to the neighbour next.
+func (h *Host) by(i *Interface, next netip.Addr, e link.Endpoint) (path, error) {
+	p := path{out: i, next: next, from: e.Local}
+	if !i.up {
+		return path{}, syscall.ENETUNREACH
+	}
+	if !p.from.IsValid() {
+		if p.from = h.source(i, next); !p.from.IsValid() {
+			return path{}, syscall.EADDRNOTAVAIL
+		}
+	}
+	return p, nil
+}
+
+// source chooses the address from which to send to next by i: one with next on-link,
+// else another of the interface's, else any that reaches beyond its link.
+func (h *Host) source(i *Interface, next netip.Addr) netip.Addr {
+	local := next.Is6() && (next.IsLinkLocalUnicast() || next.IsLinkLocalMulticast())
+	var best netip.Addr
+	for _, p := range i.prefixes {
+		a := p.Addr()
+		switch {
+		case a.Is4() != next.Is4() || a.IsLinkLocalUnicast() != local:
+		case p.Contains(next):
+			return a
+		case !best.IsValid():
+			best = a
+		}
+	}
+	if best.IsValid() || local {
+		return best
+	}
+	for _, other := range h.ifs {
+		for _, p := range other.prefixes {
+			if p.Addr().Is4() == next.Is4() && !p.Addr().IsLinkLocalUnicast() {
+				return p.Addr()
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+func (h *Host) byIndex(index int) *Interface {
+	if index < 2 || index-2 >= len(h.ifs) {
+		return nil
+	}
+	return h.ifs[index-2]
+}
+
+// send lets a packet leave by the way found when it was written.
+func (h *Host) send(p packet, x path) {
+	w := h.w
+	if h.asleep {
+		w.count["drop_asleep"]++
+		return
+	}
+	if x.out == nil {
+		h.accept(x.in, p)
+		return
+	}
+	if x.out.broadcast(x.next) {
+		h.accept(x.out, p) // one hears one's own broadcasts
+	}
+	x.out.transmit(p, x.next)
+}
+
+// receive takes a packet that arrives by an interface.
+func (h *Host) receive(in *Interface, p packet) {
+	dst := p.to.Addr()
+	switch {
+	case h.asleep:
+		h.w.count["drop_asleep"]++
+	case in.broadcast(dst), slices.ContainsFunc(h.ifs, func(i *Interface) bool { return i.has(dst) }):
+		h.accept(in, p)
+	case h.forward:
+		h.route(p)
+	default:
+		h.w.count["drop_not_mine"]++
+	}
+}
+
+// route forwards a packet.
+func (h *Host) route(p packet) {
+	w := h.w
+	if p.hops--; p.hops <= 0 {
+		w.count["drop_hops"]++
+		return
+	}
+	if p.to.Addr().IsLinkLocalUnicast() || p.from.Addr().IsLinkLocalUnicast() {
+		w.count["drop_link_local"]++
+		return
+	}
+	x, err := h.find(link.Endpoint{Addr: p.to})
+	if err != nil || x.out == nil {
+		w.count["drop_no_route"]++
+		return
+	}
+	if x.out.broadcast(x.next) {
+		w.count["drop_broadcast"]++ // a router keeps directed broadcasts out (RFC 2644)
+		return
+	}
+	x.out.transmit(p, x.next)
+}
+
+// accept gives a packet that is for this host to its sockets.
+func (h *Host) accept(in *Interface, p packet) {
+	e := link.Endpoint{Addr: p.from, Local: p.to.Addr(), If: in.index}
+	all := in.broadcast(p.to.Addr())
+	if all {
+		e.Local = netip.Addr{}
+		if p.to.Addr().Is4() {
+			e.Local = h.source(in, p.from.Addr())
+		}
+		if p.to.Port() == link.Port {
+			for _, c := range h.beacons {
+				c.put(e, p.data)
+			}
+		}
+	}
+	c := h.conns[p.to.Port()]
+	switch {
+	case c != nil:
+		c.put(e, p.data)
+	case !all:
+		h.w.count["drop_no_socket"]++
+	}
+}
