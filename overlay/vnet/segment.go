@@ -66,7 +66,7 @@ func (s *Segment) SetLink(l Link) {
 }
 
 // Tap calls f for each packet put onto the segment, from the world's goroutine, in
-// order. f must not block for long.
+// order. f must not block.
 func (s *Segment) Tap(f func(Packet)) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()

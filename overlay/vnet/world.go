@@ -36,6 +36,8 @@ const Tick = time.Microsecond
 type World struct {
 	seed uint64
 
+	running sync.Mutex // held by run, so that taps see packets in order
+
 	mu     sync.Mutex
 	closed bool
 	hosts  []*Host
@@ -136,6 +138,8 @@ func (w *World) add(e event) {
 
 // run lets everything happen that is due.
 func (w *World) run() {
+	w.running.Lock()
+	defer w.running.Unlock()
 	w.mu.Lock()
 	now := time.Now()
 	for len(w.events) > 0 && !w.events[0].at.After(now) {
