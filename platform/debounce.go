@@ -1,0 +1,45 @@
+package platform
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	quiet   = 100 * time.Millisecond // without an event, before they are told
+	longest = time.Second            // that an event waits to be told
+)
+
+// debounce calls changed after each burst of events, until ctx ends or events is closed.
+func debounce(ctx context.Context, events <-chan struct{}, changed func()) {
+	timer := time.NewTimer(0)
+	<-timer.C
+	defer timer.Stop()
+	var first time.Time // of the burst, zero outside one
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-events:
+			if !ok {
+				return
+			}
+			now := time.Now()
+			if first.IsZero() {
+				first = now
+			}
+			timer.Reset(min(quiet, longest-now.Sub(first)))
+		case <-timer.C:
+			first = time.Time{}
+			changed()
+		}
+	}
+}
+
+// tell notes an event, or lets it be one with the event that waits already.
+func tell(events chan<- struct{}) {
+	select {
+	case events <- struct{}{}:
+	default:
+	}
+}

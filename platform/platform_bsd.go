@@ -1,0 +1,75 @@
+//go:build darwin || freebsd || openbsd
+
+package platform
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Configure gives an interface its address and routes, and sets it up.
+func Configure(ifname string, s Settings) error {
+	commands := [][]string{
+		{"ifconfig", ifname, "mtu", strconv.Itoa(s.MTU)},
+		{"ifconfig", ifname, "inet6", s.ULA.String(), "prefixlen", "128", "alias"},
+		{"ifconfig", ifname, "up"},
+	}
+	for _, p := range s.Routes {
+		commands = append(commands, routeCommand("add", ifname, s.ULA, p))
+	}
+	return runAll(ifname, commands)
+}
+
+// AddRoute leads a prefix to the interface.
+func AddRoute(ifname string, p netip.Prefix) error { return changeRoute("add", ifname, p) }
+
+// RemoveRoute undoes AddRoute.
+func RemoveRoute(ifname string, p netip.Prefix) error { return changeRoute("delete", ifname, p) }
+
+func changeRoute(verb, ifname string, p netip.Prefix) error {
+	ula, err := address(ifname)
+	if err != nil {
+		return err
+	}
+	return runAll(ifname, [][]string{routeCommand(verb, ifname, ula, p)})
+}
+
+// address finds the ULA that Configure gave the interface.
+func address(ifname string) (netip.Addr, error) {
+	ifi, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%w %s: %w", ErrConfigure, ifname, err)
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%w %s: %w", ErrConfigure, ifname, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsPrivate() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%w %s: it has no address yet", ErrConfigure, ifname)
+}
+
+// Watch calls changed after links or addresses have changed, once for each burst of
+// changes and at least once a second in a long one. It returns when ctx has ended, with
+// nil, or when it can not watch.
+func Watch(ctx context.Context, changed func()) error {
+	fd, err := unix.Socket(unix.AF_ROUTE, unix.SOCK_RAW, unix.AF_UNSPEC)
+	if err != nil {
+		return fmt.Errorf("watching links: %w", err)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("watching links: %w", err)
+	}
+	return watch(ctx, os.NewFile(uintptr(fd), "route"), func(err error) bool { return false }, changed)
+}

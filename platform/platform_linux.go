@@ -1,0 +1,183 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// addrGenNone keeps the kernel from making a link-local address (IN6_ADDR_GEN_MODE_NONE),
+// and so from soliciting routers.
+const addrGenNone = 1
+
+// Configure gives an interface its address and routes, and sets it up. It may be called
+// again with other settings; it removes nothing.
+func Configure(ifname string, s Settings) error {
+	link, err := find(ifname)
+	if err != nil {
+		return err
+	}
+	if err := enableIPv6(ifname); err != nil {
+		return err
+	}
+	addr := &netlink.Addr{
+		IPNet: netlink.NewIPNet(s.ULA.AsSlice()),
+		Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE,
+	}
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"set the address mode", func() error { return netlink.LinkSetIP6AddrGenMode(link, addrGenNone) }},
+		{"set the MTU", func() error { return netlink.LinkSetMTU(link, s.MTU) }},
+		{"set the queue's length", func() error { return unlessZero(s.TxQueueLen, link, netlink.LinkSetTxQLen) }},
+		{"set the GSO size", func() error { return unlessZero(s.GSOMaxSize, link, netlink.LinkSetGSOMaxSize) }},
+		{"set the GSO segments", func() error { return unlessZero(s.GSOMaxSegs, link, netlink.LinkSetGSOMaxSegs) }},
+		{"add the address", func() error { return netlink.AddrReplace(link, addr) }},
+		{"set it up", func() error { return netlink.LinkSetUp(link) }},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			return configureError(ifname, step.what, err)
+		}
+	}
+	for _, p := range s.Routes {
+		if err := netlink.RouteReplace(route(link, p)); err != nil {
+			return configureError(ifname, "add the route to "+p.String(), err)
+		}
+	}
+	return nil
+}
+
+func unlessZero(n int, link netlink.Link, set func(netlink.Link, int) error) error {
+	if n == 0 {
+		return nil
+	}
+	return set(link, n)
+}
+
+// AddRoute leads a prefix to the interface. One that is there already is no error.
+func AddRoute(ifname string, p netip.Prefix) error {
+	link, err := find(ifname)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteReplace(route(link, p)); err != nil {
+		return configureError(ifname, "add the route to "+p.String(), err)
+	}
+	return nil
+}
+
+// RemoveRoute undoes AddRoute. One that is gone already is no error.
+func RemoveRoute(ifname string, p netip.Prefix) error {
+	link, err := find(ifname)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteDel(route(link, p)); err != nil && !errors.Is(err, unix.ESRCH) {
+		return configureError(ifname, "remove the route to "+p.String(), err)
+	}
+	return nil
+}
+
+func route(link netlink.Link, p netip.Prefix) *netlink.Route {
+	p = p.Masked()
+	return &netlink.Route{
+		LinkIndex: link.Attrs().Index,
+		Dst:       &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)},
+	}
+}
+
+func find(ifname string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return nil, configureError(ifname, "find it", err)
+	}
+	return link, nil
+}
+
+// enableIPv6 clears the interface's own disable_ipv6, which it inherits from the
+// default; with it, the kernel would refuse the address without saying why.
+func enableIPv6(ifname string) error {
+	file := filepath.Join("/proc/sys/net/ipv6/conf", ifname, "disable_ipv6")
+	b, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w %s: this kernel runs without IPv6; try: boot it without ipv6.disable=1", ErrConfigure, ifname)
+	case err != nil:
+		return configureError(ifname, "read its disable_ipv6", err)
+	case strings.TrimSpace(string(b)) == "0":
+		return nil
+	}
+	if err := os.WriteFile(file, []byte("0"), 0o644); err != nil {
+		return fmt.Errorf("%w %s: IPv6 is disabled on it and can not be enabled: %w; try: sysctl -w net.ipv6.conf.default.disable_ipv6=0",
+			ErrConfigure, ifname, err)
+	}
+	return nil
+}
+
+func configureError(ifname, what string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w %s: %s: %w; it needs CAP_NET_ADMIN", ErrConfigure, ifname, what, err)
+	}
+	return fmt.Errorf("%w %s: %s: %w", ErrConfigure, ifname, what, err)
+}
+
+// TakesSource tells whether packets to the internet over IPv6 would leave with ula as
+// their source. The kernel does that where there is a default route, but only
+// link-local addresses on its interface: those connections can not work, and did not
+// without us, but they now show our address. No setting of ours prevents it; a global
+// address on that interface does.
+func TakesSource(ula netip.Addr) (bool, error) {
+	internet := netip.MustParseAddr("2600::") // any address there; nothing is sent
+	routes, err := netlink.RouteGet(internet.AsSlice())
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for the route to the internet: %w", err)
+	}
+	for _, r := range routes {
+		if src, ok := netip.AddrFromSlice(r.Src); ok && src == ula {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Watch calls changed after links or addresses have changed, once for each burst of
+// changes and at least once a second in a long one. It returns when ctx has ended, with
+// nil, or when it can not watch.
+func Watch(ctx context.Context, changed func()) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("watching links: %w", err)
+	}
+	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("watching links: %w", err)
+	}
+	// What a message says does not matter, nor that some were lost (ENOBUFS): each is
+	// an event.
+	return watch(ctx, os.NewFile(uintptr(fd), "netlink"), func(err error) bool { return errors.Is(err, unix.ENOBUFS) }, changed)
+}
+
+// BootTime is the time since the machine was started, sleep included. Only
+// differences mean anything.
+func BootTime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
+
+// DefaultDirectories are Linux's.
+func DefaultDirectories() Directories {
+	return Directories{"/var/lib/anode", "/run/anode/anode.sock", "/etc/anode/anode.toml"}
+}

@@ -1,0 +1,260 @@
+package platform
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+var (
+	ula  = netip.MustParseAddr("fd12:3456:7890::1")
+	zone = netip.MustParsePrefix("fd12:3456:7800::/40")
+	wide = netip.MustParsePrefix("fd00:0:100::/40")
+)
+
+// inSpace runs f in a new network namespace, which ends with it.
+func inSpace(t *testing.T, f func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		ns, err := netns.New()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ns.Close()
+		f()
+	}()
+	<-done
+}
+
+// newTun makes a device that goes when the process ends or the files are closed.
+func newTun(name string) (files []*os.File, err error) {
+	link := &netlink.Tuntap{
+		LinkAttrs: netlink.LinkAttrs{Name: name}, Mode: netlink.TUNTAP_MODE_TUN, NonPersist: true,
+		Flags: netlink.TUNTAP_DEFAULTS | netlink.TUNTAP_VNET_HDR, Queues: 1,
+	}
+	err = netlink.LinkAdd(link)
+	return link.Fds, err
+}
+
+func ip(t *testing.T, arg ...string) string {
+	out, err := exec.Command("ip", arg...).CombinedOutput()
+	if err != nil {
+		t.Errorf("ip %s: %v: %s", strings.Join(arg, " "), err, out)
+	}
+	return string(out)
+}
+
+func TestConfigure(t *testing.T) {
+	inSpace(t, func() {
+		files, err := newTun("pt0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer files[0].Close()
+		// As on hosts that have switched IPv6 off.
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/pt0/disable_ipv6", []byte("1"), 0o644); err != nil {
+			t.Error(err)
+		}
+		s := Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440, GSOMaxSize: 61000, GSOMaxSegs: 60, TxQueueLen: 300}
+		for range 2 { // again changes nothing
+			if err := Configure("pt0", s); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		link := ip(t, "-d", "link", "show", "pt0")
+		for _, want := range []string{"mtu 1440", "qlen 300", "gso_max_size 61000", "gso_max_segs 60", "addrgenmode none", ",UP"} {
+			if !strings.Contains(link, want) {
+				t.Errorf("no %q in:\n%s", want, link)
+			}
+		}
+		addrs := ip(t, "-6", "addr", "show", "dev", "pt0")
+		if strings.Count(addrs, "inet6") != 1 || !strings.Contains(addrs, ula.String()+"/128") ||
+			!strings.Contains(addrs, "nodad") || strings.Contains(addrs, "tentative") {
+			t.Errorf("addresses:\n%s", addrs)
+		}
+		checkRoutes(t, zone)
+
+		for range 2 {
+			if err := AddRoute("pt0", wide); err != nil {
+				t.Error(err)
+			}
+		}
+		checkRoutes(t, zone, wide)
+		for range 2 {
+			if err := RemoveRoute("pt0", wide); err != nil {
+				t.Error(err)
+			}
+		}
+		checkRoutes(t, zone)
+
+		err = Configure("pt1", s)
+		if err == nil || !strings.Contains(err.Error(), "pt1") {
+			t.Errorf("an interface that is not there: %v", err)
+		}
+	})
+}
+
+// checkRoutes compares the main table with what it ought to hold.
+func checkRoutes(t *testing.T, want ...netip.Prefix) {
+	t.Helper()
+	got := ip(t, "-6", "route", "show", "table", "main")
+	if n := strings.Count(got, "\n"); n != len(want) {
+		t.Errorf("routes:\n%s", got)
+	}
+	for _, p := range want {
+		if !strings.Contains(got, p.String()+" dev pt0") {
+			t.Errorf("no route to %s in:\n%s", p, got)
+		}
+	}
+}
+
+// TestKilled shows that a process that is killed leaves nothing behind.
+func TestKilled(t *testing.T) {
+	if os.Getenv("PLATFORM_HOLD") != "" {
+		hold()
+		return
+	}
+	inSpace(t, func() {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("1"), 0o644); err != nil {
+			t.Error(err) // so that nothing but the adapter has an address
+		}
+		c := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+		c.Env = append(os.Environ(), "PLATFORM_HOLD=1")
+		out, err := c.StdoutPipe()
+		if err == nil {
+			err = c.Start()
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Wait()
+		defer c.Process.Kill()
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		if line != "holding\n" {
+			t.Errorf("the other process said %q", line)
+			return
+		}
+		checkRoutes(t, zone)
+		if addrs := ip(t, "-6", "-o", "addr"); !strings.Contains(addrs, ula.String()) {
+			t.Errorf("addresses while it runs:\n%s", addrs)
+		}
+		c.Process.Kill()
+		c.Wait()
+		links := ip(t, "-o", "link")
+		if strings.Contains(links, "pt0") || strings.Count(links, "\n") != 1 {
+			t.Errorf("links after it was killed:\n%s", links)
+		}
+		if all := ip(t, "-6", "route", "show", "table", "all") + ip(t, "-6", "-o", "addr"); all != "" {
+			t.Errorf("routes and addresses after it was killed:\n%s", all)
+		}
+	})
+}
+
+// hold sets up an adapter and waits to be killed, for at most a minute.
+func hold() {
+	files, err := newTun("pt0")
+	if err == nil {
+		err = Configure("pt0", Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440})
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("holding")
+	<-time.After(time.Minute)
+	files[0].Close()
+}
+
+func TestTakesSource(t *testing.T) {
+	inSpace(t, func() {
+		files, err := newTun("pt0")
+		if err == nil {
+			defer files[0].Close()
+			err = Configure("pt0", Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440})
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		check := func(want bool, when string) {
+			if got, err := TakesSource(ula); got != want || err != nil {
+				t.Errorf("%s: %v, %v; want %v", when, got, err, want)
+			}
+		}
+		check(false, "without a default route")
+		ip(t, "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+		ip(t, "link", "set", "lan1", "up")
+		ip(t, "link", "set", "lan0", "up")
+		ip(t, "-6", "route", "add", "default", "via", "fe80::1", "dev", "lan0")
+		check(true, "with only a link-local address on the way")
+		ip(t, "-6", "addr", "add", "2001:db8::5/64", "dev", "lan0", "nodad")
+		check(false, "with a global address on the way")
+	})
+}
+
+func TestWatch(t *testing.T) {
+	inSpace(t, func() {
+		ns, err := netns.Get()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ns.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		changed, ended := make(chan struct{}, 1), make(chan error, 1)
+		go func() {
+			runtime.LockOSThread()
+			if err := netns.Set(ns); err != nil {
+				t.Error(err)
+			}
+			ended <- Watch(ctx, func() { tell(changed) })
+		}()
+		// Changes go on until the first is told, for Watch may not have begun.
+		deadline := time.After(20 * time.Second)
+		for i, told := 0, false; !told; i++ {
+			ip(t, "link", "add", fmt.Sprint("w", i), "type", "veth", "peer", "name", fmt.Sprint("x", i))
+			select {
+			case <-changed:
+				told = true
+			case <-deadline:
+				t.Error("no change was told")
+				told = true
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBootTime(t *testing.T) {
+	a := BootTime()
+	if b := BootTime(); a <= 0 || b < a {
+		t.Errorf("%v, then %v", a, b)
+	}
+}

@@ -1,0 +1,73 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// Configure gives an interface its address and routes. What netsh stores as active only
+// is gone with the interface.
+func Configure(ifname string, s Settings) error {
+	commands := [][]string{
+		netsh("set", "interface", "interface="+ifname, "dadtransmits=0", "routerdiscovery=disabled", "store=active"),
+		netsh("set", "subinterface", "interface="+ifname, "mtu="+strconv.Itoa(s.MTU), "store=active"),
+		netsh("add", "address", "interface="+ifname, "address="+s.ULA.String()+"/128", "store=active"),
+	}
+	for _, p := range s.Routes {
+		commands = append(commands, routeCommand("add", ifname, p))
+	}
+	return runAll(ifname, commands)
+}
+
+// AddRoute leads a prefix to the interface.
+func AddRoute(ifname string, p netip.Prefix) error {
+	return runAll(ifname, [][]string{routeCommand("add", ifname, p)})
+}
+
+// RemoveRoute undoes AddRoute.
+func RemoveRoute(ifname string, p netip.Prefix) error {
+	return runAll(ifname, [][]string{routeCommand("delete", ifname, p)})
+}
+
+func routeCommand(verb, ifname string, p netip.Prefix) []string {
+	return netsh(verb, "route", "prefix="+p.String(), "interface="+ifname, "store=active")
+}
+
+func netsh(arg ...string) []string { return append([]string{"netsh", "interface", "ipv6"}, arg...) }
+
+// Watch calls changed after addresses have changed, once for each burst of changes and
+// at least once a second in a long one. It returns when ctx has ended, with nil, or when
+// it can not watch.
+func Watch(ctx context.Context, changed func()) error {
+	events := make(chan struct{}, 1)
+	callback := windows.NewCallback(func(_, _, _ uintptr) uintptr {
+		tell(events)
+		return 0
+	})
+	var handle windows.Handle
+	if err := windows.NotifyUnicastIpAddressChange(windows.AF_UNSPEC, callback, nil, false, &handle); err != nil {
+		return fmt.Errorf("watching links: %w", err)
+	}
+	debounce(ctx, events, changed)
+	if err := windows.CancelMibChangeNotify2(handle); err != nil {
+		return fmt.Errorf("watching links: %w", err)
+	}
+	return nil
+}
+
+// BootTime is the time since the machine was started, sleep included. Only
+// differences mean anything.
+func BootTime() time.Duration { return windows.DurationSinceBoot() }
+
+// DefaultDirectories are those of Windows.
+func DefaultDirectories() Directories {
+	dir := filepath.Join(os.Getenv("ProgramData"), "anode")
+	return Directories{dir, filepath.Join(dir, "anode.sock"), filepath.Join(dir, "anode.toml")}
+}
