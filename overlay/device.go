@@ -49,3 +49,20 @@ type Queue interface {
 	// Flush hands everything to the system.
 	Flush() error
 }
+
+// noQueue stands in where there is no adapter: messages for it go nowhere.
+type noQueue struct{ slot []byte }
+
+func (q *noQueue) Read(bool) (anode.ULA, bool, error) { return anode.ULA{}, false, nil }
+func (q *noQueue) Shape() (count, size, last int)     { return 0, 0, 0 }
+func (q *noQueue) Next() []byte                       { return nil }
+func (q *noQueue) Track(anode.ULA)                    {}
+func (q *noQueue) Put(anode.ULA, bool, []byte)        {}
+func (q *noQueue) Flush() error                       { return nil }
+
+func (q *noQueue) Slot(n int) []byte {
+	if cap(q.slot) < n {
+		q.slot = make([]byte, n)
+	}
+	return q.slot[:n]
+}

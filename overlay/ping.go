@@ -1,0 +1,140 @@
+package overlay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+)
+
+const (
+	nonceSize = 16 // random bytes that lead a ping's payload
+	maxPings  = 256
+
+	// MaxPing is the longest payload of a ping in bytes, the nonce included.
+	MaxPing = 1392
+)
+
+// pings is the table of the node's own outstanding pings. The in loop looks here
+// before it takes a PONG for an answer to one of the system's.
+type pings struct {
+	waiting atomic.Int32
+
+	mu sync.Mutex
+	m  map[[nonceSize]byte]*ping
+}
+
+type ping struct {
+	remote *remote
+	sent   int64 // ns
+	now    func() int64
+	answer chan pong
+}
+
+type pong struct {
+	rtt  time.Duration
+	ep   link.Endpoint
+	hop  uint8
+	size int
+}
+
+func (t *pings) add(nonce [nonceSize]byte, p *ping) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.m) >= maxPings {
+		return fmt.Errorf("%d pings are on their way already", maxPings)
+	}
+	if t.m == nil {
+		t.m = map[[nonceSize]byte]*ping{}
+	}
+	t.m[nonce] = p
+	t.waiting.Store(int32(len(t.m)))
+	return nil
+}
+
+func (t *pings) remove(nonce [nonceSize]byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.m, nonce)
+	t.waiting.Store(int32(len(t.m)))
+}
+
+// answer takes a PONG's payload and tells whether it was for one of these.
+func (t *pings) answer(from *remote, payload []byte, ep link.Endpoint, hop uint8) bool {
+	if t.waiting.Load() == 0 || len(payload) < nonceSize {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.m[[nonceSize]byte(payload)]
+	if p == nil || p.remote != from {
+		return false
+	}
+	delete(t.m, [nonceSize]byte(payload))
+	t.waiting.Store(int32(len(t.m)))
+	p.answer <- pong{time.Duration(p.now() - p.sent), ep, hop, len(payload)}
+	return true
+}
+
+// Ping sends one sealed PING with size bytes of payload and waits for its PONG. The
+// time includes the handshake where there was no session yet. It returns
+// ErrUnreachable when no way was found or ctx ended first.
+func (n *Node) Ping(ctx context.Context, a anode.Address, size int) (PingReply, error) {
+	if a == n.address {
+		return PingReply{}, ErrSelf
+	}
+	if size > MaxPing {
+		return PingReply{}, fmt.Errorf("a ping of %d bytes is too long: at most %d", size, MaxPing)
+	}
+	msg := make([]byte, 1+max(size, nonceSize))
+	msg[0] = byte(wire.Ping)
+	rand.Read(msg[1 : 1+nonceSize])
+	nonce := [nonceSize]byte(msg[1:])
+	p := &ping{sent: n.now(), now: n.now, answer: make(chan pong, 1)}
+	failed := make(chan error, 1)
+	err := n.call(ctx, func(c *control) error {
+		pr, err := c.meet(a)
+		if err != nil {
+			return err
+		}
+		p.remote = pr.remote
+		if err := n.pings.add(nonce, p); err != nil {
+			return err
+		}
+		c.sendMessage(pr, msg, failed)
+		return nil
+	})
+	if err != nil {
+		return PingReply{}, err
+	}
+	defer n.pings.remove(nonce)
+	select {
+	case r := <-p.answer:
+		return n.pingReply(ctx, a, r)
+	case err := <-failed:
+		return PingReply{}, err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return PingReply{}, fmt.Errorf("%w: no answer in time", ErrUnreachable)
+		}
+		return PingReply{}, ctx.Err()
+	case <-n.done:
+		return PingReply{}, ErrClosed
+	}
+}
+
+func (n *Node) pingReply(ctx context.Context, a anode.Address, r pong) (PingReply, error) {
+	reply := PingReply{Address: a, Size: r.size, RTT: r.rtt, Hops: int(r.hop), Sealed: true}
+	err := n.call(ctx, func(c *control) error {
+		reply.Path = c.describe(r.ep, r.hop)
+		return nil
+	})
+	return reply, err
+}

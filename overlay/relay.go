@@ -1,0 +1,97 @@
+package overlay
+
+import (
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+)
+
+// hopLimit is how many relays a packet may cross (draft 3.1).
+const hopLimit = 3
+
+// relay forwards packets for peers that were added (draft 2.3), without keys, in
+// the buffers that they were read into: a train that goes to one peer stays one.
+type relay struct {
+	w        link.Writer
+	counters *counters
+	trains   []link.Train
+	open     bool // the last train may grow
+
+	packets, bytes int
+}
+
+func newRelay(w link.Writer, c *counters) *relay {
+	return &relay{w: w, counters: c, trains: make([]link.Train, 0, readTrains*link.MaxSegments)}
+}
+
+// forward relays one packet of a train that was read. Only what comes from an
+// endpoint of an added peer is relayed, and only to an added peer: a stranger can
+// spend nothing of ours.
+func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
+	n := rx.n
+	r := rx.t.byID[to]
+	if r == nil {
+		n.counters.count(dNotOurs)
+		return
+	}
+	fw := r.forward.Load()
+	if fw == nil || !n.cfg.Relay || rx.t.sources[at(t.Endpoint)] == nil {
+		n.counters.count(dRelayRefused)
+		return
+	}
+	ep := fw[recipientPeer(p)]
+	if !ep.Addr.IsValid() {
+		ep = fw[0]
+	}
+	if ep.Addr == t.Endpoint.Addr {
+		n.counters.count(dRelayRefused) // it would go back to where it came from
+		return
+	}
+	if !wire.BumpHop(p, hopLimit) {
+		n.counters.count(dRelayHops)
+		return
+	}
+	rx.relay.add(p, t, ep)
+}
+
+// recipientPeer is the recipient's peer ID in any packet that RecipientID has read.
+func recipientPeer(p []byte) uint8 {
+	if p[1] == wire.FlagSealed {
+		_, id := wire.SealedPeers(p)
+		return id
+	}
+	h, _, _ := wire.Parse(p)
+	return h.RecipientPeer
+}
+
+// add appends a packet, which lies in t.Buf, to the batch.
+func (r *relay) add(p []byte, t *link.Train, to link.Endpoint) {
+	r.packets++
+	r.bytes += len(p)
+	if k := len(r.trains) - 1; r.open && k >= 0 {
+		last := &r.trains[k]
+		end := len(last.Buf)
+		if last.Endpoint == to && len(p) <= last.Size && cap(last.Buf) > end && &last.Buf[:end+1][end] == &p[0] {
+			last.Buf = last.Buf[:end+len(p)]
+			r.open = len(p) == last.Size && len(last.Buf)+last.Size <= link.MaxTrain && len(last.Buf) < link.MaxSegments*last.Size
+			return
+		}
+	}
+	if len(r.trains) == cap(r.trains) {
+		r.flush()
+	}
+	r.trains = append(r.trains, link.Train{Buf: p, Size: len(p), Endpoint: to})
+	r.open = true
+}
+
+func (r *relay) flush() {
+	if len(r.trains) == 0 {
+		return
+	}
+	if sent, err := r.w.Write(r.trains); err != nil {
+		r.counters.add(dWrite, len(r.trains)-sent)
+	}
+	r.counters.add(cRelayedPackets, r.packets)
+	r.counters.add(cRelayedBytes, r.bytes)
+	r.trains, r.open, r.packets, r.bytes = r.trains[:0], false, 0, 0
+}

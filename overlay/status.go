@@ -1,0 +1,94 @@
+package overlay
+
+import (
+	"time"
+
+	"anodenet/anode"
+)
+
+// Status is what a node tells of itself. Its JSON form is stable: fields are only
+// ever added while Schema stays the same.
+type Status struct {
+	Schema   int               `json:"schema"`
+	Address  anode.Address     `json:"address"`
+	ID       anode.ID          `json:"id"`
+	ULA      anode.ULA         `json:"ula"`
+	Zone     anode.Zone        `json:"zone"`
+	Version  string            `json:"version"`
+	Uptime   int64             `json:"uptime_s"`
+	Tun      *TunStatus        `json:"tun"` // null without an adapter
+	Listen   []string          `json:"listen"`
+	Rung     string            `json:"rung"` // of package link
+	Peers    []PeerStatus      `json:"peers"`
+	Counters map[string]uint64 `json:"counters"`
+}
+
+// TunStatus names the adapter.
+type TunStatus struct {
+	Name string `json:"name"`
+	MTU  int    `json:"mtu"`
+}
+
+// PeerStatus is one peer, added or just met.
+type PeerStatus struct {
+	Address  anode.Address `json:"address"`
+	ID       anode.ID      `json:"id"`
+	ULA      anode.ULA     `json:"ula"`
+	Name     string        `json:"name"`
+	Allowed  bool          `json:"allowed"` // added and not blocked
+	Blocked  bool          `json:"blocked"`
+	State    PeerState     `json:"state"`
+	Path     PathStatus    `json:"path"`
+	RxBytes  uint64        `json:"rx_bytes"`
+	TxBytes  uint64        `json:"tx_bytes"`
+	LastSeen *time.Time    `json:"last_seen"` // null: never
+}
+
+// PathStatus is the way that packets to a peer take now.
+type PathStatus struct {
+	Kind     PathKind       `json:"kind"`
+	Endpoint string         `json:"endpoint,omitempty"`
+	Via      *anode.Address `json:"via,omitempty"` // the relay
+	RTT      float64        `json:"rtt_ms,omitempty"`
+	MTU      int            `json:"mtu,omitempty"` // of the adapter's packets that fit
+}
+
+// PeerState says how far things are with a peer.
+type PeerState string
+
+// The states of a peer:
+//
+//	idle -> connecting -> up
+//	 ^----------'----------'      connecting falls back to unreachable, which is
+//	 blocked                      idle with a failure not long ago
+const (
+	StateIdle        PeerState = "idle"        // no session; made when there is something to send
+	StateConnecting  PeerState = "connecting"  // looking for a path, or shaking hands
+	StateUp          PeerState = "up"          // a session and a path
+	StateUnreachable PeerState = "unreachable" // the last try failed
+	StateBlocked     PeerState = "blocked"
+)
+
+// PathKind is the kind of a path.
+type PathKind string
+
+// The kinds. LAN is direct with both ends on one link.
+const (
+	PathNone     PathKind = "none"
+	PathLAN      PathKind = "lan"
+	PathDirect   PathKind = "direct"
+	PathRelay    PathKind = "relay"
+	PathTCP      PathKind = "tcp"
+	PathHTTP     PathKind = "http"
+	PathEthernet PathKind = "ethernet"
+)
+
+// PingReply is the answer to one ping.
+type PingReply struct {
+	Address anode.Address `json:"address"`
+	Size    int           `json:"size"`   // bytes of payload that came back
+	RTT     time.Duration `json:"rtt_ns"` // round trip
+	Path    PathStatus    `json:"path"`   // the way that the answer came
+	Hops    int           `json:"hops"`   // relays that it crossed
+	Sealed  bool          `json:"sealed"` // always, unless cleartext was allowed
+}
