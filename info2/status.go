@@ -1,0 +1,135 @@
+package info2
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Inbound says whether others can reach us, as far as can be known.
+type Inbound string
+
+const (
+	InboundOff     Inbound = "off"           // Config.Listen is nil
+	InboundUnknown Inbound = "unknown"       // not linked for long enough to tell
+	InboundWorks   Inbound = "works"         // somebody has completed a handshake with us
+	InboundNone    Inbound = "outbound only" // linked for five minutes, and nobody has come: a firewall, probably
+)
+
+// Status is what a Servent knows of itself, at one moment.
+type Status struct {
+	Network    string             `json:"network"` // Config.Name
+	Port       uint16             `json:"port"`
+	Inbound    Inbound            `json:"inbound"`
+	InboundAt  time.Time          `json:"inbound_at,omitzero"` // last handshake that came in
+	Links      []Link             `json:"links"`               // by age, oldest first
+	Neighbours []Neighbour        `json:"neighbours"`
+	Hosts      HostCounts         `json:"hosts"`
+	Remembered int                `json:"remembered"` // message identifiers, at most 4096
+	Counters   map[Counter]uint64 `json:"counters"`   // without those that are zero
+}
+
+// Link is one connection that messages travel on, or that is becoming one.
+type Link struct {
+	Addr       netip.Addr `json:"addr"`
+	Name       string     `json:"name,omitempty"` // by Config.NameOf
+	Direction  string     `json:"direction"`      // in, out
+	State      string     `json:"state"`          // dialing, awaiting ok, awaiting hello, open, hearing
+	Since      time.Time  `json:"since"`          // of State
+	First      uint64     `json:"first"`          // messages that it brought before others did
+	Duplicates uint64     `json:"duplicates"`
+	Usefulness float64    `json:"usefulness"` // 0 to 1; the least useful of more than seven goes
+	Queued     int        `json:"queued"`     // bytes waiting, at most 65536
+	Slow       bool       `json:"slow,omitempty"`
+	Suspect    bool       `json:"suspect,omitempty"` // somebody else says it has logged off
+}
+
+// Neighbour is a servent without a lasting link that is dialled for every
+// message.
+type Neighbour struct {
+	Addr   netip.Addr `json:"addr"`
+	Name   string     `json:"name,omitempty"`
+	Until  time.Time  `json:"until"` // forgotten then, unless renewed
+	Queued int        `json:"queued"`
+}
+
+// HostCounts are the sizes of the host cache.
+type HostCounts struct {
+	Friends  int `json:"friends"`
+	Verified int `json:"verified"` // have answered our hello
+	Hearsay  int `json:"hearsay"`  // only named by somebody
+	Paused   int `json:"paused"`   // of all, those that must not be dialled now
+}
+
+// Host is one entry of the host cache.
+type Host struct {
+	Addr     netip.Addr `json:"addr"`
+	Name     string     `json:"name,omitempty"`
+	Standing string     `json:"standing"` // friend, verified, hearsay
+	Verified time.Time  `json:"verified,omitzero"`
+	Failures int        `json:"failures"`         // in a row
+	Next     time.Time  `json:"next,omitzero"`    // no dial before
+	ToldBy   netip.Addr `json:"told_by,omitzero"` // zero: the user
+}
+
+// status fills in everything that the core knows; names are the shell's.
+func (c *core) status(now time.Time) Status {
+	st := Status{
+		Inbound:    c.inbound(now),
+		InboundAt:  c.inboundAt,
+		Links:      []Link{},
+		Neighbours: []Neighbour{},
+		Remembered: len(c.memory.queue),
+		Counters:   c.counters.nonZero(),
+	}
+	for _, l := range c.links {
+		if l.purpose != keep {
+			continue
+		}
+		st.Links = append(st.Links, Link{
+			Addr: l.addr, Direction: l.direction.String(), State: l.state.String(), Since: l.since,
+			First: l.fresh, Duplicates: l.dups, Usefulness: l.usefulness(),
+			Queued: l.out.bytes, Slow: l.full, Suspect: l.suspect,
+		})
+	}
+	for _, n := range c.neighbours {
+		st.Neighbours = append(st.Neighbours, Neighbour{Addr: n.addr, Until: n.until, Queued: n.out.bytes})
+	}
+	for _, h := range c.hosts.byAddr {
+		switch h.standing {
+		case friend:
+			st.Hosts.Friends++
+		case verified:
+			st.Hosts.Verified++
+		default:
+			st.Hosts.Hearsay++
+		}
+		if now.Before(h.next) {
+			st.Hosts.Paused++
+		}
+	}
+	return st
+}
+
+func (c *core) inbound(now time.Time) Inbound {
+	switch {
+	case !c.listening:
+		return InboundOff
+	case !c.inboundAt.IsZero():
+		return InboundWorks
+	case !c.firstOut.IsZero() && now.Sub(c.firstOut) >= inboundWait:
+		return InboundNone
+	}
+	return InboundUnknown
+}
+
+// hostList gives the host cache by address.
+func (c *core) hostList() []Host {
+	list := []Host{}
+	for _, h := range c.hosts.sorted(func(*host) bool { return true }) {
+		list = append(list, Host{
+			Addr: h.addr, Standing: h.standing.String(), Verified: h.verified,
+			Failures: h.failures, Next: h.next, ToldBy: h.toldBy,
+		})
+	}
+	return list
+}
