@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
+	"anodenet/cmd/internal/names"
+)
+
+// schema is the version of all JSON that is printed.
+const schema = 1
+
+// app is one run of the program: where it writes to, what it takes from outside,
+// and the flags that all verbs have.
+type app struct {
+	out, err io.Writer
+	terminal bool // out is one
+	color    bool
+	now      func() time.Time
+	txt      func(ctx context.Context, name string) ([]string, error) // DNS TXT records
+
+	state, socket, config string
+	stateGiven            bool // by a flag
+	socketGiven           bool
+}
+
+func newApp(out, err io.Writer) *app {
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT}
+	if f, ok := out.(*os.File); ok {
+		a.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return a
+}
+
+// run runs one command line and gives its exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	f := explain(err)
+	if f.message != "" {
+		fmt.Fprintf(a.err, "anode: %s\n", f.message)
+	}
+	if f.try != "" {
+		fmt.Fprintf(a.err, "try: %s\n", f.try)
+	}
+	return f.exit
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "anode",
+		Short: "A flat, encrypted network of the machines that you name",
+		Long: "A flat, encrypted network of the machines that you name.\n\n" +
+			"PEER is a name, an address, a ULA, a short ID, the beginning of one of them,\n" +
+			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
+			"Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
+			"5 unreachable.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			a.stateGiven = cmd.Flags().Changed("state")
+			a.socketGiven = cmd.Flags().Changed("socket")
+		},
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(cmd, "%v", err)
+	})
+	root.PersistentFlags().StringVar(&a.state, "state", daemon.DefaultState, "`directory` of identity and peers")
+	root.PersistentFlags().StringVar(&a.socket, "socket", control.DefaultSocket, "the daemon's control `socket`")
+	root.PersistentFlags().StringVar(&a.config, "config", "", "configuration `file` (default /etc/anode/anode.toml, if it exists)")
+	root.AddGroup(
+		&cobra.Group{ID: groupLife, Title: "Running it:"},
+		&cobra.Group{ID: groupPeople, Title: "You and your peers:"},
+		&cobra.Group{ID: groupOther, Title: "Other:"},
+	)
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetCompletionCommandGroupID(groupOther)
+	root.AddCommand(
+		a.upCommand(), a.daemonCommand(), a.downCommand(),
+		a.statusCommand(), a.idCommand(), a.ipCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
+		a.configCommand(), a.versionCommand(),
+	)
+	return group(root)
+}
+
+// The groups of the help page.
+const (
+	groupLife   = "life"
+	groupPeople = "people"
+	groupOther  = "other"
+)
+
+// group makes a command that only holds others: alone it shows its help, and a verb
+// that it does not have is an error that names the nearest.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		err := &failure{exitUsage, fmt.Sprintf("there is no %q", cmd.CommandPath()+" "+args[0]), cmd.CommandPath() + " --help"}
+		var verbs []string
+		for _, c := range cmd.Commands() {
+			verbs = append(verbs, c.Name())
+		}
+		if near := names.Nearest(args[0], verbs); near != "" {
+			err.try = cmd.CommandPath() + " " + near
+		}
+		return err
+	}
+	return cmd
+}
+
+// want checks the number of arguments.
+func want(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < low:
+			return usage(cmd, "%s: something is missing: %s", cmd.CommandPath(), cmd.UseLine())
+		case len(args) > high:
+			return usage(cmd, "%s: %q is too much: %s", cmd.CommandPath(), args[high], cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// json prints a value.
+func (a *app) json(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// jsonFlag adds --json.
+func jsonFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON")
+}
+
+// pairs prints names and values, a line each.
+func (a *app) pairs(list ...[2]string) {
+	width := 0
+	for _, p := range list {
+		width = max(width, len(p[0]))
+	}
+	for _, p := range list {
+		if a.terminal {
+			fmt.Fprintf(a.out, "%-*s  %s\n", width, p[0], p[1])
+		} else {
+			fmt.Fprintf(a.out, "%s\t%s\n", p[0], p[1])
+		}
+	}
+}
+
+// table prints rows with a header: aligned on a terminal, tab-separated else.
+func (a *app) table(rows [][]string) {
+	if !a.terminal {
+		for _, row := range rows {
+			fmt.Fprintln(a.out, strings.Join(row, "\t"))
+		}
+		return
+	}
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(a.painted(cell))
+			line.WriteString(strings.Repeat(" ", widths[i]-len(cell)+2))
+		}
+		fmt.Fprintln(a.out, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// painted colours the words that say how things are.
+func (a *app) painted(cell string) string {
+	const green, yellow, red, end = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+	switch {
+	case !a.color:
+		return cell
+	case cell == "up":
+		return green + cell + end
+	case cell == "connecting":
+		return yellow + cell + end
+	case slices.Contains([]string{"unreachable", "blocked"}, cell):
+		return red + cell + end
+	}
+	return cell
+}

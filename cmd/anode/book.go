@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
+	"anodenet/cmd/internal/names"
+	"anodenet/overlay"
+)
+
+// book is the list of peers that were added: the daemon's, or while none runs the
+// state database's.
+type book interface {
+	list(ctx context.Context) ([]entry, error)
+	find(ctx context.Context, text string) (control.Resolved, error)
+	add(ctx context.Context, r control.AddRequest) error
+	remove(ctx context.Context, a anode.Address) error
+	rename(ctx context.Context, a anode.Address, name string) error
+	block(ctx context.Context, a anode.Address, blocked bool) error
+	close()
+}
+
+// entry is a peer in a book.
+type entry struct {
+	Address anode.Address     `json:"address"`
+	ID      anode.ID          `json:"id"`
+	ULA     anode.ULA         `json:"ula"`
+	Name    string            `json:"name"`
+	Blocked bool              `json:"blocked"`
+	State   overlay.PeerState `json:"state,omitempty"` // only a daemon knows
+}
+
+// open finds the book that the flags mean. --state without --socket is the
+// database, if no daemon holds it; everything else is a daemon, and the database
+// of --state where none runs.
+func (a *app) open(ctx context.Context) (book, error) {
+	if a.stateGiven && !a.socketGiven {
+		b, err := openStoreBook(a.state)
+		if !errors.Is(err, overlay.ErrStateBusy) {
+			return b, err
+		}
+		return a.openHolder(ctx, err)
+	}
+	b := clientBook{control.NewClient(a.socket)}
+	_, err := b.client.Status(ctx)
+	if err == nil {
+		return b, nil
+	}
+	b.close()
+	if errors.Is(err, control.ErrNoDaemon) && a.stateGiven {
+		return openStoreBook(a.state)
+	}
+	return nil, err
+}
+
+// openHolder finds the daemon that holds the state, on the usual socket.
+func (a *app) openHolder(ctx context.Context, busy error) (book, error) {
+	id, err := daemon.Identity(a.state, 0)
+	if err != nil {
+		return nil, err
+	}
+	b := clientBook{control.NewClient(a.socket)}
+	if status, err := b.client.Status(ctx); err == nil && status.Address == id.Address() {
+		return b, nil
+	}
+	b.close()
+	return nil, &failure{exitFailed, busy.Error(), "--socket PATH of the daemon that has it"}
+}
+
+// clientBook is a daemon's.
+type clientBook struct{ client *control.Client }
+
+func (b clientBook) close() { b.client.Close() }
+
+func (b clientBook) list(ctx context.Context) ([]entry, error) {
+	status, err := b.client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []entry{}
+	for _, p := range status.Peers {
+		if p.Allowed || p.Blocked {
+			list = append(list, entry{p.Address, p.ID, p.ULA, p.Name, p.Blocked, p.State})
+		}
+	}
+	return list, nil
+}
+
+func (b clientBook) find(ctx context.Context, text string) (control.Resolved, error) {
+	return b.client.Resolve(ctx, text)
+}
+
+func (b clientBook) add(ctx context.Context, r control.AddRequest) error {
+	return b.client.Add(ctx, r)
+}
+
+func (b clientBook) remove(ctx context.Context, a anode.Address) error {
+	return b.client.Remove(ctx, control.RemoveRequest{Address: a})
+}
+
+func (b clientBook) rename(ctx context.Context, a anode.Address, name string) error {
+	return b.client.Rename(ctx, control.RenameRequest{Address: a, Name: name})
+}
+
+func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) error {
+	return b.client.Block(ctx, control.BlockRequest{Address: a, Blocked: blocked})
+}
+
+// storeBook is a state directory's that no daemon has.
+type storeBook struct {
+	store *overlay.Store
+	self  anode.Address
+}
+
+func openStoreBook(state string) (book, error) {
+	store, err := overlay.OpenStore(state)
+	if err != nil {
+		return nil, err
+	}
+	id, err := daemon.Identity(state, 0)
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
+	return storeBook{store, id.Address()}, nil
+}
+
+func (b storeBook) close() { b.store.Close() }
+
+func (b storeBook) list(context.Context) ([]entry, error) {
+	peers, err := b.store.Peers()
+	if err != nil {
+		return nil, err
+	}
+	list := []entry{}
+	for _, p := range peers {
+		list = append(list, entry{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, p.Blocked, ""})
+	}
+	return list, nil
+}
+
+func (b storeBook) find(_ context.Context, text string) (control.Resolved, error) {
+	peers, err := b.names()
+	if err != nil {
+		return control.Resolved{}, err
+	}
+	t, err := names.Find(peers, text)
+	if err != nil {
+		return control.Resolved{}, err
+	}
+	switch {
+	case t.ULA == b.self.ULA(), t.ID == b.self.ID():
+		t.Address = b.self
+	case t.Address.IsZero():
+		return control.Resolved{}, fmt.Errorf("%w: %q (without a daemon only added peers are known)", names.ErrNotFound, text)
+	}
+	return control.Resolve(names.Peer{Address: t.Address, Name: t.Peer.Name}, t.Known), nil
+}
+
+func (b storeBook) names() ([]names.Peer, error) {
+	peers, err := b.store.Peers()
+	list := make([]names.Peer, len(peers))
+	for i, p := range peers {
+		list[i] = names.Peer{Address: p.Address, Name: p.Name}
+	}
+	return list, err
+}
+
+// peer gives the one with an address; there is false if it was not added.
+func (b storeBook) peer(a anode.Address) (p overlay.Peer, there bool, err error) {
+	peers, err := b.store.Peers()
+	for _, p := range peers {
+		if p.Address == a {
+			return p, true, nil
+		}
+	}
+	return overlay.Peer{Address: a, Added: time.Now().UTC()}, false, err
+}
+
+func (b storeBook) add(_ context.Context, r control.AddRequest) error {
+	peers, err := b.names()
+	if err != nil {
+		return err
+	}
+	if err := control.CheckAdd(b.self, peers, r); err != nil {
+		return err
+	}
+	p, _, err := b.peer(r.Address)
+	if err != nil {
+		return err
+	}
+	if r.Name != "" {
+		p.Name = r.Name
+	}
+	if len(r.Endpoints) > 0 {
+		p.Endpoints = r.Endpoints
+	}
+	return b.store.PutPeer(p)
+}
+
+func (b storeBook) remove(_ context.Context, a anode.Address) error {
+	if _, there, err := b.peer(a); err != nil || !there {
+		return errors.Join(err, unless(there, overlay.ErrUnknownPeer))
+	}
+	return b.store.DeletePeer(a)
+}
+
+func (b storeBook) rename(_ context.Context, a anode.Address, name string) error {
+	p, there, err := b.peer(a)
+	if err != nil || !there {
+		return errors.Join(err, unless(there, overlay.ErrUnknownPeer))
+	}
+	if name != "" {
+		peers, err := b.names()
+		if err != nil {
+			return err
+		}
+		if err := names.CheckFree(peers, a, name); err != nil {
+			return err
+		}
+	}
+	p.Name = name
+	return b.store.PutPeer(p)
+}
+
+func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error {
+	p, there, err := b.peer(a)
+	if err != nil {
+		return err
+	}
+	if !there && !blocked {
+		return overlay.ErrUnknownPeer
+	}
+	p.Blocked = blocked
+	return b.store.PutPeer(p)
+}
+
+func unless(ok bool, err error) error {
+	if ok {
+		return nil
+	}
+	return err
+}
+
+// find resolves PEER in a book, and in the DNS where it looks like a domain.
+func (a *app) find(ctx context.Context, b book, text string) (control.Resolved, error) {
+	r, err := b.find(ctx, text)
+	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) {
+		return r, err
+	}
+	records, lookupErr := a.txt(ctx, text)
+	if lookupErr != nil {
+		return r, fmt.Errorf("%w, and the DNS says: %w", names.ErrNotFound, lookupErr)
+	}
+	var found []names.Peer
+	for _, record := range records {
+		address, ours, err := anode.ParseTXT(record)
+		if ours && err != nil {
+			return r, fmt.Errorf("the TXT record of %s: %w", text, err)
+		}
+		if ours {
+			found = append(found, names.Peer{Address: address})
+		}
+	}
+	switch len(found) {
+	case 0:
+		return r, fmt.Errorf("%w: %s has no TXT record anode:ADDRESS", names.ErrNotFound, text)
+	case 1:
+		return b.find(ctx, found[0].Address.String())
+	}
+	return r, &names.AmbiguousError{Text: text, Candidates: found}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/cmd/internal/config"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "config",
+		Short:   "Check the configuration, or print an example",
+		GroupID: groupOther,
+	})
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "check [FILE]",
+			Short: "Read the configuration as the daemon would, and say what is wrong with it",
+			Args:  want(0, 1),
+			RunE: func(_ *cobra.Command, args []string) error {
+				source := config.Source{File: a.config, Env: os.LookupEnv}
+				if len(args) == 1 {
+					source.File = args[0]
+				}
+				c, err := source.Load()
+				if err != nil {
+					return err
+				}
+				if _, err := c.Secret.Load(); err != nil {
+					return fmt.Errorf("the network's secret: %w", err)
+				}
+				fmt.Fprintln(a.out, "fine")
+				return nil
+			},
+		},
+		&cobra.Command{
+			Use:   "example",
+			Short: "Print a configuration with every key, its meaning and its default",
+			Args:  want(0, 0),
+			RunE: func(*cobra.Command, []string) error {
+				_, err := fmt.Fprint(a.out, config.Example())
+				return err
+			},
+		},
+		&cobra.Command{
+			Use:   "secret FILE",
+			Short: "Make a secret for the key \"secret\", that all nodes of a network share",
+			Args:  want(1, 1),
+			RunE: func(_ *cobra.Command, args []string) error {
+				return a.makeSecret(args[0])
+			},
+		},
+	)
+	return cmd
+}
+
+// makeSecret writes a new file, and never over another.
+func (a *app) makeSecret(path string) error {
+	var secret [config.SecretSize]byte
+	rand.Read(secret[:]) // never fails (crypto/rand)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return &failure{exitFailed, path + " is there already", "another name, or remove it if no node uses it any more"}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, hex.EncodeToString(secret[:]))
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s holds a new secret. Copy it to the other machines by a safe way, and set\nsecret = \"file:%s\" in each one's configuration.\n", path, path)
+	return nil
+}

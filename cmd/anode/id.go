@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
+)
+
+// idAnswer is the JSON of id.
+type idAnswer struct {
+	Schema  int           `json:"schema"`
+	Address anode.Address `json:"address"`
+	ID      anode.ID      `json:"id"`
+	ULA     anode.ULA     `json:"ula"`
+	Zone    anode.Zone    `json:"zone"`
+}
+
+func (a *app) idCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "id",
+		Short:   "Show your own address; with --state, make one if there is none",
+		GroupID: groupPeople,
+		Args:    want(0, 0),
+	}
+	asJSON := jsonFlag(cmd)
+	zone := cmd.Flags().String("zone", "", "`zone` of a new identity, hex digits (default 0)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var z anode.Zone
+		if *zone != "" {
+			var err error
+			if z, err = anode.ParseZone(*zone); err != nil {
+				return usage(cmd, "--zone: %v", err)
+			}
+		}
+		self, err := a.self(cmd.Context(), z)
+		if err != nil {
+			return err
+		}
+		if *zone != "" && self.Zone() != z {
+			return &failure{exitFailed, fmt.Sprintf("the identity is there already, in zone %s", self.Zone()), "another --state DIR"}
+		}
+		if *asJSON {
+			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})
+		}
+		a.pairs(
+			[2]string{"address", self.String()},
+			[2]string{"ula", self.ULA().String()},
+			[2]string{"id", self.ID().String()},
+			[2]string{"zone", self.Zone().String()},
+		)
+		return nil
+	}
+	return cmd
+}
+
+// self is one's own address: of the state directory that was named, else of the
+// daemon, else of the usual state directory.
+func (a *app) self(ctx context.Context, zone anode.Zone) (anode.Address, error) {
+	if !a.stateGiven {
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		status, err := client.Status(ctx)
+		if err == nil {
+			return status.Address, nil
+		}
+		if a.socketGiven || !errors.Is(err, control.ErrNoDaemon) {
+			return anode.Address{}, err
+		}
+	}
+	id, err := daemon.Identity(a.state, zone)
+	if err != nil {
+		return anode.Address{}, err
+	}
+	return id.Address(), nil
+}

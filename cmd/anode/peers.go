@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/control"
+)
+
+// peersAnswer is the JSON of peers list.
+type peersAnswer struct {
+	Schema int     `json:"schema"`
+	Peers  []entry `json:"peers"`
+}
+
+func (a *app) peersCommand() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "peers",
+		Short:   "The peers that you added: list, add, remove, rename, block",
+		GroupID: groupPeople,
+	})
+	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false))
+	return cmd
+}
+
+func (a *app) peersList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List them", Args: want(0, 0)}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		b, err := a.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer b.close()
+		list, err := b.list(cmd.Context())
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return a.json(peersAnswer{schema, list})
+		case len(list) == 0 && a.terminal:
+			fmt.Fprintln(a.out, "None yet. On another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".")
+			return nil
+		}
+		rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS"}}
+		for _, e := range list {
+			state := string(e.State)
+			switch {
+			case e.Blocked:
+				state = "blocked"
+			case state == "":
+				state = "-"
+			}
+			name := e.Name
+			if name == "" {
+				name = "-"
+			}
+			rows = append(rows, []string{name, e.ID.String(), e.ULA.String(), state, e.Address.String()})
+		}
+		a.table(rows)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) peersAdd() *cobra.Command {
+	var endpoints []string
+	cmd := &cobra.Command{
+		Use:   "add ADDRESS [NAME]",
+		Short: "Let a peer in, and be let in where it adds you",
+		Args:  want(1, 2),
+	}
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where it can be found, `udp:IP:PORT`; repeatable")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request := control.AddRequest{}
+		if len(args) == 2 {
+			request.Name = args[1]
+		}
+		for _, text := range endpoints {
+			e, err := wire.EndpointFromText(text)
+			if err != nil {
+				return usage(cmd, "--endpoint %s: %v", text, err)
+			}
+			request.Endpoints = append(request.Endpoints, e)
+		}
+		return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+			request.Address = peer.Address
+			name := request.Name
+			if name == "" {
+				name = peer.Name
+			}
+			return "added " + labelOf(name, peer.ID) + ", " + peer.ULA.String(), b.add(cmd.Context(), request)
+		})
+	}
+	return cmd
+}
+
+func (a *app) peersRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove PEER", Short: "Forget a peer", Args: want(1, 1),
+		ValidArgsFunction: a.completePeer(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+				return "removed " + labelOf(peer.Name, peer.ID), b.remove(cmd.Context(), peer.Address)
+			})
+		},
+	}
+}
+
+func (a *app) peersRename() *cobra.Command {
+	return &cobra.Command{
+		Use: "rename PEER NAME", Short: "Give a peer another name", Args: want(2, 2),
+		ValidArgsFunction: a.completePeer(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+				return labelOf(peer.Name, peer.ID) + " is now " + args[1], b.rename(cmd.Context(), peer.Address, args[1])
+			})
+		},
+	}
+}
+
+func (a *app) peersBlock(block bool) *cobra.Command {
+	verb, short, done := "block", "Answer nothing of a peer, not even pings", "blocked "
+	if !block {
+		verb, short, done = "unblock", "Let a blocked peer in again", "unblocked "
+	}
+	return &cobra.Command{
+		Use: verb + " PEER", Short: short, Args: want(1, 1),
+		ValidArgsFunction: a.completePeer(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+				return done + labelOf(peer.Name, peer.ID), b.block(cmd.Context(), peer.Address, block)
+			})
+		},
+	}
+}
+
+// change resolves PEER, changes it in the book, and prints what was done.
+func (a *app) change(ctx context.Context, text string, f func(book, control.Resolved) (done string, err error)) error {
+	b, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	peer, err := a.find(ctx, b, text)
+	if err != nil {
+		return err
+	}
+	done, err := f(b, peer)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, done)
+	return nil
+}
+
+// completeWait is how long a shell's completion may take.
+const completeWait = 300 * time.Millisecond
+
+// completePeer completes the argument at an index with the names of the peers.
+func (a *app) completePeer(index int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) != index {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
+		defer cancel()
+		// A completion runs without the hook that notes this.
+		a.stateGiven, a.socketGiven = cmd.Flags().Changed("state"), cmd.Flags().Changed("socket")
+		b, err := a.open(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer b.close()
+		list, err := b.list(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var words []cobra.Completion
+		for _, e := range list {
+			if e.Name != "" {
+				words = append(words, cobra.CompletionWithDesc(e.Name, e.ID.String()))
+			} else {
+				words = append(words, e.ID.String())
+			}
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}

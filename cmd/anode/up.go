@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
+	"anodenet/overlay"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:     "up",
+		Short:   "Join the network, and tell what happens until Ctrl-C",
+		GroupID: groupLife,
+		Args:    want(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, stop, err := flags.options(a, cmd)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			// People read the teller's words; of the log only what went wrong.
+			options.Source.Set = append([]string{"log.level=warn"}, options.Source.Set...)
+			told := false
+			options.Ready = func(ctx context.Context, node control.Node) {
+				told = true
+				tell(ctx, &teller{out: a.out, now: a.now}, node)
+			}
+			err = daemon.Run(cmd.Context(), options)
+			if told {
+				fmt.Fprintln(a.out, "\nStopped. The adapter, its address and its routes are gone.")
+			}
+			return err
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// tellEvery is how often the teller looks. Only up does, which somebody watches.
+const tellEvery = time.Second
+
+// tell says what happens until ctx ends.
+func tell(ctx context.Context, t *teller, node control.Node) {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		if status, err := node.Status(ctx); err == nil {
+			t.see(status)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// teller puts the difference between one status and the next into words.
+type teller struct {
+	out  io.Writer
+	now  func() time.Time
+	seen map[anode.Address]overlay.PeerStatus // nil before the first
+}
+
+func (t *teller) see(s overlay.Status) {
+	first := t.seen == nil
+	if first {
+		t.introduce(s)
+	}
+	next := make(map[anode.Address]overlay.PeerStatus, len(s.Peers))
+	for _, p := range s.Peers {
+		before, known := t.seen[p.Address]
+		next[p.Address] = p
+		if !known && !first {
+			t.say("found %s%s", label(p), stranger(p))
+		}
+		if p.State == before.State && known {
+			if p.State == overlay.StateUp && way(p.Path) != way(before.Path) {
+				t.say("%s now goes %s", label(p), way(p.Path))
+			}
+			continue
+		}
+		switch {
+		case p.State == overlay.StateUp:
+			t.say("%s is connected, %s", label(p), way(p.Path))
+		case p.State == overlay.StateUnreachable && known:
+			t.say("%s cannot be reached", label(p))
+		case before.State == overlay.StateUp:
+			t.say("%s is no longer connected", label(p))
+		}
+	}
+	for address, before := range t.seen {
+		if _, there := next[address]; !there {
+			t.say("%s is gone", label(before))
+		}
+	}
+	t.seen = next
+}
+
+func (t *teller) introduce(s overlay.Status) {
+	fmt.Fprintf(t.out, "This machine is now on the network as\n\n  address   %s\n  IPv6      %s\n  short ID  %s\n", s.Address, s.ULA, s.ID)
+	if s.Tun != nil {
+		fmt.Fprintf(t.out, "  adapter   %s, MTU %d\n", s.Tun.Name, s.Tun.MTU)
+	} else {
+		fmt.Fprintf(t.out, "  adapter   none: it answers pings and relays\n")
+	}
+	for _, l := range s.Listen {
+		fmt.Fprintf(t.out, "  listens   %s\n", spaced(l))
+	}
+	added := 0
+	for _, p := range s.Peers {
+		if p.Allowed {
+			added++
+		}
+	}
+	switch added {
+	case 0:
+		fmt.Fprintf(t.out, "\nNo peers are added yet: on another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".\n")
+	case 1:
+		fmt.Fprintf(t.out, "\nOne peer is added.\n")
+	default:
+		fmt.Fprintf(t.out, "\n%d peers are added.\n", added)
+	}
+	fmt.Fprintf(t.out, "Ctrl-C stops and cleans up.\n\n")
+}
+
+func (t *teller) say(format string, args ...any) {
+	fmt.Fprintf(t.out, "%s  %s\n", t.now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+// stranger says how to let in a peer that was not added.
+func stranger(p overlay.PeerStatus) string {
+	if p.Allowed || p.Blocked {
+		return ""
+	}
+	return fmt.Sprintf("; to let it in: anode peers add %s", p.Address)
+}

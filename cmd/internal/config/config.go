@@ -1,0 +1,183 @@
+// Package config reads a daemon's configuration. A value comes from the first of
+// these that has it:
+//
+//	flag                  --port 8738, or --set listen.port=8738 for any key
+//	environment           ANODE_LISTEN_PORT=8738
+//	file (TOML, strict)   [listen]
+//	                      port = 8738
+//	default               8737
+//
+// The file is never written by the program. Peers that people add while the daemon
+// runs are kept in the state database; those of the file are in addition to them.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/names"
+	"anodenet/overlay/link"
+)
+
+// ErrInvalid says that a configuration cannot be used; every error of Load but
+// those of reading the file wraps it.
+var ErrInvalid = errors.New("the configuration is not valid")
+
+// Config is a whole configuration. Its keys are listed by Config.keys.
+type Config struct {
+	Zone   Zone   `toml:"zone"`
+	Secret Secret `toml:"secret"`
+	Listen Listen `toml:"listen"`
+	Tun    Tun    `toml:"tun"`
+	Link   Link   `toml:"link"`
+	Policy Policy `toml:"policy"`
+	Relay  Relay  `toml:"relay"`
+	Log    Log    `toml:"log"`
+	Peers  []Peer `toml:"peers"`
+}
+
+// Listen says where packets come in.
+type Listen struct {
+	Port uint16 `toml:"port"` // UDP; 0 lets the system choose
+}
+
+// Tun is the adapter.
+type Tun struct {
+	Name    string  `toml:"name"` // "none": no adapter
+	MTU     int     `toml:"mtu"`
+	Offload Offload `toml:"offload"`
+}
+
+// Link is how packets are handed to the network.
+type Link struct {
+	Rung Rung `toml:"rung"`
+}
+
+// Policy says who may come in.
+type Policy struct {
+	Open bool `toml:"open"`
+}
+
+// Relay says whether packets are forwarded for the peers that were added.
+type Relay struct {
+	Enabled bool `toml:"enabled"`
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	Level  slog.Level `toml:"level"`
+	Format Format     `toml:"format"`
+}
+
+// Peer is one that is added for as long as the configuration names it.
+type Peer struct {
+	Address   anode.Address   `toml:"address"`
+	Name      string          `toml:"name"`
+	Endpoints []wire.Endpoint `toml:"endpoints"`
+}
+
+// The bounds of the adapter's MTU: what IPv6 demands (RFC 8200, 5), and the
+// longest packet.
+const (
+	MinMTU = 1280
+	MaxMTU = 65535
+)
+
+// NoTun is the name of no adapter.
+const NoTun = "none"
+
+// Default is the configuration of somebody who says nothing.
+func Default() Config {
+	return Config{
+		Listen: Listen{Port: link.Port},
+		Tun:    Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
+		Link:   Link{Rung: RungAuto},
+		Relay:  Relay{Enabled: true},
+		Log:    Log{Level: slog.LevelInfo, Format: FormatText},
+	}
+}
+
+// key is one scalar of a Config: its name as in the file, a pointer to the value,
+// and what the example says about it. The pointer is to a uint16, int, bool or
+// string, or is an encoding.TextUnmarshaler.
+type key struct {
+	name  string
+	value any
+	doc   string
+}
+
+// keys lists all keys in the order of the example. The environment, --set, the
+// example and the search for the nearest name all come from this list.
+func (c *Config) keys() []key {
+	return []key{
+		{"zone", &c.Zone, "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
+		{"secret", &c.Secret, "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only those who have it\nand those that you added get a session. Empty: none."},
+		{"listen.port", &c.Listen.Port, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
+		{"tun.name", &c.Tun.Name, "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
+		{"tun.mtu", &c.Tun.MTU, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
+		{"tun.offload", &c.Tun.Offload, "Whether the system hands over many packets as one, which is much faster: auto\nwhere it can, on or fail, off."},
+		{"link.rung", &c.Link.Rung, "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
+		{"policy.open", &c.Policy.Open, "Let everybody in, not only the peers that you added. Pings are always answered."},
+		{"relay.enabled", &c.Relay.Enabled, "Forward packets between peers that you added and that cannot reach each other."},
+		{"log.level", &c.Log.Level, "debug, info, warn or error."},
+		{"log.format", &c.Log.Format, "text or json."},
+	}
+}
+
+// check refuses values that are of the right type and make no sense.
+func (c *Config) check() error {
+	if n := c.Tun.Name; n == "" || len(n) > 15 || strings.ContainsAny(n, "/: \t\n%") {
+		return fmt.Errorf("%w: tun.name: %q is no name of an interface (1 to 15 characters)", ErrInvalid, n)
+	}
+	if m := c.Tun.MTU; m < MinMTU || m > MaxMTU {
+		return fmt.Errorf("%w: tun.mtu: %d is not within %d and %d", ErrInvalid, m, MinMTU, MaxMTU)
+	}
+	addresses, taken := map[anode.Address]bool{}, map[string]bool{}
+	for i, p := range c.Peers {
+		if p.Address.IsZero() {
+			return fmt.Errorf("%w: peers: entry %d has no address", ErrInvalid, i+1)
+		}
+		if addresses[p.Address] {
+			return fmt.Errorf("%w: peers: %s is there twice", ErrInvalid, p.Address)
+		}
+		addresses[p.Address] = true
+		if p.Name == "" {
+			continue
+		}
+		if err := names.Check(p.Name); err != nil {
+			return fmt.Errorf("%w: peers: entry %d: %w", ErrInvalid, i+1, err)
+		}
+		if taken[p.Name] {
+			return fmt.Errorf("%w: peers: two are called %q", ErrInvalid, p.Name)
+		}
+		taken[p.Name] = true
+	}
+	return nil
+}
+
+// Changes lists the keys whose values differ in b, "peers" among them.
+func Changes(a, b Config) []string {
+	var list []string
+	ka, kb := a.keys(), b.keys()
+	for i := range ka {
+		if format(ka[i].value) != format(kb[i].value) {
+			list = append(list, ka[i].name)
+		}
+	}
+	if formatPeers(a.Peers) != formatPeers(b.Peers) {
+		list = append(list, "peers")
+	}
+	return list
+}
+
+func formatPeers(peers []Peer) string {
+	var b strings.Builder
+	for _, p := range peers {
+		fmt.Fprintln(&b, p.Address, p.Name, p.Endpoints)
+	}
+	return b.String()
+}

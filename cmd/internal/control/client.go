@@ -1,0 +1,136 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+
+	"anodenet/overlay"
+)
+
+// maxAnswer is the most bytes of an answer: a status of some ten thousand peers.
+const maxAnswer = 16 << 20
+
+// Client asks a daemon. Its methods' errors are an *Error from the daemon, or wrap
+// ErrNoDaemon where nobody listens. Calls may go on at once.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient makes a client; it connects with the first call.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	c.http.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}
+	return c
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks for the whole status.
+func (c *Client) Status(ctx context.Context) (overlay.Status, error) {
+	return call[overlay.Status](ctx, c, http.MethodGet, "status", nil)
+}
+
+// Resolve asks which peer a text means.
+func (c *Client) Resolve(ctx context.Context, peer string) (Resolved, error) {
+	return call[Resolved](ctx, c, http.MethodPost, "resolve", ResolveRequest{peer})
+}
+
+// Ping sends one ping and waits for its reply.
+func (c *Client) Ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
+	return call[overlay.PingReply](ctx, c, http.MethodPost, "ping", r)
+}
+
+// Add adds a peer.
+func (c *Client) Add(ctx context.Context, r AddRequest) error {
+	_, err := call[Done](ctx, c, http.MethodPost, "peers/add", r)
+	return err
+}
+
+// Remove forgets a peer.
+func (c *Client) Remove(ctx context.Context, r RemoveRequest) error {
+	_, err := call[Done](ctx, c, http.MethodPost, "peers/remove", r)
+	return err
+}
+
+// Rename gives a peer another name.
+func (c *Client) Rename(ctx context.Context, r RenameRequest) error {
+	_, err := call[Done](ctx, c, http.MethodPost, "peers/rename", r)
+	return err
+}
+
+// Block blocks a peer, or lets it in again.
+func (c *Client) Block(ctx context.Context, r BlockRequest) error {
+	_, err := call[Done](ctx, c, http.MethodPost, "peers/block", r)
+	return err
+}
+
+// Stop ends the daemon; it may still be ending when the answer comes.
+func (c *Client) Stop(ctx context.Context) error {
+	_, err := call[Done](ctx, c, http.MethodPost, "stop", StopRequest{})
+	return err
+}
+
+func call[Answer any](ctx context.Context, c *Client, method, path string, request any) (answer Answer, err error) {
+	var body io.Reader
+	if request != nil {
+		b, err := json.Marshal(request)
+		if err != nil {
+			return answer, err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://anode/v1/"+path, body)
+	if err != nil {
+		return answer, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return answer, c.explain(ctx, err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return answer, c.explain(ctx, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		failed := &Error{}
+		if json.Unmarshal(b, failed) != nil || failed.Message == "" {
+			return answer, fmt.Errorf("%s: the daemon answered %s", c.socket, response.Status)
+		}
+		return answer, failed
+	}
+	if err := json.Unmarshal(b, &answer); err != nil {
+		return answer, fmt.Errorf("%s: the daemon's answer: %w", c.socket, err)
+	}
+	return answer, nil
+}
+
+// explain tells a missing daemon from other failures.
+func (c *Client) explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w (nobody listens on %s)", ErrNoDaemon, c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: %w", c.socket, fs.ErrPermission)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%w (it ended while it was asked on %s)", ErrNoDaemon, c.socket)
+	}
+	return fmt.Errorf("%s: %w", c.socket, err)
+}

@@ -1,0 +1,149 @@
+// Package control is how the command line talks to the daemon: HTTP with JSON over
+// a unix socket.
+//
+//	GET  /v1/status                                        -> overlay.Status
+//	POST /v1/resolve       {peer}                          -> Resolved
+//	POST /v1/ping          {address, size, timeout_ms}     -> overlay.PingReply
+//	POST /v1/peers/add     {address, name, endpoints}      -> Done
+//	POST /v1/peers/remove  {address}                       -> Done
+//	POST /v1/peers/rename  {address, name}                 -> Done
+//	POST /v1/peers/block   {address, blocked}              -> Done
+//	POST /v1/stop          {}                              -> Done, and the daemon ends
+//
+// An error is any status but 200, with {"code", "message", "try"} as its body. Who
+// may connect is decided by the socket's mode: 0660, its group anode if the system
+// has one.
+package control
+
+import (
+	"context"
+	"errors"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/names"
+	"anodenet/overlay"
+)
+
+// DefaultSocket is where a daemon listens unless told otherwise.
+const DefaultSocket = "/run/anode/anode.sock"
+
+// Errors of both ends.
+var (
+	ErrNoDaemon = errors.New("no daemon is running")
+	ErrInUse    = errors.New("another daemon is running")
+)
+
+// Node is what the server needs of the engine; *overlay.Node has it.
+type Node interface {
+	Status(ctx context.Context) (overlay.Status, error)
+	AddPeer(ctx context.Context, p overlay.Peer) error
+	RemovePeer(ctx context.Context, a anode.Address) error
+	RenamePeer(ctx context.Context, a anode.Address, name string) error
+	BlockPeer(ctx context.Context, a anode.Address, blocked bool) error
+	Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
+	ResolveULA(ctx context.Context, u anode.ULA) (anode.Address, error)
+	ResolveID(ctx context.Context, id anode.ID) (anode.Address, error)
+}
+
+// ResolveRequest asks which peer a text means (package names).
+type ResolveRequest struct {
+	Peer string `json:"peer"`
+}
+
+// Resolved is a peer in all its forms.
+type Resolved struct {
+	Address anode.Address `json:"address"`
+	ID      anode.ID      `json:"id"`
+	ULA     anode.ULA     `json:"ula"`
+	Name    string        `json:"name"`
+	Known   bool          `json:"known"` // the node has it among its peers
+}
+
+// PingRequest asks for one ping.
+type PingRequest struct {
+	Address   anode.Address `json:"address"`
+	Size      int           `json:"size"`       // bytes of payload
+	TimeoutMS int           `json:"timeout_ms"` // of waiting for the reply
+}
+
+// AddRequest adds a peer, or gives one that is there new endpoints or a name.
+type AddRequest struct {
+	Address   anode.Address   `json:"address"`
+	Name      string          `json:"name"`
+	Endpoints []wire.Endpoint `json:"endpoints"`
+}
+
+// RemoveRequest forgets a peer.
+type RemoveRequest struct {
+	Address anode.Address `json:"address"`
+}
+
+// RenameRequest gives a peer another name; an empty one takes it away.
+type RenameRequest struct {
+	Address anode.Address `json:"address"`
+	Name    string        `json:"name"`
+}
+
+// BlockRequest blocks a peer, or lets it in again.
+type BlockRequest struct {
+	Address anode.Address `json:"address"`
+	Blocked bool          `json:"blocked"`
+}
+
+// StopRequest ends the daemon.
+type StopRequest struct{}
+
+// Done is the answer to what has no other.
+type Done struct{}
+
+// Code says what kind of error it was.
+type Code string
+
+// The codes.
+const (
+	CodeInvalid     Code = "invalid"      // the request makes no sense
+	CodeUnknownPeer Code = "unknown_peer" // or its text may mean several
+	CodeUnreachable Code = "unreachable"  // no answer from the peer
+	CodeRefused     Code = "refused"      // one's own address, a name that is taken
+	CodeInternal    Code = "internal"
+)
+
+// Error is an error as it crosses the socket.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	Try     string `json:"try,omitempty"` // what to do about it
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// asError finds the code of an error.
+func asError(err error) *Error {
+	var already *Error
+	var ambiguous *names.AmbiguousError
+	switch {
+	case errors.As(err, &already):
+		return already
+	case errors.As(err, &ambiguous):
+		return &Error{CodeUnknownPeer, err.Error(), "more of its characters, or its name"}
+	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer):
+		return &Error{CodeUnknownPeer, err.Error(), "anode peers list"}
+	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		return &Error{CodeUnreachable, err.Error(), ""}
+	case errors.Is(err, overlay.ErrSelf), errors.Is(err, names.ErrTaken):
+		return &Error{CodeRefused, err.Error(), ""}
+	case errors.Is(err, names.ErrName):
+		return &Error{CodeInvalid, err.Error(), ""}
+	}
+	return &Error{CodeInternal, err.Error(), ""}
+}
+
+// Known lists a status's peers for package names.
+func Known(peers []overlay.PeerStatus) []names.Peer {
+	list := make([]names.Peer, len(peers))
+	for i, p := range peers {
+		list[i] = names.Peer{Address: p.Address, Name: p.Name}
+	}
+	return list
+}

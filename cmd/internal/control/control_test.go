@@ -1,0 +1,391 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/names"
+	"anodenet/overlay"
+)
+
+// fakeNode keeps peers in a list, and answers pings at once.
+type fakeNode struct {
+	self anode.Address
+
+	mu    sync.Mutex
+	peers []overlay.PeerStatus
+	added []overlay.Peer
+
+	ping func(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
+	ula  map[anode.ULA]anode.Address // what the network knows
+}
+
+func (f *fakeNode) Status(context.Context) (overlay.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return overlay.Status{
+		Schema: 1, Address: f.self, ID: f.self.ID(), ULA: f.self.ULA(), Version: "test",
+		Listen: []string{"udp:[::]:8737"}, Peers: append([]overlay.PeerStatus{}, f.peers...),
+	}, nil
+}
+
+func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.added = append(f.added, p)
+	f.peers = append(f.peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Allowed: true})
+	return nil
+}
+
+// change calls do with the peer of an address.
+func (f *fakeNode) change(a anode.Address, do func(i int)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.peers {
+		if f.peers[i].Address == a {
+			do(i)
+			return nil
+		}
+	}
+	return overlay.ErrUnknownPeer
+}
+
+func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) error {
+	return f.change(a, func(i int) { f.peers = append(f.peers[:i], f.peers[i+1:]...) })
+}
+
+func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) error {
+	return f.change(a, func(i int) { f.peers[i].Name = name })
+}
+
+func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) error {
+	return f.change(a, func(i int) { f.peers[i].Blocked = blocked })
+}
+
+func (f *fakeNode) Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error) {
+	return f.ping(ctx, a, size)
+}
+
+func (f *fakeNode) ResolveULA(_ context.Context, u anode.ULA) (anode.Address, error) {
+	if a, ok := f.ula[u]; ok {
+		return a, nil
+	}
+	return anode.Address{}, overlay.ErrUnknownPeer
+}
+
+func (f *fakeNode) ResolveID(context.Context, anode.ID) (anode.Address, error) {
+	return anode.Address{}, overlay.ErrUnreachable
+}
+
+func newAddress(t *testing.T) anode.Address {
+	t.Helper()
+	id, err := anode.NewIdentity(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Address()
+}
+
+// serve runs a server on a socket of its own until the test ends.
+func serve(t *testing.T, node Node, stop func()) *Client {
+	t.Helper()
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- NewServer(node, stop, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	c := NewClient(path)
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the socket stays: %v", err)
+		}
+	})
+	return c
+}
+
+// socketPath is short enough for a socket wherever the tests' directory is.
+func socketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "anode")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "anode.sock")
+}
+
+func wantCode(t *testing.T, err error, code Code, words string) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) || e.Code != code || !strings.Contains(e.Message, words) {
+		t.Errorf("got %v, want %s with %q", err, code, words)
+	}
+}
+
+func TestPeers(t *testing.T) {
+	ctx := t.Context()
+	node := &fakeNode{self: newAddress(t)}
+	c := serve(t, node, nil)
+	north, south := newAddress(t), newAddress(t)
+	endpoint, err := wire.EndpointFromText("udp:192.0.2.1:8737")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if err := c.Add(ctx, AddRequest{north, "north", []wire.Endpoint{endpoint}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(node.added) != 1 || node.added[0].Endpoints[0] != endpoint {
+		t.Errorf("the node got %+v", node.added)
+	}
+	wantCode(t, c.Add(ctx, AddRequest{Address: south, Name: "north"}), CodeRefused, "another peer has that name")
+	wantCode(t, c.Add(ctx, AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
+	wantCode(t, c.Add(ctx, AddRequest{Address: node.self}), CodeRefused, "own address")
+	wantCode(t, c.Add(ctx, AddRequest{}), CodeInvalid, "address")
+	if err := c.Add(ctx, AddRequest{Address: south}); err != nil {
+		t.Fatal(err)
+	}
+
+	wantCode(t, c.Rename(ctx, RenameRequest{south, "north"}), CodeRefused, "another peer has that name")
+	if err := c.Rename(ctx, RenameRequest{south, "south"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Block(ctx, BlockRequest{south, true}); err != nil {
+		t.Fatal(err)
+	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Peers) != 2 || status.Peers[1].Name != "south" || !status.Peers[1].Blocked || status.Peers[0].ULA != north.ULA() {
+		t.Errorf("status: %+v", status)
+	}
+
+	if err := c.Remove(ctx, RemoveRequest{north}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, c.Remove(ctx, RemoveRequest{north}), CodeUnknownPeer, "no such peer")
+}
+
+func TestResolve(t *testing.T) {
+	ctx := t.Context()
+	far, unknown := newAddress(t), newAddress(t)
+	node := &fakeNode{self: newAddress(t), ula: map[anode.ULA]anode.Address{far.ULA(): far}}
+	c := serve(t, node, nil)
+	north := newAddress(t)
+	if err := c.Add(ctx, AddRequest{Address: north, Name: "north"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		text string
+		want Resolved
+	}{
+		{"north", Resolve(names.Peer{Address: north, Name: "north"}, true)},
+		{"no", Resolve(names.Peer{Address: north, Name: "north"}, true)},
+		{unknown.String(), Resolve(names.Peer{Address: unknown}, false)},
+		{far.ULA().String(), Resolve(names.Peer{Address: far}, false)},
+		{node.self.ULA().String(), Resolve(names.Peer{Address: node.self}, false)},
+		{node.self.ID().String(), Resolve(names.Peer{Address: node.self}, false)},
+	} {
+		if got, err := c.Resolve(ctx, test.text); err != nil || got != test.want {
+			t.Errorf("%q: %+v, %v; want %+v", test.text, got, err, test.want)
+		}
+	}
+	_, err := c.Resolve(ctx, "east")
+	wantCode(t, err, CodeUnknownPeer, `"east"`)
+	_, err = c.Resolve(ctx, unknown.ULA().String())
+	wantCode(t, err, CodeUnknownPeer, "no such peer")
+	_, err = c.Resolve(ctx, unknown.ID().String())
+	wantCode(t, err, CodeUnreachable, "cannot be reached")
+	if err := c.Add(ctx, AddRequest{Address: far, Name: "no-one"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Resolve(ctx, "no")
+	wantCode(t, err, CodeUnknownPeer, "no-one ("+far.ID().String()+")")
+}
+
+func TestPing(t *testing.T) {
+	ctx := t.Context()
+	a := newAddress(t)
+	node := &fakeNode{self: newAddress(t)}
+	c := serve(t, node, nil)
+	want := overlay.PingReply{Address: a, Size: 40, RTT: 420 * time.Microsecond, Sealed: true,
+		Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}}
+	node.ping = func(_ context.Context, got anode.Address, size int) (overlay.PingReply, error) {
+		if got != a || size != 40 {
+			t.Errorf("the node was asked for %v, %d", got, size)
+		}
+		return want, nil
+	}
+	if got, err := c.Ping(ctx, PingRequest{a, 40, 1000}); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+
+	node.ping = func(ctx context.Context, _ anode.Address, _ int) (overlay.PingReply, error) {
+		<-ctx.Done() // the request's own timeout ends it
+		return overlay.PingReply{}, fmt.Errorf("%w: no answer in time", overlay.ErrUnreachable)
+	}
+	_, err := c.Ping(ctx, PingRequest{a, 40, 1})
+	wantCode(t, err, CodeUnreachable, "no answer in time")
+
+	for _, r := range []PingRequest{{a, -1, 1}, {a, 0, 0}, {a, 0, -1}, {a, 0, 61000}} {
+		_, err := c.Ping(ctx, r)
+		wantCode(t, err, CodeInvalid, "a ping")
+	}
+
+	canceled, cancel := context.WithCancel(ctx)
+	node.ping = func(ctx context.Context, _ anode.Address, _ int) (overlay.PingReply, error) {
+		cancel()
+		<-ctx.Done() // the client's going away ends it
+		return overlay.PingReply{}, ctx.Err()
+	}
+	if _, err := c.Ping(canceled, PingRequest{a, 40, 60000}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStop(t *testing.T) {
+	stopped := make(chan struct{})
+	c := serve(t, &fakeNode{self: newAddress(t)}, func() { close(stopped) })
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-stopped
+}
+
+// TestRequests sends what no client of ours does.
+func TestRequests(t *testing.T) {
+	c := serve(t, &fakeNode{self: newAddress(t)}, nil)
+	for _, test := range []struct {
+		name, method, path, body string
+		want                     int
+	}{
+		{"no such path", "POST", "/v1/none", "{}", 400},
+		{"wrong method", "GET", "/v1/ping", "", 400},
+		{"no body", "POST", "/v1/resolve", "", 400},
+		{"no JSON", "POST", "/v1/resolve", "peer=x", 400},
+		{"unknown field", "POST", "/v1/resolve", `{"per": "x"}`, 400},
+		{"two values", "POST", "/v1/resolve", `{"peer": "x"} {}`, 400},
+		{"too long", "POST", "/v1/resolve", `{"peer": "` + strings.Repeat("x", maxBody) + `"}`, 400},
+		{"bad address", "POST", "/v1/peers/add", `{"address": "x"}`, 400},
+		{"right", "GET", "/v1/status", "", 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), test.method, "http://anode"+test.path, strings.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := c.http.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != test.want {
+				t.Errorf("%s %s, %v", response.Status, body, err)
+			}
+			if test.want != 200 && !strings.Contains(string(body), `"code":"invalid"`) {
+				t.Errorf("the body is %s", body)
+			}
+		})
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	path := socketPath(t)
+	c := NewClient(path)
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("no socket: %v", err)
+	}
+	leaveStale(t, path)
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("a dead socket: %v", err)
+	}
+}
+
+// leaveStale leaves a socket as a daemon does that was killed.
+func leaveStale(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestListen(t *testing.T) {
+	path := socketPath(t)
+	leaveStale(t, path)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatalf("a dead socket is replaced: %v", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if _, err := Listen(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("a live one is not: %v", err)
+	}
+	l.Close()
+
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil {
+		t.Error("a file was taken for a socket")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the file is gone: %v", err)
+	}
+}
+
+// TestListenRace starts many at once beside a dead socket: one of them wins.
+func TestListenRace(t *testing.T) {
+	path := socketPath(t)
+	leaveStale(t, path)
+	const many = 20
+	results := make(chan net.Listener, many)
+	for range many {
+		go func() {
+			l, err := Listen(path)
+			if err != nil && !errors.Is(err, ErrInUse) {
+				t.Error(err)
+			}
+			results <- l
+		}()
+	}
+	winners := 0
+	for range many {
+		if l := <-results; l != nil {
+			winners++
+			defer l.Close()
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d have the socket", winners)
+	}
+}

@@ -1,0 +1,75 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// group may use the socket, beside its owner.
+const group = "anode"
+
+// Listen opens the socket. One that a dead daemon left is replaced; ErrInUse says
+// that a daemon answers on it.
+func Listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	// Two daemons that start at once must not both find it dead.
+	unlock, err := lockDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the socket %s: %w", path, err)
+	}
+	if err := admitGroup(path); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that nobody listens on, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there and no socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("%w: it answers on %s", ErrInUse, path)
+	}
+	return os.Remove(path)
+}
+
+// admitGroup sets the socket's group, if the system has it, and its mode.
+func admitGroup(path string) error {
+	if g, err := user.LookupGroup(group); err == nil {
+		// Not being root and not in the group leaves it to the owner alone.
+		if gid, err := strconv.Atoi(g.Gid); err == nil {
+			if err := os.Lchown(path, -1, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
+				return err
+			}
+		}
+	}
+	return os.Chmod(path, 0o660)
+}

@@ -1,0 +1,22 @@
+//go:build unix
+
+package control
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDir holds a directory against others that do the same; nothing is left in it.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}

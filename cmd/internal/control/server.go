@@ -1,0 +1,242 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/names"
+	"anodenet/overlay"
+)
+
+// Limits of a request.
+const (
+	maxBody     = 64 << 10
+	maxPing     = 60 * time.Second
+	maxPingSize = 60000 // one sealed packet, in fragments if it must
+	maxRequest  = 10 * time.Second
+	maxShutdown = 2 * time.Second
+)
+
+// Server answers the command line.
+type Server struct {
+	node Node
+	stop func()
+	log  *slog.Logger
+
+	changes sync.Mutex // held while peers are looked at and then changed
+}
+
+// NewServer makes a server for a node. stop ends the daemon; it must not wait for
+// the server.
+func NewServer(node Node, stop func(), log *slog.Logger) *Server {
+	return &Server{node: node, stop: stop, log: log}
+}
+
+// Serve answers on l until ctx ends, lets what is under way finish for a moment,
+// and closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: maxRequest,
+		ReadTimeout:       maxRequest,
+		WriteTimeout:      maxPing + maxRequest,
+		IdleTimeout:       maxPing,
+		MaxHeaderBytes:    maxBody,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("control socket: %w", err)
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxShutdown)
+	defer cancel()
+	if err := h.Shutdown(last); err != nil {
+		h.Close()
+	}
+	<-served
+	return nil
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), maxRequest)
+		defer cancel()
+		status, err := s.node.Status(ctx)
+		reply(w, status, err)
+	})
+	mux.HandleFunc("POST /v1/resolve", post(maxRequest, s.resolve))
+	mux.HandleFunc("POST /v1/ping", post(maxPing, s.ping))
+	mux.HandleFunc("POST /v1/peers/add", post(maxRequest, s.add))
+	mux.HandleFunc("POST /v1/peers/remove", post(maxRequest, s.remove))
+	mux.HandleFunc("POST /v1/peers/rename", post(maxRequest, s.rename))
+	mux.HandleFunc("POST /v1/peers/block", post(maxRequest, s.block))
+	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, nil, &Error{CodeInvalid, r.Method + " " + r.URL.Path + ": this daemon does not know that", "anode version, and restart the daemon if it is older"})
+	})
+	return mux
+}
+
+// post makes a handler of a function from one request to its answer.
+func post[Request, Answer any](limit time.Duration, f func(context.Context, Request) (Answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		var request Request
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		d.DisallowUnknownFields()
+		err := d.Decode(&request)
+		if err == nil {
+			if _, err = d.Token(); errors.Is(err, io.EOF) {
+				err = nil
+			} else if err == nil {
+				err = errors.New("more than one value")
+			}
+		}
+		if err != nil {
+			reply(w, nil, &Error{CodeInvalid, "the request: " + err.Error(), ""})
+			return
+		}
+		answer, err := f(ctx, request)
+		reply(w, answer, err)
+	}
+}
+
+// statusOf gives the HTTP status of a code, for people with curl.
+func statusOf(c Code) int {
+	switch c {
+	case CodeInvalid:
+		return http.StatusBadRequest
+	case CodeUnknownPeer:
+		return http.StatusNotFound
+	case CodeUnreachable:
+		return http.StatusGatewayTimeout
+	case CodeRefused:
+		return http.StatusConflict
+	}
+	return http.StatusInternalServerError
+}
+
+func reply(w http.ResponseWriter, answer any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		e := asError(err)
+		w.WriteHeader(statusOf(e.Code))
+		answer = e
+	}
+	json.NewEncoder(w).Encode(answer) // an error here is the client's going away
+}
+
+func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error) {
+	status, err := s.node.Status(ctx)
+	if err != nil {
+		return Resolved{}, err
+	}
+	t, err := names.Find(Known(status.Peers), r.Peer)
+	if err != nil {
+		return Resolved{}, err
+	}
+	a := t.Address
+	switch {
+	case t.ULA == status.ULA, t.ID == status.ID:
+		a = status.Address
+	case !t.ULA.IsZero():
+		a, err = s.node.ResolveULA(ctx, t.ULA)
+	case !t.ID.IsZero():
+		a, err = s.node.ResolveID(ctx, t.ID)
+	}
+	if err != nil {
+		return Resolved{}, fmt.Errorf("%s: %w", r.Peer, err)
+	}
+	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
+}
+
+// Resolve gives a peer in all its forms.
+func Resolve(p names.Peer, known bool) Resolved {
+	return Resolved{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, known}
+}
+
+func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
+	timeout := time.Duration(r.TimeoutMS) * time.Millisecond
+	if r.Size < 0 || r.Size > maxPingSize {
+		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping has 0 to %d bytes", maxPingSize), ""}
+	}
+	if timeout <= 0 || timeout > maxPing {
+		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping waits up to %v", maxPing), ""}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return s.node.Ping(ctx, r.Address, r.Size)
+}
+
+func (s *Server) add(ctx context.Context, r AddRequest) (Done, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	status, err := s.node.Status(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	if err := CheckAdd(status.Address, Known(status.Peers), r); err != nil {
+		return Done{}, err
+	}
+	return Done{}, s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+}
+
+// CheckAdd says whether a peer can be added.
+func CheckAdd(self anode.Address, peers []names.Peer, r AddRequest) error {
+	if r.Address.IsZero() {
+		return &Error{CodeInvalid, "there is no address", ""}
+	}
+	if r.Address.X() == self.X() {
+		return overlay.ErrSelf
+	}
+	if r.Name == "" {
+		return nil
+	}
+	return names.CheckFree(peers, r.Address, r.Name)
+}
+
+func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	return Done{}, s.node.RemovePeer(ctx, r.Address)
+}
+
+func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if r.Name != "" {
+		status, err := s.node.Status(ctx)
+		if err != nil {
+			return Done{}, err
+		}
+		if err := names.CheckFree(Known(status.Peers), r.Address, r.Name); err != nil {
+			return Done{}, err
+		}
+	}
+	return Done{}, s.node.RenamePeer(ctx, r.Address, r.Name)
+}
+
+func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	return Done{}, s.node.BlockPeer(ctx, r.Address, r.Blocked)
+}
+
+func (s *Server) end(context.Context, StopRequest) (Done, error) {
+	s.stop() // Serve lets this answer out before it ends
+	return Done{}, nil
+}

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/config"
+	"anodenet/overlay"
+	"anodenet/platform"
+	"anodenet/tun"
+)
+
+// gsoMaxSize is the most bytes of a super-packet from the system: with what each
+// segment gains when it is sealed, it still is one train.
+const gsoMaxSize = 61000
+
+// adapter is the TUN device, and the interface that the system made of it.
+type adapter struct {
+	*tun.Device
+	zones []anode.Zone // that have routes
+}
+
+// openAdapter makes the interface and sets it up, with the route of its own zone.
+func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, error) {
+	d, err := tun.Open(tun.Config{
+		Name:    c.Name,
+		MTU:     c.MTU,
+		Self:    self.ULA(),
+		Offload: tun.Offload(c.Offload.String()),
+		Log:     log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &adapter{Device: d, zones: []anode.Zone{self.Zone()}}
+	settings := platform.Settings{ULA: self.ULA().Addr(), MTU: c.MTU, GSOMaxSize: gsoMaxSize}
+	for _, z := range a.zones {
+		settings.Routes = append(settings.Routes, z.Prefix())
+	}
+	if err := platform.Configure(d.Name(), settings); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return a, nil
+}
+
+// queues are the device's, as the engine takes them.
+func (a *adapter) queues() []overlay.Queue {
+	var list []overlay.Queue
+	for _, q := range a.Queues() {
+		list = append(list, q)
+	}
+	return list
+}
+
+// setZones makes the routes those of the zones. It goes on after an error, and tries
+// what failed again at the next call. Only one goroutine at a time may call it.
+func (a *adapter) setZones(zones []anode.Zone) error {
+	var errs []error
+	have := slices.DeleteFunc(slices.Clone(a.zones), func(z anode.Zone) bool {
+		if slices.Contains(zones, z) {
+			return false
+		}
+		err := platform.RemoveRoute(a.Name(), z.Prefix())
+		errs = append(errs, wrap(err, "zone %s", z))
+		return err == nil
+	})
+	for _, z := range zones {
+		if slices.Contains(have, z) {
+			continue
+		}
+		err := platform.AddRoute(a.Name(), z.Prefix())
+		errs = append(errs, wrap(err, "zone %s", z))
+		if err == nil {
+			have = append(have, z)
+		}
+	}
+	a.zones = have
+	return errors.Join(errs...)
+}
+
+// wrap says what an error was about; nil stays nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}

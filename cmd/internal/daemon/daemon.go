@@ -1,0 +1,250 @@
+// Package daemon puts a node together and runs it:
+//
+//	state directory -> store, which keeps a second daemon out
+//	                -> identity
+//	configuration   -> adapter (tun, platform) -> node -> control socket
+//
+// Things are opened in this order, and closed in the other when the context ends,
+// a "stop" comes over the control socket, or one of them fails.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/config"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+	"anodenet/overlay/link"
+	"anodenet/platform"
+)
+
+// DefaultState is the directory of identity and state database.
+const DefaultState = "/var/lib/anode"
+
+// identityFile is the identity's name within the state directory.
+const identityFile = "identity"
+
+// Options are what a daemon is started with.
+type Options struct {
+	State   string // directory
+	Socket  string
+	Source  config.Source // read at the start, and again at each hangup
+	Log     io.Writer
+	Version string
+	Hangup  <-chan os.Signal // SIGHUP; nil: never
+	// Ready is called in a goroutine of its own when everything runs, and is to
+	// return when its context ends. It may be nil.
+	Ready func(ctx context.Context, node control.Node)
+}
+
+// Identity loads the identity of a state directory, or makes one in the zone.
+func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
+	id, _, err := anode.LoadOrCreateIdentity(filepath.Join(state, identityFile), zone)
+	return id, err
+}
+
+// Run runs a daemon until ctx ends. Errors that it returns at the start wrap
+// overlay.ErrStateBusy, control.ErrInUse, config.ErrInvalid or the system's.
+func Run(ctx context.Context, o Options) (err error) {
+	cfg, err := o.Source.Load()
+	if err != nil {
+		return err
+	}
+	log, level := newLogger(o.Log, cfg.Log)
+
+	store, err := overlay.OpenStore(o.State)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	identity, err := Identity(o.State, cfg.Zone.Zone)
+	if err != nil {
+		return err
+	}
+	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
+		return fmt.Errorf("%w: zone: the identity in %s is of zone %s, not %s", config.ErrInvalid, o.State, own, want)
+	}
+	listener, err := control.Listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	d := &daemon{options: o, cfg: cfg, log: log, level: level, store: store, identity: identity, listener: listener}
+	if err := d.open(); err != nil {
+		listener.Close()
+		return err
+	}
+	return d.run(ctx)
+}
+
+// daemon is all that was opened.
+type daemon struct {
+	options  Options
+	cfg      config.Config // as loaded last; owned by the goroutine of hangups
+	log      *slog.Logger
+	level    *slog.LevelVar
+	store    *overlay.Store
+	identity *anode.Identity
+	listener net.Listener
+	adapter  *adapter // nil: none
+	node     *overlay.Node
+}
+
+// open makes the adapter and the node.
+func (d *daemon) open() error {
+	secret, err := d.cfg.Secret.Load()
+	if err != nil {
+		return fmt.Errorf("the network's secret: %w", err)
+	}
+	network := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
+	c := overlay.Config{
+		Identity: d.identity,
+		Store:    d.store,
+		Network:  network,
+		Port:     d.cfg.Listen.Port,
+		Open:     d.cfg.Policy.Open,
+		PSK:      secret,
+		Relay:    d.cfg.Relay.Enabled,
+		Clock:    clock{},
+		Log:      d.log,
+		Version:  d.options.Version,
+	}
+	for _, p := range d.cfg.Peers {
+		if p.Address.X() == d.identity.Address().X() {
+			return fmt.Errorf("peer %s: %w", p.Address, overlay.ErrSelf)
+		}
+		c.Peers = append(c.Peers, overlay.Peer{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	}
+	if d.cfg.Tun.Name != config.NoTun {
+		if d.adapter, err = openAdapter(d.cfg.Tun, d.identity.Address(), d.log); err != nil {
+			return err
+		}
+		network.Exclude(d.adapter.Name())
+		c.Device, c.Queues = d.adapter.Device, d.adapter.queues()
+	}
+	if d.node, err = overlay.New(c); err != nil {
+		if d.adapter != nil {
+			err = errors.Join(err, d.adapter.Close())
+		}
+		return err
+	}
+	return nil
+}
+
+// run starts all goroutines and waits for them.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	start := func(what string, f func() error) {
+		running.Go(func() {
+			if err := f(); err != nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	node := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
+	server := control.NewServer(node, func() { cancel(nil) }, d.log)
+	service := newService()
+
+	start("node", func() error { return d.node.Run(ctx) })
+	start("control", func() error { return server.Serve(ctx, d.listener) })
+	node.update(ctx)
+	start("hangup", func() error { return d.reloads(ctx, service) })
+	start("watchdog", func() error { return service.watch(ctx, d.node) })
+	if d.options.Ready != nil {
+		start("ready", func() error { d.options.Ready(ctx, node); return nil })
+	}
+	service.ready(d.identity.Address().ULA().String())
+	d.log.Info("running", "address", d.identity.Address(), "ula", d.identity.Address().ULA(), "version", d.options.Version)
+
+	<-ctx.Done()
+	service.stopping()
+	running.Wait()
+	d.log.Info("stopped")
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// reloads reads the configuration again at each hangup. What can change while the
+// daemon runs does; for the rest it says that a restart is needed. One that cannot
+// be read changes nothing.
+func (d *daemon) reloads(ctx context.Context, service *service) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.options.Hangup:
+		}
+		service.reloading()
+		d.reload(ctx)
+		service.ready(d.identity.Address().ULA().String())
+	}
+}
+
+func (d *daemon) reload(ctx context.Context) {
+	next, err := d.options.Source.Load()
+	if err != nil {
+		d.log.Error("the configuration was not reloaded; the old one stays", "err", err)
+		return
+	}
+	var restart []string
+	for _, key := range config.Changes(d.cfg, next) {
+		switch key {
+		case "log.level":
+			d.level.Set(next.Log.Level)
+		case "policy.open":
+			if err := d.node.SetOpen(ctx, next.Policy.Open); err != nil {
+				d.log.Error("policy.open stays as it was", "err", err)
+				next.Policy.Open = d.cfg.Policy.Open
+			}
+		default:
+			restart = append(restart, key)
+		}
+	}
+	d.log.Info("the configuration was reloaded")
+	if len(restart) > 0 {
+		d.log.Warn("some changes wait for a restart", "keys", restart)
+	}
+	// The keys that wait are reported again until the restart.
+	d.cfg.Log.Level, d.cfg.Policy.Open = next.Log.Level, next.Policy.Open
+}
+
+// clock is the system's; ages count sleep.
+type clock struct{}
+
+func (clock) Now() time.Time       { return time.Now() }
+func (clock) Since() time.Duration { return platform.BootTime() }
+
+// newLogger makes the logger and the handle of its level.
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(c.Level)
+	o := &slog.HandlerOptions{Level: level}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = withoutTime
+	}
+	if c.Format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, o)), level
+	}
+	return slog.New(slog.NewTextHandler(w, o)), level
+}
+
+// withoutTime leaves out what the journal adds by itself.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"anodenet/overlay"
+)
+
+// service tells systemd how things are (sd_notify(3)); without systemd its methods
+// do nothing. That it cannot be told is no reason to stop.
+type service struct {
+	every time.Duration // between signs of life; 0: none wanted
+}
+
+func newService() *service {
+	timeout, err := systemd.SdWatchdogEnabled(false)
+	if err != nil {
+		timeout = 0
+	}
+	return &service{every: timeout / 2}
+}
+
+func (s *service) ready(address string) {
+	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS=running as "+address)
+}
+
+func (s *service) reloading() {
+	systemd.SdNotify(false, systemd.SdNotifyReloading+"\n"+systemd.SdNotifyMonotonicUsec())
+}
+
+func (s *service) stopping() { systemd.SdNotify(false, systemd.SdNotifyStopping) }
+
+// watch gives signs of life for as long as the node's control loop answers.
+func (s *service) watch(ctx context.Context, node interface {
+	Status(context.Context) (overlay.Status, error)
+}) error {
+	if s.every <= 0 {
+		return nil
+	}
+	tick := time.NewTicker(s.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		alive, cancel := context.WithTimeout(ctx, s.every)
+		_, err := node.Status(alive)
+		cancel()
+		if err == nil {
+			systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+// Package names is about how people say which peer they mean. Where PEER stands on
+// the command line it is the first of these that fits:
+//
+//	north                             the name of a peer
+//	aeaa...                           an address, 64 characters; or anode:ADDRESS
+//	fd00::55b:413c:40ef:750d          a ULA
+//	055b413c40ef750d                  a short ID
+//	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
+//
+// Find does all of them among known peers, without asking the network.
+package names
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"anodenet/anode"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrName     = errors.New("not a name for a peer")
+	ErrTaken    = errors.New("another peer has that name")
+	ErrNotFound = errors.New("no peer is called so")
+)
+
+// MaxName is the length of the longest name.
+const MaxName = 63
+
+// Peer is an address and what its owner is called; the name may be empty.
+type Peer struct {
+	Address anode.Address
+	Name    string
+}
+
+// Check says whether a name can be given to a peer: letters a-z, digits, - and _,
+// beginning with a letter or digit, and nothing that reads as an ID or an address.
+func Check(name string) error {
+	switch {
+	case name == "" || len(name) > MaxName:
+		return fmt.Errorf("%w: %q: want 1 to %d characters", ErrName, name, MaxName)
+	case name[0] == '-' || name[0] == '_':
+		return fmt.Errorf("%w: %q: want a letter or digit first", ErrName, name)
+	}
+	for _, r := range name {
+		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+			return fmt.Errorf("%w: %q: want small letters a-z, digits, - and _", ErrName, name)
+		}
+	}
+	if _, err := anode.ParseID(name); err == nil {
+		return fmt.Errorf("%w: %q would be read as a short ID", ErrName, name)
+	}
+	return nil
+}
+
+// CheckFree says whether address may be called name among peers.
+func CheckFree(peers []Peer, address anode.Address, name string) error {
+	if err := Check(name); err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if p.Name == name && p.Address != address {
+			return fmt.Errorf("%w: %q is %s (%s)", ErrTaken, name, p.Address.ID(), p.Address.ULA())
+		}
+	}
+	return nil
+}
+
+// AmbiguousError says that a text is the beginning of more than one.
+type AmbiguousError struct {
+	Text       string
+	Candidates []Peer
+}
+
+func (e *AmbiguousError) Error() string {
+	var list []string
+	for _, p := range e.Candidates {
+		label := p.Address.ID().String()
+		if p.Name != "" {
+			label = p.Name + " (" + label + ")"
+		}
+		list = append(list, label)
+	}
+	return fmt.Sprintf("%q may be any of %s", e.Text, strings.Join(list, ", "))
+}
+
+// Target is what a text means: a peer that is known; or else one of the forms
+// that need no peer list, of which only one is set.
+type Target struct {
+	Known   bool
+	Peer    Peer          // Known
+	Address anode.Address // a whole address; with Known, the peer's
+	ULA     anode.ULA     // a whole ULA of nobody that is known
+	ID      anode.ID      // a whole short ID of nobody that is known
+}
+
+// Find tells what a text means. Its error is an *AmbiguousError or wraps
+// ErrNotFound.
+func Find(peers []Peer, text string) (Target, error) {
+	text = strings.TrimSpace(text)
+	if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name != "" && p.Name == text }); i >= 0 {
+		return known(peers[i]), nil
+	}
+	if a, ok := parseAddress(text); ok {
+		return pick(peers, func(p Peer) bool { return p.Address == a }, text, Target{Address: a})
+	}
+	if u, err := anode.ParseULA(text); err == nil {
+		return pick(peers, func(p Peer) bool { return p.Address.ULA() == u }, text, Target{ULA: u})
+	}
+	if id, err := anode.ParseID(text); err == nil && !id.IsZero() {
+		return pick(peers, func(p Peer) bool { return p.Address.ID() == id }, text, Target{ID: id})
+	}
+	if text != "" {
+		lower := strings.ToLower(text)
+		t, err := pick(peers, func(p Peer) bool { return p.begins(lower) }, text, Target{})
+		if err != nil || t.Known {
+			return t, err
+		}
+	}
+	return Target{}, fmt.Errorf("%w: %q", ErrNotFound, text)
+}
+
+// parseAddress reads an address, or a link to one.
+func parseAddress(text string) (anode.Address, bool) {
+	if a, link, err := anode.ParseTXT(text); link {
+		return a, err == nil
+	}
+	a, err := anode.ParseAddress(text)
+	return a, err == nil
+}
+
+// pick gives the one peer that fits, or otherwise if there is none.
+func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Target, error) {
+	var found []Peer
+	for _, p := range peers {
+		if fits(p) {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return otherwise, nil
+	case 1:
+		return known(found[0]), nil
+	}
+	return Target{}, &AmbiguousError{text, found}
+}
+
+func known(p Peer) Target { return Target{Known: true, Peer: p, Address: p.Address} }
+
+// begins tells whether a form of p begins with text.
+func (p Peer) begins(text string) bool {
+	return p.Name != "" && strings.HasPrefix(p.Name, text) ||
+		strings.HasPrefix(p.Address.String(), text) ||
+		strings.HasPrefix(p.Address.ID().String(), text) ||
+		strings.Contains(text, ":") && ulaBegins(p.Address.ULA(), text)
+}
+
+// ulaBegins compares with both ways of writing a ULA, with :: and in full.
+func ulaBegins(u anode.ULA, text string) bool {
+	return strings.HasPrefix(u.String(), text) ||
+		strings.HasPrefix(u.Addr().StringExpanded(), text)
+}
+
+// Domain tells whether a text that Find does not know may be a DNS name, whose TXT
+// records hold an address (draft 2.8).
+func Domain(text string) bool {
+	if !strings.Contains(text, ".") || strings.ContainsAny(text, ":/ @") || len(text) > 253 {
+		return false
+	}
+	_, err := netip.ParseAddr(text)
+	return err != nil
+}
+
+// Nearest gives the word that differs least from text, "" if none is close.
+func Nearest(text string, words []string) string {
+	best, nearest := 1+len(text)/3, ""
+	for _, w := range words {
+		if d := distance(text, w); d <= best && (nearest == "" || d < best) {
+			best, nearest = d, w
+		}
+	}
+	return nearest
+}
+
+// distance counts the bytes to insert, delete, change or swap with their
+// neighbour (Damerau's optimal string alignment).
+func distance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(row[j]+1, last[j+1]+1, last[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,180 @@
+package names
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"anodenet/anode"
+)
+
+// The three addresses are fixed, so that their beginnings are too.
+func three(t testing.TB) (north, south, nameless Peer) {
+	t.Helper()
+	parse := func(s string) anode.Address {
+		a, err := anode.ParseAddress(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	return Peer{parse(textNorth), "north"}, Peer{parse(textSouth), "south"}, Peer{parse(textNameless), ""}
+}
+
+func TestFind(t *testing.T) {
+	north, south, nameless := three(t)
+	peers := []Peer{north, south, nameless}
+	id, err := anode.NewIdentity(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, stranger := north.Address, id.Address()
+	for _, test := range []struct {
+		name, text string
+		want       Target
+	}{
+		{"name", "north", known(north)},
+		{"spaces", " south\n", known(south)},
+		{"address", a.String(), known(north)},
+		{"capitals", strings.ToUpper(a.String()), known(north)},
+		{"TXT", a.TXT(), known(north)},
+		{"link", a.TXT() + "?name=x", known(north)},
+		{"ULA", a.ULA().String(), known(north)},
+		{"long ULA", a.ULA().Addr().StringExpanded(), known(north)},
+		{"ID", nameless.Address.ID().String(), known(nameless)},
+		{"beginning of name", "nor", known(north)},
+		{"beginning of ID", south.Address.ID().String()[:9], known(south)},
+		{"beginning of address", nameless.Address.String()[:40], known(nameless)},
+		{"beginning of ULA", strings.TrimRight(a.ULA().String()[:20], ":"), known(north)},
+		{"beginning of long ULA", a.ULA().Addr().StringExpanded()[:25], known(north)},
+		{"another address", stranger.String(), Target{Address: stranger}},
+		{"another ULA", stranger.ULA().String(), Target{ULA: stranger.ULA()}},
+		{"another ID", stranger.ID().String(), Target{ID: stranger.ID()}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Find(peers, test.text)
+			if err != nil || got != test.want {
+				t.Errorf("%q: %+v, %v; want %+v", test.text, got, err, test.want)
+			}
+		})
+	}
+	for _, text := range []string{"", " ", "east", "norths", "2001:db8::1", "anode:", "anode:north", "::", "0000000000000000", a.String() + "a"} {
+		if got, err := Find(peers, text); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
+func TestAmbiguous(t *testing.T) {
+	north, south, nameless := three(t)
+	peers := []Peer{north, south, nameless, {south.Address, "north-east"}}
+	_, err := Find(peers, "a")
+	var ambiguous *AmbiguousError
+	if !errors.As(err, &ambiguous) || len(ambiguous.Candidates) != 4 {
+		t.Fatalf("all addresses begin with a: %v", err)
+	}
+	for _, p := range peers {
+		if !strings.Contains(err.Error(), p.Address.ID().String()) || !strings.Contains(err.Error(), p.Name) {
+			t.Errorf("%q does not name %s", err, p.Name)
+		}
+	}
+	if got, err := Find(peers, "north"); err != nil || got != known(north) {
+		t.Errorf("a whole name goes before a beginning: %+v, %v", got, err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, name := range []string{"n", "north", "north-2", "a_b", "2nd", strings.Repeat("x", MaxName)} {
+		if err := Check(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"", "-n", "_n", "North", "né", "a b", "a.b", "a:b", "a\n", "a/b", "0123456789abcdef", strings.Repeat("x", MaxName+1)} {
+		if err := Check(name); !errors.Is(err, ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestCheckFree(t *testing.T) {
+	north, south, nameless := three(t)
+	peers := []Peer{north, south, nameless}
+	if err := CheckFree(peers, nameless.Address, "north"); !errors.Is(err, ErrTaken) {
+		t.Errorf("north is taken: %v", err)
+	}
+	if err := CheckFree(peers, north.Address, "north"); err != nil {
+		t.Errorf("one's own name is free: %v", err)
+	}
+	if err := CheckFree(peers, nameless.Address, "west"); err != nil {
+		t.Error(err)
+	}
+	if err := CheckFree(peers, nameless.Address, "West"); !errors.Is(err, ErrName) {
+		t.Errorf("West is no name: %v", err)
+	}
+}
+
+func TestDomain(t *testing.T) {
+	for text, want := range map[string]bool{
+		"north.example.org": true, "a.b": true, "north": false, "10.0.0.1": false, "fd00::1.2.3.4": false,
+		"a.b/c": false, "": false, "a@b.c": false, strings.Repeat("a.", 200): false,
+	} {
+		if Domain(text) != want {
+			t.Errorf("%q: want %v", text, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"status", "stop", "listen.port", "zone"}
+	for text, want := range map[string]string{
+		"sttaus": "status", "staus": "status", "status": "status", "listen.prot": "listen.port", "one": "zone", "zonne": "zone",
+		"daemon": "", "": "", "s": "",
+	} {
+		if got := Nearest(text, words); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzFind(f *testing.F) {
+	north, south, nameless := three(f)
+	peers := []Peer{north, south, nameless}
+	for _, text := range []string{"north", "n", textSouth, north.Address.TXT(), north.Address.ULA().String(), nameless.Address.ID().String(), "fd00::", "anode:?"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := Find(peers, text)
+		var ambiguous *AmbiguousError
+		switch {
+		case errors.As(err, &ambiguous):
+			if len(ambiguous.Candidates) < 2 {
+				t.Errorf("%q: only %v", text, ambiguous.Candidates)
+			}
+		case errors.Is(err, ErrNotFound):
+			if slices.ContainsFunc(peers, func(p Peer) bool { return p.Name == text && text != "" }) {
+				t.Errorf("%q is a name", text)
+			}
+		case err != nil:
+			t.Errorf("%q: %v", text, err)
+		case got.Known && (!slices.Contains(peers, got.Peer) || got.Address != got.Peer.Address):
+			t.Errorf("%q: %+v is none of the peers", text, got)
+		case !got.Known:
+			forms := 0
+			for _, set := range []bool{!got.Address.IsZero(), !got.ULA.IsZero(), !got.ID.IsZero()} {
+				if set {
+					forms++
+				}
+			}
+			if forms != 1 {
+				t.Errorf("%q: %+v", text, got)
+			}
+		}
+	})
+}
+
+const (
+	textNorth    = "aeaaaaaaaaaafwhtif5ri2pznieyom2id43cigluwskv3n4g7t2pqrrifq5i5wrd"
+	textSouth    = "aeaaaaaaaaaafchw35vumgzqyvdklahzglhv3uuovuqa5ebrqcn54m5eoyocvlv6"
+	textNameless = "aeaaaaaaaaaagmaoywfdlju37jykts4obsw27jgouplv4em2g77qcwh2qiomwqcl"
+)
