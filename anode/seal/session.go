@@ -60,6 +60,9 @@ type Session struct {
 	// Of both: read for every batch, written seldom.
 	_      [64]byte
 	active atomic.Bool // the Set's timers know that packets flow
+
+	// Of the Set.
+	life life
 }
 
 // keys are both directions' AEADs. They go away together, all at once.

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -17,7 +18,7 @@ func identity(t testing.TB, n byte) *anode.Identity {
 	t.Helper()
 	scalar := bytes.Repeat([]byte{n}, 32)
 	line := func(a string) string { return "ANODE-256-40:" + a + ":" + hex.EncodeToString(scalar) }
-	key, err := newScalar(scalar)
+	key, err := ecdh.P256().NewPrivateKey(scalar)
 	if err != nil {
 		t.Fatal(err)
 	}

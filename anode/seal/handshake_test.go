@@ -1,0 +1,281 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+)
+
+// counting gives the bytes 1, 2, 3, ...
+type counting struct{ n byte }
+
+func (c *counting) Read(b []byte) (int, error) {
+	for i := range b {
+		c.n++
+		b[i] = c.n
+	}
+	return len(b), nil
+}
+
+// fixed makes one handshake in which nothing is random.
+func fixed(t testing.TB) (a, b *Set, hello, welcome *Message, x, y *Session) {
+	t.Helper()
+	clock := func() time.Time { return time.Unix(1700000000, 123456789) }
+	psk := [32]byte(bytes.Repeat([]byte{0x77}, 32))
+	la := &Local{Identity: identity(t, 1), PSK: psk, PeerID: 3, Rand: &counting{0}, Clock: clock, Caps: AppendTLV(nil, 9, []byte("a"))}
+	lb := &Local{Identity: identity(t, 2), PSK: psk, PeerID: 5, Rand: &counting{100}, Clock: clock, Caps: AppendTLV(nil, 9, []byte("b"))}
+	a, b = NewSet(la, lb.Identity.Address(), 0), NewSet(lb, la.Identity.Address(), 0)
+	if err := a.Want(1); err != nil {
+		t.Fatal(err)
+	}
+	do, _ := a.Tick(1)
+	hello = do.Hello
+	welcome, y, err := b.OnHello(2, 3, hello.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, err = a.OnWelcome(3, 5, welcome.Body); err != nil {
+		t.Fatal(err)
+	}
+	return a, b, hello, welcome, x, y
+}
+
+// The handshake byte for byte. The figures were also worked out with an
+// implementation of Noise that shares no code with this one.
+func TestHandshakeGolden(t *testing.T) {
+	_, _, hello, welcome, x, y := fixed(t)
+	if got, want := hex.EncodeToString(hello.Body), "010000000000000000000000000000000001020283981c490124c7d05d29c922a815e8fd3fc430904f4dc9e9a7e10fe5"+
+		"daa988f0b8d9913e2983a8c735dc1b84540ec48d8364f5a0c2dcaf9055bddd8da00fd0"; got != want {
+		t.Errorf("HELLO %s", got)
+	}
+	if got, want := hex.EncodeToString(welcome.Body), "01656601020310ccf04754ad4c82540556b6c87cf87c90fc4daf31acd21614430af60ad673d90c13cd0a2aba1bf23f7f"+
+		"968d257fe6fbb7fdac"; got != want {
+		t.Errorf("WELCOME %s", got)
+	}
+	if got, want := hex.EncodeToString(sealOne(t, x, []byte("\x09ping"))), "00086566000000000000d39ae67d211cbe91d1648fb207750bee35a4c0663e2f6c9fd82c50b46f40f7ff1133da3ce3d6"; got != want {
+		t.Errorf("sealed %s", got)
+	}
+	if got, want := hex.EncodeToString(sealOne(t, y, []byte("\x09pong"))), "00080102000000000000d1648fb207750beed39ae67d211cbe915321d3e43df5e40dbf5356df832b7b4fbf2cc26e4fdd"; got != want {
+		t.Errorf("sealed %s", got)
+	}
+	if hello.Type != TypeHello || hello.PeerID != 0 || welcome.Type != TypeWelcome || welcome.PeerID != 3 {
+		t.Error("types or peer IDs")
+	}
+	if v, _ := TLV(x.Caps(), 9); string(v) != "b" {
+		t.Errorf("the initiator learned %q", v)
+	}
+	if v, _ := TLV(y.Caps(), 9); string(v) != "a" {
+		t.Errorf("the responder learned %q", v)
+	}
+}
+
+// Every bit of HELLO counts, but for the cookie's, which is not the handshake's.
+func TestForgedHello(t *testing.T) {
+	_, _, hello, _, _, _ := fixed(t)
+	for i := range hello.Body {
+		_, b, _, _, _, _ := fixed(t)
+		b.Close()
+		b.Tick(5)
+		forged := bytes.Clone(hello.Body)
+		forged[i] ^= 0x10
+		reply, x, err := b.OnHello(6, 3, forged)
+		switch {
+		case i == 0:
+			if !errors.Is(err, ErrVersion) {
+				t.Errorf("version: %v", err)
+			}
+		case i < 19: // cookie and index: the packet's MAC covers them
+			if err != nil {
+				t.Errorf("byte %d: %v", i, err)
+			}
+		case !errors.Is(err, ErrAuth) || reply != nil || x != nil:
+			t.Errorf("byte %d: %v, %v", i, x, err)
+		}
+	}
+}
+
+// A forged WELCOME does not spoil the handshake for the true one.
+func TestForgedWelcome(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	if err := a.set.Want(w.now); err != nil {
+		t.Fatal(err)
+	}
+	do, _ := a.set.Tick(w.now)
+	welcome, y, err := b.set.OnHello(w.now, 3, do.Hello.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range welcome.Body {
+		forged := bytes.Clone(welcome.Body)
+		forged[i] ^= 0x10
+		want := ErrAuth
+		switch {
+		case i == 0:
+			want = ErrVersion
+		case i < 3: // the responder's index: the packet's MAC covers it
+			continue
+		case i < 5:
+			want = ErrUnexpected
+		}
+		if x, err := a.set.OnWelcome(w.now, 5, forged); x != nil || !errors.Is(err, want) {
+			t.Errorf("byte %d: %v, want %v", i, err, want)
+		}
+	}
+	for n := range welcome.Body {
+		if x, err := a.set.OnWelcome(w.now, 5, welcome.Body[:n]); x != nil || err == nil {
+			t.Errorf("cut to %d: a session", n)
+		}
+	}
+	x, err := a.set.OnWelcome(w.now, 5, welcome.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := y.Open(new(Scratch), make([]byte, 9), sealOne(t, x, []byte("x"))); err != nil || string(msg) != "x" {
+		t.Errorf("%q, %v", msg, err)
+	}
+	if _, err := a.set.OnWelcome(w.now, 5, welcome.Body); err != ErrUnexpected {
+		t.Errorf("WELCOME again: %v", err)
+	}
+}
+
+// A handshake is with one address, zone included, by one address.
+func TestHandshakeBindsAddresses(t *testing.T) {
+	a, b := identity(t, 1), identity(t, 2)
+	moved := anode.NewAddress(99, b.PrivateKey().PublicKey())
+	set := NewSet(&Local{Identity: a, PeerID: 1}, moved, 0)
+	if err := set.Want(1); err != nil {
+		t.Fatal(err)
+	}
+	do, _ := set.Tick(1)
+	if _, _, err := NewSet(&Local{Identity: b, PeerID: 2}, a.Address(), 0).OnHello(1, 1, do.Hello.Body); !errors.Is(err, ErrAuth) {
+		t.Errorf("another zone's HELLO: %v", err)
+	}
+	c := identity(t, 3)
+	if _, _, err := NewSet(&Local{Identity: b, PeerID: 2}, c.Address(), 0).OnHello(1, 1, do.Hello.Body); !errors.Is(err, ErrAuth) {
+		t.Errorf("another peer's HELLO: %v", err)
+	}
+}
+
+// Somebody recorded a session and then got static private keys, even both: what a
+// state made of them can read ends before the session's keys.
+func TestForwardSecrecy(t *testing.T) {
+	_, _, hello, welcome, x, y := fixed(t)
+	ping, pong := sealOne(t, x, []byte("ping")), sealOne(t, y, []byte("pong"))
+	h, _ := ParseHello(hello.Body)
+	w, _ := ParseWelcome(welcome.Body)
+	psk := [32]byte(bytes.Repeat([]byte{0x77}, 32)) // known too
+	la := &Local{Identity: identity(t, 1), PSK: psk}
+	lb := &Local{Identity: identity(t, 2), PSK: psk}
+
+	opens := func(name string, keys ...[32]byte) {
+		for _, k := range keys {
+			aead, err := newAEAD(&k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range [][]byte{ping, pong} {
+				nonce := append(make([]byte, 4), p[2:10]...)
+				if _, err := aead.Open(nil, nonce, p[headerSize:], p[1:headerSize]); err == nil {
+					t.Errorf("%s opens a recorded packet", name)
+				}
+			}
+		}
+	}
+
+	// The initiator's key, in a fresh initiator: WELCOME answers another ephemeral key.
+	i, err := newHandshake(la, identity(t, 2).Address(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := i.WriteMessage(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := readMessage(i, w.Noise); !errors.Is(err, ErrAuth) {
+		t.Errorf("the initiator's key reads WELCOME: %v", err)
+	}
+	// The initiator's key does not read HELLO either: that takes the responder's.
+	r, err := newHandshake(&Local{Identity: identity(t, 1), PSK: psk}, identity(t, 1).Address(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := readMessage(r, h.Noise); !errors.Is(err, ErrAuth) {
+		t.Errorf("the initiator's key reads HELLO: %v", err)
+	}
+
+	// The responder's key reads HELLO (so that no user data is in there), and ends
+	// with other keys, for want of the ephemeral one behind WELCOME.
+	r, err = newHandshake(lb, identity(t, 1).Address(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := readMessage(r, h.Noise); err != nil {
+		t.Errorf("the responder's key does not read HELLO: %v", err)
+	}
+	_, first, second, err := r.WriteMessage(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens("the responder's key", first.UnsafeKey(), second.UnsafeKey())
+
+	// Both keys: all that static keys give is the MAC's.
+	static, err := SharedKey(identity(t, 1), identity(t, 2).Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens("the static key", static)
+}
+
+// Two handshakes of the same two share nothing.
+func TestHandshakesDiffer(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	keys := map[string]bool{}
+	for range 5 {
+		a.restart()
+		a.say("x")
+		w.run(time.Second)
+		p := a.set.Current(w.now).Seal(new(Scratch), nil, 9, make([]byte, 32))
+		keys[string(p[headerSize:])] = true
+	}
+	if len(keys) != 5 {
+		t.Error("one key twice")
+	}
+	_ = b
+}
+
+func BenchmarkHandshake(b *testing.B) {
+	la := &Local{Identity: identity(b, 1), PeerID: 1}
+	lb := &Local{Identity: identity(b, 2), PeerID: 2}
+	b.ReportAllocs()
+	for b.Loop() {
+		x, y := NewSet(la, lb.Identity.Address(), 0), NewSet(lb, la.Identity.Address(), 0)
+		if err := x.Want(1); err != nil {
+			b.Fatal(err)
+		}
+		do, _ := x.Tick(1)
+		reply, _, err := y.OnHello(1, 1, do.Hello.Body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := x.OnWelcome(1, 2, reply.Body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOnHello is what one HELLO costs its receiver.
+func BenchmarkOnHello(b *testing.B) {
+	la := &Local{Identity: identity(b, 1), PeerID: 1}
+	lb := &Local{Identity: identity(b, 2), PeerID: 2}
+	x := NewSet(la, lb.Identity.Address(), 0)
+	x.begin(1)
+	body := x.message().Body
+	for b.Loop() {
+		if _, _, err := NewSet(lb, la.Identity.Address(), 0).OnHello(1, 1, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

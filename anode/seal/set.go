@@ -1,0 +1,326 @@
+package seal
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/flynn/noise"
+
+	"anodenet/anode"
+)
+
+const (
+	maxLive    = 3 // confirmed sessions of a Set
+	maxPending = 2
+	maxCaps    = 255
+
+	pendingLife = 10 * time.Second // to be confirmed in
+	together    = 5 * time.Second  // handshakes of both sides within this are one event
+	staleEvery  = time.Second
+	hearsPeer   = time.Second // an unknown index means nothing while so recently heard
+)
+
+// Local is our side of all handshakes. What it holds is never changed.
+type Local struct {
+	Identity *anode.Identity
+	PSK      [32]byte         // the network secret; zeros: none
+	PeerID   uint8            // our own, 1 to 15 (draft 3.4)
+	Rand     io.Reader        // nil: crypto/rand
+	Caps     []byte           // the TLVs we send; more than 255 bytes, or broken ones, are not sent
+	Clock    func() time.Time // for stamps; nil: time.Now
+}
+
+// Private tells whether there is a network secret. Then a HELLO from an address
+// that was not added is not to reach a Set.
+func (l *Local) Private() bool { return l.PSK != [32]byte{} }
+
+func (l *Local) random() io.Reader {
+	if l.Rand == nil {
+		return rand.Reader
+	}
+	return l.Rand
+}
+
+func (l *Local) stamp() Stamp {
+	if l.Clock == nil {
+		return stampOf(time.Now())
+	}
+	return stampOf(l.Clock())
+}
+
+func (l *Local) caps() []byte {
+	if len(l.Caps) > maxCaps || !validTLVs(l.Caps) {
+		return nil
+	}
+	return l.Caps
+}
+
+// life is what a Set knows of a session:
+//
+//	          sealed packet opened
+//	pending -----------------------> confirmed ---.
+//	   |  10 s, or a newer one                    | 180 s, 2^32 packets, or newer ones
+//	   `----------------------------> ended <-----'
+//
+// A session of our own handshake begins confirmed.
+type life struct {
+	state     state
+	began     time.Duration // of the handshake: HELLO first sent, or received
+	born      time.Duration // of the keys
+	confirmed time.Duration
+	confirms  int           // keepalives sent so that the peer confirms it
+	confirmAt time.Duration // when to send the next
+
+	// Of a session that the peer's HELLO made.
+	stamp   Stamp
+	hello   [sha256.Size]byte // of index and noise message 1
+	welcome *Message          // while pending
+}
+
+type state uint8
+
+const (
+	pending state = iota
+	confirmed
+	ended
+)
+
+func (s state) String() string { return [...]string{"pending", "confirmed", "ended"}[s] }
+
+// Set has the sessions with one machine: one address and peer ID. It does no I/O,
+// and its memory is bounded whatever comes in. It belongs to one goroutine.
+//
+// now is the engine's clock in all methods, from any fixed point; it counts sleep,
+// and is the clock of Session.Sent and Session.Received. After each call of a method
+// that takes now, other than Current and Unanswered, the engine calls Tick.
+type Set struct {
+	local  *Local
+	peer   anode.Address
+	peerID uint8 // 0: not known yet
+
+	live    []*Session // confirmed, oldest first
+	pending []*Session
+	attempt *attempt // our HELLO that is not answered yet
+	ended   []*Session
+	gaveUp  bool
+
+	sent      Stamp // the last in a HELLO of ours
+	reported  Stamp // the greatest that a STALE told us
+	greatest  Stamp // the greatest confirmed of the peer's
+	staleSent time.Duration
+	staleRead time.Duration
+
+	timers timers
+}
+
+// attempt is our outstanding handshake.
+type attempt struct {
+	state    *noise.HandshakeState
+	hello    Hello
+	began    time.Duration
+	next     time.Duration // when to send it again
+	interval time.Duration // between the next two
+	cookies  int           // COOKIEs answered at once
+}
+
+// NewSet makes the Set of a peer, of whose machines peerID is one, or 0 for any.
+func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
+	return &Set{local: l, peer: peer, peerID: peerID & 0x0f}
+}
+
+// Peer is whom the sessions are with.
+func (s *Set) Peer() anode.Address { return s.peer }
+
+// PeerID is the peer ID of the machine that the sessions are with; 0 until it is
+// known, which a WELCOME or Confirm changes.
+func (s *Set) PeerID() uint8 { return s.peerID }
+
+// Empty tells whether there are no sessions and no handshake.
+func (s *Set) Empty() bool {
+	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
+}
+
+// Live gives all sessions on which to receive, those first that may be sent on.
+func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
+
+// Current is the session on which to send, or nil: the newest confirmed one, but of
+// two whose handshakes crossed, the one whose initiator has the lower address. So
+// both sides choose the same; it does no harm where they do not.
+func (s *Set) Current(now time.Duration) (current *Session) {
+	for _, c := range s.live { // oldest first
+		if c.Ended() || now-c.life.born >= keyLife {
+			continue
+		}
+		if current == nil || !current.crossed(c) || c.initiator == s.lower() {
+			current = c
+		}
+	}
+	return current
+}
+
+// lower tells whether our address is the lower one.
+func (s *Set) lower() bool {
+	own := s.local.Identity.Address()
+	return slices.Compare(own[:], s.peer[:]) < 0
+}
+
+// crossed tells whether the handshake of n, the newer one, came of the other side
+// while that of s was under way, or at least before s fell out of use. A peer that
+// forgot s would begin n after s was confirmed, and never be heard on s again.
+func (s *Session) crossed(n *Session) bool {
+	return s.initiator != n.initiator && n.life.confirmed-s.life.confirmed <= together &&
+		(n.life.began <= s.life.confirmed || time.Duration(s.received.Load()) > n.life.confirmed)
+}
+
+// Want says that somebody wants to send: without a session, a handshake starts, or
+// the one under way goes on for 30 s more. The error is ErrRandom or the like.
+func (s *Set) Want(now time.Duration) error {
+	now = max(now, 1)
+	s.timers.wanted = now
+	if s.attempt != nil || s.Current(now) != nil {
+		return nil
+	}
+	return s.begin(now)
+}
+
+// OnUnknown says that the machine sent a packet to an index that no session has: it
+// starts a handshake, unless the peer was just heard on a session that is known.
+// Anybody can forge such packets, so that it does so once a second at most.
+func (s *Set) OnUnknown(now time.Duration) error {
+	now = max(now, 1)
+	heard := s.flow().received
+	if s.attempt != nil || s.timers.tried != 0 && now-s.timers.tried < time.Second ||
+		heard != 0 && now-heard < hearsPeer && s.Current(now) != nil {
+		return nil
+	}
+	s.timers.wanted = now
+	return s.begin(now)
+}
+
+// begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
+// After an error nothing has changed.
+func (s *Set) begin(now time.Duration) error {
+	s.timers.tried = now
+	index, err := s.newIndex()
+	if err != nil {
+		return err
+	}
+	state, err := newHandshake(s.local, s.peer, true)
+	if err != nil {
+		return err
+	}
+	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
+	msg, _, _, err := state.WriteMessage(nil, append(stamp[:], s.local.caps()...))
+	if err != nil {
+		return err
+	}
+	s.sent = stamp
+	if s.timers.trying == 0 {
+		s.timers.trying = now
+	}
+	s.attempt = &attempt{state: state, hello: Hello{Index: index, Noise: msg},
+		began: now, next: now, interval: firstRetry}
+	return nil
+}
+
+func later(a, b Stamp) Stamp {
+	if slices.Compare(a[:], b[:]) < 0 {
+		return b
+	}
+	return a
+}
+
+// newIndex draws a receiver index that no session with the machine has.
+func (s *Set) newIndex() (uint16, error) {
+	var b [2]byte
+	for range 64 {
+		if _, err := io.ReadFull(s.local.random(), b[:]); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrRandom, err)
+		}
+		index := binary.BigEndian.Uint16(b[:])
+		taken := s.attempt != nil && s.attempt.hello.Index == index
+		for _, x := range s.Live() {
+			taken = taken || x.index == index
+		}
+		if !taken {
+			return index, nil
+		}
+	}
+	return 0, ErrRandom
+}
+
+// message is the HELLO to be sent now.
+func (s *Set) message() *Message {
+	return &Message{Type: TypeHello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
+}
+
+// session makes the session of a finished handshake; first is the initiator's key.
+func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, remote uint16,
+	first, second *noise.CipherState, caps []byte) (*Session, error) {
+	send, recv := first.UnsafeKey(), second.UnsafeKey()
+	if !initiator {
+		send, recv = recv, send
+	}
+	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote},
+		initiator, &send, &recv, caps)
+	clear(send[:])
+	clear(recv[:])
+	if err != nil {
+		return nil, err
+	}
+	x.life.born = now
+	return x, nil
+}
+
+// confirm makes a session one of the live ones. The peer has proved that it has the
+// keys.
+func (s *Set) confirm(now time.Duration, x *Session) {
+	if s.peerID != x.peerID {
+		s.adopt(x.peerID)
+	}
+	x.life.state, x.life.confirmed = confirmed, now
+	s.live = append(s.live, x)
+	for i := 0; len(s.live) > maxLive; i++ {
+		if s.live[i] != s.Current(now) {
+			s.end(s.live[i])
+			s.live = slices.Delete(s.live, i, i+1)
+		}
+	}
+}
+
+// adopt makes the Set that of another machine, and ends what it had with the old one.
+func (s *Set) adopt(peerID uint8) {
+	s.peerID, s.greatest = peerID, Stamp{}
+	s.keep(func(x *Session) bool { return x.peerID == peerID })
+}
+
+// keep ends the sessions for which keep is false.
+func (s *Set) keep(keep func(*Session) bool) {
+	drop := func(x *Session) bool {
+		if keep(x) {
+			return false
+		}
+		s.end(x)
+		return true
+	}
+	s.live = slices.DeleteFunc(s.live, drop)
+	s.pending = slices.DeleteFunc(s.pending, drop)
+}
+
+// end erases a session and has Tick report it.
+func (s *Set) end(x *Session) {
+	x.Erase()
+	x.life.state, x.life.welcome = ended, nil
+	s.ended = append(s.ended, x)
+}
+
+// Close ends everything. Tick reports the sessions that ended.
+func (s *Set) Close() {
+	s.keep(func(*Session) bool { return false })
+	s.attempt = nil
+}

@@ -1,0 +1,243 @@
+package seal
+
+import "time"
+
+const (
+	keyLife        = 180 * time.Second
+	renewInitiator = 120 * time.Second // if data flows
+	renewResponder = 150 * time.Second
+	renewPackets   = packetLimit / 2
+
+	keepaliveAfter = 500 * time.Millisecond  // data received, nothing sent
+	helloAfter     = 1500 * time.Millisecond // data sent, nothing heard
+
+	firstRetry  = 250 * time.Millisecond
+	lastRetry   = 4 * time.Second
+	attemptLife = 30 * time.Second // then it is made anew, with other keys
+	giveUp      = 30 * time.Second // after the last Want
+	maxConfirms = 3
+
+	watch = 250 * time.Millisecond // between looks at the counts, while packets flow
+	quiet = 2 * time.Second        // without a packet: the sessions are idle
+)
+
+// timers are a Set's; 0 is never in all of them.
+type timers struct {
+	wanted    time.Duration // somebody wanted to send
+	tried     time.Duration // a handshake began, of our own
+	trying    time.Duration // since when HELLOs go unanswered
+	heard     time.Duration // a WELCOME came
+	keepalive time.Duration // the last one sent
+	owed      time.Duration // since when data received waits for anything to be sent
+	silent    time.Duration // since when data sent waits for anything to be received
+}
+
+// Actions are what is due.
+type Actions struct {
+	Hello     *Message   // to be sent on every path
+	Keepalive *Session   // to seal an empty message in
+	Ended     []*Session // to be received on no more
+	GaveUp    bool       // nobody answered, and there is no session: nothing need wait for one
+}
+
+// Tick gives what is due, and when to call it again: 0 is never. While nothing flows
+// there is nothing due but the end of keys. It is also called when a session's
+// Activate returned true.
+func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
+	now = max(now, 1)
+	at := func(t time.Duration) {
+		if next == 0 || t < next {
+			next = t
+		}
+	}
+	s.expire(now)
+	f := s.flow()
+	active := s.watch(now, f)
+	s.renew(now, f)
+	do.Keepalive = s.keepalive(now, f, at)
+	do.Hello = s.hello(now, f, at)
+	if active {
+		at(now + watch)
+	}
+	if t := s.timers.silent; t != 0 && s.attempt == nil {
+		at(t + helloAfter)
+	}
+	for _, x := range s.live {
+		at(x.life.born + keyLife)
+	}
+	for _, x := range s.pending {
+		at(x.life.born + pendingLife)
+	}
+	do.Ended, s.ended = s.ended, nil
+	do.GaveUp, s.gaveUp = s.gaveUp, false
+	return do, next
+}
+
+// expire ends what is too old. A pending session that was opened without Confirm
+// having been called is confirmed.
+func (s *Set) expire(now time.Duration) {
+	for _, x := range s.Live() {
+		if x.life.state == pending && now-x.life.born >= pendingLife && x.received.Load() != 0 {
+			s.Confirm(now, x)
+		}
+	}
+	s.keep(func(x *Session) bool {
+		if x.life.state == pending {
+			return now-x.life.born < pendingLife
+		}
+		return now-x.life.born < keyLife
+	})
+}
+
+// flow is when packets last went each way, on any session.
+type flow struct {
+	sent, keepalive time.Duration // data, and keepalives
+	received, data  time.Duration // anything, and data
+}
+
+func (s *Set) flow() flow {
+	f := flow{keepalive: s.timers.keepalive, received: s.timers.heard}
+	for _, x := range s.live {
+		f.sent = max(f.sent, time.Duration(x.sent.Load()))
+		f.received = max(f.received, time.Duration(x.received.Load()))
+		f.data = max(f.data, time.Duration(x.data.Load()))
+	}
+	return f
+}
+
+// flows tells whether data went either way just now.
+func (f flow) flows(now time.Duration) bool {
+	last := max(f.sent, f.data)
+	return last != 0 && now-last < quiet
+}
+
+// watch follows the counts, and tells whether to look again soon. When all is quiet
+// it marks the sessions idle, so that the next packet says so.
+func (s *Set) watch(now time.Duration, f flow) (active bool) {
+	t := &s.timers
+	switch {
+	case f.data <= max(f.sent, f.keepalive):
+		t.owed = 0
+	case t.owed <= max(f.sent, f.keepalive):
+		t.owed = min(f.data, now)
+	}
+	switch {
+	case s.attempt != nil || f.sent <= max(f.received, t.tried): // heard, or tried since
+		t.silent = 0
+	case t.silent <= max(f.received, t.tried):
+		t.silent = min(f.sent, now)
+	}
+	if f.flows(now) || t.owed != 0 || t.silent != 0 {
+		return true
+	}
+	for _, x := range s.live {
+		x.Deactivate()
+	}
+	if s.flow() == f {
+		return false
+	}
+	for _, x := range s.live { // a packet slipped in between
+		x.Activate()
+	}
+	return true
+}
+
+// renew begins a handshake where the keys get old or the peer is silent.
+func (s *Set) renew(now time.Duration, f flow) {
+	if s.attempt != nil {
+		return
+	}
+	t := &s.timers
+	if t.silent != 0 && now-t.silent >= helloAfter {
+		t.wanted = max(t.wanted, f.sent)
+		s.begin(now)
+		return
+	}
+	x := s.Current(now)
+	if x == nil {
+		return
+	}
+	limit := renewInitiator
+	if !x.initiator {
+		limit = renewResponder
+	}
+	if now-x.life.born >= limit && f.flows(now) || x.counter.Load() >= renewPackets {
+		t.wanted = now
+		s.begin(now)
+	}
+}
+
+// keepalive is the session on which to send one: for one that the peer is to confirm,
+// or since data was received and nothing sent.
+func (s *Set) keepalive(now time.Duration, f flow, at func(time.Duration)) (due *Session) {
+	for _, x := range s.live {
+		l := &x.life
+		if !x.initiator || l.confirms == maxConfirms || x.sent.Load() != 0 || x.received.Load() != 0 {
+			continue
+		}
+		if l.confirmAt <= now && due == nil {
+			due = x
+			l.confirmAt = now + firstRetry<<l.confirms
+			l.confirms++
+		}
+		if l.confirms < maxConfirms {
+			at(l.confirmAt)
+		}
+	}
+	if t := &s.timers; t.owed != 0 && due == nil {
+		if now-t.owed >= keepaliveAfter {
+			due, t.owed = s.Current(now), 0
+		} else {
+			at(t.owed + keepaliveAfter)
+		}
+	}
+	if due != nil {
+		s.timers.keepalive = now
+	}
+	return due
+}
+
+// hello is our HELLO where it is due. It is the same message again for 30 s, then a
+// new one as long as somebody wants to send.
+func (s *Set) hello(now time.Duration, f flow, at func(time.Duration)) *Message {
+	t := &s.timers
+	a := s.attempt
+	if a == nil {
+		return nil
+	}
+	if f.sent > f.received {
+		t.wanted = max(t.wanted, f.sent)
+	}
+	if now-t.wanted >= giveUp {
+		s.abandon(now)
+		return nil
+	}
+	if now-a.began >= attemptLife {
+		if s.begin(now) == nil {
+			s.attempt.interval = lastRetry
+			a = s.attempt
+		}
+	}
+	var due *Message
+	if a.next <= now {
+		due = s.message()
+		a.next = now + a.interval
+		a.interval = min(2*a.interval, lastRetry)
+	}
+	at(min(a.next, t.wanted+giveUp))
+	return due
+}
+
+// abandon ends the handshake under way.
+func (s *Set) abandon(now time.Duration) {
+	s.attempt, s.timers.trying, s.timers.tried = nil, 0, now
+	s.gaveUp = s.gaveUp || s.Current(now) == nil
+}
+
+// Unanswered is for how long HELLOs have gone unanswered; 0: none is under way.
+func (s *Set) Unanswered(now time.Duration) time.Duration {
+	if s.timers.trying == 0 {
+		return 0
+	}
+	return max(now-s.timers.trying, 1)
+}
