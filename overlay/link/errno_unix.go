@@ -6,7 +6,6 @@ import "syscall"
 
 const (
 	errInUse     = syscall.EADDRINUSE
-	errNoAddress = syscall.EADDRNOTAVAIL
 	errBadSource = syscall.EINVAL // of a source address that is not ours
 
 	msgTrunc  = syscall.MSG_TRUNC

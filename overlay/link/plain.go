@@ -18,7 +18,8 @@ type plain struct {
 	zones zones
 }
 
-func newPlain(s *socket) *plain { return &plain{socket: s, buf: make([]byte, ReadSize)} }
+// newPlain reads packets of up to size bytes.
+func newPlain(s *socket, size int) *plain { return &plain{socket: s, buf: make([]byte, size)} }
 
 func (p *plain) Read(ts []Train) (int, error) {
 	n, err := p.read(ts)

@@ -3,8 +3,11 @@ package link
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // climb chooses the rung for a new socket: the one asked for, or the highest whose
@@ -26,6 +29,8 @@ func (s *System) climb() string {
 	}
 	return RungPlain
 }
+
+var loopbackAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // errUntested: not even a single packet went over the loopback interface, as in a
 // network namespace where it is down. That says nothing about the rung.
@@ -65,20 +70,17 @@ func (s *System) selfTest(rung string) error {
 }
 
 func (s *System) testSocket(rung string) (prober, error) {
-	udp, err := bind("udp4", "127.0.0.1:0", s.setup(rung, false))
-	if errors.Is(err, errNoAddress) {
-		return nil, errUntested
+	c, err := s.open(netip.AddrPortFrom(loopbackAddr, 0), rung, nil)
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil, fmt.Errorf("%w: %w", errUntested, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return open(udp, rung, nil)
+	return c, err
 }
 
 // exchange sends a single packet, and then trains whose last packet is as long as
 // the others, shorter, and alone.
 func exchange(from, to prober) error {
-	dst := Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.LocalPort())}
+	dst := Endpoint{Addr: netip.AddrPortFrom(loopbackAddr, to.LocalPort())}
 	w := from.NewWriter()
 	buf := make([]byte, 4*1200)
 	for i := range buf {

@@ -2,12 +2,9 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
-	"syscall"
 )
 
 // The rungs, in the words of Conn.Rung and System.Rung.
@@ -88,31 +85,6 @@ func (s *System) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return s.Log
-}
-
-// control sets a socket up before it is bound.
-type control func(network, address string, raw syscall.RawConn) error
-
-// bind opens one UDP socket. network is "udp", or "udp4" for IPv4 alone.
-func bind(network, address string, set control) (*net.UDPConn, error) {
-	lc := net.ListenConfig{Control: set}
-	pc, err := lc.ListenPacket(context.Background(), network, address)
-	if err != nil {
-		return nil, err
-	}
-	return pc.(*net.UDPConn), nil
-}
-
-// bindPort binds port on all addresses, and says what to do if it is taken.
-func bindPort(port uint16, set control) (*net.UDPConn, error) {
-	udp, err := bind("udp", fmt.Sprintf(":%d", port), set)
-	if err == nil {
-		return udp, nil
-	}
-	if errors.Is(err, errInUse) {
-		return nil, errPortTaken(port, err)
-	}
-	return nil, fmt.Errorf("link: %w", err)
 }
 
 func errPortTaken(port uint16, err error) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -26,16 +28,18 @@ func (s *System) listen(port uint16) (Conn, error) {
 			return nil, errPortTaken(port, err)
 		}
 	}
-	udp, err := bindPort(port, s.setup(rung, port == Port))
+	conn, err := s.open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), rung, guard)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) { // no IPv6
+		conn, err = s.open(netip.AddrPortFrom(netip.IPv4Unspecified(), port), rung, guard)
+	}
 	if err != nil {
 		if guard != nil {
 			guard.Close()
 		}
-		return nil, err
-	}
-	conn, err := open(udp, rung, guard)
-	if err != nil {
-		return nil, err
+		if errors.Is(err, errInUse) {
+			return nil, errPortTaken(port, err)
+		}
+		return nil, fmt.Errorf("link: %w", err)
 	}
 	s.log().Debug("socket open", "port", conn.LocalPort(), "rung", conn.Rung())
 	return conn, nil
@@ -48,52 +52,79 @@ type prober interface {
 	SetReadDeadline(time.Time) error
 }
 
-// open makes a Conn of a bound socket, which it closes if that fails.
-func open(udp *net.UDPConn, rung string, guard io.Closer) (prober, error) {
+// open binds a socket for the rung. The Conn closes guard, if there is one.
+func (s *System) open(a netip.AddrPort, rung string, guard io.Closer) (prober, error) {
+	udp, err := bind(a, 0, func(fd int) error { return s.setup(fd, a.Addr().Is6(), rung, guard != nil) })
+	if err != nil {
+		return nil, err
+	}
 	sock, err := newSocket(udp, guard)
 	if err != nil {
 		return nil, err
 	}
 	if rung == RungPlain {
-		return newPlain(sock), nil
+		return newPlain(sock, ReadSize), nil
 	}
 	return newBatch(sock, rung), nil
 }
 
-// setup returns what prepares a socket before it is bound. What a kernel does not
-// have is left out; only what the rung cannot do without is an error.
-func (s *System) setup(rung string, share bool) control {
-	return func(network, _ string, raw syscall.RawConn) (err error) {
-		six := network != "udp4"
-		try := func(fd, level, option, value int) {
-			if e := unix.SetsockoptInt(fd, level, option, value); e != nil {
-				s.log().Debug("socket option refused", "level", level, "option", option, "err", e)
-			}
-		}
-		ctlErr := raw.Control(func(fdp uintptr) {
-			fd := int(fdp)
-			try(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-			// Don't-fragment always, and no path MTU of the kernel's: the engine probes.
-			try(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-			try(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-			if six {
-				try(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-				try(fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
-				try(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-			}
-			if share {
-				try(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-			}
-			buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.ReadBuffer)
-			buffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.WriteBuffer)
-			if rung == RungGSO {
-				if e := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1); e != nil {
-					err = fmt.Errorf("link: UDP_GRO: %w", e)
-				}
-			}
-		})
-		return errors.Join(ctlErr, err)
+// bind opens a UDP socket, lets set prepare it, and binds it to a itself. Package net
+// would bind it to all addresses where a is a multicast, and believes that there is
+// no IPv6 if the loopback interface is down.
+func bind(a netip.AddrPort, scope int, set func(fd int) error) (*net.UDPConn, error) {
+	var family int
+	var local unix.Sockaddr
+	if a.Addr().Is4() {
+		family, local = unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	} else {
+		family, local = unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: uint32(scope)}
 	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), "udp")
+	defer f.Close() // FilePacketConn makes a copy
+	if err := set(fd); err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, local); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return pc.(*net.UDPConn), nil
+}
+
+// setup prepares a socket before it is bound. What a kernel does not have is left
+// out; only what the rung cannot do without is an error.
+func (s *System) setup(fd int, six bool, rung string, share bool) error {
+	try := func(level, option, value int) {
+		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
+			s.log().Debug("socket option refused", "level", level, "option", option, "err", err)
+		}
+	}
+	try(unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
+	// Don't-fragment always, and no path MTU of the kernel's: the engine probes.
+	try(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	try(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	if six {
+		try(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+		try(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+		try(unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
+		try(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	}
+	if share {
+		try(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.ReadBuffer)
+	buffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.WriteBuffer)
+	if rung == RungGSO {
+		return os.NewSyscallError("UDP_GRO", unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1))
+	}
+	return nil
 }
 
 // buffer asks for size bytes, above the system's limit if we are privileged.
@@ -116,9 +147,4 @@ func kernelDrops(raw syscall.RawConn) uint64 {
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	})
 	return uint64(info[unix.SK_MEMINFO_DROPS])
-}
-
-func (s *System) ListenBeacons() (Conn, error) { return nil, errors.ErrUnsupported }
-func (s *System) Interfaces() ([]Interface, error) {
-	return s.interfaces(func(net.Interface) bool { return true })
 }

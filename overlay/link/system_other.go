@@ -3,13 +3,14 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
 )
 
 func (s *System) listen(port uint16) (Conn, error) {
-	udp, err := bindPort(port, nil)
+	udp, err := bindPort(port)
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +27,19 @@ func (s *System) listen(port uint16) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlain(sock), nil
+	return newPlain(sock, ReadSize), nil
+}
+
+// bindPort binds port on all addresses, and says what to do if it is taken.
+func bindPort(port uint16) (*net.UDPConn, error) {
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+	switch {
+	case errors.Is(err, errInUse):
+		return nil, errPortTaken(port, err)
+	case err != nil:
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	return udp, nil
 }
 
 // grow asks for a buffer of size bytes, and for half as much for as long as the
@@ -39,7 +52,7 @@ func grow(size int, set func(int) error) {
 
 // ListenBeacons binds Port. It fails if another program or node has it.
 func (s *System) ListenBeacons() (Conn, error) {
-	udp, err := bindPort(Port, nil)
+	udp, err := bindPort(Port)
 	if err != nil {
 		return nil, fmt.Errorf("%w (beacons go unheard)", err)
 	}
@@ -47,7 +60,7 @@ func (s *System) ListenBeacons() (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlain(sock), nil
+	return newPlain(sock, ReadSize), nil
 }
 
 // kernelDrops is not known here.
