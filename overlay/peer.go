@@ -32,6 +32,7 @@ type peer struct {
 	spoke     bool          // heard is set
 	seen      time.Time     // for people
 	searched  time.Duration // when a way was last looked for
+	hello     *seal.Message // the last one sent
 	answered  link.Endpoint // where the last WELCOME came from
 	failed    bool          // the last try to reach it failed
 	saved     []wire.Endpoint
@@ -229,6 +230,7 @@ func (c *control) settlePeer(p *peer) {
 		c.sessions(p)
 	}
 	if do.Hello != nil {
+		p.hello = do.Hello
 		next = p.shaken(c)
 		c.everyWay(p, do.Hello)
 	}
@@ -260,11 +262,15 @@ func (p *peer) shaken(c *control) (next time.Duration) {
 	return p.check(c)
 }
 
-// check sends the EPC_REQs that are due, and returns when to look again.
+// check sends the EPC_REQs that are due, and returns when to look again. A way that
+// is new gets the HELLO that waits for an answer with it, so that nothing is lost.
 func (p *peer) check(c *control) (next time.Duration) {
 	requests, next := p.ways.Requests(c.now)
 	for _, r := range requests {
 		c.plainTo(p, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
+		if r.First && p.hello != nil && p.set.Unanswered(c.now) > 0 {
+			c.handshakeTo(p, r.Way.Endpoint, p.hello)
+		}
 	}
 	return next
 }

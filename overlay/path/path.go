@@ -89,8 +89,9 @@ type check struct {
 
 // Request asks the engine to send EPC_REQ with this ID along a way.
 type Request struct {
-	Way Way
-	ID  uint32
+	Way   Way
+	ID    uint32
+	First bool // of this check of the way
 }
 
 // Set is the ways to one peer. It belongs to one goroutine.
@@ -164,7 +165,7 @@ func (s *Set) Requests(now time.Duration) (due []Request, next time.Duration) {
 			}
 			c := check{s.id(), now}
 			i.checks = append(i.checks, c)
-			due = append(due, Request{i.Way, c.id})
+			due = append(due, Request{i.Way, c.id, i.tries == 0})
 			i.next = now + firstRetry<<i.tries
 			i.tries++
 		}
@@ -200,8 +201,9 @@ func (s *Set) Answered(now time.Duration, id uint32, src link.Endpoint, hops int
 	return Way{}, false
 }
 
-// Best gives the way to use: a confirmed one, direct before relayed, on-link before
-// the rest, then the quickest; the one in use is left only for a clearly better one.
+// Best gives the way to use: a confirmed one, one that answers before one that owes
+// an answer, direct before relayed, on-link before the rest, then the quickest; the
+// one in use is left only for a clearly better one.
 func (s *Set) Best() (Info, bool) {
 	var best *Info
 	for _, i := range s.ways {
@@ -272,7 +274,9 @@ func (s *Set) evict() bool {
 func rank(i *Info) int {
 	switch {
 	case i.State != Confirmed:
-		return 4
+		return 9
+	case i.pending && i.tries > 1:
+		return 8
 	case !i.Direct():
 		return 2 + min(i.Hops, 2)/2
 	case !i.OnLink:
