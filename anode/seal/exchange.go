@@ -23,7 +23,8 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.peerID != 0 && senderPeerID != s.peerID {
+	if !s.accepts(now, senderPeerID) {
+		s.OnUnknown(now) // ask the machine that we know; if this fails there is the next time
 		return nil, nil, ErrMachine
 	}
 	id := sha256.Sum256(body[17:]) // all but the cookie
@@ -74,7 +75,10 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 // stale judges the stamp of a valid HELLO: it is to be greater than the greatest
 // confirmed one, and than one of the pending ones if there are too many of those.
 func (s *Set) stale(now time.Duration, senderPeerID uint8, index uint16, stamp Stamp) (*Message, error) {
-	least := s.greatest
+	var least Stamp
+	if senderPeerID == s.peerID {
+		least = s.greatest
+	}
 	if len(s.pending) == maxPending {
 		least = later(least, s.lowest().life.stamp)
 	}
@@ -122,8 +126,7 @@ func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Se
 	if a == nil || w.Your != a.hello.Index {
 		return nil, ErrUnexpected
 	}
-	// Another machine of the address may take over only where none is left.
-	if s.peerID != 0 && senderPeerID != s.peerID && s.Current(now) != nil {
+	if !s.accepts(now, senderPeerID) {
 		return nil, ErrMachine
 	}
 	payload, first, second, err := readMessage(a.state, w.Noise)

@@ -202,6 +202,15 @@ func (s *Set) OnUnknown(now time.Duration) error {
 	return s.begin(now)
 }
 
+// accepts tells whether a handshake may be with a machine. Another than the one known
+// so far replaces it only where there is no session, or where it was asked and has not
+// been heard for a while: the peer may have lost its state, and its peer ID with it.
+// An engine with a Set for each machine does not come to that.
+func (s *Set) accepts(now time.Duration, peerID uint8) bool {
+	return s.peerID == 0 || peerID == s.peerID || s.Current(now) == nil ||
+		s.attempt != nil && now-s.flow().received >= helloAfter
+}
+
 // begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
 // After an error nothing has changed.
 func (s *Set) begin(now time.Duration) error {

@@ -689,6 +689,37 @@ func TestTwoMachines(t *testing.T) {
 	_ = b
 }
 
+// A peer that lost its state has another peer ID: whoever speaks first, it does not
+// take until the old keys end.
+func TestOtherPeerID(t *testing.T) {
+	for _, who := range []string{"a", "b", "both"} {
+		w, a, b := newWorld(t, 1)
+		w.chat(3*time.Second, 100*time.Millisecond, a, b)
+		b.local.PeerID = 9
+		b.restart()
+		at := w.now
+		a.gotAt, b.gotAt = 0, 0
+		w.chat(5*time.Second, 100*time.Millisecond, pick(who, a, b)...)
+		for _, s := range pick(who, a, b) {
+			if s.other.gotAt < at {
+				t.Errorf("%s talks: nothing came in 5 s", who)
+			}
+		}
+		if a.set.PeerID() != 9 {
+			t.Errorf("%s talks: the peer ID is %d", who, a.set.PeerID())
+		}
+		// And after all keys have ended.
+		w.run(200 * time.Second)
+		b.local.PeerID = 10
+		b.restart()
+		b.say("new again")
+		w.run(time.Second)
+		if a.set.PeerID() != 10 || a.got[len(a.got)-1] != "new again" {
+			t.Errorf("%s talks: without a session the peer ID is %d", who, a.set.PeerID())
+		}
+	}
+}
+
 // Loss, reordering and duplication, for a long time.
 func TestBadLink(t *testing.T) {
 	for seed := range uint64(4) {
