@@ -1,6 +1,7 @@
 package anode
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -128,6 +129,30 @@ func TestParseIDRefuses(t *testing.T) {
 	for _, s := range []string{"", "ddc048282db2d3", "ddc048282db2d33g", "ddc048282db2d33800", "0xddc048282db2d3"} {
 		if _, err := ParseID(s); !errors.Is(err, ErrID) {
 			t.Errorf("%q: got %v", s, err)
+		}
+	}
+}
+
+// JSON has the text forms, as values and as keys.
+func TestMarshalText(t *testing.T) {
+	type all struct {
+		A map[Address]ID
+		U ULA
+	}
+	a := mustParse(t, initiator)
+	want := all{map[Address]ID{a: a.ID()}, a.ULA()}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, string(b), `{"A":{"`+initiator+`":"ddc048282db2d338"},"U":"fd01:203:448:ef07:ddc0:4828:2db2:d338"}`)
+	var got all
+	if err := json.Unmarshal(b, &got); err != nil || got.A[a] != a.ID() || got.U != want.U {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, s := range []string{`{"A":{"x":"ddc048282db2d338"}}`, `{"A":{"` + initiator + `":"x"}}`, `{"U":"::1"}`} {
+		if err := json.Unmarshal([]byte(s), &got); err == nil {
+			t.Errorf("%s passes", s)
 		}
 	}
 }

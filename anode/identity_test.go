@@ -126,6 +126,17 @@ func TestIdentityFileKept(t *testing.T) {
 	}
 }
 
+func TestIdentityFileNoPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id, created, err := LoadOrCreateIdentity(filepath.Join(file, "identity"), 0)
+	if err == nil || created || id != nil {
+		t.Errorf("below a file: %v, %v, %v", id, created, err)
+	}
+}
+
 // Many that start at once on one directory end up with one identity.
 func TestIdentityConcurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "identity")

@@ -51,6 +51,7 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":                        {nil, ErrShort},
 		"one byte too few":               {shortPacket[:MinPacket-1], ErrShort},
 		"full sender, one byte too few":  {with(fullPacket, 1, 1)[:59], ErrShort},
+		"full sender, cut after it":      {with(fullPacket, 1, 1)[:55], ErrShort},
 		"both full, one byte too few":    {fullPacket[:91], ErrShort},
 		"full recipient, cut within":     {fullPacket[:60], ErrShort},
 		"sealed":                         {sealedPacket, ErrFlags},

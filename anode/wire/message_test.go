@@ -266,6 +266,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// The options of every mode are of one length: none of their beginnings passes, and no more.
+func TestNATTLengths(t *testing.T) {
+	for _, g := range goldenModes {
+		b := unhex(t, g.hex)
+		for n := range len(b) {
+			if _, err := modes[g.mode](b[:n]); err != ErrShort {
+				t.Errorf("%v cut to %d of %d bytes: %v", g.mode, n, len(b), err)
+			}
+		}
+		if _, err := modes[g.mode](append(b, 0)); err != ErrLong {
+			t.Errorf("%v with a byte more: %v", g.mode, err)
+		}
+	}
+}
+
 func TestProbeFillsUp(t *testing.T) {
 	for _, size := range []uint16{0, ProbeMin, 1200, 65535} {
 		b := ProbeMsg{5, size}.AppendProbe(nil)
@@ -315,17 +330,29 @@ func TestWhoisMatches(t *testing.T) {
 
 // Every name is there once; unknown numbers are shown as such.
 func TestStrings(t *testing.T) {
-	types := map[string]bool{}
-	for i := range 256 {
-		types[Type(i).String()] = true
+	equal(t, distinct(func(i uint8) string { return Type(i).String() }), 256)
+	for _, n := range []int{distinct(func(i uint8) string { return ErrorCode(i).String() }),
+		distinct(func(i uint8) string { return CloseReason(i).String() }),
+		distinct(func(i uint8) string { return NATTMode(i).String() })} {
+		equal(t, n, 256)
 	}
-	equal(t, len(types), 256)
+	equal(t, distinct(func(i uint8) string { return FragResult(i).String() }), 9)
+	equal(t, distinct(func(i uint8) string { return EndpointKind(i).String() }), 256-2) // IPv4 and IPv6 share two
 	equal(t, SDAck.String(), "S_DACK")
 	equal(t, Type(0x7f).String(), "0x7f")
 	equal(t, ErrorCode(0x99).String(), "error 0x0099")
 	equal(t, CloseReason(9).String(), "reason 9")
 	equal(t, NATTMode(9).String(), "mode 9")
 	equal(t, EndpointKind(9).String(), "0x09")
+}
+
+// distinct counts the names of all 256 values.
+func distinct(name func(uint8) string) int {
+	names := map[string]bool{}
+	for i := range 256 {
+		names[name(uint8(i))] = true
+	}
+	return len(names)
 }
 
 func FuzzMessage(f *testing.F) {
