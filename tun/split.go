@@ -190,20 +190,23 @@ func (s *splitter) parseSuper(h vnetHeader) counter {
 		return outMalformed
 	}
 	first := h.start + headers // where the payload starts
-	if headers == 0 || first >= len(p) || headIP6+first-ip6Size > maxHead {
+	if h.at != checksumAt(proto) || headers == 0 || first >= len(p) || headIP6+first-ip6Size > maxHead {
+		return outMalformed
+	}
+	if got, rest, _ := upper(p[6], p[ip6Size:]); got != proto || len(p)-len(rest) != h.start {
 		return outMalformed
 	}
 	s.segments, s.size = (len(p)-first+h.size-1)/h.size, h.size
 	s.upper = headIP6 + h.start - ip6Size
 	switch {
-	case h.start != ip6Size || p[6] != proto: // extension headers
+	case h.start != ip6Size: // extension headers
 		s.sums = true
 		s.ip6(wire.IP6, first)
 	case proto == protoUDP && plain(p):
 		s.fix = repairNothing
 		s.dgram()
 	default:
-		clear(p[h.start+checksumAt(proto):][:2])
+		clear(p[h.start+h.at:][:2])
 		s.ip6(wire.IP6P, first)
 	}
 	return none

@@ -1,0 +1,154 @@
+package tun
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+)
+
+// receiver is a merger whose frames are kept.
+type receiver struct {
+	*merger
+	count  counters
+	frames [][]byte
+}
+
+func newReceiver(self anode.ULA, has offloads) *receiver {
+	r := new(receiver)
+	now := time.Unix(0, 0)
+	r.merger = newMerger(self, has, newPolicy(self, false, func() time.Time { return now }), &r.count, func(f []byte) error {
+		r.frames = append(r.frames, slices.Clone(f))
+		return nil
+	})
+	return r
+}
+
+// put opens a message into a slot.
+func (r *receiver) put(from anode.ULA, m []byte) {
+	s := r.Slot(len(m) + 16)
+	for i := range s { // as a failed opening might leave it
+		s[i] = 0xee
+	}
+	r.Put(from, true, s[:copy(s, m)])
+}
+
+// packets is what the system makes of the frames that were written.
+func (r *receiver) packets(t testing.TB) (all [][]byte) {
+	t.Helper()
+	for i, f := range r.frames {
+		p, err := segment(f)
+		if err != nil {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+		all = append(all, p...)
+	}
+	return all
+}
+
+var everything = offloads{checksum: true, tcp: true, udp: true}
+
+// TestRound sends made-up traffic of three peers to a fourth, their super-packets
+// interleaved, cut anywhere and joined again; the packets that come out are those that
+// went in, whatever the systems leave to each other.
+func TestRound(t *testing.T) {
+	var joined, written uint64
+	for seed := range uint64(48) {
+		has := []offloads{everything, {checksum: true, tcp: true}, {checksum: true}, {}}[seed%4]
+		self := anode.ULA{0: 0xfd, 15: 9}
+		r := newReceiver(self, has)
+		peers := []anode.ULA{alice, bob, carol}
+		var gens []*traffic
+		want := make([][][]byte, len(peers))
+		var splits []*splitter
+		for _, p := range peers {
+			gens = append(gens, newTraffic(seed, p, self))
+			splits = append(splits, &splitter{self: p, count: new(counters)})
+		}
+		mix := rand.New(rand.NewPCG(seed, 99))
+		for range 60 {
+			i := mix.IntN(len(peers))
+			f := gens[i].frame()
+			packets, err := segment(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[i] = append(want[i], packets...)
+			if !splits[i].load(f) {
+				t.Fatalf("seed %d: not taken: %x", seed, f[:min(len(f), 100)])
+			}
+			for m := splits[i].next(); m != nil; m = splits[i].next() {
+				if splits[i].echo {
+					want[i] = want[i][:len(want[i])-1] // the engine's affair
+					continue
+				}
+				r.put(peers[i], m)
+				if mix.IntN(20) == 0 {
+					clear(r.Slot(mix.IntN(2000))) // something that could not be opened
+				}
+			}
+			if mix.IntN(4) == 0 {
+				r.Flush()
+			}
+		}
+		r.Flush()
+		got := make([][][]byte, len(peers))
+		for _, p := range r.packets(t) {
+			i := slices.Index(peers, anode.ULA(p[8:24]))
+			got[i] = append(got[i], p)
+		}
+		for i := range peers {
+			if err := equalPackets(got[i], want[i]); err != nil {
+				t.Errorf("seed %d, %+v, peer %d: %v", seed, has, i, err)
+			}
+		}
+		for i := range numCounters {
+			if n := r.count[i].Load(); n > 0 && i != inMessages && i != inWrites {
+				t.Errorf("seed %d: %s is %d", seed, counterNames[i], n)
+			}
+		}
+		if has.tcp {
+			joined += r.count[inMessages].Load()
+			written += r.count[inWrites].Load()
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if joined < 2*written {
+		t.Errorf("%d messages became %d frames: hardly anything was joined", joined, written)
+	}
+}
+
+// TestSuperRound sends super-packets one way, and wants the same super-packets out.
+func TestSuperRound(t *testing.T) {
+	for _, size := range []int{1, 20, 536, 1368} {
+		g := newTraffic(uint64(size), alice, bob)
+		f := tcpFields{src: 1, dst: 2, seq: 0xfffff000, ack: 5, window: 9, flags: flagACK | flagPSH, options: make([]byte, 12)}
+		f.payload = g.bytes(size*40 + size/2 + 1)
+		p := packet(alice, bob, 6<<28|0x2a<<20|77, protoTCP, 33, f.bytes())
+		in := frame(vnetHeader{vnetNeedsChecksum, vnetTCP6, size, ip6Size, tcpChecksum}, left(p, protoTCP, ip6Size))
+		want := slices.Clone(in)
+		be.PutUint16(want[2:], 0)
+
+		s := splitter{self: alice, count: new(counters)}
+		if !s.load(in) {
+			t.Fatal("not taken")
+		}
+		r := newReceiver(bob, everything)
+		for m := s.next(); m != nil; m = s.next() {
+			r.put(alice, m)
+		}
+		r.Flush()
+		if len(r.frames) != 1 {
+			t.Fatalf("size %d: %d frames", size, len(r.frames))
+		}
+		got := r.frames[0]
+		be.PutUint16(got[2:], 0) // the length of all headers is a hint
+		if string(got) != string(want) {
+			t.Errorf("size %d: another super-packet:\n%x\n%x", size, got[:120], want[:120])
+		}
+	}
+}
