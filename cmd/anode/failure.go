@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/names"
@@ -51,7 +50,11 @@ func explain(err error) *failure {
 	if errors.As(err, &remote) {
 		return &failure{exitOf(remote.Code), oneLine(remote.Message), remote.Try}
 	}
-	f := &failure{exit: exitFailed, message: oneLine(err.Error())}
+	f := &failure{exit: exitFailed}
+	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors know best
+	if f.try != "" {
+		return f
+	}
 	var ambiguous *names.AmbiguousError
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -68,8 +71,6 @@ func explain(err error) *failure {
 		f.try = "anode down, or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):
 		f.try = "anode status, or anode down first, or another --socket PATH"
-	case errors.Is(err, anode.ErrIdentityMode):
-		// says what to try by itself
 	case errors.Is(err, config.ErrInvalid):
 		f.try = "anode config example"
 	case errors.Is(err, syscall.EADDRINUSE):

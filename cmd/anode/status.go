@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anodenet/anode"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
 )
@@ -64,6 +66,10 @@ func (a *app) printStatus(s overlay.Status) {
 		return
 	}
 	rows := [][]string{{"PEER", "ID", "ULA", "STATE", "WAY", "RTT", "RECEIVED", "SENT", "SEEN"}}
+	called := map[anode.Address]string{}
+	for _, p := range s.Peers {
+		called[p.Address] = p.Name
+	}
 	for _, p := range s.Peers {
 		name := p.Name
 		switch {
@@ -79,20 +85,20 @@ func (a *app) printStatus(s overlay.Status) {
 		if p.LastSeen != nil {
 			seen = age(max(0, a.now().Sub(*p.LastSeen))) + " ago"
 		}
-		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), string(p.State), tableWay(p.Path),
+		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), string(p.State), tableWay(p.Path, called),
 			rtt, bytesOf(p.RxBytes), bytesOf(p.TxBytes), seen})
 	}
 	a.table(rows)
 }
 
-// tableWay is a path in few words.
-func tableWay(p overlay.PathStatus) string {
+// tableWay is a path in few words; relays are called by their names.
+func tableWay(p overlay.PathStatus, called map[anode.Address]string) string {
 	if p.Kind == overlay.PathNone || p.Kind == "" {
 		return "-"
 	}
 	way := string(p.Kind)
 	if p.Via != nil {
-		way += " by " + p.Via.ID().String()
+		way += " by " + cmp.Or(called[*p.Via], p.Via.ID().String())
 	} else if p.Endpoint != "" {
 		way += " " + spaced(p.Endpoint)
 	}
@@ -103,12 +109,15 @@ func tableWay(p overlay.PathStatus) string {
 func statusTSV(s overlay.Status) [][]string {
 	rows := [][]string{{"name", "address", "id", "ula", "allowed", "state", "kind", "endpoint", "rtt_ms", "rx_bytes", "tx_bytes", "last_seen"}}
 	for _, p := range s.Peers {
-		seen := ""
+		rtt, seen := "", ""
+		if p.Path.RTT > 0 {
+			rtt = strconv.FormatFloat(p.Path.RTT, 'f', 3, 64)
+		}
 		if p.LastSeen != nil {
 			seen = p.LastSeen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{p.Name, p.Address.String(), p.ID.String(), p.ULA.String(), strconv.FormatBool(p.Allowed),
-			string(p.State), string(p.Path.Kind), p.Path.Endpoint, strconv.FormatFloat(p.Path.RTT, 'f', 3, 64),
+			string(p.State), string(p.Path.Kind), p.Path.Endpoint, rtt,
 			strconv.FormatUint(p.RxBytes, 10), strconv.FormatUint(p.TxBytes, 10), seen})
 	}
 	return rows

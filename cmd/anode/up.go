@@ -66,20 +66,25 @@ func tell(ctx context.Context, t *teller, node control.Node) {
 
 // teller puts the difference between one status and the next into words.
 type teller struct {
-	out  io.Writer
-	now  func() time.Time
-	seen map[anode.Address]overlay.PeerStatus // nil before the first
+	out        io.Writer
+	now        func() time.Time
+	introduced bool
+	last       []overlay.PeerStatus
 }
 
 func (t *teller) see(s overlay.Status) {
-	first := t.seen == nil
+	first := !t.introduced
 	if first {
 		t.introduce(s)
+		t.introduced = true
 	}
-	next := make(map[anode.Address]overlay.PeerStatus, len(s.Peers))
+	gone := make(map[anode.Address]overlay.PeerStatus, len(t.last)) // as far as we know yet
+	for _, p := range t.last {
+		gone[p.Address] = p
+	}
 	for _, p := range s.Peers {
-		before, known := t.seen[p.Address]
-		next[p.Address] = p
+		before, known := gone[p.Address]
+		delete(gone, p.Address)
 		if !known && !first {
 			t.say("found %s%s", label(p), stranger(p))
 		}
@@ -98,12 +103,12 @@ func (t *teller) see(s overlay.Status) {
 			t.say("%s is no longer connected", label(p))
 		}
 	}
-	for address, before := range t.seen {
-		if _, there := next[address]; !there {
-			t.say("%s is gone", label(before))
+	for _, p := range t.last {
+		if _, ok := gone[p.Address]; ok {
+			t.say("%s is gone", label(p))
 		}
 	}
-	t.seen = next
+	t.last = s.Peers
 }
 
 func (t *teller) introduce(s overlay.Status) {

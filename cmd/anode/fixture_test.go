@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/overlay"
+)
+
+// The identities of all tests here.
+var (
+	selfAddress     = mustAddress("aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu")
+	northAddress    = mustAddress("aeaaaaaaaaaafm3muiub5nzkpvslou2lx62w66tttrdh4bdnmyx6ed673dwue4bv")
+	southAddress    = mustAddress("aeaaaaaaaaaafwbi444ozh4qzvz37zrl6ml33oxne2o5km25omvvrhtljsro2hm5")
+	hubAddress      = mustAddress("aeaaaaaaaaaafafk5kspyuzvdi6oa2x6ftdi4noospy3yrdxyt23p3sipeyvqhso")
+	strangerAddress = mustAddress("aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j")
+)
+
+func mustAddress(s string) anode.Address {
+	a, err := anode.ParseAddress(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// fixtureTime is when all of it happens.
+var fixtureTime = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func fixtureStatus() overlay.Status {
+	seen := func(ago time.Duration) *time.Time { t := fixtureTime.Add(-ago); return &t }
+	via := hubAddress
+	peer := func(a anode.Address, name string) overlay.PeerStatus {
+		return overlay.PeerStatus{Address: a, ID: a.ID(), ULA: a.ULA(), Name: name, Allowed: true,
+			State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}}
+	}
+	n, s, h, o := peer(northAddress, "north"), peer(southAddress, "south"), peer(hubAddress, ""), peer(strangerAddress, "")
+	n.State, n.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp 10.0.0.2:8737", RTT: 0.42, MTU: 1440}
+	n.RxBytes, n.TxBytes, n.LastSeen = 999, 123_456_789, seen(time.Second)
+	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp 192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
+	s.RxBytes, s.TxBytes, s.LastSeen = 2_000_000, 999_600, seen(3*time.Minute)
+	h.State = overlay.StateUnreachable
+	o.Allowed, o.State, o.LastSeen = false, overlay.StateConnecting, seen(26*time.Hour)
+	return overlay.Status{
+		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
+		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440}, Listen: []string{"udp:[::]:8737"}, Rung: "gso",
+		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
+	}
+}
+
+// fixture is a node with that status. Of its peers north and south answer pings.
+type fixture struct {
+	mu     sync.Mutex
+	status overlay.Status
+}
+
+func newFixture() *fixture { return &fixture{status: fixtureStatus()} }
+
+func (f *fixture) Status(context.Context) (overlay.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.status
+	s.Peers = append([]overlay.PeerStatus{}, s.Peers...)
+	return s, nil
+}
+
+func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.Peers = slices.DeleteFunc(f.status.Peers, func(old overlay.PeerStatus) bool { return old.Address == p.Address })
+	f.status.Peers = append(f.status.Peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(),
+		Name: p.Name, Allowed: true, State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}})
+	return nil
+}
+
+func (f *fixture) change(a anode.Address, do func(i int)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, p := range f.status.Peers {
+		if p.Address == a {
+			do(i)
+			return nil
+		}
+	}
+	return overlay.ErrUnknownPeer
+}
+
+func (f *fixture) RemovePeer(_ context.Context, a anode.Address) error {
+	return f.change(a, func(i int) { f.status.Peers = append(f.status.Peers[:i], f.status.Peers[i+1:]...) })
+}
+
+func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) error {
+	return f.change(a, func(i int) { f.status.Peers[i].Name = name })
+}
+
+func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) error {
+	return f.change(a, func(i int) { f.status.Peers[i].Blocked, f.status.Peers[i].Allowed = blocked, !blocked })
+}
+
+func (f *fixture) Ping(ctx context.Context, a anode.Address, size int) (reply overlay.PingReply, err error) {
+	err = f.change(a, func(i int) {
+		reply = overlay.PingReply{Address: a, Size: size, Sealed: true, Path: f.status.Peers[i].Path,
+			RTT: time.Duration(f.status.Peers[i].Path.RTT * float64(time.Millisecond))}
+	})
+	if err == nil && reply.RTT == 0 {
+		<-ctx.Done()
+		err = fmt.Errorf("%w: no answer in time", overlay.ErrUnreachable)
+	}
+	return reply, err
+}
+
+func (f *fixture) ResolveULA(context.Context, anode.ULA) (anode.Address, error) {
+	return anode.Address{}, overlay.ErrUnknownPeer
+}
+
+func (f *fixture) ResolveID(context.Context, anode.ID) (anode.Address, error) {
+	return anode.Address{}, overlay.ErrUnknownPeer
+}

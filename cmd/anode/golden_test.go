@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+)
+
+// onTerminal is an app that writes to a terminal.
+func onTerminal() (*app, *bytes.Buffer) {
+	var out bytes.Buffer
+	a := newApp(&out, io.Discard)
+	a.terminal = true
+	a.now = func() time.Time { return fixtureTime }
+	return a, &out
+}
+
+func wantText(t *testing.T, got, want string) {
+	t.Helper()
+	if want = strings.TrimPrefix(want, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestStatusTable(t *testing.T) {
+	a, out := onTerminal()
+	a.printStatus(fixtureStatus())
+	wantText(t, out.String(), `
+address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
+ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
+short ID  02c3b4bc7790f928
+zone      00000000
+adapter   anode0, MTU 1440
+listens   udp [::]:8737 (gso)
+runs      1 h 2 min, version 0.0.0
+
+PEER         ID                ULA                                 STATE        WAY                        RTT      RECEIVED  SENT    SEEN
+north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           lan udp 10.0.0.2:8737      0.42 ms  999 B     123 MB  1 s ago
+south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay by 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
+-            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                          -        0 B       0 B     never
+(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                          -        0 B       0 B     1 d 2 h ago
+`)
+}
+
+func TestStatusWithoutPeers(t *testing.T) {
+	a, out := onTerminal()
+	s := fixtureStatus()
+	s.Peers, s.Tun = nil, nil
+	a.printStatus(s)
+	wantText(t, out.String(), `
+address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
+ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
+short ID  02c3b4bc7790f928
+zone      00000000
+adapter   none
+listens   udp [::]:8737 (gso)
+runs      1 h 2 min, version 0.0.0
+
+No peers yet. On another machine run "anode id", then here "anode peers add ADDRESS NAME".
+`)
+}
+
+func TestColor(t *testing.T) {
+	a, out := onTerminal()
+	a.color = true
+	a.table([][]string{{"A", "STATE", "B"}, {"x", "up", "y"}, {"x", "unreachable", "y"}, {"x", "idle", "y"}})
+	wantText(t, out.String(), "A  STATE        B\n"+
+		"x  \x1b[32mup\x1b[0m           y\n"+
+		"x  \x1b[31munreachable\x1b[0m  y\n"+
+		"x  idle         y\n")
+}
+
+func TestWords(t *testing.T) {
+	for _, test := range []struct{ got, want string }{
+		{millis(0.004), "0.00"}, {millis(0.42), "0.42"}, {millis(37.25), "37.2"}, {millis(250.4), "250"},
+		{bytesOf(0), "0 B"}, {bytesOf(999), "999 B"}, {bytesOf(1000), "1.0 kB"}, {bytesOf(9_949), "9.9 kB"}, {bytesOf(9_950), "10 kB"},
+		{bytesOf(999_499), "999 kB"}, {bytesOf(999_500), "1.0 MB"}, {bytesOf(1 << 63), "9.2 EB"},
+		{age(0), "0 s"}, {age(59 * time.Second), "59 s"}, {age(3725 * time.Second), "1 h 2 min"}, {age(26 * time.Hour), "1 d 2 h"},
+		{way(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}), "via udp 10.0.0.2:8737, direct"},
+		{way(overlay.PathStatus{Kind: overlay.PathTCP, Endpoint: "tcp 10.0.0.2:8737"}), "via tcp 10.0.0.2:8737, tcp"},
+		{way(overlay.PathStatus{Kind: overlay.PathNone}), "without a path"},
+	} {
+		if test.got != test.want {
+			t.Errorf("got %q, want %q", test.got, test.want)
+		}
+	}
+}
+
+// pings runs a pinger in virtual time. answers has a round trip for each ping; 0 is
+// none within 2 s.
+func pings(ctx context.Context, count int, interval time.Duration, answers ...time.Duration) (string, error) {
+	var out bytes.Buffer
+	sent := 0
+	p := &pinger{
+		out: &out, now: time.Now, label: "north (dd9fcbf1d49c786b)", count: count, interval: interval,
+		ping: func(ctx context.Context) (overlay.PingReply, error) {
+			rtt := answers[sent%len(answers)]
+			sent++
+			if rtt == 0 {
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+				defer cancel()
+				<-ctx.Done()
+				if errors.Is(ctx.Err(), context.Canceled) {
+					return overlay.PingReply{}, context.Canceled
+				}
+				return overlay.PingReply{}, &control.Error{Code: control.CodeUnreachable, Message: "the peer cannot be reached: no answer in time"}
+			}
+			select {
+			case <-time.After(rtt):
+			case <-ctx.Done():
+				return overlay.PingReply{}, ctx.Err()
+			}
+			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}}, nil
+		},
+	}
+	err := p.run(ctx)
+	return out.String(), err
+}
+
+func TestPingReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, err := pings(t.Context(), 3, time.Second, 420*time.Microsecond, 0, 30*time.Millisecond)
+		if err != nil {
+			t.Error(err)
+		}
+		wantText(t, got, `
+40 bytes from north (dd9fcbf1d49c786b): seq=1 time=0.42 ms via udp 10.0.0.2:8737, direct
+40 bytes from north (dd9fcbf1d49c786b): seq=3 time=30.0 ms via udp 10.0.0.2:8737, direct
+no reply from north (dd9fcbf1d49c786b): seq=2 the peer cannot be reached: no answer in time
+
+--- north (dd9fcbf1d49c786b) ping statistics ---
+3 packets transmitted, 2 received, 33.33% packet loss, time 3000ms
+rtt min/avg/max/mdev = 0.420/15.210/30.000/14.790 ms
+`)
+	})
+}
+
+func TestPingUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, err := pings(t.Context(), 1, time.Second, 0)
+		if explain(err).exit != exitUnreachable {
+			t.Errorf("%v", err)
+		}
+		wantText(t, got, `
+no reply from north (dd9fcbf1d49c786b): seq=1 the peer cannot be reached: no answer in time
+
+--- north (dd9fcbf1d49c786b) ping statistics ---
+1 packets transmitted, 0 received, 100% packet loss, time 2000ms
+`)
+	})
+}
+
+// TestPingInterrupted stops while a reply is on its way, which is no loss.
+func TestPingInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(1010*time.Millisecond, cancel)
+		got, err := pings(ctx, 0, time.Second, time.Millisecond, 100*time.Millisecond)
+		if err != nil {
+			t.Error(err)
+		}
+		wantText(t, got, `
+40 bytes from north (dd9fcbf1d49c786b): seq=1 time=1.00 ms via udp 10.0.0.2:8737, direct
+
+--- north (dd9fcbf1d49c786b) ping statistics ---
+1 packets transmitted, 1 received, 0% packet loss, time 1010ms
+rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms
+`)
+	})
+}
+
+// TestPingDaemonGone ends at the first error that is not the peer's.
+func TestPingDaemonGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pinger{out: io.Discard, now: time.Now, interval: time.Second, ping: func(context.Context) (overlay.PingReply, error) {
+			return overlay.PingReply{}, fmt.Errorf("%w (it ended)", control.ErrNoDaemon)
+		}}
+		if err := p.run(t.Context()); explain(err).exit != exitNoDaemon {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestTeller(t *testing.T) {
+	var out bytes.Buffer
+	teller := &teller{out: &out, now: func() time.Time { return fixtureTime }}
+	s := fixtureStatus()
+	stranger := s.Peers[3]
+	s.Peers = s.Peers[:3:3]
+	teller.see(s)
+
+	next := s
+	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
+	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
+	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 192.0.2.9:8737"}
+	next.Peers = append(next.Peers, stranger)
+	teller.see(next)
+	teller.see(next) // nothing changed
+	s.Peers = s.Peers[:2]
+	teller.see(s)
+	wantText(t, out.String(), `
+This machine is now on the network as
+
+  address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
+  IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
+  short ID  02c3b4bc7790f928
+  adapter   anode0, MTU 1440
+  listens   udp [::]:8737
+
+3 peers are added.
+Ctrl-C stops and cleans up.
+
+12:00:00  north (dd9fcbf1d49c786b) is connected, via udp 10.0.0.2:8737, direct (LAN)
+12:00:00  south (395d77976c9f8031) is connected, via udp 192.0.2.7:8737, relayed by 314c6a3662ebad08
+12:00:00  north (dd9fcbf1d49c786b) is no longer connected
+12:00:00  south (395d77976c9f8031) now goes via udp 192.0.2.9:8737, direct
+12:00:00  found aa2a510d72b2d432; to let it in: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
+12:00:00  north (dd9fcbf1d49c786b) is connected, via udp 10.0.0.2:8737, direct (LAN)
+12:00:00  south (395d77976c9f8031) now goes via udp 192.0.2.7:8737, relayed by 314c6a3662ebad08
+12:00:00  314c6a3662ebad08 is gone
+12:00:00  aa2a510d72b2d432 is gone
+`)
+}
+
+func TestExplain(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want failure
+	}{
+		{errors.New("a\nb"), failure{exitFailed, "a; b", ""}},
+		{errors.New("it is closed; try: the window"), failure{exitFailed, "it is closed", "the window"}},
+		{fmt.Errorf("x: %w", overlay.ErrUnreachable), failure{exitUnreachable, "x: the peer cannot be reached", ""}},
+		{&control.Error{Code: control.CodeRefused, Message: "no", Try: "yes"}, failure{exitFailed, "no", "yes"}},
+		{fmt.Errorf("%w", overlay.ErrStateBusy), failure{exitFailed, "the state is in use by a running daemon", "anode down, or another --state DIR and --socket PATH"}},
+		{context.Canceled, failure{exitFailed, "interrupted", ""}},
+	} {
+		if got := explain(test.err); *got != test.want {
+			t.Errorf("%v: got %+v, want %+v", test.err, *got, test.want)
+		}
+	}
+}
+
+func TestFindByDNS(t *testing.T) {
+	records := map[string][]string{
+		"north.example.org": {"v=spf1 -all", northAddress.TXT()},
+		"two.example.org":   {northAddress.TXT(), southAddress.TXT()},
+		"none.example.org":  {"v=spf1 -all"},
+		"bad.example.org":   {"anode:aeaa"},
+	}
+	a, _ := onTerminal()
+	a.txt = func(_ context.Context, name string) ([]string, error) {
+		if r, ok := records[name]; ok {
+			return r, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	b, err := openStoreBook(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	if err := b.add(t.Context(), control.AddRequest{Address: northAddress, Name: "north"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := a.find(t.Context(), b, "north.example.org"); err != nil || r.Address != northAddress || r.Name != "north" || !r.Known {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, name := range []string{"two.example.org", "none.example.org", "other.example.org", "east"} {
+		if r, err := a.find(t.Context(), b, name); err == nil || explain(err).exit != exitUnknownPeer {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	if r, err := a.find(t.Context(), b, "bad.example.org"); err == nil {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"anodenet/cmd/internal/control"
+)
+
+// TestMain lets scripts run this test's binary as anode.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"anode": main})
+}
+
+// TestScripts runs testdata/script. Beside testscript's own commands there are
+//
+//	exits CODE COMMAND...   runs a command that ends with that exit code
+//	daemon SOCKET           a control server with the node of fixture_test.go
+//	stopped                 waits until somebody has stopped it
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			e.Values[serverKey{}] = &server{}
+			e.Setenv("SELF", selfAddress.String())
+			e.Setenv("NORTH", northAddress.String())
+			e.Setenv("SOUTH", southAddress.String())
+			e.Setenv("STRANGER", strangerAddress.String())
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": scriptExits, "daemon": scriptDaemon, "stopped": scriptStopped,
+		},
+	})
+}
+
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != want {
+		ts.Fatalf("the exit code is %d, want %d", code, want)
+	}
+}
+
+// serverKey finds a script's server.
+type serverKey struct{}
+
+// server is the control server of a script.
+type server struct {
+	stopped <-chan struct{} // by "anode down"
+	served  <-chan error
+}
+
+func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: daemon SOCKET")
+	}
+	l, err := control.Listen(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- control.NewServer(newFixture(), cancel, slog.New(slog.DiscardHandler)).Serve(ctx, l)
+		close(served)
+	}()
+	ts.Defer(func() {
+		cancel()
+		ts.Check(<-served)
+	})
+	*ts.Value(serverKey{}).(*server) = server{ctx.Done(), served}
+}
+
+func scriptStopped(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: stopped")
+	}
+	s := ts.Value(serverKey{}).(*server)
+	<-s.stopped
+	ts.Check(<-s.served)
+}
