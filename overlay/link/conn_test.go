@@ -2,10 +2,12 @@ package link
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -253,6 +255,43 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestWriters: several write at the same time, and each one's packets stay in order.
+func TestWriters(t *testing.T) {
+	for _, rung := range allRungs {
+		t.Run(rung, func(t *testing.T) {
+			from, dst := listen(t, rung), listen(t, rung)
+			in := newInbox(t, dst)
+			const writers, batches, packets = 4, 20, 10
+			var all sync.WaitGroup
+			for k := range writers {
+				all.Go(func() {
+					w := from.NewWriter()
+					for i := range batches {
+						buf := make([]byte, packets*8)
+						for p := range packets {
+							binary.BigEndian.PutUint32(buf[p*8:], uint32(k))
+							binary.BigEndian.PutUint32(buf[p*8+4:], uint32(i*packets+p))
+						}
+						if _, err := w.Write([]Train{{Buf: buf, Size: 8, Endpoint: to(v6, dst)}}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			var next [writers]uint32
+			for range writers * batches * packets {
+				p, _ := in.next()
+				k, i := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
+				if i != next[k] {
+					t.Fatalf("writer %d: packet %d, want %d", k, i, next[k])
+				}
+				next[k]++
+			}
+			all.Wait()
+		})
+	}
+}
+
 func TestClose(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
@@ -377,5 +416,15 @@ func BenchmarkWriteRead(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+func BenchmarkListen(b *testing.B) {
+	for b.Loop() {
+		c, err := new(System).Listen(0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
 	}
 }

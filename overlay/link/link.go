@@ -12,6 +12,9 @@
 //	gso    UDP_SEGMENT and UDP_GRO: a train is one message of sendmmsg/recvmmsg
 //	batch  sendmmsg/recvmmsg, a packet a message
 //	plain  one packet a system call, through package net
+//
+// Every packet goes out with don't-fragment set and whatever the kernel believes of
+// the path: finding its MTU is the engine's (wire.md, PROBE).
 package link
 
 import (
@@ -27,18 +30,28 @@ const (
 	MaxTrain = 65000
 	// MaxSegments is the most packets that a train to be written may hold.
 	MaxSegments = 64
-	// ReadSize is the length of the buffer behind each train that is read.
+	// ReadSize is the most bytes that a train that was read may hold.
 	ReadSize = 1 << 16
 )
 
 // ErrClosed is returned by Read and Write after Close.
 var ErrClosed = errors.New("link: closed")
 
-// Endpoint is where a packet came from or is to go. It is comparable.
+// Endpoint is where a packet came from or is to go. It is comparable. One that was
+// read can be written to as it is: the answer takes the way back.
 type Endpoint struct {
-	Addr  netip.AddrPort // IPv4 unmapped, IPv6 without a zone name
-	Local netip.Addr     // our address: read, where the packet was sent to; written, its source; invalid leaves it to the system
-	If    int            // interface index: read, where it came in; written, required for link-local and broadcast, else 0 leaves it to the system
+	Addr netip.AddrPort // IPv4 unmapped, IPv6 without a zone name
+
+	// Local is our address. Read: the one that the packet was sent to; for a
+	// broadcast one that we have on that interface; for a multicast, or where the
+	// system does not tell (all but Linux), invalid. Written: the source; invalid
+	// leaves it to the system.
+	Local netip.Addr
+
+	// If is the index of the interface. Read: by which the packet came in. Written:
+	// by which it leaves; link-local addresses, multicast and 255.255.255.255 need
+	// one, and for others 0 leaves it to the system.
+	If int
 }
 
 // Train is one buffer of packets of one length, and their endpoint.
@@ -68,9 +81,14 @@ type Conn interface {
 
 // Writer sends trains; it is for one goroutine.
 type Writer interface {
-	// Write sends all trains, in order, and keeps none of their memory. Trains
-	// that the system refuses are skipped and counted; the first such error is
-	// returned, with the number of trains sent.
+	// Write sends all trains, in order, and keeps none of their memory. It waits
+	// while the socket's buffer is full.
+	//
+	// Packets that the system refuses are skipped and counted. The first such
+	// error is returned, with the number of trains of which every packet was sent:
+	// ErrEndpoint, or one that wraps or is a syscall.Errno (EMSGSIZE: larger than
+	// the interface's MTU). After Close it is ErrClosed. Where Local or If no
+	// longer fit, and the address means something without them, packets go without.
 	Write(ts []Train) (sent int, err error)
 }
 
@@ -90,12 +108,13 @@ type Network interface {
 	// Listen opens the node's socket; port 0 lets the system choose.
 	Listen(port uint16) (Conn, error)
 	// ListenBeacons opens a second, shared socket on Port for a node whose own
-	// port is another, since beacons are sent to Port.
+	// port is another, since beacons are sent to Port. It is for reading; answers
+	// go through the node's own.
 	ListenBeacons() (Conn, error)
 	// Interfaces lists those fit for beacons: up, not loopback, not point to
 	// point, not a tunnel, not a member of a bridge.
 	Interfaces() ([]Interface, error)
-	// Watch calls changed, from a goroutine of its own, after addresses or links
-	// have changed, until ctx ends.
+	// Watch calls changed after addresses or links have changed. It returns when
+	// ctx has ended, with nil, or earlier with what went wrong.
 	Watch(ctx context.Context, changed func()) error
 }

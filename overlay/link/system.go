@@ -30,8 +30,8 @@ type System struct {
 	// ReadBuffer and WriteBuffer are the sizes in bytes to ask for the socket's
 	// buffers; 0 is DefaultBuffer. The system may give less.
 	ReadBuffer, WriteBuffer int
-	// Notify calls changed after addresses or links have changed, until ctx ends.
-	// Nil: Watch never calls.
+	// Notify is what Watch does, since events are package platform's. Nil: it
+	// waits for the end of ctx.
 	Notify func(ctx context.Context, changed func()) error
 
 	mu       sync.Mutex
@@ -70,8 +70,7 @@ func (s *System) Listen(port uint16) (Conn, error) {
 	return s.listen(port)
 }
 
-// Watch runs Notify in a goroutine of its own, and returns its error when ctx has
-// ended.
+// Watch implements Network, by Notify.
 func (s *System) Watch(ctx context.Context, changed func()) error {
 	if s.Notify == nil {
 		<-ctx.Done()
