@@ -45,6 +45,8 @@ type Options struct {
 	// Ready is called in a goroutine of its own when everything runs, and is to
 	// return when its context ends. It may be nil.
 	Ready func(ctx context.Context, node control.Node)
+	// Network is where sockets come from; nil is the system.
+	Network link.Network
 }
 
 // Identity loads the identity of a state directory, or makes one in the zone.
@@ -105,7 +107,11 @@ func (d *daemon) open() error {
 	if err != nil {
 		return fmt.Errorf("the network's secret: %w", err)
 	}
-	network := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
+	system := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
+	network := d.options.Network
+	if network == nil {
+		network = system
+	}
 	c := overlay.Config{
 		Identity: d.identity,
 		Store:    d.store,
@@ -128,7 +134,7 @@ func (d *daemon) open() error {
 		if d.adapter, err = openAdapter(d.cfg.Tun, d.identity.Address(), d.log); err != nil {
 			return err
 		}
-		network.Exclude(d.adapter.Name())
+		system.Exclude(d.adapter.Name())
 		c.Device, c.Queues = d.adapter.Device, d.adapter.queues()
 	}
 	if d.node, err = overlay.New(c); err != nil {
