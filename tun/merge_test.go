@@ -1,0 +1,308 @@
+package tun
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+)
+
+// segmentMessage is an IP6P with TCP.
+func segmentMessage(f tcpFields) []byte {
+	return slices.Concat([]byte{byte(wire.IP6P), 0x60, 0, 0, 9, protoTCP, 64}, f.bytes())
+}
+
+// TestJoin has pairs of messages, and whether they become one super-packet.
+func TestJoin(t *testing.T) {
+	data := func(n int) []byte { return make([]byte, n) }
+	first := tcpFields{src: 1, dst: 2, seq: 1000, ack: 5, flags: flagACK, window: 9, options: data(12), payload: data(100)}
+	second := first
+	second.seq += 100
+	with := func(f tcpFields, change func(*tcpFields)) []byte {
+		f.options = slices.Clone(f.options)
+		change(&f)
+		return segmentMessage(f)
+	}
+	at := func(m []byte, i int, v byte) []byte { m[i] = v; return m }
+	dgram := func(ports, n int) []byte { return append([]byte{byte(wire.Dgram), 0, 1, 0, byte(ports)}, data(n)...) }
+	a, b := segmentMessage(first), segmentMessage(second)
+	for _, c := range []struct {
+		name string
+		a, b []byte
+		want int // frames
+	}{
+		{"the next segment", a, b, 1},
+		{"shorter", a, with(second, func(f *tcpFields) { f.payload = data(99) }), 1},
+		{"with PSH", a, with(second, func(f *tcpFields) { f.flags |= flagPSH }), 1},
+		{"with FIN", a, with(second, func(f *tcpFields) { f.flags |= flagFIN }), 1},
+		{"CWR first", with(first, func(f *tcpFields) { f.flags |= flagCWR }), b, 1},
+		{"ECE on both", with(first, func(f *tcpFields) { f.flags |= flagECE }), with(second, func(f *tcpFields) { f.flags |= flagECE }), 1},
+		{"UDP", dgram(7, 100), dgram(7, 100), 1},
+		{"UDP, shorter", dgram(7, 100), dgram(7, 1), 1},
+
+		{"longer", a, with(second, func(f *tcpFields) { f.payload = data(101) }), 2},
+		{"a gap", a, with(second, func(f *tcpFields) { f.seq++ }), 2},
+		{"again", a, a, 2},
+		{"no data", a, with(second, func(f *tcpFields) { f.payload = nil }), 2},
+		{"first without data", with(first, func(f *tcpFields) { f.payload = nil; f.seq += 100 }), b, 2},
+		{"another ack", a, with(second, func(f *tcpFields) { f.ack++ }), 2},
+		{"another window", a, with(second, func(f *tcpFields) { f.window++ }), 2},
+		{"another option", a, with(second, func(f *tcpFields) { f.options[11]++ }), 2},
+		{"fewer options", a, with(second, func(f *tcpFields) { f.options = f.options[:8] }), 2},
+		{"more options", a, with(second, func(f *tcpFields) { f.options = data(16) }), 2},
+		{"another port", a, with(second, func(f *tcpFields) { f.dst++ }), 2},
+		{"another flow label", a, at(segmentMessage(second), 4, 8), 2},
+		{"another class", a, at(segmentMessage(second), 2, 0x20), 2},
+		{"another hop limit", a, at(segmentMessage(second), 6, 63), 2},
+		{"urgent pointer", a, at(segmentMessage(second), headIP6+tcpUrgent, 1), 2},
+		{"CWR second", a, with(second, func(f *tcpFields) { f.flags |= flagCWR }), 2},
+		{"CWR on both", with(first, func(f *tcpFields) { f.flags |= flagCWR }), with(second, func(f *tcpFields) { f.flags |= flagCWR }), 2},
+		{"ECE second", a, with(second, func(f *tcpFields) { f.flags |= flagECE }), 2},
+		{"RST", a, with(second, func(f *tcpFields) { f.flags |= flagRST }), 2},
+		{"URG", a, with(second, func(f *tcpFields) { f.flags |= flagURG }), 2},
+		{"after PSH", with(first, func(f *tcpFields) { f.flags |= flagPSH }), b, 2},
+		{"after SYN", with(first, func(f *tcpFields) { f.flags |= flagSYN; f.seq-- }), b, 2},
+		{"complete TCP", a, at(segmentMessage(second), 0, byte(wire.IP6)), 2},
+		{"UDP, another port", dgram(7, 100), dgram(8, 100), 2},
+		{"UDP, longer", dgram(7, 100), dgram(7, 101), 2},
+		{"UDP without data", dgram(7, 100), dgram(7, 0), 2},
+		{"TCP and UDP", a, dgram(7, 100), 2},
+	} {
+		r := newReceiver(bob, everything)
+		r.put(alice, c.a)
+		r.put(alice, c.b)
+		r.Flush()
+		if len(r.frames) != c.want {
+			t.Errorf("%s: %d frames, want %d", c.name, len(r.frames), c.want)
+		}
+		if err := equalPackets(r.packets(t), [][]byte{unpack(alice, bob, c.a), unpack(alice, bob, c.b)}); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+
+		r = newReceiver(bob, everything)
+		r.put(alice, c.a)
+		r.put(carol, c.b)
+		r.Flush()
+		if len(r.frames) != 2 {
+			t.Errorf("%s, of another peer: %d frames", c.name, len(r.frames))
+		}
+	}
+}
+
+// TestJoinEnds has what ends a super-packet: what comes after is another.
+func TestJoinEnds(t *testing.T) {
+	f := tcpFields{src: 1, dst: 2, flags: flagACK, payload: make([]byte, 1000)}
+	next := func(change func(*tcpFields)) []byte {
+		g := f
+		change(&g)
+		f.seq += uint32(len(g.payload))
+		return segmentMessage(g)
+	}
+	same := func(*tcpFields) {}
+	for _, c := range []struct {
+		name    string
+		changes []func(*tcpFields)
+		want    []int // segments of each frame
+	}{
+		{"PSH", []func(*tcpFields){same, func(f *tcpFields) { f.flags |= flagPSH }, same, same}, []int{2, 2}},
+		{"a short one", []func(*tcpFields){same, same, func(f *tcpFields) { f.payload = f.payload[:9] }, same}, []int{3, 1}},
+		{"as many as a train has", slices.Repeat([]func(*tcpFields){same}, 70), []int{64, 6}},
+	} {
+		r := newReceiver(bob, everything)
+		for _, change := range c.changes {
+			r.put(alice, next(change))
+		}
+		r.Flush()
+		var got []int
+		for _, f := range r.frames {
+			p, err := segment(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, len(p))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: frames of %v segments, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestLargest joins up to the length that an IPv6 packet can have, and takes single
+// messages up to that.
+func TestLargest(t *testing.T) {
+	r := newReceiver(bob, everything)
+	f := tcpFields{flags: flagACK, payload: make([]byte, 1390)}
+	for range 64 {
+		r.put(alice, segmentMessage(f))
+		f.seq += 1390
+	}
+	big := append([]byte{byte(wire.IP6), 0x60, 0, 0, 0, 59, 64}, make([]byte, maxIP6)...)
+	r.put(alice, big)
+	r.put(alice, append([]byte{byte(wire.Dgram), 0, 1, 0, 1}, make([]byte, maxIP6-udpSize)...))
+	r.Flush()
+	if got := len(r.packets(t)); got != 66 || r.count[inMalformed].Load() != 0 {
+		t.Errorf("%d packets, want 66", got)
+	}
+	for _, m := range [][]byte{
+		append(big, 0),
+		append([]byte{byte(wire.Dgram), 0, 1, 0, 1}, make([]byte, maxIP6-udpSize+1)...),
+		make([]byte, 1<<20),
+	} {
+		r.frames = nil
+		n := r.count[inMalformed].Load()
+		r.put(alice, m)
+		r.Flush()
+		if len(r.frames) != 0 || r.count[inMalformed].Load() != n+1 {
+			t.Errorf("a message of %d bytes came in", len(m))
+		}
+	}
+}
+
+// TestNonsense sends nonsense inside a valid session, between segments that must arrive.
+func TestNonsense(t *testing.T) {
+	tcp := tcpFields{flags: flagACK, payload: make([]byte, 50)}
+	for _, c := range []struct {
+		name string
+		m    []byte
+		want counter
+	}{
+		{"an empty message", nil, inMalformed},
+		{"only a type", []byte{byte(wire.IP6)}, inMalformed},
+		{"half a header", []byte{byte(wire.IP6P), 0x60, 0, 0, 0, protoTCP}, inMalformed},
+		{"IPv4", []byte{byte(wire.IP6), 0x45, 0, 0, 0, 59, 64}, inMalformed},
+		{"a TCP header cut off", segmentMessage(tcp)[:headIP6+19], inMalformed},
+		{"a TCP header of 16 bytes", func() []byte { m := segmentMessage(tcp); m[headIP6+tcpOffset] = 0x40; return m }(), inMalformed},
+		{"a TCP header longer than all", func() []byte { m := segmentMessage(tcp)[:headIP6+30]; m[headIP6+tcpOffset] = 0xf0; return m }(), inMalformed},
+		{"a UDP length too great", append([]byte{byte(wire.IP6P), 0x60, 0, 0, 0, protoUDP, 64}, 0, 1, 0, 1, 0, 10, 0, 0, 0), inMalformed},
+		{"IP6P of ICMP", append([]byte{byte(wire.IP6P), 0x60, 0, 0, 0, protoICMP, 64}, make([]byte, 20)...), inMalformed},
+		{"half a DGRAM", []byte{byte(wire.Dgram), 0, 1, 0}, inMalformed},
+		{"half a PONG", []byte{byte(wire.Pong), 0, 1, 0}, inMalformed},
+		{"a PONG to nothing", []byte{byte(wire.Pong), 0, 1, 0, 1, 2, 3}, inPong},
+		{"a PING", []byte{byte(wire.Ping), 0, 1, 0, 1, 2, 3}, inType},
+		{"an unknown type", []byte{0x7f, 0, 1, 0, 1, 2, 3}, inType},
+	} {
+		r := newReceiver(bob, everything)
+		f := tcp
+		var want [][]byte
+		for range 3 {
+			m := segmentMessage(f)
+			want = append(want, unpack(alice, bob, m))
+			f.seq += 50
+			r.put(alice, m)
+			r.put(alice, c.m)
+		}
+		r.Flush()
+		if err := equalPackets(r.packets(t), want); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if n := r.count[c.want].Load(); n != 3 {
+			t.Errorf("%s: %s is %d, want 3", c.name, counterNames[c.want], n)
+		}
+	}
+}
+
+// TestEcho takes a PONG for each PING that went out, once, and for 30 seconds.
+func TestEcho(t *testing.T) {
+	c := newClock()
+	p := newPolicy(bob, false, c.Now)
+	var count counters
+	var frames [][]byte
+	m := newMerger(bob, everything, p, &count, func(f []byte) error { frames = append(frames, slices.Clone(f)); return nil })
+	pong := unhex(t, "02 0007 0001 616263")
+	put := func(from anode.ULA) int {
+		frames = nil
+		m.Put(from, false, append(m.Slot(len(pong))[:0], pong...))
+		m.Flush()
+		return len(frames)
+	}
+	if put(alice) != 0 {
+		t.Error("a PONG without a PING came in")
+	}
+	p.asked(alice, 7, 1)
+	if put(carol) != 0 {
+		t.Error("another peer's PONG came in")
+	}
+	if put(alice) != 1 {
+		t.Fatal("the PONG did not come in")
+	}
+	got, _ := segment(frames[0])
+	if err := equalPackets(got, [][]byte{unpack(alice, bob, pong)}); err != nil {
+		t.Error(err)
+	}
+	if put(alice) != 0 {
+		t.Error("the PONG came in twice")
+	}
+	p.asked(alice, 7, 1)
+	c.step(lifePing)
+	if put(alice) != 0 {
+		t.Error("a PONG came in too late")
+	}
+	if n := count[inPong].Load(); n != 4 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// TestWriteErrors counts what the system refuses, and goes on.
+func TestWriteErrors(t *testing.T) {
+	var count counters
+	refused := errors.New("refused")
+	m := newMerger(bob, everything, newPolicy(bob, false, newClock().Now), &count, func([]byte) error { return refused })
+	for range 2 {
+		m.Put(alice, true, append(m.Slot(7)[:0], byte(wire.IP6), 0x60, 0, 0, 0, 59, 64))
+		if err := m.Flush(); err != refused {
+			t.Errorf("Flush returned %v", err)
+		}
+		if err := m.Flush(); err != nil {
+			t.Errorf("Flush of nothing returned %v", err)
+		}
+	}
+	if n := count[inWrite].Load(); n != 2 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// FuzzMerge takes sequences of anything that peers might send. What is written must
+// be sound packets from those peers.
+func FuzzMerge(f *testing.F) {
+	add := func(ms ...[]byte) {
+		var b []byte
+		for i, m := range ms {
+			b = append(b, byte(i%4)<<6, byte(len(m)))
+			b = append(b, m...)
+		}
+		f.Add(b)
+	}
+	tcp := tcpFields{flags: flagACK, options: make([]byte, 12), payload: make([]byte, 20)}
+	next := tcp
+	next.seq = 20
+	add(segmentMessage(tcp), segmentMessage(next), []byte{byte(wire.Dgram), 0, 1, 0, 2, 5, 6, 7, 8}, []byte{byte(wire.Dgram), 0, 1, 0, 2, 5, 6, 7, 8})
+	add(unhex(f, "50 60000000 2b 40 0600 0001 00000000 0101"), unhex(f, "50 60000000 3c 40 2c00 c910 00000000"), unhex(f, "02 0001 0002 33"))
+	add(unhex(f, "50 60000000 3a 40 0100 0000 00000000"), unhex(f, "50 60000000 2c 40 0600 0009 00000001 33"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := newReceiver(bob, everything)
+		r.policy.asked(alice, 1, 2)
+		r.policy.track(carol, protoUDP, udpBytes(2, 1, nil))
+		for len(b) >= 2 {
+			what, n := b[0], min(int(b[1]), len(b)-2)
+			m := b[2 : 2+n]
+			b = b[2+n:]
+			from := []anode.ULA{alice, carol}[what>>7]
+			s := r.Slot(n + int(what&31))
+			r.Put(from, what&64 != 0, s[:copy(s, m)])
+			if what&32 != 0 {
+				r.Flush()
+			}
+		}
+		r.Flush()
+		for _, p := range r.packets(t) {
+			if src := anode.ULA(p[8:24]); src != alice && src != carol || anode.ULA(p[24:40]) != bob {
+				t.Fatalf("addresses: %x", p[:40])
+			}
+			if len(p) != ip6Size+int(be.Uint16(p[4:])) || p[0]>>4 != 6 {
+				t.Fatalf("header: %x", p[:40])
+			}
+		}
+	})
+}
