@@ -183,7 +183,7 @@ func (rx *receiver) unknown(p []byte, sender anode.ID) {
 			return
 		}
 		r.roamAt.Store(rx.now)
-		rx.n.post(event{kind: evUnknown, ula: r.ula, })
+		rx.n.post(event{kind: evUnknown, ula: r.ula})
 	}
 }
 
