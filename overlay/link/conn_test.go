@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -426,5 +427,24 @@ func BenchmarkListen(b *testing.B) {
 			b.Fatal(err)
 		}
 		c.Close()
+	}
+}
+
+func TestWatch(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- new(System).Watch(ctx, func() { t.Error("called") }) }()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	fail := errors.New("no netlink")
+	s := &System{Notify: func(_ context.Context, changed func()) error {
+		changed()
+		return fail
+	}}
+	called := false
+	if err := s.Watch(t.Context(), func() { called = true }); err != fail || !called {
+		t.Errorf("%v, called %v", err, called)
 	}
 }

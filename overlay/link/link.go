@@ -118,3 +118,13 @@ type Network interface {
 	// ctx has ended, with nil, or earlier with what went wrong.
 	Watch(ctx context.Context, changed func()) error
 }
+
+// Grouper is a Network that can open several sockets on one port, for one goroutine
+// each. A sealed packet goes to the socket whose number is the low byte of its
+// receiver index modulo n, and everything else, broadcasts too, to the first: a peer
+// that was granted a block of indices spreads its flows over all sockets.
+type Grouper interface {
+	// ListenGroup opens n sockets, which are to be closed together. Where the
+	// system cannot, the error is errors.ErrUnsupported.
+	ListenGroup(port uint16, n int) ([]Conn, error)
+}

@@ -33,6 +33,8 @@ func newSocket(udp *net.UDPConn, guard io.Closer) (*socket, error) {
 // SetReadDeadline ends a read at t, for the self-test.
 func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
 
+func (s *socket) sock() *socket { return s }
+
 func (s *socket) LocalPort() uint16 { return s.port }
 
 func (s *socket) Counters() map[string]uint64 {

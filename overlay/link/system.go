@@ -38,7 +38,10 @@ type System struct {
 	excluded map[string]bool
 }
 
-var _ Network = (*System)(nil)
+var (
+	_ Network = (*System)(nil)
+	_ Grouper = (*System)(nil)
+)
 
 // Exclude takes the named interfaces out of what Interfaces returns from now on;
 // our own TUN devices, for example. Any goroutine may call it at any time.

@@ -16,45 +16,65 @@ import (
 
 // listen opens the socket on the highest rung that is allowed and works.
 func (s *System) listen(port uint16) (Conn, error) {
-	rung := s.climb()
+	return s.listenAs(port, s.climb(), sharing{beacons: port == Port})
+}
+
+// sharing is with whom a socket shares its port.
+type sharing struct {
+	beacons bool // sockets of ListenBeacons
+	group   bool // sockets of a group
+	joins   bool // it is not the first of the group
+}
+
+// listenAs opens a socket, for IPv4 alone if the system has no IPv6.
+//
+// A port that is shared could be taken over by a second node. An abstract unix socket
+// keeps that one out; it is per network namespace and vanishes with the process.
+func (s *System) listenAs(port uint16, rung string, share sharing) (conn prober, err error) {
 	var guard io.Closer
-	if port == Port {
-		// The beacon sockets of other nodes on this host want to share the port, and
-		// so it must be bound with SO_REUSEADDR, which would let a second node take
-		// our packets. An abstract unix socket keeps that one out; it is per network
-		// namespace and vanishes with the process.
-		var err error
-		if guard, err = net.ListenPacket("unixgram", fmt.Sprintf("@anode/udp/%d", port)); err != nil {
-			return nil, errPortTaken(port, err)
+	if (share.beacons || share.group) && !share.joins && port != 0 {
+		if guard, err = guardPort(port); err != nil {
+			return nil, err
 		}
+		defer func() {
+			if err != nil {
+				guard.Close()
+			}
+		}()
 	}
-	conn, err := s.open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), rung, guard)
-	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) { // no IPv6
-		conn, err = s.open(netip.AddrPortFrom(netip.IPv4Unspecified(), port), rung, guard)
+	conn, err = s.open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), rung, share, guard)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		conn, err = s.open(netip.AddrPortFrom(netip.IPv4Unspecified(), port), rung, share, guard)
 	}
-	if err != nil {
-		if guard != nil {
-			guard.Close()
-		}
-		if errors.Is(err, errInUse) {
-			return nil, errPortTaken(port, err)
-		}
+	switch {
+	case errors.Is(err, errInUse):
+		return nil, errPortTaken(port, err)
+	case err != nil:
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	s.log().Debug("socket open", "port", conn.LocalPort(), "rung", conn.Rung())
 	return conn, nil
 }
 
-// prober is a Conn whose reading can be ended by a deadline.
+func guardPort(port uint16) (io.Closer, error) {
+	guard, err := net.ListenPacket("unixgram", fmt.Sprintf("@anode/udp/%d", port))
+	if err != nil {
+		return nil, errPortTaken(port, err)
+	}
+	return guard, nil
+}
+
+// prober is a Conn of this package, whose reading can be ended by a deadline.
 type prober interface {
 	Conn
+	sock() *socket
 	read(ts []Train) (int, error)
 	SetReadDeadline(time.Time) error
 }
 
 // open binds a socket for the rung. The Conn closes guard, if there is one.
-func (s *System) open(a netip.AddrPort, rung string, guard io.Closer) (prober, error) {
-	udp, err := bind(a, 0, func(fd int) error { return s.setup(fd, a.Addr().Is6(), rung, guard != nil) })
+func (s *System) open(a netip.AddrPort, rung string, share sharing, guard io.Closer) (prober, error) {
+	udp, err := bind(a, 0, func(fd int) error { return s.setup(fd, a.Addr().Is6(), rung, share) })
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +120,7 @@ func bind(a netip.AddrPort, scope int, set func(fd int) error) (*net.UDPConn, er
 
 // setup prepares a socket before it is bound. What a kernel does not have is left
 // out; only what the rung cannot do without is an error.
-func (s *System) setup(fd int, six bool, rung string, share bool) error {
+func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 	try := func(level, option, value int) {
 		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
 			s.log().Debug("socket option refused", "level", level, "option", option, "err", err)
@@ -116,8 +136,11 @@ func (s *System) setup(fd int, six bool, rung string, share bool) error {
 		try(unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
 		try(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	}
-	if share {
+	if share.beacons {
 		try(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if share.group {
+		try(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
 	buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.ReadBuffer)
 	buffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.WriteBuffer)

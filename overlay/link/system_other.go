@@ -50,6 +50,18 @@ func grow(size int, set func(int) error) {
 	}
 }
 
+// ListenGroup implements Grouper for groups of one.
+func (s *System) ListenGroup(port uint16, n int) ([]Conn, error) {
+	if n != 1 {
+		return nil, fmt.Errorf("link: a group of %d sockets: %w", n, errors.ErrUnsupported)
+	}
+	c, err := s.Listen(port)
+	if err != nil {
+		return nil, err
+	}
+	return []Conn{c}, nil
+}
+
 // ListenBeacons binds Port. It fails if another program or node has it.
 func (s *System) ListenBeacons() (Conn, error) {
 	udp, err := bindPort(Port)

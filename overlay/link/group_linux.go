@@ -1,0 +1,112 @@
+package link
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Where steering looks in a packet (wire.md, sealed packet): hop[1] flags[1] receiver
+// index[2].
+const (
+	flagsAt    = 1
+	flagSealed = 0x08
+	indexAt    = 3 // the low byte
+)
+
+// ListenGroup implements Grouper by SO_REUSEPORT. With one socket closed, the kernel
+// numbers the others anew.
+func (s *System) ListenGroup(port uint16, n int) ([]Conn, error) {
+	if n < 1 || n > 256 {
+		return nil, fmt.Errorf("link: a group of %d sockets: want 1 to 256", n)
+	}
+	rung := s.climb()
+	share := sharing{beacons: port == Port, group: n > 1}
+	first, err := s.listenAs(port, rung, share)
+	if err != nil {
+		return nil, err
+	}
+	group := []Conn{first}
+	if err := s.join(&group, first.LocalPort(), rung, share, n); err != nil {
+		for _, c := range group {
+			c.Close()
+		}
+		return nil, err
+	}
+	return group, nil
+}
+
+// join adds the rest of the group to its first socket, which steers.
+func (s *System) join(group *[]Conn, port uint16, rung string, share sharing, n int) error {
+	if n == 1 {
+		return nil
+	}
+	first := (*group)[0].(prober).sock()
+	if first.guard == nil { // the port was the system's choice
+		guard, err := guardPort(port)
+		if err != nil {
+			return err
+		}
+		first.guard = guard
+	}
+	if err := attach(first.raw, unix.SO_ATTACH_REUSEPORT_CBPF, steer(n)); err != nil {
+		return err
+	}
+	share.joins = true
+	for range n - 1 {
+		c, err := s.listenAs(port, rung, share)
+		if err != nil {
+			return err
+		}
+		*group = append(*group, c)
+		// The kernel gives broadcasts to every socket.
+		if err := attach(c.sock().raw, unix.SO_ATTACH_FILTER, sealedOnly); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steer chooses the socket for a packet, whose payload begins at 0.
+func steer(n int) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: flagsAt, Size: 1}, // too short: the program ends with 0
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: flagSealed, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: indexAt, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
+		bpf.RetA{},
+	}
+}
+
+// sealedOnly lets sealed packets through, as long as they are. The UDP header of 8
+// bytes comes first here.
+var sealedOnly = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 8 + flagsAt, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: flagSealed, SkipFalse: 1},
+	bpf.RetConstant{Val: 1<<32 - 1},
+	bpf.RetConstant{Val: 0},
+}
+
+// attach gives the kernel a classic BPF program for the socket.
+func attach(raw syscall.RawConn, option int, program []bpf.Instruction) error {
+	code, err := bpf.Assemble(program)
+	if err != nil {
+		return fmt.Errorf("link: steering: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(code))
+	for i, c := range code {
+		filter[i] = unix.SockFilter{Code: c.Op, Jt: c.Jt, Jf: c.Jf, K: c.K}
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	ctlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, option, &prog)
+	})
+	if ctlErr != nil {
+		return ctlErr
+	}
+	return os.NewSyscallError("steering", err)
+}
