@@ -69,21 +69,15 @@ var modes = map[NATTMode]func([]byte) (appender, error){
 }
 
 // roundTrip parses a message, writes it and parses it again. What is written is what
-// was read, but for IPv4-mapped addresses, which become plain ones.
-func roundTrip(t testing.TB, typ Type, msg []byte) {
-	t.Helper()
-	if parse := parsers[typ]; parse != nil {
-		roundTripBy(t, parse, msg)
-	}
-}
-
-func roundTripBy(t testing.TB, parse func([]byte) (appender, error), msg []byte) {
+// was read, but for IPv4-mapped addresses, which become plain ones. What is refused is
+// refused with a bare sentinel, which is returned.
+func roundTrip(t testing.TB, parse func([]byte) (appender, error), msg []byte) error {
 	t.Helper()
 	m, err := parse(msg)
 	if err != nil {
 		for _, known := range []error{ErrShort, ErrLong, ErrAddress, ErrEndpoint, ErrField} {
 			if err == known {
-				return
+				return err
 			}
 		}
 		t.Fatalf("%x: error %v is none of the bare sentinels", msg, err)
@@ -99,6 +93,7 @@ func roundTripBy(t testing.TB, parse func([]byte) (appender, error), msg []byte)
 	if !reflect.DeepEqual(again, m) {
 		t.Fatalf("%T: %+v became %+v", m, m, again)
 	}
+	return nil
 }
 
 var (
@@ -131,7 +126,10 @@ var golden = []struct {
 	{SOpen, "0050 1234 0040 0a0b0c0d 01", OpenMsg{Link{80, 0x1234}, 64, 0x0a0b0c0d, FlagSourcePort}},
 	{SClose, "1234 0050 00 03 01020304 01020306", CloseMsg{Link{0x1234, 80}, CloseTimeout, 0x01020304, 0x01020306}},
 	{SData, "1234 0050 01020305 78797a", DataMsg{Link{0x1234, 80}, 0x01020305, []byte("xyz")}},
+	{SData, "1234 0050 01020305", DataMsg{Link{0x1234, 80}, 0x01020305, []byte{}}},
+	{SAck, "0050 1234 0040 01020305 01", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1)}},
 	{SAck, "0050 1234 0040 01020305 01 01020309 ff", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1).AppendAck(0x01020309, 255)}},
+	{SDAck, "0050 1234 0040 01 01020305 01 0a0b0c0e", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte{}}},
 	{SDAck, "0050 1234 0040 01 01020305 01 0a0b0c0e 78797a", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte("xyz")}},
 	{Whois, "00000009 01 fd0102030448ef07ddc048282db2d338", WhoisMsg{9, WhoisULA, testAddress.ULA(), testID}},
 	{Whois, "00000009 02 ddc048282db2d338", WhoisMsg{9, WhoisID, anode.ULA{}, testID}},
@@ -255,6 +253,10 @@ func TestRefused(t *testing.T) {
 		{IP, "44000014 00000000 40110000 0a000001 0a000002", ErrField},
 		{IP, "46000014 00000000 40110000 0a000001 0a000002", ErrField},
 		{IP, "10", ErrField},
+		{IP, "45", ErrShort},
+		{IP, "60000000 0002 3b 40 fd000000000000000000000000000001 fd0000000000000000000000000000", ErrShort},
+		{IP, "45000018 00000000 40110000 0a000001 0a000002 61626364 00", ErrLong},
+		{SData, "1234 0050 010203", ErrShort},
 		{Frag, "00000007 0000 0002", ErrShort},
 		{Frag, "00000007 0000 0000 01", ErrField},
 		{Frag, "00000007 0002 0002 01", ErrField},
@@ -359,7 +361,11 @@ func FuzzMessage(f *testing.F) {
 	for _, g := range golden {
 		f.Add(byte(g.typ), unhex(f, g.hex))
 	}
-	f.Fuzz(func(t *testing.T, typ byte, msg []byte) { roundTrip(t, Type(typ), msg) })
+	f.Fuzz(func(t *testing.T, typ byte, msg []byte) {
+		if parse := parsers[Type(typ)]; parse != nil {
+			_ = roundTrip(t, parse, msg)
+		}
+	})
 }
 
 func FuzzNATT(f *testing.F) {
@@ -368,7 +374,7 @@ func FuzzNATT(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, mode byte, options []byte) {
 		if parse := modes[NATTMode(mode)]; parse != nil {
-			roundTripBy(t, parse, options)
+			_ = roundTrip(t, parse, options)
 		}
 	})
 }

@@ -73,7 +73,13 @@ func TestVectorPacket(t *testing.T) {
 		binary.BigEndian.PutUint64(h.MAC[:], uint64(v.Size))
 		equalHex(t, h.Append(nil, msg)[1:], v.MACInput)
 
-		roundTrip(t, h.Type, msg)
+		parse := parsers[h.Type]
+		if h.Type == Ping || h.Type == Pong {
+			parse = func(b []byte) (appender, error) { return rawMsg(b), nil } // any payload will do
+		}
+		if err := roundTrip(t, parse, msg); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -131,6 +131,7 @@ func TestValidate(t *testing.T) {
 		good + "what?\n=x\n":                   {"line 10 ", "line 11 "},
 		good + "zr.3=x":                        {"zr.3: of 3 the last is zr.2"},
 		good + "zr.x=x":                        {"zr.x: the index"},
+		good + "zr.100000000=x":                {"zr.100000000: the index"},
 		good + "zr.=x":                         {"zr.: the index"},
 		good + "zr.2=x":                        {"zr.2: malformed"},
 	} {
