@@ -194,7 +194,7 @@ func (c *core) dialed(now time.Time, id linkID, local netip.Addr, err error) {
 // failDial ends a connection of ours that came to nothing.
 func (c *core) failDial(now time.Time, l *link) {
 	c.counters.inc(DialsFailed)
-	c.hosts.bad(now, l.addr)
+	c.hosts.bad(now, l.addr, pauseFirst)
 	if l.purpose == deliver {
 		c.dropNeighbour(l.addr)
 	}
@@ -237,7 +237,7 @@ func (c *core) punish(now time.Time, l *link) {
 		return
 	}
 	if l.direction == outbound {
-		c.hosts.bad(now, l.addr)
+		c.hosts.bad(now, l.addr, pauseFirst)
 	}
 	c.close(l)
 }
@@ -305,8 +305,9 @@ func (c *core) ended(now time.Time, l *link) {
 		// It took one message and left: so it wants every one of them.
 		c.addNeighbour(now, l.addr)
 	case l.direction == outbound && age < young:
-		c.hosts.bad(now, l.addr)
+		c.hosts.bad(now, l.addr, pauseShort) // it has links enough, probably
 	case l.direction == outbound:
+		c.hosts.lasting(l.addr)
 		c.hosts.rest(now, l.addr, askAgain)
 	}
 	c.close(l)
@@ -441,11 +442,23 @@ func (c *core) newMID(now time.Time, k kind) MID {
 	}
 }
 
-// logoff tells every link that we leave, and closes it.
+// wake forgets pauses, because the network has changed, and tries links to
+// friends that have been dialled per message.
+func (c *core) wake(now time.Time) {
+	c.hosts.wake()
+	c.neighbours = slices.DeleteFunc(c.neighbours, func(n *neighbour) bool {
+		h := c.hosts.byAddr[n.addr]
+		return h != nil && h.standing == friend
+	})
+	c.pump(now)
+}
+
+// logoff tells every link that we leave, and closes it. A link with a message
+// still under way, or one that only silence ends, hears it from the close.
 func (c *core) logoff(now time.Time) {
 	mid := c.newMID(now, kindLogoff)
 	for _, l := range slices.Clone(c.links) {
-		if l.receives() && l.writing.IsZero() && l.local.IsValid() {
+		if l.receives() && l.writing.IsZero() && !now.Before(l.free) && l.local.IsValid() {
 			c.counters.inc(MessagesOut)
 			c.write(now, l, frame{kind: kindLogoff, mid: mid, addr: l.local}.append(nil), sendGap)
 		}

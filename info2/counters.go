@@ -43,6 +43,7 @@ const (
 	FriendFull                      // friend reply: over a bound of the host cache
 	LogoffDirect                    // from the one who leaves
 	LogoffRelayed                   // about somebody else: no link closed for it
+	LogoffForged                    // about ourselves; not forwarded
 	SlowReaders                     // message not given to a subscriber that does not read
 	HistoryLost                     // message not written to the history
 	counterCount
@@ -54,7 +55,7 @@ var counterNames = [counterCount]string{
 	"dropped_unknown", "texts_cleaned", "texts_cut", "refused_banned", "refused_full", "refused_foreign",
 	"bad_handshake", "handshake_late", "too_long", "too_unknown", "flooders_cut", "stalled", "pruned", "twins",
 	"dials", "dials_failed", "deliveries", "neighbours_full", "backconnect_other", "friend_unasked",
-	"friend_forbidden", "friend_full", "logoff_direct", "logoff_relayed", "slow_readers", "history_lost",
+	"friend_forbidden", "friend_full", "logoff_direct", "logoff_relayed", "logoff_forged", "slow_readers", "history_lost",
 }
 
 // String is the counter's name in Status and JSON.

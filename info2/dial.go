@@ -92,7 +92,7 @@ func (c *core) nextDial(now time.Time) (at time.Time) {
 		} else {
 			sooner(c.hosts.nextReady(now, c.usable))
 			for _, l := range c.prunable() {
-				sooner(l.asked.Add(askAgain))
+				sooner(l.askable())
 			}
 		}
 	}
@@ -165,7 +165,7 @@ func (c *core) dialLink(now time.Time) bool {
 // askAround asks the links whom they know, when we know nobody to dial.
 func (c *core) askAround(now time.Time) {
 	for _, l := range c.links {
-		if l.receives() && l.state == open && now.Sub(l.asked) >= askAgain {
+		if l.receives() && l.state == open && !now.Before(l.askable()) {
 			c.ask(now, l)
 		}
 	}
@@ -188,18 +188,15 @@ func (c *core) planExplore(now time.Time) {
 	c.explore = now.Add(exploreTime/2 + time.Duration(c.rng.Int64N(int64(exploreTime))))
 }
 
-// prune closes the least useful links above seven, friends last, and second
-// links between the same two hosts. Only links that have lasted 20 s count,
-// which is enough for whoever only asks whom we know.
+// prune closes the least useful links above seven, and second links between the
+// same two hosts. Only links that have lasted 20 s count, which is enough for
+// whoever only asks whom we know.
 func (c *core) prune(now time.Time) {
 	settled := slices.DeleteFunc(c.prunable(), func(l *link) bool { return now.Sub(l.opened) < settleTime })
 	excess := len(settled) - linksHigh
+	rank := c.rank(now, settled)
 	slices.SortStableFunc(settled, func(a, b *link) int {
-		return cmp.Or(
-			cmp.Compare(c.standing(a.addr), c.standing(b.addr)),
-			cmp.Compare(a.usefulness(), b.usefulness()),
-			b.opened.Compare(a.opened),
-		)
+		return cmp.Or(cmp.Compare(rank[a], rank[b]), a.opened.Compare(b.opened))
 	})
 	for _, l := range settled {
 		switch {
@@ -214,6 +211,28 @@ func (c *core) prune(now time.Time) {
 		c.close(l)
 		excess--
 	}
+}
+
+// rank orders links by what they are worth to us: friends, then the three most
+// useful of those that we chose ourselves, so that strangers who come in cannot
+// take all our places, then the rest; each by usefulness.
+func (c *core) rank(now time.Time, links []*link) map[*link]float64 {
+	const chosen, friendly = 1, 2
+	rank := make(map[*link]float64)
+	var ours []*link
+	for _, l := range links {
+		rank[l] = l.usefulness(now)
+		if h := c.hosts.byAddr[l.addr]; h != nil && h.standing == friend {
+			rank[l] += friendly
+		} else if l.direction == outbound {
+			ours = append(ours, l)
+		}
+	}
+	slices.SortStableFunc(ours, func(a, b *link) int { return cmp.Compare(rank[b], rank[a]) })
+	for _, l := range ours[:min(len(ours), linksLow)] {
+		rank[l] += chosen
+	}
+	return rank
 }
 
 // isTwin says whether two hosts have dialled each other and l is the link to go:
@@ -253,14 +272,6 @@ func (c *core) nextPrune(now time.Time) (at time.Time) {
 // hasOther says whether another link goes to the same host.
 func (c *core) hasOther(list []*link, l *link) bool {
 	return slices.ContainsFunc(list, func(o *link) bool { return o != l && o.addr == l.addr })
-}
-
-// standing is friend or not, for pruning.
-func (c *core) standing(a netip.Addr) standing {
-	if h := c.hosts.byAddr[a]; h != nil && h.standing == friend {
-		return friend
-	}
-	return hearsay
 }
 
 func (c *core) neighbour(a netip.Addr) *neighbour {

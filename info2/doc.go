@@ -68,6 +68,7 @@ const (
 	dialBurst     = 5.0
 	dialsAtOnce   = 4
 	pauseFirst    = 15 * time.Minute // after a failed dial; doubles
+	pauseShort    = time.Minute      // after a link that ended early; doubles
 	pauseMax      = 4 * time.Hour    // for hosts that have been good
 	hearsayTries  = 3                // for an address that we only heard of
 	hearsayForget = 24 * time.Hour   // before such an address may be tried again
@@ -85,7 +86,8 @@ const (
 	brief       = 15 * time.Second // the same for a link of ours that ends
 	soon        = 5 * time.Second  // after our message
 	settleTime  = 20 * time.Second // before a link can be pruned
-	young       = time.Minute      // a link closed by the other side before that counts as a failure
+	young       = time.Minute      // a link that the other side closes before that ended early
+	newcomer    = 5 * time.Minute  // a link taken for useful because it has had no time to be
 	exploreTime = 10 * time.Minute // mean time between two dials just to see more of the network
 	askAgain    = 5 * time.Minute  // between two friend requests on a link
 	verifiedFor = time.Hour        // how long a handshake of ours vouches for a host

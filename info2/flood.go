@@ -87,10 +87,12 @@ func (c *core) greeted(now time.Time, l *link) {
 		if n := c.neighbour(l.addr); n != nil {
 			n.until = now.Add(neighbourFor)
 		}
+		c.hosts.lasting(l.addr)
 		c.counters.inc(Deliveries)
 		l.out.push(l.parcel)
 		l.deadline = now.Add(helloWait)
 	case check:
+		c.hosts.lasting(l.addr)
 		c.ask(now, l)
 		l.deadline = now.Add(checkWait)
 	default:
@@ -128,24 +130,30 @@ func (c *core) onSend(now time.Time, l *link, f frame) {
 	c.flood(now, f, origin(l.id), l.addr)
 }
 
-// onLogoff forwards it; a link ends only if its own other end says so.
+// onLogoff forwards it; a link ends only if its own other end says so, and says
+// it first. One about ourselves is forged, and forwarded by us it would look like
+// our own.
 func (c *core) onLogoff(now time.Time, l *link, f frame) {
-	direct := f.addr == l.addr
-	if c.first(now, l, f) {
+	first, ours := c.first(now, l, f), c.self[f.addr] || f.addr == l.local
+	if first && !ours {
 		c.flood(now, f, origin(l.id), l.addr)
 	}
-	if direct {
+	if first && f.addr == l.addr {
 		c.counters.inc(LogoffDirect)
 		c.dropNeighbour(l.addr)
 		c.hosts.rest(now, l.addr, pauseFirst)
 		c.close(l)
 		return
 	}
+	if ours {
+		c.counters.inc(LogoffForged)
+		return
+	}
 	c.counters.inc(LogoffRelayed)
 	for _, o := range c.links {
 		if o.addr == f.addr && o.receives() && !o.suspect {
 			o.suspect = true
-			if now.Sub(o.asked) >= askAgain {
+			if now.Sub(o.asked) >= replyWait {
 				c.ask(now, o)
 			}
 		}
@@ -198,11 +206,19 @@ func (c *core) flood(now time.Time, f frame, from origin, fromAddr netip.Addr) {
 		l.congest(c, outgoing{key: memoryKey{f.kind, f.mid}, from: from, due: now.Add(c.delay()), data: data})
 	}
 	for _, n := range c.neighbours {
-		if n.addr != fromAddr {
+		if n.addr != fromAddr && !c.lasting(now, n.addr) {
 			m := outgoing{key: memoryKey{f.kind, f.mid}, from: from, due: now.Add(c.delay()), data: data}
 			c.counters.add(DroppedQueue, n.out.push(m))
 		}
 	}
+}
+
+// lasting says whether a link to the host has outlived what a per-message
+// servent would keep.
+func (c *core) lasting(now time.Time, a netip.Addr) bool {
+	return slices.ContainsFunc(c.links, func(l *link) bool {
+		return l.addr == a && l.purpose == keep && l.state == open && now.Sub(l.opened) > perMessage
+	})
 }
 
 // congest queues a message and notes whether the link is too slow for what comes.
@@ -232,8 +248,9 @@ func (c *core) delay() time.Duration {
 	return time.Duration(-float64(delayBase) * math.Log(1-whole*c.rng.Float64()))
 }
 
-// pump writes what is due on every link, and dials.
+// pump dials, and writes what is due on every link.
 func (c *core) pump(now time.Time) {
+	c.dial(now)
 	for _, l := range c.links {
 		at, ok := l.sendable(now)
 		if !ok || at.After(now) {
@@ -259,7 +276,6 @@ func (c *core) pump(now time.Time) {
 			l.deadline = now.Add(lingerWait)
 		}
 	}
-	c.dial(now)
 }
 
 // onBackconnect remembers the wish; what it means shows when the link ends. A

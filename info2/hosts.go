@@ -111,10 +111,17 @@ func (h *hosts) good(now time.Time, addr netip.Addr) {
 		h.byAddr[addr] = e
 	}
 	if e.standing == hearsay {
-		e.standing = verified
+		e.standing, e.failures = verified, 0
 		h.trim()
 	}
-	e.verified, e.failures, e.next = now, 0, time.Time{}
+	e.verified = now
+}
+
+// lasting notes that a connection with the host has been of use.
+func (h *hosts) lasting(addr netip.Addr) {
+	if e := h.byAddr[addr]; e != nil {
+		e.failures, e.next = 0, time.Time{}
+	}
 }
 
 // trim forgets the verified host that has been silent for longest, if there are
@@ -140,15 +147,16 @@ func older(a, b *host) bool {
 	return a.verified.Before(b.verified) || a.verified.Equal(b.verified) && a.addr.Less(b.addr)
 }
 
-// bad notes a failed dial or handshake: a pause of 15 minutes, doubling. An
-// address that never answered gets three attempts a day.
-func (h *hosts) bad(now time.Time, addr netip.Addr) {
+// bad notes a failure: a pause, doubled by each that follows, 15 minutes after a
+// failed dial or handshake. An address that never answered gets three attempts
+// a day.
+func (h *hosts) bad(now time.Time, addr netip.Addr, pause time.Duration) {
 	e := h.byAddr[addr]
 	if e == nil {
 		return
 	}
 	e.failures++
-	pause := min(pauseFirst<<min(e.failures-1, 8), pauseMax)
+	pause = min(pause<<min(e.failures-1, 8), pauseMax)
 	switch {
 	case e.standing == hearsay && e.failures >= hearsayTries:
 		pause = hearsayForget

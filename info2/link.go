@@ -98,10 +98,23 @@ func (l *link) receives() bool {
 	return l.purpose == keep && (l.state == open || l.state == hearing)
 }
 
-// usefulness is the share of messages that the link was first with. A new link
-// starts in the middle of what links usually have.
-func (l *link) usefulness() float64 {
+// askable is when it can be asked for a friend: not before it has shown that it
+// stays, and not too often.
+func (l *link) askable() time.Time {
+	if l.asked.IsZero() {
+		return l.opened.Add(perMessage)
+	}
+	return l.asked.Add(askAgain)
+}
+
+// usefulness is the share of messages that the link was first with. One that has
+// had no time to show it counts as good: who just came needs us more than one
+// who has links enough.
+func (l *link) usefulness(now time.Time) float64 {
 	u := float64(l.fresh+1) / float64(l.fresh+l.dups+4)
+	if now.Sub(l.opened) < newcomer {
+		u = max(u, 0.5)
+	}
 	if l.suspect {
 		u /= 2
 	}

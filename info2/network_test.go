@@ -1,6 +1,8 @@
 package info2
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -50,5 +52,306 @@ func TestFailingLinks(t *testing.T) {
 		if len(list) != 60 || f.delivered < 0.999 || f.twice != 0 || f.median > 2*time.Second || f.perLink >= 1.3 {
 			t.Errorf("%d servents: out of bounds", size)
 		}
+	}
+}
+
+// TestOneSeed: servents that know only the address of one make a network, by
+// asking each other.
+func TestOneSeed(t *testing.T) {
+	s := newSim(t, 7)
+	first := s.addNode(0)
+	for i := 1; i < 50; i++ {
+		s.after(time.Duration(i)*time.Second, func() {
+			n := s.addNode(i)
+			n.core.hosts.add(s.now, first.addr, netip.Addr{})
+			n.core.pump(s.now)
+			s.act(n)
+		})
+	}
+	s.run(30 * time.Minute)
+	links := s.links()
+	before := s.total(MessagesOut)
+	list := s.talk(20, 2*time.Second)
+	s.run(30 * time.Second)
+	f := s.figures(list, before, float64(len(links)))
+	t.Logf("%d links: %v", len(links), f)
+	if len(list) != 20 || f.delivered != 1 || f.twice != 0 {
+		t.Error("not one network")
+	}
+	for _, n := range s.nodes {
+		if got := len(n.core.prunable()); got > linksHigh {
+			t.Errorf("%v has %d links", n.addr, got)
+		}
+	}
+}
+
+// TestPartition: two halves that cannot reach each other for twenty minutes are
+// one network again, by themselves.
+func TestPartition(t *testing.T) {
+	s := newSim(t, 11)
+	s.grow(50)
+	s.run(5 * time.Minute)
+	s.blocked = func(a, b netip.Addr) bool { return a.As4()[1]%2 != b.As4()[1]%2 }
+	for _, c := range s.links() {
+		if s.blocked(c.a.node.addr, c.b.node.addr) {
+			s.snap(c)
+		}
+	}
+	s.run(20 * time.Minute)
+	list := s.talk(10, 2*time.Second)
+	s.run(10 * time.Second)
+	halves := s.figures(list, 0, 1)
+	s.blocked = func(a, b netip.Addr) bool { return false }
+	s.run(time.Hour)
+	before := s.total(MessagesOut)
+	links := s.links()
+	list = s.talk(10, 2*time.Second)
+	s.run(10 * time.Second)
+	healed := s.figures(list, before, float64(len(links)))
+	t.Logf("apart: %v", halves)
+	t.Logf("healed: %v", healed)
+	if halves.delivered > 0.6 || healed.delivered != 1 || healed.twice != 0 {
+		t.Error("the partition was none, or did not heal")
+	}
+}
+
+// TestSlowLinks: links whose other end reads nothing lose their own messages and
+// nobody else's, hold at most 64 KiB, and end.
+func TestSlowLinks(t *testing.T) {
+	s := newSim(t, 13)
+	s.grow(50)
+	s.run(3 * time.Minute)
+	for i, c := range s.links() {
+		if i%5 == 0 {
+			c.a.stuck = true // what a sends does not arrive, and sent never comes
+		}
+	}
+	list := s.talk(60, time.Second)
+	for _, n := range s.nodes {
+		for _, l := range n.core.links {
+			if l.out.bytes > queueMax {
+				t.Errorf("%d bytes queued", l.out.bytes)
+			}
+		}
+	}
+	s.run(time.Minute)
+	f := s.figures(list, 0, 1)
+	t.Logf("%v, %d links ended as stalled", f, s.total(Stalled))
+	if f.delivered != 1 || f.twice != 0 || f.median > 2*time.Second || s.total(Stalled) == 0 {
+		t.Error("a slow link held up others")
+	}
+}
+
+// TestFlooder: one host sends 1000 messages a second to a servent of fifty. It
+// is cut off within a minute, and everybody's own messages arrive.
+func TestFlooder(t *testing.T) {
+	s := newSim(t, 17)
+	s.grow(50)
+	s.run(3 * time.Minute)
+	target := s.nodes[7]
+	flooder := s.addCrude(ip("172.30.0.1"))
+	mid, cutAfter := uint32(0), time.Duration(0)
+	start := s.now
+	var link *simEnd
+	var flood func()
+	flood = func() {
+		if s.now.Sub(start) > time.Minute {
+			return
+		}
+		if link == nil || link.conn.dead {
+			if link != nil && cutAfter == 0 {
+				cutAfter = s.now.Sub(start)
+			}
+			// It comes back at once, as often as it can.
+			link = s.dialCrude(flooder, target)
+			s.write(link, []byte(helloLine))
+		}
+		mid = (mid + 1) % 1000000
+		s.write(link, frame{kind: kindSend, mid: midOf(mid), text: "buy"}.append(nil))
+		s.after(time.Millisecond, flood)
+	}
+	flood()
+	list := s.talk(30, 2*time.Second)
+	s.run(30 * time.Second)
+	f := s.figures(list, 0, 1)
+	junk := 0
+	for _, text := range s.nodes[20].texts {
+		if text == "buy" {
+			junk++
+		}
+	}
+	t.Logf("cut off after %v; %d of about %d messages went through; others: %v", cutAfter, junk, 60000, f)
+	for c, n := range target.core.counters.nonZero() {
+		t.Logf("  target %v %d", c, n)
+	}
+	if cutAfter == 0 || cutAfter > time.Minute || junk > 150 {
+		t.Error("the flooder was not cut off")
+	}
+	if len(list) != 30 || f.delivered != 1 || f.twice != 0 || f.median > 2*time.Second {
+		t.Error("the flood kept others' messages away")
+	}
+	for _, n := range s.nodes {
+		checkBounds(t, n)
+	}
+}
+
+// checkBounds: nothing in a core grows without end.
+func checkBounds(t *testing.T, n *simNode) {
+	t.Helper()
+	c := n.core
+	if len(c.memory.queue) > rememberMax || len(c.memory.texts) > rememberMax || len(c.sources.byAddr) > sourcesMax ||
+		len(c.hosts.byAddr) > hearsayMax+verifiedMax+8 || len(c.links) > connsMax+2*dialsAtOnce || len(c.neighbours) > neighboursMax ||
+		len(c.wanted) > connsMax || len(c.checks) > connsMax {
+		t.Errorf("%v holds more than its bounds", n.addr)
+	}
+	for _, l := range c.links {
+		if l.out.bytes > queueMax || len(l.in.buf) > 2*maxFrame || len(l.out.served) > 2*connsMax+1 {
+			t.Errorf("%v: a link holds more than its bounds", n.addr)
+		}
+	}
+}
+
+// TestVictim: hosts that answer every friend request with a victim's address
+// bring it at most three connection attempts from each of 500 servents, however often
+// they say it.
+func TestVictim(t *testing.T) {
+	s := newSim(t, 19)
+	victim := s.addCrude(ip("198.51.100.9"))
+	for i := range 20 {
+		liar := s.addCrude(netip.AddrFrom4([4]byte{198, 18, byte(i), 1}))
+		liar.opens = func(e *simEnd) {}
+		liar.crude = func(e *simEnd, data []byte) {
+			switch string(data) {
+			case helloLine:
+				s.write(e, []byte(okLine))
+			case friendRequestLine:
+				s.write(e, []byte(victim.addr.String()))
+				s.after(time.Second, func() { s.write(e, []byte(victim.addr.String())) })
+				s.after(2*time.Second, func() { s.shut(e) })
+			}
+		}
+	}
+	for i := range 500 {
+		n := s.addNode(i)
+		// Nobody is at most of these addresses, so that servents keep asking.
+		for range 3 {
+			n.core.hosts.add(s.now, netip.AddrFrom4([4]byte{198, 18, byte(s.rng.IntN(20)), 1}), netip.Addr{})
+		}
+		n.core.pump(s.now)
+		s.act(n)
+	}
+	s.run(3 * time.Hour)
+	most, total := 0, 0
+	for _, n := range victim.attempts {
+		most = max(most, n)
+		total += n
+	}
+	t.Logf("3 hours: %d servents tried the victim, %d times, at most %d each; %d replies nobody asked for", len(victim.attempts), total, most, s.total(FriendUnasked))
+	if len(victim.attempts) < 250 {
+		t.Error("the lie did not even spread: the test is none")
+	}
+	if most > hearsayTries {
+		t.Errorf("%d attempts from one servent", most)
+	}
+}
+
+// TestForgedLogoff: LOGOFFs that name servents who stay close no link.
+func TestForgedLogoff(t *testing.T) {
+	s := newSim(t, 23)
+	s.grow(50)
+	s.run(3 * time.Minute)
+	// Links come and go for reasons of their own, which are counted.
+	left := func() uint64 { return uint64(len(s.links())) + s.total(Pruned) + s.total(Twins) }
+	before := left()
+	forger := s.addCrude(ip("172.30.0.1"))
+	e := s.dialCrude(forger, s.nodes[3])
+	s.write(e, []byte(helloLine))
+	for i, n := range s.nodes {
+		s.run(time.Second)
+		s.write(e, frame{kind: kindLogoff, mid: midOf(uint32(i)), addr: n.addr}.append(nil))
+	}
+	s.run(10 * time.Second)
+	after := left()
+	list := s.talk(10, 2*time.Second)
+	s.run(10 * time.Second)
+	f := s.figures(list, 0, 1)
+	t.Logf("%d links before, %d after %d relayed LOGOFFs; %v", before, after, s.total(LogoffRelayed), f)
+	if after < before || s.total(LogoffRelayed) == 0 || f.delivered != 1 {
+		t.Error("a forged LOGOFF closed links")
+	}
+	for _, n := range s.nodes {
+		for _, l := range n.core.links {
+			if l.suspect {
+				t.Errorf("%v still suspects %v, who has answered", n.addr, l.addr)
+			}
+		}
+	}
+
+	// Its own LOGOFF does close its link, and only that.
+	s.write(e, frame{kind: kindLogoff, mid: midOf(999), addr: forger.addr}.append(nil))
+	s.run(time.Second)
+	if n := left(); !e.conn.dead || n < before || s.total(LogoffDirect) != 1 {
+		t.Errorf("the forger's own LOGOFF: its link closed %v; %d of %d links left", e.conn.dead, n, before)
+	}
+}
+
+// TestSameIdentifier: two texts under one identifier are one message (memo
+// 2.2.2.1): everybody gets one of them, once, and nothing circles.
+func TestSameIdentifier(t *testing.T) {
+	s := newSim(t, 29)
+	s.grow(50)
+	s.run(3 * time.Minute)
+	hosts := []*simEnd{}
+	for i, n := range []*simNode{s.nodes[1], s.nodes[40]} {
+		e := s.dialCrude(s.addCrude(netip.AddrFrom4([4]byte{172, 30, 0, byte(i)})), n)
+		s.write(e, []byte(helloLine))
+		hosts = append(hosts, e)
+	}
+	s.run(time.Second)
+	s.write(hosts[0], []byte("SEND 42 from here"))
+	s.write(hosts[1], []byte("SEND 000042 from there"))
+	s.run(10 * time.Second)
+	out := s.total(MessagesOut)
+	for _, n := range s.nodes {
+		if len(n.texts) != 1 || n.twice != 0 {
+			t.Errorf("%v heard %q", n.addr, n.texts)
+		}
+	}
+	s.run(5 * time.Minute)
+	if s.total(OtherText) == 0 || s.total(MessagesOut) != out {
+		t.Errorf("%d counted as another text; %d messages before, %d after", s.total(OtherText), out, s.total(MessagesOut))
+	}
+}
+
+// TestInjection: whatever a text holds, it is one message at every next hop.
+func TestInjection(t *testing.T) {
+	s := newSim(t, 31)
+	s.grow(5)
+	s.run(time.Minute)
+	e := s.dialCrude(s.addCrude(ip("172.30.0.1")), s.nodes[0])
+	s.write(e, []byte(helloLine))
+	s.run(time.Second)
+	for _, in := range []string{
+		"SEND 1 a\n\x1b[2J\nLOGOFF", "SEND 2 b\x1b]0;x\x07", "SEND 3 c\u202ed", "SEND 4 e\rSEND 5 f", "SEND 6 \xff\xfe", "SEND 7 g\u2028SEND 8 h", "SEND 9 i\n \nFRIEND",
+	} {
+		s.write(e, []byte(in))
+		s.run(2 * time.Second)
+	}
+	if _, err := s.nodes[1].core.say(s.now, Clean("mine\n\nLOGOFF 123456 "+s.nodes[2].addr.String()+"\n\n")); err != nil {
+		t.Fatal(err)
+	}
+	s.act(s.nodes[1])
+	s.run(3 * time.Second)
+	want := []string{
+		"a ␛[2J LOGOFF", "b␛]0;x␇", "c\ufffdd", "e SEND 5 f", "\ufffd\ufffd", "g SEND 8 h", "i   FRIEND",
+		"mine  LOGOFF 123456 10.2.0.1",
+	}
+	for _, n := range s.nodes {
+		if !slices.Equal(n.texts, want) {
+			t.Errorf("%v heard %q", n.addr, n.texts)
+		}
+	}
+	if n := s.total(LogoffRelayed) + s.total(LogoffDirect) + s.total(DroppedUnknown) + s.total(DroppedMalformed); n != 0 {
+		t.Errorf("%d messages came out of texts", n)
 	}
 }

@@ -69,11 +69,14 @@ func (p *parser) end(out []frame) []frame {
 // cut appends all frames that are complete in buf; if final, the rest is, too.
 func (p *parser) cut(out []frame, final bool) ([]frame, error) {
 	for {
-		if p.skipping && !p.skip(final) {
+		if p.skipping {
+			found := p.skip(final)
 			if p.skipped > maxFrame {
 				return out, errTooLong
 			}
-			return out, nil
+			if !found {
+				return out, nil
+			}
 		}
 		p.drop(len(p.buf) - len(bytes.TrimLeft(p.buf, padding)))
 		if len(p.buf) == 0 {

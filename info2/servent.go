@@ -175,6 +175,7 @@ func (s *Servent) Run(ctx context.Context) error {
 func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	s.core.tick(s.config.Now())
 	for {
 		s.perform(ctx, s.core.take())
 		now := s.config.Now()
@@ -360,7 +361,7 @@ func (s *Servent) SetFriends(ctx context.Context, addrs []netip.Addr) error {
 // NetworkChanged forgets the pauses after failed dials of friends and of hosts
 // that have answered before: they may be reachable now.
 func (s *Servent) NetworkChanged(ctx context.Context) error {
-	return s.call(ctx, func(now time.Time) { s.core.hosts.wake(); s.core.pump(now) })
+	return s.call(ctx, func(now time.Time) { s.core.wake(now) })
 }
 
 // Status tells how the servent is doing.

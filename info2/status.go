@@ -87,7 +87,7 @@ func (c *core) status(now time.Time) Status {
 		}
 		st.Links = append(st.Links, Link{
 			Addr: l.addr, Direction: l.direction.String(), State: l.state.String(), Since: l.since,
-			First: l.fresh, Duplicates: l.dups, Usefulness: l.usefulness(),
+			First: l.fresh, Duplicates: l.dups, Usefulness: l.usefulness(now),
 			Queued: l.out.bytes, Slow: l.full, Suspect: l.suspect,
 		})
 	}
