@@ -560,3 +560,83 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestLinks: what one interface sends can fare worse than the segment's other packets,
+// and a link may drop what is larger than it admits.
+func TestLinks(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		s, n := lan(t, w, Link{}, 2)
+		a, b := n[0], n[1]
+		eth := a.ifs[0]
+		if eth.Index() != 2 || a.conn.LocalPort() != link.Port || a.conn.Rung() != link.RungGSO {
+			t.Errorf("interface %d, port %d, rung %s", eth.Index(), a.conn.LocalPort(), a.conn.Rung())
+		}
+		eth.SetLink(&Link{MTU: 1300})
+		for _, size := range []int{1272, 1273} {
+			if err := a.send(string(make([]byte, size)), at("10.0.0.2:8737")); err != nil {
+				t.Error(err)
+			}
+		}
+		b.want(string(make([]byte, 1272)))
+		if c := w.Counters(); c["drop_link_mtu"] != 1 {
+			t.Errorf("counters %v", c)
+		}
+		eth.SetLink(&Link{Loss: 1})
+		if err := a.send("lost", at("10.0.0.2:8737")); err != nil {
+			t.Error(err)
+		}
+		if err := b.send("heard", at("10.0.0.1:8737")); err != nil {
+			t.Error(err)
+		}
+		b.want()
+		a.want("heard")
+		eth.SetLink(nil)
+		if err := a.send("as the segment", at("10.0.0.2:8737")); err != nil {
+			t.Error(err)
+		}
+		b.want("as the segment")
+		s.SetLink(Link{Loss: 1})
+		if err := b.send("lost", at("10.0.0.1:8737")); err != nil {
+			t.Error(err)
+		}
+		a.want()
+		if c := w.Counters(); c["drop_loss"] != 2 {
+			t.Errorf("counters %v", c)
+		}
+	})
+}
+
+// TestSource: the address to send from, where several would do.
+func TestSource(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		h, s := w.Host("h"), w.Segment("s", Link{})
+		one := h.Attach(s, pfx("10.0.0.1/24"), pfx("10.1.0.1/24"), pfx("fe80::1/64"))
+		two := h.Attach(w.Segment("other", Link{}), pfx("fd01::1/64"), pfx("10.2.0.1/24"))
+		h.Gateway(ip("fe80::9"))
+		for _, c := range []struct {
+			i    *Interface
+			next string
+			want string
+		}{
+			{one, "10.0.0.7", "10.0.0.1"},
+			{one, "10.1.0.7", "10.1.0.1"},
+			{one, "10.9.0.7", "10.0.0.1"},
+			{one, "fe80::7", "fe80::1"},
+			{one, "ff02::1", "fe80::1"},
+			{one, "fd09::1", "fd01::1"}, // of another interface
+			{two, "fd09::1", "fd01::1"},
+			{two, "fe80::7", "invalid IP"},
+		} {
+			if got := h.source(c.i, ip(c.next)); got.String() != c.want {
+				t.Errorf("to %s by %s from %v, want %s", c.next, c.i.name, got, c.want)
+			}
+		}
+		if _, err := h.find(link.Endpoint{Addr: netip.MustParseAddrPort("[fe80::7]:1"), If: two.Index()}); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			t.Errorf("without an address: %v", err)
+		}
+		two.SetUp(false)
+		if _, err := h.find(link.Endpoint{Addr: netip.MustParseAddrPort("[fe80::7]:1"), If: two.Index()}); !errors.Is(err, syscall.ENETUNREACH) {
+			t.Errorf("down: %v", err)
+		}
+	})
+}
