@@ -190,8 +190,7 @@ func (c *control) peerStatus(p *peer) PeerStatus {
 		Path:    PathStatus{Kind: PathNone},
 		RxBytes: p.remote.rxBytes.Load(), TxBytes: p.remote.txBytes.Load(),
 	}
-	if !p.seen.IsZero() {
-		seen := p.seen
+	if seen := c.lastSeen(p); !seen.IsZero() {
 		s.LastSeen = &seen
 	}
 	if best, ok := p.ways.Best(); ok && !p.Blocked {
@@ -209,6 +208,17 @@ func (c *control) peerStatus(p *peer) PeerStatus {
 		}
 	}
 	return s
+}
+
+// lastSeen is when a peer last proved to be there, sealed or not.
+func (c *control) lastSeen(p *peer) time.Time {
+	seen := p.seen
+	if heard := p.remote.heard.Load(); heard != 0 {
+		if at := c.n.cfg.Clock.Now().Add(time.Duration(heard) - c.now).Round(0); at.After(seen) {
+			seen = at
+		}
+	}
+	return seen
 }
 
 func (c *control) state(p *peer) PeerState {

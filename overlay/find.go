@@ -3,6 +3,7 @@ package overlay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"anodenet/anode"
@@ -57,11 +58,9 @@ func (c *control) waiting(u anode.ULA, msg []byte) {
 // and a way. If it cannot be sent, failed gets the reason; it may be nil.
 func (c *control) sendMessage(p *peer, msg []byte, failed chan error) {
 	p.touched = true
-	if p.remote.flight.Load() != nil {
-		if p.set.Current(c.now) != nil {
-			c.sealTo(p, msg)
-			return
-		}
+	if p.route(c); p.remote.flight.Load() != nil {
+		c.sealTo(p, msg)
+		return
 	}
 	if !p.queue.add(waitingMessage{msg, failed}, c.now) {
 		c.n.counters.count(dWaitingFull)
@@ -100,7 +99,7 @@ func (c *control) search(p *peer) {
 	}
 	p.searched = max(c.now, 1)
 	p.touched = true
-	for _, e := range append(p.Endpoints, p.saved...) {
+	for _, e := range slices.Concat(p.Endpoints, p.saved) {
 		if e.Kind == wire.UDP4 || e.Kind == wire.UDP6 {
 			ep := link.Endpoint{Addr: e.Addr}
 			_, on := c.onLink(ep)
@@ -116,6 +115,9 @@ func (c *control) search(p *peer) {
 		if w, ok := r.ways.Best(); ok && w.Direct() {
 			p.ways.Add(c.now, path.Way{Endpoint: w.Endpoint, Via: r.Address}, path.Relay, w.OnLink)
 			relays++
+		} else if !ok {
+			r.ways.Suspect(c.now) // it may be back, and the next search finds it
+			r.touched = true
 		}
 	}
 }

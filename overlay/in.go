@@ -17,6 +17,7 @@ const readTrains = 8
 type receiver struct {
 	n       *Node
 	q       Queue
+	beacons bool // reads the beacons' socket, where nothing sealed belongs
 	relay   *relay
 	reply   *sender // PONGs
 	sources sourceLimit
@@ -28,12 +29,15 @@ type receiver struct {
 	last *inbound // of the packet before, since trains come from one peer
 	key  sessionKey
 
+	noted      *inbound // whose packets noteBytes counts
+	notedBytes int
+
 	packets, bytes int
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed.
 func (n *Node) inLoop(c link.Conn, q Queue) error {
-	rx := &receiver{n: n, q: q,
+	rx := &receiver{n: n, q: q, beacons: c == n.beacons,
 		relay: newRelay(n.conn.NewWriter(), &n.counters),
 		reply: newSender(n.conn.NewWriter(), &n.counters)}
 	trains := make([]link.Train, readTrains)
@@ -71,6 +75,7 @@ func (rx *receiver) train(t *link.Train) {
 		b = b[len(p):]
 		rx.packet(p, t)
 	}
+	rx.note()
 }
 
 // packet is the security order: length, header, whose it is, and for sealed packets
@@ -95,7 +100,7 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 		rx.unsealed(p, t)
 		return
 	}
-	if len(p) < wire.SealedMin {
+	if len(p) < wire.SealedMin || rx.beacons {
 		n.counters.count(dShort)
 		return
 	}
@@ -150,19 +155,34 @@ func (rx *receiver) open(p []byte, t *link.Train) (*inbound, []byte) {
 
 // opened does what every authentic packet causes, whatever is in it.
 func (rx *receiver) opened(in *inbound, p []byte, t *link.Train) {
-	in.session.Received(rx.now)
-	in.remote.rxBytes.Add(uint64(len(p)))
+	if rx.noted != in {
+		rx.note()
+		rx.noted = in
+	}
+	rx.notedBytes += len(p)
 	if in.shared.pending.Load() && in.shared.pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
 			in.shared.pending.Store(true) // the next packet tries again
 		}
 	}
-	if in.session.Activate() {
-		rx.n.post(event{kind: evActive, ula: in.remote.ula})
-	}
 	if f := in.remote.flight.Load(); f != nil && p[0] == 0 && f.way.Endpoint.Addr != t.Endpoint.Addr {
 		rx.roamed(in, p, t)
 	}
+}
+
+// note does the bookkeeping of the packets that one session opened in a row.
+func (rx *receiver) note() {
+	in := rx.noted
+	if in == nil {
+		return
+	}
+	in.session.Received(rx.now)
+	in.remote.rxBytes.Add(uint64(rx.notedBytes))
+	in.remote.heard.Store(rx.now)
+	if in.session.Activate() && !rx.n.post(event{kind: evActive, ula: in.remote.ula}) {
+		in.session.Deactivate()
+	}
+	rx.noted, rx.notedBytes = nil, 0
 }
 
 // roamed proposes a new endpoint, at most once a second.

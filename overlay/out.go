@@ -132,8 +132,8 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA) {
 // sentOn does the bookkeeping of the session's timers.
 func (n *Node) sentOn(r *remote, f *flight) {
 	f.session.Sent(n.now())
-	if f.session.Activate() {
-		n.post(event{kind: evActive, ula: r.ula})
+	if f.session.Activate() && !n.post(event{kind: evActive, ula: r.ula}) {
+		f.session.Deactivate()
 	}
 }
 

@@ -185,12 +185,12 @@ func (c *control) meet(a anode.Address) (*peer, error) {
 			continue
 		}
 		strangers++
-		if len(p.queue.msgs) == 0 && (oldest == nil || p.seen.Before(oldest.seen)) {
+		if len(p.queue.msgs) == 0 && (oldest == nil || c.lastSeen(p).Before(c.lastSeen(oldest))) {
 			oldest = p
 		}
 	}
 	if strangers >= maxStrangers {
-		if oldest == nil || c.n.cfg.Clock.Now().Sub(oldest.seen) < strangerGrace && oldest.set.Current(c.now) != nil {
+		if oldest == nil || c.n.cfg.Clock.Now().Sub(c.lastSeen(oldest)) < strangerGrace && oldest.set.Current(c.now) != nil {
 			c.n.counters.count(dStrangers)
 			return nil, fmt.Errorf("%d strangers are met already", strangers)
 		}

@@ -32,6 +32,7 @@ type remote struct {
 	forward atomic.Pointer[forward]
 
 	rxBytes, txBytes atomic.Uint64 // of sealed packets
+	heard            atomic.Int64  // when the last sealed packet came, ns; 0: never
 	roamAt           atomic.Int64  // when a new endpoint was last proposed, ns
 }
 

@@ -8,6 +8,8 @@
 //	                 ^   | tries used up    ^  |                |
 //	                 |   v                  |  '<-- Suspect ----'
 //	                 '- failed <------------'  (checked again, still used meanwhile)
+//
+// A way that the user gave is tried again after ever longer rests when it failed.
 package path
 
 import (
@@ -25,6 +27,8 @@ const (
 	maxTries   = 5
 	firstRetry = 250 * time.Millisecond // doubles with each try
 	retain     = 10 * time.Minute       // a failed way that nobody named again is forgotten
+	firstRest  = 8 * time.Second        // before a static way that failed is checked again; doubles
+	lastRest   = 5 * time.Minute
 )
 
 // Way is one way to a peer: an endpoint, and the relay that owns it, if it is not
@@ -78,6 +82,7 @@ type Info struct {
 	named   time.Duration // last Add
 	checks  []check       // outstanding, newest last
 	tries   int           // since the last EPC or Add
+	rest    time.Duration // of a static way that failed: pause before the next check
 	next    time.Duration // when to check again; meaningful while checking
 	pending bool          // being checked
 }
@@ -153,16 +158,16 @@ func (s *Set) Suspect(now time.Duration) {
 // something changes).
 func (s *Set) Requests(now time.Duration) (due []Request, next time.Duration) {
 	for _, i := range s.ways {
-		if !i.pending {
-			continue
+		if !i.pending && i.State == Failed && i.Origin == Static && i.next <= now {
+			i.start(now)
 		}
-		if i.next <= now {
-			if i.tries == maxTries {
-				i.pending = false
-				i.State = Failed
-				i.checks = nil
-				continue
-			}
+		if i.pending && i.next <= now && i.tries == maxTries {
+			i.fail(now)
+		}
+		switch {
+		case !i.pending && (i.State != Failed || i.Origin != Static):
+			continue
+		case i.pending && i.next <= now:
 			c := check{s.id(), now}
 			i.checks = append(i.checks, c)
 			due = append(due, Request{i.Way, c.id, i.tries == 0})
@@ -195,7 +200,7 @@ func (s *Set) Answered(now time.Duration, id uint32, src link.Endpoint, hops int
 			i.RTT += (rtt - i.RTT) / 4
 		}
 		i.State, i.Heard, i.Hops, i.PeerID = Confirmed, now, hops, peerID
-		i.pending, i.tries, i.checks = false, 0, nil
+		i.pending, i.tries, i.checks, i.rest = false, 0, nil, 0
 		return i.Way, true
 	}
 	return Way{}, false
@@ -239,8 +244,16 @@ func (s *Set) Checking() bool {
 	return slices.ContainsFunc(s.ways, func(i *Info) bool { return i.pending })
 }
 
+// start has the way checked from the beginning.
 func (i *Info) start(now time.Duration) {
 	i.pending, i.tries, i.next, i.checks = true, 0, now, nil
+}
+
+// fail ends a check without an answer.
+func (i *Info) fail(now time.Duration) {
+	i.pending, i.State, i.checks = false, Failed, nil
+	i.rest = min(max(2*i.rest, firstRest), lastRest)
+	i.next = now + i.rest
 }
 
 func (s *Set) find(w Way) *Info {
