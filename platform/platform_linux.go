@@ -45,6 +45,7 @@ func Configure(ifname string, s Settings) error {
 		{"set the GSO segments", func() error { return unlessZero(s.GSOMaxSegs, link, netlink.LinkSetGSOMaxSegs) }},
 		{"add the address", func() error { return netlink.AddrReplace(link, addr) }},
 		{"set it up", func() error { return netlink.LinkSetUp(link) }},
+		{"wait for the address", func() error { return untilLocal(s.ULA) }},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
@@ -64,6 +65,20 @@ func unlessZero(n int, link netlink.Link, set func(netlink.Link, int) error) err
 		return nil
 	}
 	return set(link, n)
+}
+
+// untilLocal waits until packets to the address are taken as ours. The kernel
+// completes an address in a work queue, also without duplicate address detection, and
+// drops what comes before that.
+func untilLocal(ula netip.Addr) error {
+	for range 2000 {
+		routes, err := netlink.RouteGet(ula.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("the kernel has not taken it after two seconds")
 }
 
 // AddRoute leads a prefix to the interface. One that is there already is no error.

@@ -3,10 +3,13 @@ package tun
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,36 +135,44 @@ type host struct {
 	*space
 	ula anode.ULA
 	dev *Device
-	in  sync.Mutex // guards the incoming half, which the pump uses from both directions
+	in  []sync.Mutex // guard the incoming half of each queue, which the pump uses from both directions
+	hop func(to anode.ULA, msg []byte) bool
 }
 
-func newHost(t testing.TB, name string, last byte, offload Offload) *host {
+func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 	t.Helper()
-	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}}
+	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}, in: make([]sync.Mutex, queues)}
 	h.do(func() {
 		var err error
-		h.dev, err = Open(Config{Name: name, MTU: 1440, Self: h.ula, Offload: offload})
+		h.dev, err = Open(Config{Name: "an0", MTU: 1440, Queues: queues, Self: h.ula, Offload: offload})
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		link, err := netlink.LinkByName(name)
+		link, err := netlink.LinkByName("an0")
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		addr := &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}
 		for _, err := range []error{
 			netlink.LinkSetMTU(link, 1440),
 			netlink.LinkSetIP6AddrGenMode(link, 1),
 			netlink.LinkSetGSOMaxSize(link, 61000),
-			netlink.AddrAdd(link, addr),
+			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}),
 			netlink.LinkSetUp(link),
 			netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: h.ula[:], Mask: net.CIDRMask(40, 128)}}),
 		} {
 			if err != nil {
 				t.Error(err)
+				return
 			}
+		}
+		for { // the kernel completes an address in a work queue
+			routes, err := netlink.RouteGet(h.ula[:])
+			if err != nil || routes[0].Type == unix.RTN_LOCAL {
+				break
+			}
+			runtime.Gosched()
 		}
 	})
 	if t.Failed() {
@@ -171,12 +182,23 @@ func newHost(t testing.TB, name string, last byte, offload Offload) *host {
 	return h
 }
 
+// addr is the host's address with a port.
+func (h *host) addr(port int) string { return net.JoinHostPort(h.ula.String(), strconv.Itoa(port)) }
+
+// trust says whether hosts let everything of each other in.
+type trust struct{ a, b bool }
+
+var bothTrust = trust{true, true}
+
 // pump is an engine without a network: it puts all that one host's system sends into
-// the other's, and closes both when the test ends.
-func pump(t testing.TB, a, b *host, trusted bool) {
+// the other's, and closes both when the test ends. A host's hop, if it has one, is asked
+// for each message whether it goes on.
+func pump(t testing.TB, a, b *host, how trust) {
 	var wg sync.WaitGroup
-	wg.Go(func() { forward(t, a, b, trusted) })
-	wg.Go(func() { forward(t, b, a, trusted) })
+	for i := range a.dev.Queues() {
+		wg.Go(func() { forward(t, i, a, b, how.a, how.b) })
+		wg.Go(func() { forward(t, i, b, a, how.b, how.a) })
+	}
 	t.Cleanup(func() {
 		a.dev.Close()
 		b.dev.Close()
@@ -184,31 +206,33 @@ func pump(t testing.TB, a, b *host, trusted bool) {
 	})
 }
 
-func forward(t testing.TB, a, b *host, trusted bool) {
-	from := a.dev.Queues()[0]
+// forward takes what a's queue i sends. aTrusts says whether a lets everything of b in.
+func forward(t testing.TB, i int, a, b *host, aTrusts, bTrusts bool) {
+	from := a.dev.Queues()[i]
 	for {
 		dst, ok, err := from.Read(true)
 		for n := 0; ok; n++ {
-			if dst != b.ula {
-				t.Errorf("packet to %s", dst)
-			}
 			count, size, last := from.Shape()
-			if !trusted {
+			if !aTrusts {
 				from.Track(dst)
 			}
-			for i := 1; ; i++ {
+			for j := 1; ; j++ {
 				m := from.Next()
 				if m == nil {
 					break
 				}
-				if i < count && len(m) != size || i == count && len(m) != last || i > count {
-					t.Errorf("message %d of %d has %d bytes; the shape said %d, and %d for the last", i, count, len(m), size, last)
+				if j < count && len(m) != size || j == count && len(m) != last || j > count {
+					t.Errorf("message %d of %d has %d bytes; the shape said %d, and %d for the last", j, count, len(m), size, last)
 				}
-				if m[0] == byte(wire.Ping) { // an engine answers these itself
-					a.put(b.ula, trusted, append([]byte{byte(wire.Pong)}, m[1:]...), true)
-					continue
+				switch {
+				case a.hop != nil && !a.hop(dst, m):
+				case dst != b.ula:
+					t.Errorf("a packet to %s", dst)
+				case m[0] == byte(wire.Ping): // an engine answers these itself
+					a.put(i, b.ula, aTrusts, append([]byte{byte(wire.Pong)}, m[1:]...), true)
+				default:
+					b.put(i, a.ula, bTrusts, m, false)
 				}
-				b.put(a.ula, trusted, m, false)
 			}
 			if n == 8 {
 				break
@@ -216,22 +240,45 @@ func forward(t testing.TB, a, b *host, trusted bool) {
 			dst, ok, err = from.Read(false)
 		}
 		if err != nil {
+			if !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
 			return
 		}
-		b.put(a.ula, trusted, nil, true)
+		b.put(i, a.ula, bTrusts, nil, true)
 	}
 }
 
 // put opens a message, as it were, into the host's device.
-func (h *host) put(from anode.ULA, trusted bool, msg []byte, flush bool) {
-	h.in.Lock()
-	defer h.in.Unlock()
-	q := h.dev.Queues()[0]
+func (h *host) put(i int, from anode.ULA, trusted bool, msg []byte, flush bool) {
+	h.in[i].Lock()
+	defer h.in[i].Unlock()
+	q := h.dev.Queues()[i]
 	if msg != nil {
 		s := q.Slot(len(msg) + 16)
 		q.Put(from, trusted, s[:copy(s, msg)])
 	}
 	if flush {
 		q.Flush()
+	}
+}
+
+// clean checks that the hosts' kernels found no checksum wrong, and that the devices
+// dropped nothing but what is excepted.
+func clean(t testing.TB, hosts []*host, except ...counter) {
+	t.Helper()
+	for _, h := range hosts {
+		s := h.snmp()
+		for _, name := range []string{"TcpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors", "TcpInErrs", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
+			if v, ok := s[name]; v != "0" || !ok {
+				t.Errorf("%s: %s is %q", h.ula, name, v)
+			}
+		}
+		counts := h.dev.Counters()
+		for i := none + 1; i < numCounters; i++ {
+			if n := counts[counterNames[i]]; n > 0 && (strings.Contains(counterNames[i], "drop") || strings.Contains(counterNames[i], "error")) && !slices.Contains(except, i) {
+				t.Errorf("%s: %s is %d", h.ula, counterNames[i], n)
+			}
+		}
 	}
 }
