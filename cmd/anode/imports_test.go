@@ -1,0 +1,111 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "anodenet/"
+
+// mayImport is who may import whom within the module: what a package is built on, and
+// nothing above it. A "/..." covers the packages below.
+var mayImport = map[string][]string{
+	"anode":          {},
+	"anode/seal":     {"anode", "anode/seal/gcm"},
+	"anode/seal/...": {},
+	"anode/wire":     {"anode"},
+	"anode/zone":     {"anode", "anode/wire"},
+	"overlay":        {"anode", "anode/...", "overlay/path", "overlay/link", "overlay/portmap"},
+	"overlay/path":   {"anode", "anode/wire", "overlay/link"},
+	"overlay/link":   {},
+	"overlay/vnet":   {"overlay/link"},
+	"tun":            {"anode", "anode/wire", "overlay/link"},
+	"info2":          {},
+	"platform":       {},
+	"cmd/...":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "info2/...", "platform", "cmd/..."},
+}
+
+// mayUse is which modules of other people's a package may import; the standard library
+// and golang.org/x are free to all.
+var mayUse = map[string][]string{
+	"anode/seal":     {"github.com/flynn/noise"},
+	"anode/seal/...": {"github.com/mmcloughlin/avo"}, // the generator of the AES-GCM kernel
+	"overlay":        {"go.etcd.io/bbolt"},
+	"tun":            {"golang.zx2c4.com/wireguard/tun"},
+	"platform":       {"github.com/vishvananda/netlink"},
+	"cmd/...":        {""},
+}
+
+// rule gives the entry for a package, by its name or the folder above it.
+func rule(table map[string][]string, pkg string) ([]string, bool) {
+	for p := pkg; ; {
+		if r, ok := table[p]; ok {
+			return r, true
+		}
+		i := strings.LastIndex(strings.TrimSuffix(p, "/..."), "/")
+		if i < 0 {
+			return nil, false
+		}
+		p = p[:i] + "/..."
+	}
+}
+
+func allowed(list []string, path string) bool {
+	return slices.ContainsFunc(list, func(a string) bool {
+		dir, below := strings.CutSuffix(a, "/...")
+		return path == a || below && strings.HasPrefix(path, dir+"/")
+	})
+}
+
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	files := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		files++
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(rel)
+		inside, known := rule(mayImport, pkg)
+		if !known {
+			t.Errorf("%s is in no package of the table", path)
+		}
+		outside, _ := rule(mayUse, pkg)
+		for _, i := range f.Imports {
+			name := strings.Trim(i.Path.Value, `"`)
+			if own, ok := strings.CutPrefix(name, module); ok {
+				if !allowed(inside, own) {
+					t.Errorf("%s imports %s, which is not below it", path, name)
+				}
+				continue
+			}
+			host, _, _ := strings.Cut(name, "/")
+			if strings.Contains(host, ".") && host != "golang.org" && !slices.ContainsFunc(outside, func(a string) bool { return strings.HasPrefix(name, a) }) {
+				t.Errorf("%s imports %s", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 50 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}
