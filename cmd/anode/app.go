@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"anodenet/cmd/internal/control"
-	"anodenet/cmd/internal/daemon"
+	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/names"
+	"anodenet/platform"
 )
 
 // schema is the version of all JSON that is printed.
@@ -34,6 +34,7 @@ type app struct {
 	state, socket, config string
 	stateGiven            bool // by a flag
 	socketGiven           bool
+	configGiven           bool
 }
 
 func newApp(out, err io.Writer) *app {
@@ -77,6 +78,7 @@ func (a *app) root() *cobra.Command {
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			a.stateGiven = cmd.Flags().Changed("state")
 			a.socketGiven = cmd.Flags().Changed("socket")
+			a.configGiven = cmd.Flags().Changed("config")
 		},
 	}
 	root.SetOut(a.out)
@@ -84,9 +86,10 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd, "%v", err)
 	})
-	root.PersistentFlags().StringVar(&a.state, "state", daemon.DefaultState, "`directory` of identity and peers")
-	root.PersistentFlags().StringVar(&a.socket, "socket", control.DefaultSocket, "the daemon's control `socket`")
-	root.PersistentFlags().StringVar(&a.config, "config", "", "configuration `file` (default /etc/anode/anode.toml, if it exists)")
+	usual := platform.DefaultDirectories()
+	root.PersistentFlags().StringVar(&a.state, "state", usual.State, "`directory` of identity and peers")
+	root.PersistentFlags().StringVar(&a.socket, "socket", usual.Socket, "the daemon's control `socket`")
+	root.PersistentFlags().StringVar(&a.config, "config", usual.Config, "configuration `file`; the default need not exist")
 	root.AddGroup(
 		&cobra.Group{ID: groupLife, Title: "Running it:"},
 		&cobra.Group{ID: groupPeople, Title: "You and your peers:"},
@@ -129,6 +132,11 @@ func group(cmd *cobra.Command) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// source is where the configuration of this command line comes from.
+func (a *app) source() config.Source {
+	return config.Source{File: a.config, Maybe: !a.configGiven, Env: os.LookupEnv}
 }
 
 // want checks the number of arguments.

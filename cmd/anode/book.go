@@ -171,15 +171,27 @@ func (b storeBook) names() ([]names.Peer, error) {
 	return list, err
 }
 
-// peer gives the one with an address; there is false if it was not added.
-func (b storeBook) peer(a anode.Address) (p overlay.Peer, there bool, err error) {
+// peer gives the one with an address, or overlay.ErrUnknownPeer.
+func (b storeBook) peer(a anode.Address) (overlay.Peer, error) {
 	peers, err := b.store.Peers()
+	if err != nil {
+		return overlay.Peer{}, err
+	}
 	for _, p := range peers {
 		if p.Address == a {
-			return p, true, nil
+			return p, nil
 		}
 	}
-	return overlay.Peer{Address: a, Added: time.Now().UTC()}, false, err
+	return overlay.Peer{}, overlay.ErrUnknownPeer
+}
+
+// peerOrNew gives the one with an address, or begins one.
+func (b storeBook) peerOrNew(a anode.Address) (overlay.Peer, error) {
+	p, err := b.peer(a)
+	if errors.Is(err, overlay.ErrUnknownPeer) {
+		return overlay.Peer{Address: a, Added: time.Now()}, nil
+	}
+	return p, err
 }
 
 func (b storeBook) add(_ context.Context, r control.AddRequest) error {
@@ -190,7 +202,7 @@ func (b storeBook) add(_ context.Context, r control.AddRequest) error {
 	if err := control.CheckAdd(b.self, peers, r); err != nil {
 		return err
 	}
-	p, _, err := b.peer(r.Address)
+	p, err := b.peerOrNew(r.Address)
 	if err != nil {
 		return err
 	}
@@ -204,16 +216,16 @@ func (b storeBook) add(_ context.Context, r control.AddRequest) error {
 }
 
 func (b storeBook) remove(_ context.Context, a anode.Address) error {
-	if _, there, err := b.peer(a); err != nil || !there {
-		return errors.Join(err, unless(there, overlay.ErrUnknownPeer))
+	if _, err := b.peer(a); err != nil {
+		return err
 	}
 	return b.store.DeletePeer(a)
 }
 
 func (b storeBook) rename(_ context.Context, a anode.Address, name string) error {
-	p, there, err := b.peer(a)
-	if err != nil || !there {
-		return errors.Join(err, unless(there, overlay.ErrUnknownPeer))
+	p, err := b.peer(a)
+	if err != nil {
+		return err
 	}
 	if name != "" {
 		peers, err := b.names()
@@ -229,22 +241,16 @@ func (b storeBook) rename(_ context.Context, a anode.Address, name string) error
 }
 
 func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error {
-	p, there, err := b.peer(a)
+	find := b.peer
+	if blocked {
+		find = b.peerOrNew // a stranger can be blocked
+	}
+	p, err := find(a)
 	if err != nil {
 		return err
 	}
-	if !there && !blocked {
-		return overlay.ErrUnknownPeer
-	}
 	p.Blocked = blocked
 	return b.store.PutPeer(p)
-}
-
-func unless(ok bool, err error) error {
-	if ok {
-		return nil
-	}
-	return err
 }
 
 // find resolves PEER in a book, and in the DNS where it looks like a domain.

@@ -25,9 +25,9 @@ func (a *app) configCommand() *cobra.Command {
 			Short: "Read the configuration as the daemon would, and say what is wrong with it",
 			Args:  want(0, 1),
 			RunE: func(_ *cobra.Command, args []string) error {
-				source := config.Source{File: a.config, Env: os.LookupEnv}
+				source := a.source()
 				if len(args) == 1 {
-					source.File = args[0]
+					source.File, source.Maybe = args[0], false
 				}
 				c, err := source.Load()
 				if err != nil {

@@ -14,6 +14,8 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	"anodenet/platform"
+	"anodenet/tun"
 )
 
 // The exit codes.
@@ -73,6 +75,8 @@ func explain(err error) *failure {
 		f.try = "anode status, or anode down first, or another --socket PATH"
 	case errors.Is(err, config.ErrInvalid):
 		f.try = "anode config example"
+	case errors.Is(err, tun.ErrOpen), errors.Is(err, platform.ErrConfigure):
+		f.try = "--tun NAME for another adapter, --tun none to go without, or as root (sudo)"
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.try = "--port 0 for any free port, or stop the program that has it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):

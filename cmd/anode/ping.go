@@ -32,8 +32,8 @@ func (a *app) pingCommand() *cobra.Command {
 		switch {
 		case count < 0:
 			return usage(cmd, "-c %d: there is no such number of pings", count)
-		case size < 0:
-			return usage(cmd, "-s %d: there is no such size", size)
+		case size < 0 || size > overlay.MaxPing:
+			return usage(cmd, "-s %d: want 0 to %d bytes", size, overlay.MaxPing)
 		case !(interval >= 0.001 && interval <= 3600):
 			return usage(cmd, "-i %v: want 0.001 to 3600 seconds", interval)
 		case !(wait >= 0.001 && wait <= 60):

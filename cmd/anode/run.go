@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -35,7 +36,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 
 // source is where the configuration comes from.
 func (f *runFlags) source(a *app, cmd *cobra.Command) (config.Source, error) {
-	s := config.Source{File: a.config, Env: os.LookupEnv, Set: f.set}
+	s := a.source()
+	s.Set = slices.Clone(f.set)
 	if cmd.Flags().Changed("tun") {
 		s.Set = append(s.Set, "tun.name="+f.tun)
 	}

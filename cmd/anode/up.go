@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/daemon"
 	"anodenet/overlay"
@@ -28,7 +30,7 @@ func (a *app) upCommand() *cobra.Command {
 			}
 			defer stop()
 			// People read the teller's words; of the log only what went wrong.
-			options.Source.Set = append([]string{"log.level=warn"}, options.Source.Set...)
+			options.Source.Base = quiet
 			told := false
 			options.Ready = func(ctx context.Context, node control.Node) {
 				told = true
@@ -43,6 +45,13 @@ func (a *app) upCommand() *cobra.Command {
 	}
 	flags.add(cmd)
 	return cmd
+}
+
+// quiet is the default of up.
+func quiet() config.Config {
+	c := config.Default()
+	c.Log.Level = slog.LevelWarn
+	return c
 }
 
 // tellEvery is how often the teller looks. Only up does, which somebody watches.
@@ -86,7 +95,7 @@ func (t *teller) see(s overlay.Status) {
 		before, known := gone[p.Address]
 		delete(gone, p.Address)
 		if !known && !first {
-			t.say("found %s%s", label(p), stranger(p))
+			t.say("%s", found(p))
 		}
 		if p.State == before.State && known {
 			if p.State == overlay.StateUp && way(p.Path) != way(before.Path) {
@@ -142,10 +151,10 @@ func (t *teller) say(format string, args ...any) {
 	fmt.Fprintf(t.out, "%s  %s\n", t.now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-// stranger says how to let in a peer that was not added.
-func stranger(p overlay.PeerStatus) string {
+// found says that a peer is new, and how to let it in if it was not added.
+func found(p overlay.PeerStatus) string {
 	if p.Allowed || p.Blocked {
-		return ""
+		return label(p) + " was added"
 	}
-	return fmt.Sprintf("; to let it in: anode peers add %s", p.Address)
+	return fmt.Sprintf("found %s; to let it in: anode peers add %s", label(p), p.Address)
 }

@@ -237,6 +237,11 @@ func TestMissingFile(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that was named must be there: %v", err)
 	}
+	base := func() Config { c := Default(); c.Log.Level = slog.LevelWarn; return c }
+	c, err := Source{Base: base, File: filepath.Join(t.TempDir(), "none.toml"), Maybe: true}.Load()
+	if err != nil || !reflect.DeepEqual(c, base()) {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
 
 func TestChanges(t *testing.T) {

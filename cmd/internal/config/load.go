@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -13,15 +14,14 @@ import (
 	"anodenet/cmd/internal/names"
 )
 
-// DefaultFile is read if it exists.
-const DefaultFile = "/etc/anode/anode.toml"
-
 // maxFile is the most bytes of a configuration file.
 const maxFile = 1 << 20
 
 // Source is where a configuration comes from.
 type Source struct {
-	File  string                           // "": DefaultFile, if it exists
+	Base  func() Config                    // the defaults; nil: Default
+	File  string                           // "": none
+	Maybe bool                             // the file need not be there
 	Env   func(name string) (string, bool) // as os.LookupEnv; nil: none
 	Set   []string                         // "KEY=VALUE" of flags, later ones win
 	Peers []Peer                           // of flags, in addition to the others
@@ -30,6 +30,9 @@ type Source struct {
 // Load reads and checks a configuration.
 func (s Source) Load() (Config, error) {
 	c := Default()
+	if s.Base != nil {
+		c = s.Base()
+	}
 	if err := s.loadFile(&c); err != nil {
 		return Config{}, err
 	}
@@ -48,26 +51,26 @@ func (s Source) Load() (Config, error) {
 }
 
 func (s Source) loadFile(c *Config) error {
-	file := s.File
-	if file == "" {
-		file = DefaultFile
+	if s.File == "" {
+		return nil
 	}
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) && s.File == "" {
+	f, err := os.Open(s.File)
+	if errors.Is(err, fs.ErrNotExist) && s.Maybe {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if info.Size() > maxFile {
-		return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, file, maxFile)
-	}
-	b, err := os.ReadFile(file)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return err
 	}
+	if len(b) > maxFile {
+		return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, s.File, maxFile)
+	}
 	if err := c.parse(b); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", s.File, err)
 	}
 	return nil
 }

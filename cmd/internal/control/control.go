@@ -25,9 +25,6 @@ import (
 	"anodenet/overlay"
 )
 
-// DefaultSocket is where a daemon listens unless told otherwise.
-const DefaultSocket = "/run/anode/anode.sock"
-
 // Errors of both ends.
 var (
 	ErrNoDaemon = errors.New("no daemon is running")

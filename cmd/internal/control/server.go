@@ -21,7 +21,6 @@ import (
 const (
 	maxBody     = 64 << 10
 	maxPing     = 60 * time.Second
-	maxPingSize = 60000 // one sealed packet, in fragments if it must
 	maxRequest  = 10 * time.Second
 	maxShutdown = 2 * time.Second
 )
@@ -171,8 +170,8 @@ func Resolve(p names.Peer, known bool) Resolved {
 
 func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
 	timeout := time.Duration(r.TimeoutMS) * time.Millisecond
-	if r.Size < 0 || r.Size > maxPingSize {
-		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping has 0 to %d bytes", maxPingSize), ""}
+	if r.Size < 0 || r.Size > overlay.MaxPing {
+		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping has 0 to %d bytes", overlay.MaxPing), ""}
 	}
 	if timeout <= 0 || timeout > maxPing {
 		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping waits up to %v", maxPing), ""}

@@ -28,9 +28,6 @@ import (
 	"anodenet/platform"
 )
 
-// DefaultState is the directory of identity and state database.
-const DefaultState = "/var/lib/anode"
-
 // identityFile is the identity's name within the state directory.
 const identityFile = "identity"
 
