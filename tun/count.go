@@ -31,6 +31,7 @@ const (
 	inUnasked   // no reply to anything, from a peer that was not added
 	inPong      // PONG without a PING
 	inWrite     // the system refused a write
+	inRefused   // the system refused a super-packet, so no more are made of that protocol
 
 	// ICMPv6 errors that we make.
 	errSent
@@ -62,6 +63,7 @@ var counterNames = [numCounters]string{
 	inUnasked:   "tun_in_drop_policy",
 	inPong:      "tun_in_drop_pong",
 	inWrite:     "tun_in_drop_write_error",
+	inRefused:   "tun_in_offload_refused",
 
 	errSent:    "tun_icmp_sent",
 	errLimited: "tun_icmp_limited",

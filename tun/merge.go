@@ -1,6 +1,9 @@
 package tun
 
 import (
+	"errors"
+	"syscall"
+
 	"anodenet/anode"
 	"anodenet/anode/wire"
 )
@@ -294,8 +297,22 @@ func (m *merger) writeHeld() {
 		if m.err == nil {
 			m.err = err
 		}
+		if h.segments > 1 && errors.Is(err, syscall.EINVAL) {
+			m.stopJoining()
+		}
 	}
 	h.segments = 0
+}
+
+// stopJoining ends super-packets of the held packet's protocol for good: this system
+// takes none, whatever it said, and would refuse the next as well.
+func (m *merger) stopJoining() {
+	m.count.add(inRefused, 1)
+	if m.held.next == protoTCP {
+		m.has.tcp = false
+	} else {
+		m.has.udp = false
+	}
 }
 
 // finish writes the length and the checksum of the held packet, or leaves that one to

@@ -3,6 +3,7 @@ package tun
 import (
 	"errors"
 	"slices"
+	"syscall"
 	"testing"
 
 	"anodenet/anode"
@@ -260,6 +261,37 @@ func TestWriteErrors(t *testing.T) {
 	}
 	if n := count[inWrite].Load(); n != 2 {
 		t.Errorf("%d counted", n)
+	}
+}
+
+// TestRefused has a system that refuses super-packets: after the first of each protocol
+// there are no more.
+func TestRefused(t *testing.T) {
+	var count counters
+	var sizes []int
+	m := newMerger(bob, everything, newPolicy(bob, false, newClock().Now), &count, func(f []byte) error {
+		if parseVnet(f).kind != vnetNone {
+			return syscall.EINVAL
+		}
+		sizes = append(sizes, len(f))
+		return nil
+	})
+	f := tcpFields{flags: flagACK, payload: make([]byte, 100)}
+	for range 3 {
+		for range 2 {
+			for _, b := range [][]byte{segmentMessage(f), {byte(wire.Dgram), 0, 1, 0, 1, 7}} {
+				for range 2 {
+					m.Put(alice, true, append(m.Slot(len(b))[:0], b...))
+					if b[0] == byte(wire.IP6P) {
+						be.PutUint32(b[headIP6+tcpSeq:], f.seq+100)
+					}
+				}
+			}
+		}
+		m.Flush()
+	}
+	if count[inRefused].Load() != 2 || count[inWrite].Load() != 2 || len(sizes) != 24-4 {
+		t.Errorf("refused %d, lost %d, written %d", count[inRefused].Load(), count[inWrite].Load(), len(sizes))
 	}
 }
 
