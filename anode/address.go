@@ -61,6 +61,15 @@ func ParseZone(s string) (Zone, error) {
 	return Zone(n), nil
 }
 
+// MarshalText gives the hex form.
+func (z Zone) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
+
+// UnmarshalText reads what ParseZone reads.
+func (z *Zone) UnmarshalText(b []byte) (err error) {
+	*z, err = ParseZone(string(b))
+	return err
+}
+
 // Prefix is the /40 that holds the ULAs of all addresses in the zone.
 func (z Zone) Prefix() netip.Prefix {
 	b := [16]byte{0xfd, byte(z >> 24), byte(z >> 16), byte(z >> 8), byte(z)}

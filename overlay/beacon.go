@@ -52,15 +52,31 @@ func (c *control) broadcast(h wire.Header, body []byte) {
 }
 
 // heardBeacon answers the beacon of an added peer by EPC_REQ to its source. That of a
-// stranger is only noted: nobody here wants to speak to it.
+// stranger is only remembered, so that people see who else is there.
 func (c *control) heardBeacon(from anode.Address, msg []byte, ep link.Endpoint) {
 	m, err := wire.ParseEPI(msg)
 	if err != nil || m.Endpoint.Kind != wire.Unspecified {
 		c.n.counters.count(dMessage)
 		return
 	}
-	if p := c.peers[from]; p != nil && p.added && !p.Blocked {
+	p := c.peers[from]
+	switch {
+	case p == nil && c.blockedKey(from):
+		c.n.counters.count(dBlocked)
+	case p == nil && !c.strangers.allow(c.n.now(), 5, 20):
+		c.n.counters.count(dBudget)
+	case p == nil:
+		if _, err := anode.AddressFromBytes(from[:]); err != nil {
+			c.n.counters.count(dHeader)
+			return
+		}
+		c.meet(from) // or not, if there are too many
+	case p.Blocked:
+		c.n.counters.count(dBlocked)
+	case p.added:
 		c.heardFrom(p, ep, 0)
 		p.touched = true
+	default:
+		p.seen = c.n.cfg.Clock.Now()
 	}
 }

@@ -59,6 +59,7 @@ type control struct {
 	hints      bucket      // EPC_REQs because a stranger said something
 	errors     bucket      // ERRORs that are sent
 	reflect    bucket      // NETIDs
+	strangers  bucket      // beacons of strangers that are not known yet
 
 	stale bool // peers or sessions changed: publish a new table
 	saver *saver

@@ -284,6 +284,9 @@ func TestStrangerOnTheLAN(t *testing.T) {
 		defer a.stop()
 		defer b.stop()
 		settle(time.Second)
+		if p := a.peer(b); p.Allowed || p.LastSeen == nil || p.State != StateIdle {
+			t.Errorf("a stranger's beacon was not remembered: %+v", p)
+		}
 		got, err := a.ResolveULA(t.Context(), b.address0().ULA())
 		if err != nil || got != b.address0() {
 			t.Fatalf("resolved %v, %v", got, err)
