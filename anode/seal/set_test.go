@@ -455,6 +455,11 @@ func TestReplayedHello(t *testing.T) {
 	if reply, x, err := b.set.OnHello(w.now, 3, old[4]); reply != nil || x != nil || err != ErrDuplicate {
 		t.Errorf("the newest again: %v, %v, %v", reply, x, err)
 	}
+	fresh := NewSet(b.local, address(a), 0)
+	fresh.peerID, fresh.greatest = 3, b.set.greatest
+	if _, x, err := fresh.OnHello(w.now, 3, old[4]); x != nil || err != ErrDuplicate {
+		t.Errorf("the newest stamp again: %v", err)
+	}
 	stales := 0
 	for range 10 {
 		for _, h := range old[:2] {
@@ -536,7 +541,13 @@ func TestReplaysAheadOfTheClock(t *testing.T) {
 		w.run(time.Second)
 	}
 	a.say("I am behind")
-	w.run(2 * time.Second)
+	for range 200 {
+		for _, h := range old[1:3] {
+			b.set.OnHello(w.now, 3, h)
+			b.tick()
+		}
+		w.run(10 * time.Millisecond)
+	}
 	if len(b.got) != 1 {
 		t.Error("replayed HELLOs kept one with a clock set back out")
 	}
@@ -602,6 +613,229 @@ func TestCookie(t *testing.T) {
 	}
 	if replies != cookieReplies {
 		t.Errorf("%d HELLOs for 100 COOKIEs", replies)
+	}
+	// Whatever the cookie, it is the same HELLO.
+	b.restart()
+	first, x, err := b.set.OnHello(w.now, 3, a.set.message().Body)
+	if x == nil || err != nil {
+		t.Fatal(err)
+	}
+	a.set.attempt.hello.Cookie[3]++
+	again, x, err := b.set.OnHello(w.now, 3, a.set.message().Body)
+	if x != nil || err != nil || again != first {
+		t.Errorf("with another cookie: %v, %v", again, err)
+	}
+}
+
+// STALE is taken from a true answer only, and once a second.
+func TestForgedStale(t *testing.T) {
+	w, a, _ := newWorld(t, 1)
+	if err := a.set.OnStale(w.now, Stale{}.Append(nil)); err != ErrUnexpected {
+		t.Errorf("without a handshake: %v", err)
+	}
+	a.set.Want(w.now)
+	index := func() uint16 { return a.set.attempt.hello.Index }
+	if err := a.set.OnStale(w.now, Stale{index() + 1, a.set.sent.next()}.Append(nil)); err != ErrUnexpected {
+		t.Errorf("another index: %v", err)
+	}
+	before := a.set.sent
+	before[7]--
+	if err := a.set.OnStale(w.now, Stale{index(), before}.Append(nil)); err != ErrUnexpected {
+		t.Errorf("not greater than ours: %v", err)
+	}
+	far := a.set.sent
+	far[2]++
+	if err := a.set.OnStale(w.now, Stale{index(), far}.Append(nil)); err != nil || a.set.sent != far.next() {
+		t.Errorf("%v, next stamp %x, want %x", err, a.set.sent, far.next())
+	}
+	if err := a.set.OnStale(w.now+staleEvery-1, Stale{index(), far.next()}.Append(nil)); err != ErrStale {
+		t.Errorf("twice in a second: %v", err)
+	}
+	if err := a.set.OnStale(w.now+staleEvery, Stale{index(), far.next()}.Append(nil)); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+}
+
+// Our HELLO is lost for good, while the peer's makes a session: ours is soon given up,
+// and nobody is told that the peer is not there.
+func TestPeersHelloIsEnough(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	w.drop = func(p *packet) bool { return p.from == a && p.msg != nil && p.msg.Type == TypeHello }
+	a.say("x")
+	w.run(time.Second)
+	b.say("y")
+	w.run(together + time.Second)
+	if len(a.got) != 1 || len(b.got) != 1 {
+		t.Errorf("a got %q, b got %q", a.got, b.got)
+	}
+	if a.set.attempt != nil || a.gaveUp != 0 {
+		t.Errorf("still trying, or gave up %d times", a.gaveUp)
+	}
+}
+
+// One datagram to a peer that is gone: HELLOs for half a minute, and then nothing.
+func TestPeerIsGone(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	w.chat(time.Second, 100*time.Millisecond, a, b)
+	w.run(5 * time.Second)
+	w.drop = func(*packet) bool { return true }
+	a.hellos = 0
+	a.say("into the dark")
+	w.run(40 * time.Second)
+	if a.hellos < 8 || a.hellos > 12 {
+		t.Errorf("%d HELLOs", a.hellos)
+	}
+	a.ticks, a.hellos = 0, 0
+	w.run(60 * time.Second)
+	if a.hellos != 0 || a.ticks != 0 {
+		t.Errorf("afterwards %d HELLOs, %d ticks", a.hellos, a.ticks)
+	}
+}
+
+// A session that was opened without Confirm is confirmed before it would expire.
+func TestForgottenConfirm(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	w.drop = func(p *packet) bool { return p.sealed != nil }
+	a.say("x")
+	w.run(time.Second)
+	y := b.set.pending[0]
+	y.received.Store(int64(w.now))
+	w.run(pendingLife)
+	if b.set.Current(w.now) != y {
+		t.Error("it expired")
+	}
+}
+
+func TestUnknownIndex(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	n := 0
+	for range 30 {
+		before := a.set.sent
+		a.set.OnUnknown(w.now)
+		n += btoi(a.set.sent != before)
+		a.set.attempt = nil
+		w.run(100 * time.Millisecond)
+	}
+	if n != 3 {
+		t.Errorf("%d handshakes in 3 s", n)
+	}
+	// Not while the peer is heard on what we have.
+	a.restart()
+	w.chat(3*time.Second, 100*time.Millisecond, a, b)
+	a.set.OnUnknown(w.now)
+	if a.set.attempt != nil {
+		t.Error("a forged packet begins a handshake in the middle of things")
+	}
+	w.run(time.Minute)
+	a.set.OnUnknown(w.now)
+	if a.set.attempt == nil {
+		t.Error("a peer not heard for a minute is not asked")
+	}
+}
+
+// Which of several sessions is sent on; times in milliseconds.
+func TestCurrent(t *testing.T) {
+	type s struct {
+		ours                    bool
+		began, confirmed, heard time.Duration
+	}
+	_, a, _ := newWorld(t, 1) // a has the lower or the higher address
+	lower, higher := a.set.lower(), !a.set.lower()
+	for _, c := range []struct {
+		name string
+		live []s
+		want int
+	}{
+		{"the newest", []s{{ours: lower, began: 0, confirmed: 10}, {ours: lower, began: 100, confirmed: 110}}, 1},
+		{"crossed, lower first", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20}}, 0},
+		{"crossed, lower last", []s{{ours: higher, began: 0, confirmed: 10}, {ours: lower, began: 5, confirmed: 20}}, 1},
+		{"after a restart", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 11, confirmed: 20}}, 1},
+		{"the old one is still used", []s{{ours: lower, began: 0, confirmed: 10, heard: 21}, {ours: higher, began: 11, confirmed: 20}}, 0},
+		{"crossed, long ago", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 5011}}, 1},
+		{"three", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20}, {ours: higher, began: 100, confirmed: 110}}, 2},
+	} {
+		set := NewSet(a.local, a.other.local.Identity.Address(), 0)
+		for _, l := range c.live {
+			x, _ := pair(t)
+			x.initiator = l.ours
+			x.life = life{state: confirmed, began: time.Hour + l.began*time.Millisecond,
+				born: time.Hour + l.began*time.Millisecond, confirmed: time.Hour + l.confirmed*time.Millisecond}
+			if l.heard != 0 {
+				x.received.Store(int64(time.Hour + l.heard*time.Millisecond))
+			}
+			set.live = append(set.live, x)
+		}
+		if got := set.Current(time.Hour + 6*time.Second); got != set.live[c.want] {
+			t.Errorf("%s: not session %d", c.name, c.want)
+		}
+		for i, x := range set.live {
+			if i != len(set.live)-1 {
+				x.Erase()
+			}
+		}
+		last := set.live[len(set.live)-1]
+		if set.Current(last.life.born+keyLife-1) != last || set.Current(last.life.born+keyLife) != nil {
+			t.Errorf("%s: not 180 s exactly", c.name)
+		}
+	}
+}
+
+// Four sessions at once: the one in use is not the one to go.
+func TestCurrentIsNotEvicted(t *testing.T) {
+	_, a, _ := newWorld(t, 1)
+	set := NewSet(a.local, a.other.local.Identity.Address(), 5)
+	for i := range time.Duration(4) {
+		x, _ := pair(t)
+		x.initiator = a.set.lower() == (i == 0)
+		x.life = life{began: time.Hour, born: time.Hour}
+		set.confirm(time.Hour+i, x)
+	}
+	if len(set.live) != 3 || len(set.ended) != 1 || set.Current(time.Hour+9) != set.live[0] || set.live[0].life.confirmed != time.Hour {
+		t.Error("the session in use was ended for a new one")
+	}
+}
+
+// TLVs that do not add up end a handshake.
+func TestBrokenTLVs(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	stamp := stampOf(epoch)
+	state, err := newHandshake(a.local, address(b), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, _, _, err := state.WriteMessage(nil, append(stamp[:], 1, 9, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, x, err := b.set.OnHello(w.now, 3, Hello{Noise: msg}.Append(nil)); x != nil || err != ErrBody {
+		t.Errorf("HELLO: %v", err)
+	}
+	a.set.Want(w.now)
+	a.set.Tick(w.now)
+	h := a.set.attempt.hello
+	state, err = newHandshake(b.local, address(a), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := readMessage(state, h.Noise); err != nil {
+		t.Fatal(err)
+	}
+	if msg, _, _, err = state.WriteMessage(nil, []byte{1, 9, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := a.set.OnWelcome(w.now, 5, Welcome{Your: h.Index, Noise: msg}.Append(nil)); x != nil || err != ErrBody {
+		t.Errorf("WELCOME: %v", err)
+	}
+	if do, _ := a.set.Tick(w.now); !do.GaveUp || !a.set.Empty() {
+		t.Error("the handshake goes on with used keys")
+	}
+	// Such are not sent either.
+	a.local.Caps = []byte{1, 9, 0}
+	b.local.Caps = make([]byte, maxCaps+1)
+	a.say("x")
+	w.run(time.Second)
+	if len(b.got) != 1 {
+		t.Error("our own broken TLVs end a handshake")
 	}
 }
 
@@ -708,6 +942,22 @@ func TestOtherPeerID(t *testing.T) {
 		if a.set.PeerID() != 9 {
 			t.Errorf("%s talks: the peer ID is %d", who, a.set.PeerID())
 		}
+		// Stamps are each machine's own.
+		a.set.greatest[1]++
+		clock := b.local.Clock
+		b.local.Clock = func() time.Time { return clock().AddDate(-1, 0, 0) }
+		a.set.Close()
+		b.local.PeerID = 8
+		b.restart()
+		b.set.Want(w.now)
+		if _, x, err := a.set.OnHello(w.now, 8, b.set.message().Body); x == nil {
+			t.Errorf("another machine's stamps count: %v", err)
+		} else if a.set.Confirm(w.now, x); a.set.greatest != x.life.stamp {
+			t.Error("another machine's stamps are kept")
+		}
+		a.restart()
+		b.restart()
+		b.local.Clock = clock
 		// And after all keys have ended.
 		w.run(200 * time.Second)
 		b.local.PeerID = 10

@@ -55,7 +55,7 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 	active := s.watch(now, f)
 	s.renew(now, f)
 	do.Keepalive = s.keepalive(now, f, at)
-	do.Hello = s.hello(now, f, at)
+	do.Hello = s.hello(now, at)
 	if active {
 		at(now + watch)
 	}
@@ -122,7 +122,7 @@ func (s *Set) watch(now time.Duration, f flow) (active bool) {
 		t.owed = min(f.data, now)
 	}
 	switch {
-	case s.attempt != nil || f.sent <= max(f.received, t.tried): // heard, or tried since
+	case f.sent <= max(f.received, t.tried): // heard, or tried since
 		t.silent = 0
 	case t.silent <= max(f.received, t.tried):
 		t.silent = min(f.sent, now)
@@ -149,7 +149,7 @@ func (s *Set) renew(now time.Duration, f flow) {
 	}
 	t := &s.timers
 	if t.silent != 0 && now-t.silent >= helloAfter {
-		t.wanted = max(t.wanted, f.sent)
+		t.wanted = now
 		s.begin(now)
 		return
 	}
@@ -199,14 +199,11 @@ func (s *Set) keepalive(now time.Duration, f flow, at func(time.Duration)) (due 
 
 // hello is our HELLO where it is due. It is the same message again for 30 s, then a
 // new one as long as somebody wants to send.
-func (s *Set) hello(now time.Duration, f flow, at func(time.Duration)) *Message {
+func (s *Set) hello(now time.Duration, at func(time.Duration)) *Message {
 	t := &s.timers
 	a := s.attempt
 	if a == nil {
 		return nil
-	}
-	if f.sent > f.received {
-		t.wanted = max(t.wanted, f.sent)
 	}
 	if now-t.wanted >= giveUp {
 		s.abandon(now)

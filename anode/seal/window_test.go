@@ -52,6 +52,29 @@ func TestWindowStartsAnywhere(t *testing.T) {
 	}
 }
 
+// After a jump nothing is left of what was there, however far it goes.
+func TestWindowJumps(t *testing.T) {
+	const top = 2 * windowSize
+	for _, jump := range []uint64{1, 63, 64, 65, windowSize - 64, windowSize, windowSize + 64, windowSize + 65,
+		windowSize + 128, 3 * windowSize, 1 << 31} {
+		for _, offset := range []uint64{0, 1, 31, 62, 63} {
+			var w window
+			for c := range uint64(top) {
+				w.mark(c + offset)
+			}
+			newest := top - 1 + offset + jump
+			if !w.take(newest) {
+				t.Fatalf("jump %d is not fresh", jump)
+			}
+			for c := newest - windowSize + 1; c < newest; c++ {
+				if want := c >= top+offset; w.fresh(c) != want {
+					t.Fatalf("jump %d from %d: %d is fresh: %v, want %v", jump, top-1+offset, c, w.fresh(c), want)
+				}
+			}
+		}
+	}
+}
+
 // The window against a map, over jumps of all sizes.
 func TestWindowAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
