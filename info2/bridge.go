@@ -6,8 +6,8 @@ import (
 )
 
 // Bridge carries every message of each network to the other until ctx ends or
-// one of the servents stops. Identifiers stay, so that several bridges between
-// two networks make no loop. What was encrypted on the adapter is clear text on
+// one of the servents stops. Identifiers stay, so that bridges make no loops; a
+// bridge has the budget of one link. What was encrypted on the adapter is clear text on
 // the bare network: only on the user's wish.
 func Bridge(ctx context.Context, a, b *Servent) error {
 	const waiting = 256
@@ -27,9 +27,6 @@ func Bridge(ctx context.Context, a, b *Servent) error {
 		}
 		if !ok {
 			return ErrStopped
-		}
-		if m.Bridged {
-			continue
 		}
 		if err := to.call(ctx, func(now time.Time) { to.core.inject(now, m.MID, m.Text) }); err != nil {
 			return err

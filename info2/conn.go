@@ -101,6 +101,7 @@ func addrOf(a net.Addr) netip.Addr {
 func (s *Servent) start(id linkID, nc net.Conn) {
 	c := &conn{Conn: nc, out: make(chan []byte, 1)}
 	s.conns[id] = c
+	s.log.Debug("info2 connected", "addr", nc.RemoteAddr(), "link", id)
 	s.group.Go(func() { s.read(id, c) })
 	s.group.Go(func() { s.write(id, c) })
 }

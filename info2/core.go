@@ -49,6 +49,7 @@ type core struct {
 	memory  memory
 	hosts   hosts
 	sources sources
+	bridge  bucket
 	own     bucket
 
 	dials   bucket
@@ -73,6 +74,7 @@ func newCore(now time.Time, r rules, rng *rand.Rand) *core {
 		memory:  newMemory(),
 		hosts:   hosts{byAddr: make(map[netip.Addr]*host)},
 		sources: sources{byAddr: make(map[netip.Addr]*source)},
+		bridge:  newBucket(messageRate, arriveBurst),
 		own:     newBucket(messageRate, messageBurst),
 		dials:   newBucket(dialRate, dialBurst),
 	}
@@ -196,13 +198,29 @@ func (c *core) failDial(now time.Time, l *link) {
 	c.counters.inc(DialsFailed)
 	c.hosts.bad(now, l.addr, pauseFirst)
 	if l.purpose == deliver {
-		c.dropNeighbour(l.addr)
+		c.deliveryFailed(now, l)
 	}
 	if l.state == dialing {
 		c.remove(l)
 	} else {
 		c.close(l)
 	}
+}
+
+// deliveryFailed gives the message one more try: a servent that takes one
+// connection at a time may be busy with another.
+func (c *core) deliveryFailed(now time.Time, l *link) {
+	n := c.neighbour(l.addr)
+	if n == nil {
+		return
+	}
+	if n.failed {
+		c.dropNeighbour(l.addr)
+		return
+	}
+	n.failed = true
+	l.parcel.due = now.Add(retryWait)
+	n.out.push(l.parcel)
 }
 
 // received takes bytes that came over a link; they may be reused afterwards.
@@ -408,9 +426,12 @@ func (c *core) say(now time.Time, text string) (MID, error) {
 // inject takes a message from another network, as if a link had brought it.
 func (c *core) inject(now time.Time, mid MID, text string) {
 	f := frame{kind: kindSend, mid: mid, text: text}
-	if c.learn(now, f) {
+	switch {
+	case !c.bridge.take(now):
+		c.counters.inc(DroppedBudget)
+	case c.learn(now, f):
 		c.do(action{op: opDeliver, message: Message{Time: now, MID: mid, Text: text, Bridged: true}})
-		c.flood(now, f, ownMessage, netip.Addr{})
+		c.flood(now, f, bridged, netip.Addr{})
 	}
 	c.pump(now)
 }

@@ -304,6 +304,40 @@ func TestPerMessageServer(t *testing.T) {
 	}
 }
 
+// TestBusyNeighbour: a delivery that fails is tried once more; the second failure
+// in a row ends the neighbour.
+func TestBusyNeighbour(t *testing.T) {
+	b := newBench(t)
+	id := b.join("10.0.0.2")
+	b.core.hosts.good(b.now, ip("10.0.0.2"))
+	b.recv(id, "BACKCONNECT 10.0.0.2")
+	b.eof(id)
+	fail := func() {
+		t.Helper()
+		if len(b.dials) != 1 {
+			t.Fatalf("%d dials", len(b.dials))
+		}
+		b.core.dialed(b.now, b.dials[0].id, netip.Addr{}, errSim)
+		b.dials = nil
+		b.pass(3 * time.Second)
+	}
+	b.say("once more")
+	b.pass(time.Second)
+	fail()
+	id, _ = b.answerDial()
+	b.pass(3 * time.Second)
+	if got := b.data(id); len(got) != 2 || !strings.HasSuffix(got[1], " once more\n\n") {
+		t.Errorf("wrote %q", got)
+	}
+	b.say("in vain")
+	b.pass(time.Second)
+	fail()
+	fail()
+	if len(b.core.neighbours) != 0 || len(b.dials) != 0 {
+		t.Error("still a neighbour")
+	}
+}
+
 // TestNeighbours: no more than four; a LOGOFF of its own ends one.
 func TestNeighbours(t *testing.T) {
 	b := newBench(t)
@@ -505,6 +539,13 @@ func TestFriendReplies(t *testing.T) {
 	}
 	if got := len(b.core.hosts.byAddr); got != hearsayTeller || b.core.counters[FriendFull] != uint64(told-hearsayTeller) {
 		t.Errorf("%d hosts of one teller, %v", got, b.core.counters.nonZero())
+	}
+	// Sixteen of one network, however many tell.
+	for i := range 30 {
+		b.core.hosts.add(b.now, netip.AddrFrom4([4]byte{99, 0, 0, byte(i)}), netip.AddrFrom4([4]byte{98, byte(i), 0, 1}))
+	}
+	if got := len(b.core.hosts.byAddr); got != hearsayTeller+hearsayNet {
+		t.Errorf("%d hosts, %d of them of one network", got, got-hearsayTeller)
 	}
 	b.core.ask(b.now, b.core.find(id))
 	b.recv(id, "10.0.0.77\n\n")

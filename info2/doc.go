@@ -82,6 +82,7 @@ const (
 	checkWait   = 3 * time.Second  // the same on a connection made only to ask
 	lingerWait  = time.Second      // before we close a connection that carried its one message
 	stallWait   = time.Minute      // for one write
+	retryWait   = 2 * time.Second  // after a failed delivery to a per-message neighbour
 	perMessage  = 10 * time.Second // a BACKCONNECT and a close so soon: a servent that is dialled per message
 	brief       = 15 * time.Second // the same for a link of ours that ends
 	soon        = 5 * time.Second  // after our message

@@ -85,7 +85,7 @@ func (c *core) greeted(now time.Time, l *link) {
 	switch l.purpose {
 	case deliver:
 		if n := c.neighbour(l.addr); n != nil {
-			n.until = now.Add(neighbourFor)
+			n.until, n.failed = now.Add(neighbourFor), false
 		}
 		c.hosts.lasting(l.addr)
 		c.counters.inc(Deliveries)
@@ -198,19 +198,27 @@ func (c *core) learn(now time.Time, f frame) bool {
 // flood queues a message for everybody but who brought it. Each receiver gets
 // it after a delay of its own, the same for our own messages and for others'.
 func (c *core) flood(now time.Time, f frame, from origin, fromAddr netip.Addr) {
-	data := f.append(nil)
+	m := outgoing{key: memoryKey{f.kind, f.mid}, from: from, data: f.append(nil)}
 	for _, l := range c.links {
-		if !l.receives() || origin(l.id) == from {
-			continue
+		if l.receives() && origin(l.id) != from {
+			m.due = now.Add(c.delay())
+			c.queue(l, m)
 		}
-		l.congest(c, outgoing{key: memoryKey{f.kind, f.mid}, from: from, due: now.Add(c.delay()), data: data})
 	}
 	for _, n := range c.neighbours {
 		if n.addr != fromAddr && !c.lasting(now, n.addr) {
-			m := outgoing{key: memoryKey{f.kind, f.mid}, from: from, due: now.Add(c.delay()), data: data}
+			m.due = now.Add(c.delay())
 			c.counters.add(DroppedQueue, n.out.push(m))
 		}
 	}
+}
+
+// queue hands a message to a link, and notes whether that is too slow for what
+// comes.
+func (c *core) queue(l *link, m outgoing) {
+	displaced := l.out.push(m)
+	c.counters.add(DroppedQueue, displaced)
+	l.full = l.full || displaced > 0
 }
 
 // lasting says whether a link to the host has outlived what a per-message
@@ -221,19 +229,9 @@ func (c *core) lasting(now time.Time, a netip.Addr) bool {
 	})
 }
 
-// congest queues a message and notes whether the link is too slow for what comes.
-func (l *link) congest(c *core, m outgoing) {
-	displaced := l.out.push(m)
-	c.counters.add(DroppedQueue, displaced)
-	if displaced > 0 {
-		l.full = true
-	}
-}
-
 // push queues a frame between the two ends of a link.
 func (c *core) push(now time.Time, l *link, f frame) {
-	m := outgoing{from: protocol, due: now, data: f.append(nil), bare: f.bare()}
-	c.counters.add(DroppedQueue, l.out.push(m))
+	c.queue(l, outgoing{from: protocol, due: now, data: f.append(nil), bare: f.bare()})
 }
 
 // ask sends a friend request.

@@ -143,4 +143,5 @@ type neighbour struct {
 	until   time.Time // forgotten then
 	out     outbox
 	dialled bool // a delivery is under way
+	failed  bool // the last one: the next failure ends it
 }

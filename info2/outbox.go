@@ -3,11 +3,12 @@ package info2
 import "time"
 
 // origin says whose message it is, for fairness: the link that brought it, or
-// one of the two below.
+// one of those below.
 type origin uint64
 
 const (
 	ownMessage origin = 0          // said here
+	bridged    origin = ^origin(1) // from another network
 	protocol   origin = ^origin(0) // between the two ends of the link; goes first
 )
 

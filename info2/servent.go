@@ -237,6 +237,7 @@ func (s *Servent) performOne(a action) {
 		c.out <- a.data // has room: the core writes one thing at a time
 	case opClose:
 		delete(s.conns, a.id)
+		s.log.Debug("info2 closed", "link", a.id)
 		c.close()
 	}
 }
