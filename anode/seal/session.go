@@ -52,7 +52,7 @@ type Session struct {
 
 	// Of the one who opens.
 	_        [64]byte
-	opened   int          // length of the message opened last
+	carried  bool         // anything but keepalives was opened, since Received
 	received atomic.Int64 // when anything was last opened, ns; 0: never
 	data     atomic.Int64 // the same of anything but keepalives
 	window   window
@@ -185,7 +185,7 @@ func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) 
 		return nil, ErrAuth
 	}
 	s.window.mark(counter)
-	s.opened = len(msg)
+	s.carried = s.carried || len(msg) > 0
 	return msg, nil
 }
 
@@ -193,12 +193,14 @@ func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) 
 // goroutine that opens.
 func (s *Session) Newest(counter uint64) bool { return counter+1 == s.window.next }
 
-// Received notes when the packet that Open just opened came in, in ns of the clock
-// that the Set is given. It is for the goroutine that opens.
+// Received notes when the packets came in that were opened since the last call, one
+// or a batch, in ns of the clock that the Set is given. It is for the goroutine that
+// opens.
 func (s *Session) Received(now int64) {
 	set(&s.received, now)
-	if s.opened > 0 {
+	if s.carried {
 		set(&s.data, now)
+		s.carried = false
 	}
 }
 

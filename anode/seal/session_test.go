@@ -135,7 +135,7 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 	if _, err := b.Open(&sc, dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
 		t.Errorf("a byte longer: %v", err)
 	}
-	if b.window.next != 0 || b.opened != 0 {
+	if b.window.next != 0 || b.carried {
 		t.Error("forged packets moved the window")
 	}
 	if msg, err := b.Open(&sc, dst, packet); err != nil || string(msg) != "payload" {
@@ -315,8 +315,20 @@ func TestBookkeeping(t *testing.T) {
 	if open("x", 6); b.received.Load() != 6 || b.data.Load() != 6 {
 		t.Error("data was not noted")
 	}
-	if !b.Newest(1) || b.Newest(0) {
-		t.Error("the newest counter is 1")
+	p, k := sealOne(t, a, []byte("x")), sealOne(t, a, nil)
+	for _, p := range [][]byte{p, k} { // a batch that ends in a keepalive
+		if _, err := b.Open(&sc, make([]byte, 9), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.Received(7); b.data.Load() != 7 {
+		t.Error("data in a batch was not noted")
+	}
+	if open("", 8); b.data.Load() != 7 || b.received.Load() != 8 {
+		t.Error("a keepalive counts as the data before it")
+	}
+	if !b.Newest(4) || b.Newest(3) {
+		t.Error("the newest counter is 4")
 	}
 	if a.Sent(0); a.sent.Load() == 0 {
 		t.Error("sent at time 0 reads as never")
