@@ -46,7 +46,7 @@ func TestEndpointTextRefuses(t *testing.T) {
 	for _, s := range []string{
 		"", "udp", "udp:", "udp:192.0.2.1", "udp:192.0.2.1:0", "udp:192.0.2.1:65536", "udp:2001:db8::1:8737",
 		"udp:[fe80::1%eth0]:8737", "udp:example.net:8737", "udp: 192.0.2.1:1", "192.0.2.1:8737", "sctp:192.0.2.1:1",
-		"eth:02:00:00:00:00", "eth:02:00:00:00:00:00:00:01", "eth:", "http://", "http:///z", "http://a b/", "http://a/\x00",
+		"eth:02:00:00:00:00", "eth:02:00:00:00:00:00:00:01", "eth:", "http://", "http:///z", "http://a b/", "http://a/ b", "http://a/b ", "http://a/\x7f", "http://a/\x00",
 		"http://a/\x1b[2J", "http://ä/", "ftp://a/", "http:", "http://" + strings.Repeat("a", maxURI),
 	} {
 		if e, err := EndpointFromText(s); !errors.Is(err, ErrEndpoint) || e != (Endpoint{}) {
@@ -79,6 +79,22 @@ func TestParseEndpointRefuses(t *testing.T) {
 	}
 	if _, _, err := ParseEndpoint(long); err != ErrEndpoint {
 		t.Errorf("a URI beyond the limit, without its end: %v", err)
+	}
+}
+
+// The longest URI, of the first and last characters that may be in one.
+func TestEndpointLongestURI(t *testing.T) {
+	e := Endpoint{Kind: HTTP, URI: "http://a/" + strings.Repeat("!~", maxURI)[:maxURI-len("http://a/")]}
+	back, rest, err := ParseEndpoint(e.Append(nil))
+	if err != nil || len(rest) != 0 || back != e {
+		t.Errorf("got %+v, %x, %v", back, rest, err)
+	}
+	e.URI += "~"
+	if _, err := EndpointFromText(e.URI); !errors.Is(err, ErrEndpoint) {
+		t.Errorf("a character more: %v", err)
+	}
+	if _, _, err := ParseEndpoint(e.Append(nil)); err != ErrEndpoint {
+		t.Errorf("a character more: %v", err)
 	}
 }
 

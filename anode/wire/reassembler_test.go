@@ -12,10 +12,15 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const plenty = 1 << 20
 
-// fragments cuts a message into FRAGs of n bytes each.
-func fragments(id uint32, msg []byte, n int) (out []FragMsg) {
+// fragments cuts a message into FRAGs of n bytes each, as they arrive.
+func fragments(t *testing.T, id uint32, msg []byte, n int) (out []FragMsg) {
+	t.Helper()
 	for i := 0; i < len(msg); i += n {
-		out = append(out, FragMsg{id, uint16(i), uint16(len(msg)), msg[i:min(i+n, len(msg))]})
+		m, err := ParseFrag(FragMsg{id, uint16(i), uint16(len(msg)), msg[i:min(i+n, len(msg))]}.Append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, m)
 	}
 	return out
 }
@@ -36,7 +41,7 @@ func TestReassemblerOrder(t *testing.T) {
 	for _, size := range []int{1, 2, 1199, 1200, 1201, 9000, 65535} {
 		msg := testMessage(size)
 		for try := range 20 {
-			fs := fragments(uint32(try), msg, 1200)
+			fs := fragments(t, uint32(try), msg, 1200)
 			if try > 0 {
 				r.Shuffle(len(fs), func(i, j int) { fs[i], fs[j] = fs[j], fs[i] })
 			}
@@ -61,7 +66,7 @@ func TestReassemblerOrder(t *testing.T) {
 
 func TestReassemblerInterleaved(t *testing.T) {
 	var re Reassembler
-	a, b := fragments(1, testMessage(3000), 1000), fragments(2, testMessage(3000), 1000)
+	a, b := fragments(t, 1, testMessage(3000), 1000), fragments(t, 2, testMessage(3000), 1000)
 	whole := 0
 	for i := range a {
 		for _, f := range []FragMsg{a[i], b[i]} {
