@@ -2,7 +2,6 @@ package seal
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"testing"
 	"time"
 )
