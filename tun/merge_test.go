@@ -63,6 +63,8 @@ func TestJoin(t *testing.T) {
 		{"ECE second", a, with(second, func(f *tcpFields) { f.flags |= flagECE }), 2},
 		{"RST", a, with(second, func(f *tcpFields) { f.flags |= flagRST }), 2},
 		{"URG", a, with(second, func(f *tcpFields) { f.flags |= flagURG }), 2},
+		{"SYN on both", with(first, func(f *tcpFields) { f.flags |= flagSYN }), with(second, func(f *tcpFields) { f.flags |= flagSYN }), 2},
+		{"URG on both", with(first, func(f *tcpFields) { f.flags |= flagURG }), with(second, func(f *tcpFields) { f.flags |= flagURG }), 2},
 		{"after PSH", with(first, func(f *tcpFields) { f.flags |= flagPSH }), b, 2},
 		{"after SYN", with(first, func(f *tcpFields) { f.flags |= flagSYN; f.seq-- }), b, 2},
 		{"complete TCP", a, at(segmentMessage(second), 0, byte(wire.IP6)), 2},
@@ -133,18 +135,25 @@ func TestJoinEnds(t *testing.T) {
 // TestLargest joins up to the length that an IPv6 packet can have, and takes single
 // messages up to that.
 func TestLargest(t *testing.T) {
-	r := newReceiver(bob, everything)
-	f := tcpFields{flags: flagACK, payload: make([]byte, 1390)}
-	for range 64 {
-		r.put(alice, segmentMessage(f))
-		f.seq += 1390
+	for size := 1060; size < 1100; size++ { // 65,535 lies anywhere in the last segment
+		r := newReceiver(bob, everything)
+		f := tcpFields{flags: flagACK, payload: make([]byte, size)}
+		for range 64 {
+			r.put(alice, segmentMessage(f))
+			f.seq += uint32(size)
+		}
+		r.Flush()
+		if got := len(r.packets(t)); got != 64 || len(r.frames) != 2 {
+			t.Errorf("%d segments of %d bytes came in %d frames", got, size, len(r.frames))
+		}
 	}
+	r := newReceiver(bob, everything)
 	big := append([]byte{byte(wire.IP6), 0x60, 0, 0, 0, 59, 64}, make([]byte, maxIP6)...)
 	r.put(alice, big)
 	r.put(alice, append([]byte{byte(wire.Dgram), 0, 1, 0, 1}, make([]byte, maxIP6-udpSize)...))
 	r.Flush()
-	if got := len(r.packets(t)); got != 66 || r.count[inMalformed].Load() != 0 {
-		t.Errorf("%d packets, want 66", got)
+	if got := len(r.packets(t)); got != 2 || r.count[inMalformed].Load() != 0 {
+		t.Errorf("%d packets, want 2", got)
 	}
 	for _, m := range [][]byte{
 		append(big, 0),
