@@ -9,13 +9,15 @@
 //	seal:  nonce, ad, plaintext       -> ciphertext | tag
 //	open:  nonce, ad, ciphertext | tag -> plaintext, right or wrong
 //
-//	ad          GHASH, reduced every 32 bytes
-//	256 bytes   counter mode in 8 vectors, interleaved with the GHASH of a chunk,
-//	...         reduced once
-//	0 to 255    4, 2 and 1 vectors and a part of one, and the lengths; reduced once
+//	ad         GHASH, reduced every 32 bytes
+//	256 bytes  counter mode in 8 vectors, interleaved with the GHASH of 256 bytes of
+//	...        ciphertext: these (open) or those before (seal); reduced once
+//	0 to 255   key stream, interleaved with the GHASH that sealing still owes; then,
+//	           with the lengths, GHASH reduced once
 //
 // Nothing in it branches or addresses memory by keys or data; only lengths matter.
-// It is written by a program, asm, which says where the method comes from.
+// It is written by the program in asm, which says where the methods come from. A call
+// is not preempted: it is for packets, not for gigabytes.
 //
 // The counter of SP 800-38D has 32 bits and starts at 1 for nonces of 12 bytes: it
 // cannot wrap below the limit of 2^36 - 32 bytes, which Seal and Open enforce.
@@ -96,7 +98,10 @@ func (a *AEAD) Overhead() int { return Overhead }
 // dst is plaintext[:0]; ad must not overlap what is written. A nonce is for one
 // message only.
 func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
-	check(nonce, len(plaintext))
+	checkNonce(nonce)
+	if int64(len(plaintext)) > limit {
+		panic("gcm: message too long")
+	}
 	if a.std != nil {
 		n := a.nonces.Get().(*[NonceSize]byte)
 		copy(n[:], nonce)
@@ -114,8 +119,8 @@ func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
 // with ErrOpen. To decrypt in place, dst is ciphertext[:0]; ad must not overlap what
 // is written. After an error the room that the plaintext was to have is zero.
 func (a *AEAD) Open(dst, nonce, ciphertext, ad []byte) ([]byte, error) {
-	check(nonce, len(ciphertext)-Overhead)
-	if len(ciphertext) < Overhead {
+	checkNonce(nonce)
+	if len(ciphertext) < Overhead || int64(len(ciphertext)) > limit+Overhead {
 		return nil, ErrOpen
 	}
 	if a.std != nil {
@@ -137,13 +142,10 @@ func (a *AEAD) Open(dst, nonce, ciphertext, ad []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// check panics unless the nonce and the text have lengths that GCM can take.
-func check(nonce []byte, text int) {
+// checkNonce panics unless the nonce has the length that it must have.
+func checkNonce(nonce []byte) {
 	if len(nonce) != NonceSize {
 		panic("gcm: nonce is not of 12 bytes")
-	}
-	if int64(text) > limit {
-		panic("gcm: message too long")
 	}
 }
 

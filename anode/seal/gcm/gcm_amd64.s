@@ -32,43 +32,49 @@ DATA ones<>+16(SB)/8, $0x0000000000000002
 DATA ones<>+24(SB)/8, $0x0000000000000000
 GLOBL ones<>(SB), RODATA|NOPTR, $32
 
-DATA steps<>+0(SB)/8, $0x0000000000000000
-DATA steps<>+8(SB)/8, $0x0000000000000000
-DATA steps<>+16(SB)/8, $0x0000000000000000
-DATA steps<>+24(SB)/8, $0x0000000000000000
-DATA steps<>+32(SB)/8, $0x0000000000000002
-DATA steps<>+40(SB)/8, $0x0000000000000000
-DATA steps<>+48(SB)/8, $0x0000000000000002
-DATA steps<>+56(SB)/8, $0x0000000000000000
-DATA steps<>+64(SB)/8, $0x0000000000000004
-DATA steps<>+72(SB)/8, $0x0000000000000000
-DATA steps<>+80(SB)/8, $0x0000000000000004
-DATA steps<>+88(SB)/8, $0x0000000000000000
-DATA steps<>+96(SB)/8, $0x0000000000000006
-DATA steps<>+104(SB)/8, $0x0000000000000000
-DATA steps<>+112(SB)/8, $0x0000000000000006
-DATA steps<>+120(SB)/8, $0x0000000000000000
-DATA steps<>+128(SB)/8, $0x0000000000000008
-DATA steps<>+136(SB)/8, $0x0000000000000000
-DATA steps<>+144(SB)/8, $0x0000000000000008
-DATA steps<>+152(SB)/8, $0x0000000000000000
-DATA steps<>+160(SB)/8, $0x000000000000000a
-DATA steps<>+168(SB)/8, $0x0000000000000000
-DATA steps<>+176(SB)/8, $0x000000000000000a
-DATA steps<>+184(SB)/8, $0x0000000000000000
-DATA steps<>+192(SB)/8, $0x000000000000000c
-DATA steps<>+200(SB)/8, $0x0000000000000000
-DATA steps<>+208(SB)/8, $0x000000000000000c
-DATA steps<>+216(SB)/8, $0x0000000000000000
-DATA steps<>+224(SB)/8, $0x000000000000000e
-DATA steps<>+232(SB)/8, $0x0000000000000000
-DATA steps<>+240(SB)/8, $0x000000000000000e
-DATA steps<>+248(SB)/8, $0x0000000000000000
-DATA steps<>+256(SB)/8, $0x0000000000000010
-DATA steps<>+264(SB)/8, $0x0000000000000000
-DATA steps<>+272(SB)/8, $0x0000000000000010
-DATA steps<>+280(SB)/8, $0x0000000000000000
-GLOBL steps<>(SB), RODATA|NOPTR, $288
+DATA step<>+0(SB)/8, $0x000000000000000e
+DATA step<>+8(SB)/8, $0x0000000000000000
+DATA step<>+16(SB)/8, $0x000000000000000e
+DATA step<>+24(SB)/8, $0x0000000000000000
+DATA step<>+32(SB)/8, $0x0000000000000002
+DATA step<>+40(SB)/8, $0x0000000000000000
+DATA step<>+48(SB)/8, $0x0000000000000002
+DATA step<>+56(SB)/8, $0x0000000000000000
+GLOBL step<>(SB), RODATA|NOPTR, $64
+
+DATA apart<>+0(SB)/8, $0x0000000000000000
+DATA apart<>+8(SB)/8, $0x0000000000000000
+DATA apart<>+16(SB)/8, $0x0000000000000000
+DATA apart<>+24(SB)/8, $0x0000000000000000
+DATA apart<>+32(SB)/8, $0x0000000000000000
+DATA apart<>+40(SB)/8, $0x0600000000000000
+DATA apart<>+48(SB)/8, $0x0000000000000000
+DATA apart<>+56(SB)/8, $0x0600000000000000
+DATA apart<>+64(SB)/8, $0x0000000000000000
+DATA apart<>+72(SB)/8, $0x0400000000000000
+DATA apart<>+80(SB)/8, $0x0000000000000000
+DATA apart<>+88(SB)/8, $0x0400000000000000
+DATA apart<>+96(SB)/8, $0x0000000000000000
+DATA apart<>+104(SB)/8, $0x0a00000000000000
+DATA apart<>+112(SB)/8, $0x0000000000000000
+DATA apart<>+120(SB)/8, $0x0a00000000000000
+DATA apart<>+128(SB)/8, $0x0000000000000000
+DATA apart<>+136(SB)/8, $0x0800000000000000
+DATA apart<>+144(SB)/8, $0x0000000000000000
+DATA apart<>+152(SB)/8, $0x0800000000000000
+DATA apart<>+160(SB)/8, $0x0000000000000000
+DATA apart<>+168(SB)/8, $0x0e00000000000000
+DATA apart<>+176(SB)/8, $0x0000000000000000
+DATA apart<>+184(SB)/8, $0x0e00000000000000
+DATA apart<>+192(SB)/8, $0x0000000000000000
+DATA apart<>+200(SB)/8, $0x0c00000000000000
+DATA apart<>+208(SB)/8, $0x0000000000000000
+DATA apart<>+216(SB)/8, $0x0c00000000000000
+DATA apart<>+224(SB)/8, $0x0000000000000000
+DATA apart<>+232(SB)/8, $0x1200000000000000
+DATA apart<>+240(SB)/8, $0x0000000000000000
+DATA apart<>+248(SB)/8, $0x1200000000000000
+GLOBL apart<>(SB), RODATA|NOPTR, $256
 
 // func expand(s *byte, key *byte)
 // Requires: AES, AVX, AVX2, VAES, VPCLMULQDQ
@@ -309,14 +315,14 @@ TEXT ·seal(SB), NOSPLIT, $16-104
 	VMOVDQU     X0, (SP)
 	MOVQ        ad_base+80(FP), R9
 	MOVQ        ad_len+88(FP), R10
-	VPXOR       Y7, Y7, Y7
+	VPXOR       Y9, Y9, Y9
 
 ad:
 	CMPQ         R10, $0x20
 	JB           adTail
 	VMOVDQU      (R9), Y12
 	VPSHUFB      Y15, Y12, Y12
-	VPXOR        Y7, Y12, Y12
+	VPXOR        Y9, Y12, Y12
 	VPCLMULQDQ   $0x00, 480(BX), Y12, Y9
 	VPCLMULQDQ   $0x11, 480(BX), Y12, Y11
 	VPSHUFD      $0x4e, Y12, Y13
@@ -333,7 +339,7 @@ ad:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
+	VPXOR        X13, X11, X9
 	ADDQ         $0x20, R9
 	SUBQ         $0x20, R10
 	JMP          ad
@@ -345,7 +351,7 @@ adTail:
 	JBE        adOne
 	VMOVDQU    (R9), X12
 	VPSHUFB    X15, X12, X12
-	VPXOR      X7, X12, X12
+	VPXOR      X9, X12, X12
 	VPCLMULQDQ $0x00, 480(BX), X12, X9
 	VPCLMULQDQ $0x11, 480(BX), X12, X11
 	VPSHUFD    $0x4e, X12, X13
@@ -451,7 +457,7 @@ adOneLoaded:
 	VMOVQ      AX, X12
 	VPINSRQ    $0x01, R13, X12, X12
 	VPSHUFB    X15, X12, X12
-	VPXOR      X7, X12, X12
+	VPXOR      X9, X12, X12
 	VPCLMULQDQ $0x00, 496(BX), X12, X9
 	VPCLMULQDQ $0x11, 496(BX), X12, X11
 	VPSHUFD    $0x4e, X12, X13
@@ -470,37 +476,24 @@ adReduce:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
+	VPXOR        X13, X11, X9
 
 adDone:
 	CMPQ           DX, $0x00000100
-	JB             tail
-	VMOVDQA        Y7, Y9
-	VBROADCASTI128 (BX), Y8
+	JB             short
 	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y2
-	VPSHUFB        Y15, Y2, Y2
-	VPADDD         steps<>+96(SB), Y14, Y3
-	VPSHUFB        Y15, Y3, Y3
-	VPADDD         steps<>+128(SB), Y14, Y4
-	VPSHUFB        Y15, Y4, Y4
-	VPADDD         steps<>+160(SB), Y14, Y5
-	VPSHUFB        Y15, Y5, Y5
-	VPADDD         steps<>+192(SB), Y14, Y6
-	VPSHUFB        Y15, Y6, Y6
-	VPADDD         steps<>+224(SB), Y14, Y7
-	VPSHUFB        Y15, Y7, Y7
-	VPADDD         steps<>+256(SB), Y14, Y14
+	VBROADCASTI128 (BX), Y8
 	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VPXOR          Y8, Y2, Y2
-	VPXOR          Y8, Y3, Y3
-	VPXOR          Y8, Y4, Y4
-	VPXOR          Y8, Y5, Y5
-	VPXOR          Y8, Y6, Y6
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
 	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -650,31 +643,19 @@ adDone:
 chunks:
 	CMPQ           DX, $0x00000100
 	JB             lastChunk
-	VBROADCASTI128 (BX), Y8
 	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y2
-	VPSHUFB        Y15, Y2, Y2
-	VPADDD         steps<>+96(SB), Y14, Y3
-	VPSHUFB        Y15, Y3, Y3
-	VPADDD         steps<>+128(SB), Y14, Y4
-	VPSHUFB        Y15, Y4, Y4
-	VPADDD         steps<>+160(SB), Y14, Y5
-	VPSHUFB        Y15, Y5, Y5
-	VPADDD         steps<>+192(SB), Y14, Y6
-	VPSHUFB        Y15, Y6, Y6
-	VPADDD         steps<>+224(SB), Y14, Y7
-	VPSHUFB        Y15, Y7, Y7
-	VPADDD         steps<>+256(SB), Y14, Y14
+	VBROADCASTI128 (BX), Y8
 	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VPXOR          Y8, Y2, Y2
-	VPXOR          Y8, Y3, Y3
-	VPXOR          Y8, Y4, Y4
-	VPXOR          Y8, Y5, Y5
-	VPXOR          Y8, Y6, Y6
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
 	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -913,453 +894,851 @@ chunks:
 	JMP            chunks
 
 lastChunk:
-	VMOVDQU      -256(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPXOR        Y9, Y12, Y12
-	VPCLMULQDQ   $0x00, 256(BX), Y12, Y9
-	VPCLMULQDQ   $0x11, 256(BX), Y12, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 528(BX), Y12, Y10
-	VMOVDQU      -224(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 288(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 288(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 560(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -192(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 320(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 320(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 592(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -160(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 352(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 352(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 624(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -128(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 384(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 384(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 656(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -96(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 416(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 416(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 688(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -64(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 448(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 448(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 720(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VMOVDQU      -32(DI), Y12
-	VPSHUFB      Y15, Y12, Y12
-	VPCLMULQDQ   $0x00, 480(BX), Y12, Y13
-	VPXOR        Y13, Y9, Y9
-	VPCLMULQDQ   $0x11, 480(BX), Y12, Y13
-	VPXOR        Y13, Y11, Y11
-	VPSHUFD      $0x4e, Y12, Y13
-	VPXOR        Y13, Y12, Y12
-	VPCLMULQDQ   $0x00, 752(BX), Y12, Y12
-	VPXOR        Y12, Y10, Y10
-	VPXOR        Y9, Y10, Y10
-	VPXOR        Y11, Y10, Y10
-	VPCLMULQDQ   $0x00, poly<>+0(SB), Y9, Y13
-	VPSHUFD      $0x4e, Y9, Y9
-	VPXOR        Y9, Y10, Y10
-	VPXOR        Y13, Y10, Y10
-	VPCLMULQDQ   $0x00, poly<>+0(SB), Y10, Y13
-	VPSHUFD      $0x4e, Y10, Y10
-	VPXOR        Y10, Y11, Y11
-	VPXOR        Y13, Y11, Y11
-	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X9
-	VMOVDQA      Y9, Y7
-
-tail:
-	// The power of the hash key for the first block: as many blocks are left, and the lengths.
-	LEAQ           15(DX), AX
-	ANDQ           $-16, AX
-	LEAQ           496(BX), R8
-	SUBQ           AX, R8
-	VPXOR          Y9, Y9, Y9
-	VPXOR          Y10, Y10, Y10
-	VPXOR          Y11, Y11, Y11
 	CMPQ           DX, $0x00000080
-	JB             tailless4
-	VBROADCASTI128 (BX), Y8
+	JA             lastOver128
 	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y2
-	VPSHUFB        Y15, Y2, Y2
-	VPADDD         steps<>+96(SB), Y14, Y3
-	VPSHUFB        Y15, Y3, Y3
-	VPADDD         steps<>+128(SB), Y14, Y14
+	VBROADCASTI128 (BX), Y8
 	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VPXOR          Y8, Y2, Y2
-	VPXOR          Y8, Y3, Y3
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -256(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPXOR          Y9, Y12, Y12
+	VPCLMULQDQ     $0x00, 256(BX), Y12, Y9
+	VPCLMULQDQ     $0x11, 256(BX), Y12, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 528(BX), Y12, Y10
 	VBROADCASTI128 32(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -224(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 288(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 288(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 560(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 48(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -192(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 320(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 320(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 592(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 64(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -160(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 352(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 352(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 624(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 80(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -128(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 384(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 384(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 656(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 96(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -96(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 416(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 416(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 688(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 112(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -64(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 448(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 448(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 720(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 128(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VMOVDQU        -32(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 480(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 480(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 752(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
 	VBROADCASTI128 144(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VPXOR          Y9, Y10, Y10
+	VPXOR          Y11, Y10, Y10
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y9, Y13
 	VBROADCASTI128 160(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VPSHUFD        $0x4e, Y9, Y9
+	VPXOR          Y9, Y10, Y10
+	VPXOR          Y13, Y10, Y10
 	VBROADCASTI128 176(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y13
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y10, Y11, Y11
 	VBROADCASTI128 192(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
+	VPXOR          Y13, Y11, Y11
+	VEXTRACTI128   $0x01, Y11, X13
+	VPXOR          X13, X11, X9
 	VBROADCASTI128 208(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VPXOR          32(SI), Y8, Y13
-	VAESENCLAST    Y13, Y1, Y1
-	VPXOR          64(SI), Y8, Y12
-	VAESENCLAST    Y12, Y2, Y2
-	VPXOR          96(SI), Y8, Y13
-	VAESENCLAST    Y13, Y3, Y3
-	VMOVDQU        Y0, (DI)
-	VMOVDQU        Y1, 32(DI)
-	VMOVDQU        Y2, 64(DI)
-	VMOVDQU        Y3, 96(DI)
-	VPSHUFB        Y15, Y0, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VPSHUFB        Y15, Y1, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VPSHUFB        Y15, Y2, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VPSHUFB        Y15, Y3, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	ADDQ           $0x00000080, SI
-	ADDQ           $0x00000080, DI
-	SUBQ           $0x00000080, DX
-
-tailless4:
-	CMPQ           DX, $0x00000040
-	JB             tailless2
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VPXOR          32(SI), Y8, Y13
-	VAESENCLAST    Y13, Y1, Y1
-	VMOVDQU        Y0, (DI)
-	VMOVDQU        Y1, 32(DI)
-	VPSHUFB        Y15, Y0, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VPSHUFB        Y15, Y1, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	ADDQ           $0x40, SI
-	ADDQ           $0x40, DI
-	SUBQ           $0x40, DX
-
-tailless2:
-	CMPQ           DX, $0x00000020
-	JB             tailless1
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VMOVDQU        Y0, (DI)
-	VPSHUFB        Y15, Y0, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	ADDQ           $0x20, SI
-	ADDQ           $0x20, DI
-	SUBQ           $0x20, DX
-
-tailless1:
-	TESTQ          DX, DX
-	JZ             lengths
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
 	VBROADCASTI128 224(BX), Y8
 	VAESENCLAST    Y8, Y0, Y0
-	CMPQ           DX, $0x10
-	JB             partial
-	VMOVDQU        (SI), X1
-	VPXOR          X1, X0, X2
-	VMOVDQU        X2, (DI)
-	VPSHUFB        X15, X2, X12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), X12, X13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), X12, X13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, X12, X13
-	VPXOR          X13, X12, X12
-	VPCLMULQDQ     $0x00, 272(R8), X12, X12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x10, R8
-	ADDQ           $0x10, SI
-	ADDQ           $0x10, DI
-	SUBQ           $0x10, DX
-	JZ             lengths
-	VEXTRACTI128   $0x01, Y0, X0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	JMP            tail
 
-partial:
-	XORL R13, R13
-	CMPQ DX, $0x08
-	JA   lastLoadNine
-	CMPQ DX, $0x04
-	JAE  lastLoadFour
+lastOver128:
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
+	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -256(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPXOR          Y9, Y12, Y12
+	VPCLMULQDQ     $0x00, 256(BX), Y12, Y9
+	VPCLMULQDQ     $0x11, 256(BX), Y12, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 528(BX), Y12, Y10
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -224(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 288(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 288(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 560(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -192(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 320(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 320(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 592(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -160(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 352(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 352(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 624(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -128(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 384(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 384(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 656(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -96(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 416(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 416(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 688(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -64(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 448(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 448(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 720(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VMOVDQU        -32(DI), Y12
+	VPSHUFB        Y15, Y12, Y12
+	VPCLMULQDQ     $0x00, 480(BX), Y12, Y13
+	VPXOR          Y13, Y9, Y9
+	VPCLMULQDQ     $0x11, 480(BX), Y12, Y13
+	VPXOR          Y13, Y11, Y11
+	VPSHUFD        $0x4e, Y12, Y13
+	VPXOR          Y13, Y12, Y12
+	VPCLMULQDQ     $0x00, 752(BX), Y12, Y12
+	VPXOR          Y12, Y10, Y10
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPXOR          Y9, Y10, Y10
+	VPXOR          Y11, Y10, Y10
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y9, Y13
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPSHUFD        $0x4e, Y9, Y9
+	VPXOR          Y9, Y10, Y10
+	VPXOR          Y13, Y10, Y10
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPCLMULQDQ     $0x00, poly<>+0(SB), Y10, Y13
+	VPSHUFD        $0x4e, Y10, Y10
+	VPXOR          Y10, Y11, Y11
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VPXOR          Y13, Y11, Y11
+	VEXTRACTI128   $0x01, Y11, X13
+	VPXOR          X13, X11, X9
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	VAESENCLAST    Y8, Y4, Y4
+	VAESENCLAST    Y8, Y5, Y5
+	VAESENCLAST    Y8, Y6, Y6
+	VAESENCLAST    Y8, Y7, Y7
+	JMP            tail
+
+short:
+	CMPQ           DX, $0x00000040
+	JA             shortOver64
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	JMP            tail
+
+shortOver64:
+	CMPQ           DX, $0x00000080
+	JA             shortOver128
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	JMP            tail
+
+shortOver128:
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
+	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	VAESENCLAST    Y8, Y4, Y4
+	VAESENCLAST    Y8, Y5, Y5
+	VAESENCLAST    Y8, Y6, Y6
+	VAESENCLAST    Y8, Y7, Y7
+
+tail:
+	VMOVDQA Y9, Y8
+	VPXOR   Y9, Y9, Y9
+	VPXOR   Y10, Y10, Y10
+	VPXOR   Y11, Y11, Y11
+
+	// The power of the hash key for the first block: as many blocks are left, and the lengths.
+	LEAQ       15(DX), AX
+	ANDQ       $-16, AX
+	LEAQ       496(BX), R8
+	SUBQ       AX, R8
+	CMPQ       DX, $0x00000080
+	JB         under128
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y0, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    32(SI), Y12
+	VPXOR      Y12, Y1, Y1
+	VMOVDQU    Y1, 32(DI)
+	VPSHUFB    Y15, Y1, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 304(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    64(SI), Y12
+	VPXOR      Y12, Y2, Y2
+	VMOVDQU    Y2, 64(DI)
+	VPSHUFB    Y15, Y2, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 64(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 64(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 336(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    96(SI), Y12
+	VPXOR      Y12, Y3, Y3
+	VMOVDQU    Y3, 96(DI)
+	VPSHUFB    Y15, Y3, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 96(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 96(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 368(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y4, Y0
+	VMOVDQA    Y5, Y1
+	VMOVDQA    Y6, Y2
+	VMOVDQA    Y7, Y3
+	ADDQ       $0x00000080, R8
+	ADDQ       $0x00000080, SI
+	ADDQ       $0x00000080, DI
+	SUBQ       $0x00000080, DX
+
+under128:
+	CMPQ       DX, $0x00000040
+	JB         under64
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y0, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    32(SI), Y12
+	VPXOR      Y12, Y1, Y1
+	VMOVDQU    Y1, 32(DI)
+	VPSHUFB    Y15, Y1, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 304(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y2, Y0
+	VMOVDQA    Y3, Y1
+	ADDQ       $0x00000040, R8
+	ADDQ       $0x00000040, SI
+	ADDQ       $0x00000040, DI
+	SUBQ       $0x00000040, DX
+
+under64:
+	CMPQ       DX, $0x00000020
+	JB         under32
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y0, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y1, Y0
+	ADDQ       $0x00000020, R8
+	ADDQ       $0x00000020, SI
+	ADDQ       $0x00000020, DI
+	SUBQ       $0x00000020, DX
+
+under32:
+	CMPQ         DX, $0x10
+	JB           under16
+	VMOVDQU      (SI), X1
+	VPXOR        X1, X0, X2
+	VMOVDQU      X2, (DI)
+	VPSHUFB      X15, X2, X12
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y8, Y8, Y8
+	VPCLMULQDQ   $0x00, (R8), X12, X13
+	VPXOR        Y13, Y9, Y9
+	VPCLMULQDQ   $0x11, (R8), X12, X13
+	VPXOR        Y13, Y11, Y11
+	VPSHUFD      $0x4e, X12, X13
+	VPXOR        X13, X12, X12
+	VPCLMULQDQ   $0x00, 272(R8), X12, X12
+	VPXOR        Y12, Y10, Y10
+	ADDQ         $0x10, R8
+	VEXTRACTI128 $0x01, Y0, X0
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000010, DI
+	SUBQ         $0x00000010, DX
+
+under16:
+	TESTQ DX, DX
+	JZ    lengths
+	XORL  R13, R13
+	CMPQ  DX, $0x08
+	JA    lastLoadNine
+	CMPQ  DX, $0x04
+	JAE   lastLoadFour
 
 	// 1 to 3: the first, the middle and the last
 	MOVQ    DX, CX
@@ -1440,8 +1819,8 @@ lastStored:
 	SUBQ       DX, AX
 	VPAND      (AX), X2, X2
 	VPSHUFB    X15, X2, X12
-	VPXOR      Y7, Y12, Y12
-	VPXOR      Y7, Y7, Y7
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, (R8), X12, X13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, (R8), X12, X13
@@ -1461,8 +1840,8 @@ lengths:
 	MOVQ         ad_len+88(FP), R10
 	SHLQ         $0x03, R10
 	VPINSRQ      $0x01, R10, X12, X12
-	VPXOR        Y7, Y12, Y12
-	VPXOR        Y7, Y7, Y7
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y8, Y8, Y8
 	VPCLMULQDQ   $0x00, (R8), X12, X13
 	VPXOR        Y13, Y9, Y9
 	VPCLMULQDQ   $0x11, (R8), X12, X13
@@ -1471,7 +1850,6 @@ lengths:
 	VPXOR        X13, X12, X12
 	VPCLMULQDQ   $0x00, 272(R8), X12, X12
 	VPXOR        Y12, Y10, Y10
-	ADDQ         $0x10, R8
 	VPXOR        Y9, Y10, Y10
 	VPXOR        Y11, Y10, Y10
 	VPCLMULQDQ   $0x00, poly<>+0(SB), Y9, Y13
@@ -1483,10 +1861,10 @@ lengths:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
-	VPSHUFB      X15, X7, X7
-	VPXOR        (SP), X7, X7
-	VMOVDQU      X7, (DI)
+	VPXOR        X13, X11, X9
+	VPSHUFB      X15, X9, X9
+	VPXOR        (SP), X9, X9
+	VMOVDQU      X9, (DI)
 	VZEROUPPER
 	RET
 
@@ -1526,14 +1904,14 @@ TEXT ·open(SB), NOSPLIT, $16-112
 	VMOVDQU     X0, (SP)
 	MOVQ        ad_base+80(FP), R9
 	MOVQ        ad_len+88(FP), R10
-	VPXOR       Y7, Y7, Y7
+	VPXOR       Y9, Y9, Y9
 
 ad:
 	CMPQ         R10, $0x20
 	JB           adTail
 	VMOVDQU      (R9), Y12
 	VPSHUFB      Y15, Y12, Y12
-	VPXOR        Y7, Y12, Y12
+	VPXOR        Y9, Y12, Y12
 	VPCLMULQDQ   $0x00, 480(BX), Y12, Y9
 	VPCLMULQDQ   $0x11, 480(BX), Y12, Y11
 	VPSHUFD      $0x4e, Y12, Y13
@@ -1550,7 +1928,7 @@ ad:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
+	VPXOR        X13, X11, X9
 	ADDQ         $0x20, R9
 	SUBQ         $0x20, R10
 	JMP          ad
@@ -1562,7 +1940,7 @@ adTail:
 	JBE        adOne
 	VMOVDQU    (R9), X12
 	VPSHUFB    X15, X12, X12
-	VPXOR      X7, X12, X12
+	VPXOR      X9, X12, X12
 	VPCLMULQDQ $0x00, 480(BX), X12, X9
 	VPCLMULQDQ $0x11, 480(BX), X12, X11
 	VPSHUFD    $0x4e, X12, X13
@@ -1668,7 +2046,7 @@ adOneLoaded:
 	VMOVQ      AX, X12
 	VPINSRQ    $0x01, R13, X12, X12
 	VPSHUFB    X15, X12, X12
-	VPXOR      X7, X12, X12
+	VPXOR      X9, X12, X12
 	VPCLMULQDQ $0x00, 496(BX), X12, X9
 	VPCLMULQDQ $0x11, 496(BX), X12, X11
 	VPSHUFD    $0x4e, X12, X13
@@ -1687,41 +2065,28 @@ adReduce:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
+	VPXOR        X13, X11, X9
 
 adDone:
-	CMPQ    DX, $0x00000100
-	JB      tail
-	VMOVDQA Y7, Y9
+	CMPQ DX, $0x00000100
+	JB   short
 
 chunks:
 	CMPQ           DX, $0x00000100
 	JB             lastChunk
-	VBROADCASTI128 (BX), Y8
 	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y2
-	VPSHUFB        Y15, Y2, Y2
-	VPADDD         steps<>+96(SB), Y14, Y3
-	VPSHUFB        Y15, Y3, Y3
-	VPADDD         steps<>+128(SB), Y14, Y4
-	VPSHUFB        Y15, Y4, Y4
-	VPADDD         steps<>+160(SB), Y14, Y5
-	VPSHUFB        Y15, Y5, Y5
-	VPADDD         steps<>+192(SB), Y14, Y6
-	VPSHUFB        Y15, Y6, Y6
-	VPADDD         steps<>+224(SB), Y14, Y7
-	VPSHUFB        Y15, Y7, Y7
-	VPADDD         steps<>+256(SB), Y14, Y14
+	VBROADCASTI128 (BX), Y8
 	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VPXOR          Y8, Y2, Y2
-	VPXOR          Y8, Y3, Y3
-	VPXOR          Y8, Y4, Y4
-	VPXOR          Y8, Y5, Y5
-	VPXOR          Y8, Y6, Y6
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
 	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -1960,208 +2325,19 @@ chunks:
 	JMP            chunks
 
 lastChunk:
-	VMOVDQA Y9, Y7
-
-tail:
-	// The power of the hash key for the first block: as many blocks are left, and the lengths.
-	LEAQ           15(DX), AX
-	ANDQ           $-16, AX
-	LEAQ           496(BX), R8
-	SUBQ           AX, R8
-	VPXOR          Y9, Y9, Y9
-	VPXOR          Y10, Y10, Y10
-	VPXOR          Y11, Y11, Y11
-	CMPQ           DX, $0x00000080
-	JB             tailless4
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y2
-	VPSHUFB        Y15, Y2, Y2
-	VPADDD         steps<>+96(SB), Y14, Y3
-	VPSHUFB        Y15, Y3, Y3
-	VPADDD         steps<>+128(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
-	VPXOR          Y8, Y2, Y2
-	VPXOR          Y8, Y3, Y3
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VMOVDQU        (SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VMOVDQU        32(SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VMOVDQU        64(SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VMOVDQU        96(SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VAESENC        Y8, Y1, Y1
-	VAESENC        Y8, Y2, Y2
-	VAESENC        Y8, Y3, Y3
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VPXOR          32(SI), Y8, Y13
-	VAESENCLAST    Y13, Y1, Y1
-	VPXOR          64(SI), Y8, Y12
-	VAESENCLAST    Y12, Y2, Y2
-	VPXOR          96(SI), Y8, Y13
-	VAESENCLAST    Y13, Y3, Y3
-	VMOVDQU        Y0, (DI)
-	VMOVDQU        Y1, 32(DI)
-	VMOVDQU        Y2, 64(DI)
-	VMOVDQU        Y3, 96(DI)
-	ADDQ           $0x00000080, SI
-	ADDQ           $0x00000080, DI
-	SUBQ           $0x00000080, DX
-
-tailless4:
+short:
 	CMPQ           DX, $0x00000040
-	JB             tailless2
-	VBROADCASTI128 (BX), Y8
+	JA             shortOver64
 	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y1
-	VPSHUFB        Y15, Y1, Y1
-	VPADDD         steps<>+64(SB), Y14, Y14
+	VBROADCASTI128 (BX), Y8
 	VPXOR          Y8, Y0, Y0
-	VPXOR          Y8, Y1, Y1
+	VPXOR          apart<>+32(SB), Y0, Y1
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
-	VMOVDQU        (SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
 	VBROADCASTI128 32(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
-	VMOVDQU        32(SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
 	VBROADCASTI128 48(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -2195,135 +2371,403 @@ tailless4:
 	VBROADCASTI128 208(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VPXOR          32(SI), Y8, Y13
-	VAESENCLAST    Y13, Y1, Y1
-	VMOVDQU        Y0, (DI)
-	VMOVDQU        Y1, 32(DI)
-	ADDQ           $0x40, SI
-	ADDQ           $0x40, DI
-	SUBQ           $0x40, DX
-
-tailless2:
-	CMPQ           DX, $0x00000020
-	JB             tailless1
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VMOVDQU        (SI), Y12
-	VPSHUFB        Y15, Y12, Y12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), Y12, Y13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), Y12, Y13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, Y12, Y13
-	VPXOR          Y13, Y12, Y12
-	VPCLMULQDQ     $0x00, 272(R8), Y12, Y12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x20, R8
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 224(BX), Y8
-	VPXOR          (SI), Y8, Y12
-	VAESENCLAST    Y12, Y0, Y0
-	VMOVDQU        Y0, (DI)
-	ADDQ           $0x20, SI
-	ADDQ           $0x20, DI
-	SUBQ           $0x20, DX
-
-tailless1:
-	TESTQ          DX, DX
-	JZ             lengths
-	VBROADCASTI128 (BX), Y8
-	VPSHUFB        Y15, Y14, Y0
-	VPADDD         steps<>+32(SB), Y14, Y14
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 32(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 48(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 64(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 80(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 96(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 112(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 128(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 144(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 160(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 176(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 192(BX), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 208(BX), Y8
-	VAESENC        Y8, Y0, Y0
 	VBROADCASTI128 224(BX), Y8
 	VAESENCLAST    Y8, Y0, Y0
-	CMPQ           DX, $0x10
-	JB             partial
-	VMOVDQU        (SI), X1
-	VPXOR          X1, X0, X2
-	VMOVDQU        X2, (DI)
-	VPSHUFB        X15, X1, X12
-	VPXOR          Y7, Y12, Y12
-	VPXOR          Y7, Y7, Y7
-	VPCLMULQDQ     $0x00, (R8), X12, X13
-	VPXOR          Y13, Y9, Y9
-	VPCLMULQDQ     $0x11, (R8), X12, X13
-	VPXOR          Y13, Y11, Y11
-	VPSHUFD        $0x4e, X12, X13
-	VPXOR          X13, X12, X12
-	VPCLMULQDQ     $0x00, 272(R8), X12, X12
-	VPXOR          Y12, Y10, Y10
-	ADDQ           $0x10, R8
-	ADDQ           $0x10, SI
-	ADDQ           $0x10, DI
-	SUBQ           $0x10, DX
-	JZ             lengths
-	VEXTRACTI128   $0x01, Y0, X0
+	VAESENCLAST    Y8, Y1, Y1
+	JMP            tail
 
-partial:
-	XORL R13, R13
-	CMPQ DX, $0x08
-	JA   lastLoadNine
-	CMPQ DX, $0x04
-	JAE  lastLoadFour
+shortOver64:
+	CMPQ           DX, $0x00000080
+	JA             shortOver128
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	JMP            tail
+
+shortOver128:
+	VPSHUFB        Y15, Y14, Y0
+	VBROADCASTI128 (BX), Y8
+	VPXOR          Y8, Y0, Y0
+	VPXOR          apart<>+32(SB), Y0, Y1
+	VPXOR          apart<>+64(SB), Y0, Y2
+	VPXOR          apart<>+96(SB), Y0, Y3
+	VPXOR          apart<>+128(SB), Y0, Y4
+	VPXOR          apart<>+160(SB), Y0, Y5
+	VPXOR          apart<>+192(SB), Y0, Y6
+	VPADDD         step<>+0(SB), Y14, Y14
+	VPSHUFB        Y15, Y14, Y7
+	VPXOR          Y8, Y7, Y7
+	VPADDD         step<>+32(SB), Y14, Y14
+	VBROADCASTI128 16(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 32(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 48(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 64(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 80(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 96(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 112(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 128(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 144(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 160(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 176(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 192(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 208(BX), Y8
+	VAESENC        Y8, Y0, Y0
+	VAESENC        Y8, Y1, Y1
+	VAESENC        Y8, Y2, Y2
+	VAESENC        Y8, Y3, Y3
+	VAESENC        Y8, Y4, Y4
+	VAESENC        Y8, Y5, Y5
+	VAESENC        Y8, Y6, Y6
+	VAESENC        Y8, Y7, Y7
+	VBROADCASTI128 224(BX), Y8
+	VAESENCLAST    Y8, Y0, Y0
+	VAESENCLAST    Y8, Y1, Y1
+	VAESENCLAST    Y8, Y2, Y2
+	VAESENCLAST    Y8, Y3, Y3
+	VAESENCLAST    Y8, Y4, Y4
+	VAESENCLAST    Y8, Y5, Y5
+	VAESENCLAST    Y8, Y6, Y6
+	VAESENCLAST    Y8, Y7, Y7
+
+tail:
+	VMOVDQA Y9, Y8
+	VPXOR   Y9, Y9, Y9
+	VPXOR   Y10, Y10, Y10
+	VPXOR   Y11, Y11, Y11
+
+	// The power of the hash key for the first block: as many blocks are left, and the lengths.
+	LEAQ       15(DX), AX
+	ANDQ       $-16, AX
+	LEAQ       496(BX), R8
+	SUBQ       AX, R8
+	CMPQ       DX, $0x00000080
+	JB         under128
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    32(SI), Y12
+	VPXOR      Y12, Y1, Y1
+	VMOVDQU    Y1, 32(DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 304(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    64(SI), Y12
+	VPXOR      Y12, Y2, Y2
+	VMOVDQU    Y2, 64(DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 64(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 64(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 336(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    96(SI), Y12
+	VPXOR      Y12, Y3, Y3
+	VMOVDQU    Y3, 96(DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 96(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 96(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 368(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y4, Y0
+	VMOVDQA    Y5, Y1
+	VMOVDQA    Y6, Y2
+	VMOVDQA    Y7, Y3
+	ADDQ       $0x00000080, R8
+	ADDQ       $0x00000080, SI
+	ADDQ       $0x00000080, DI
+	SUBQ       $0x00000080, DX
+
+under128:
+	CMPQ       DX, $0x00000040
+	JB         under64
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQU    32(SI), Y12
+	VPXOR      Y12, Y1, Y1
+	VMOVDQU    Y1, 32(DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 304(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y2, Y0
+	VMOVDQA    Y3, Y1
+	ADDQ       $0x00000040, R8
+	ADDQ       $0x00000040, SI
+	ADDQ       $0x00000040, DI
+	SUBQ       $0x00000040, DX
+
+under64:
+	CMPQ       DX, $0x00000020
+	JB         under32
+	VMOVDQU    (SI), Y12
+	VPXOR      Y12, Y0, Y0
+	VMOVDQU    Y0, (DI)
+	VPSHUFB    Y15, Y12, Y12
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
+	VPCLMULQDQ $0x00, (R8), Y12, Y13
+	VPXOR      Y13, Y9, Y9
+	VPCLMULQDQ $0x11, (R8), Y12, Y13
+	VPXOR      Y13, Y11, Y11
+	VPSHUFD    $0x4e, Y12, Y13
+	VPXOR      Y13, Y12, Y12
+	VPCLMULQDQ $0x00, 272(R8), Y12, Y12
+	VPXOR      Y12, Y10, Y10
+	VMOVDQA    Y1, Y0
+	ADDQ       $0x00000020, R8
+	ADDQ       $0x00000020, SI
+	ADDQ       $0x00000020, DI
+	SUBQ       $0x00000020, DX
+
+under32:
+	CMPQ         DX, $0x10
+	JB           under16
+	VMOVDQU      (SI), X1
+	VPXOR        X1, X0, X2
+	VMOVDQU      X2, (DI)
+	VPSHUFB      X15, X1, X12
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y8, Y8, Y8
+	VPCLMULQDQ   $0x00, (R8), X12, X13
+	VPXOR        Y13, Y9, Y9
+	VPCLMULQDQ   $0x11, (R8), X12, X13
+	VPXOR        Y13, Y11, Y11
+	VPSHUFD      $0x4e, X12, X13
+	VPXOR        X13, X12, X12
+	VPCLMULQDQ   $0x00, 272(R8), X12, X12
+	VPXOR        Y12, Y10, Y10
+	ADDQ         $0x10, R8
+	VEXTRACTI128 $0x01, Y0, X0
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000010, DI
+	SUBQ         $0x00000010, DX
+
+under16:
+	TESTQ DX, DX
+	JZ    lengths
+	XORL  R13, R13
+	CMPQ  DX, $0x08
+	JA    lastLoadNine
+	CMPQ  DX, $0x04
+	JAE   lastLoadFour
 
 	// 1 to 3: the first, the middle and the last
 	MOVQ    DX, CX
@@ -2400,8 +2844,8 @@ lastStoreNine:
 
 lastStored:
 	VPSHUFB    X15, X1, X12
-	VPXOR      Y7, Y12, Y12
-	VPXOR      Y7, Y7, Y7
+	VPXOR      Y8, Y12, Y12
+	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, (R8), X12, X13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, (R8), X12, X13
@@ -2421,8 +2865,8 @@ lengths:
 	MOVQ         ad_len+88(FP), R10
 	SHLQ         $0x03, R10
 	VPINSRQ      $0x01, R10, X12, X12
-	VPXOR        Y7, Y12, Y12
-	VPXOR        Y7, Y7, Y7
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y8, Y8, Y8
 	VPCLMULQDQ   $0x00, (R8), X12, X13
 	VPXOR        Y13, Y9, Y9
 	VPCLMULQDQ   $0x11, (R8), X12, X13
@@ -2431,7 +2875,6 @@ lengths:
 	VPXOR        X13, X12, X12
 	VPCLMULQDQ   $0x00, 272(R8), X12, X12
 	VPXOR        Y12, Y10, Y10
-	ADDQ         $0x10, R8
 	VPXOR        Y9, Y10, Y10
 	VPXOR        Y11, Y10, Y10
 	VPCLMULQDQ   $0x00, poly<>+0(SB), Y9, Y13
@@ -2443,12 +2886,12 @@ lengths:
 	VPXOR        Y10, Y11, Y11
 	VPXOR        Y13, Y11, Y11
 	VEXTRACTI128 $0x01, Y11, X13
-	VPXOR        X13, X11, X7
-	VPSHUFB      X15, X7, X7
-	VPXOR        (SP), X7, X7
-	VPXOR        (SI), X7, X7
-	VMOVQ        X7, AX
-	VPEXTRQ      $0x01, X7, CX
+	VPXOR        X13, X11, X9
+	VPSHUFB      X15, X9, X9
+	VPXOR        (SP), X9, X9
+	VPXOR        (SI), X9, X9
+	VMOVQ        X9, AX
+	VPEXTRQ      $0x01, X9, CX
 	ORQ          CX, AX
 	MOVQ         AX, wrong+104(FP)
 	VZEROUPPER
