@@ -148,8 +148,8 @@ func (c *control) status() Status {
 	s := Status{
 		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
 		Uptime:   int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
-		Listen:   []string{fmt.Sprintf("udp:[::]:%d", n.conn.LocalPort())},
-		Rung:     n.conn.Rung(),
+		Listen:   []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Rung:     n.conns[0].Rung(),
 		Peers:    []PeerStatus{},
 		Counters: map[string]uint64{},
 	}
@@ -157,7 +157,9 @@ func (c *control) status() Status {
 		s.Tun = &TunStatus{Name: d.Name(), MTU: d.MTU()}
 		addCounters(s.Counters, d.Counters())
 	}
-	addCounters(s.Counters, n.conn.Counters())
+	for _, conn := range n.conns {
+		addCounters(s.Counters, conn.Counters())
+	}
 	n.counters.into(s.Counters)
 	for _, p := range c.peers {
 		s.Peers = append(s.Peers, c.peerStatus(p))

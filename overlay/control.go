@@ -77,8 +77,8 @@ func newControl(n *Node) (*control, error) {
 	c := &control{
 		n:      n,
 		now:    time.Duration(n.now()),
-		send:   newSender(n.conn.NewWriter(), &n.counters),
-		plain:  n.conn.NewWriter(),
+		send:   newSender(n.conns[0].NewWriter(), 0, &n.counters),
+		plain:  n.conns[0].NewWriter(),
 		peers:  map[anode.Address]*peer{},
 		byID:   map[anode.ID][]*peer{},
 		byULA:  map[anode.ULA]*peer{},
@@ -87,7 +87,7 @@ func newControl(n *Node) (*control, error) {
 		keys:   prefixLimit{rate: 50, burst: 50},
 		saver:  newSaver(n.cfg.Store, n.log),
 	}
-	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now}
+	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now, Lanes: len(n.conns)}
 	stored, err := n.cfg.Store.Peers()
 	if err != nil {
 		return nil, err
@@ -208,10 +208,12 @@ func (c *control) publish() {
 		}
 		t.byULA[p.remote.ula] = p.remote
 		for _, in := range p.inbound {
-			key := sessionKey{p.remote.id, in.session.Index()}
-			entry := *in
-			entry.next = t.sessions[key]
-			t.sessions[key] = &entry
+			for lane := range in.session.Lanes() {
+				key := sessionKey{p.remote.id, in.session.Index() + uint16(lane)}
+				entry := *in
+				entry.next = t.sessions[key]
+				t.sessions[key] = &entry
+			}
 		}
 		if !p.added {
 			continue

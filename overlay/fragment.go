@@ -1,7 +1,8 @@
 package overlay
 
 import (
-	"slices"
+	"sync"
+	"time"
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
@@ -18,7 +19,7 @@ func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
 	id := requestID()
 	part := make([]byte, 0, f.datagram)
 	for at := 0; at < len(msg); at += room {
-		c, ok := f.session.Reserve(1)
+		c, ok := f.session.Reserve(s.lane, 1)
 		if !ok {
 			n.counters.count(dKeyEnded)
 			return
@@ -30,11 +31,36 @@ func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
 	n.sentOn(r, f)
 }
 
-// newInbound has a session received on.
-func newInbound(s *seal.Session, r *remote) *inbound {
-	in := &inbound{session: s, remote: r, peerID: s.PeerID(), shared: &inboundState{}}
-	in.shared.pending.Store(!s.Initiator())
-	return in
+// fragmentMemory bounds what all sessions together hold of unfinished messages.
+const fragmentMemory = 4 << 20
+
+// fragments holds the unfinished messages of all sessions. FRAGs are rare, so that one
+// lock for all in loops does.
+type fragments struct {
+	mu  sync.Mutex
+	has map[*seal.Session]*wire.Reassembler
+}
+
+// add takes a FRAG of a session; see wire.Reassembler.Add.
+func (f *fragments) add(now time.Time, s *seal.Session, m wire.FragMsg) ([]byte, wire.FragResult) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	held := 0
+	for k, r := range f.has {
+		r.Expire(now)
+		if held += r.Held(); r.Held() == 0 && k != s {
+			delete(f.has, k)
+		}
+	}
+	if f.has == nil {
+		f.has = map[*seal.Session]*wire.Reassembler{}
+	}
+	r := f.has[s]
+	if r == nil {
+		r = new(wire.Reassembler)
+		f.has[s] = r
+	}
+	return r.Add(now, m, max(0, fragmentMemory-held))
 }
 
 // fragment takes a FRAG, and delivers the message that it completes.
@@ -44,7 +70,7 @@ func (rx *receiver) fragment(in *inbound, msg, p []byte, t *link.Train) {
 		rx.n.counters.count(dFragment)
 		return
 	}
-	whole, result := in.shared.frags.Add(rx.clock(), m, rx.fragmentRoom(in.shared))
+	whole, result := rx.n.fragments.add(time.Unix(0, rx.now), in.session, m)
 	switch result {
 	case wire.FragHeld:
 	case wire.FragWhole:
@@ -53,21 +79,4 @@ func (rx *receiver) fragment(in *inbound, msg, p []byte, t *link.Train) {
 	default:
 		rx.n.counters.count(dFragment)
 	}
-}
-
-// fragmentMemory bounds what all sessions together hold of unfinished messages.
-const fragmentMemory = 4 << 20
-
-// fragmentRoom is how much more one session may hold. It forgets what is too old.
-func (rx *receiver) fragmentRoom(s *inboundState) int {
-	held := 0
-	rx.holding = slices.DeleteFunc(rx.holding, func(h *inboundState) bool {
-		h.frags.Expire(rx.clock())
-		held += h.frags.Held()
-		return h.frags.Held() == 0
-	})
-	if !slices.Contains(rx.holding, s) {
-		rx.holding = append(rx.holding, s)
-	}
-	return max(0, fragmentMemory-held)
 }

@@ -94,7 +94,7 @@ type hot struct {
 
 func newHot(t testing.TB, segments int) *hot {
 	a, b, ida, idb := sessions(t)
-	n := &Node{cfg: Config{Identity: ida, Clock: SystemClock(), Relay: true}, address: ida.Address(), id: ida.Address().ID(), conn: loopConn{},
+	n := &Node{cfg: Config{Identity: ida, Clock: SystemClock(), Relay: true}, address: ida.Address(), id: ida.Address().ID(), conns: []link.Conn{loopConn{}},
 		sealed: make(chan event, 16)}
 	r := newRemote(idb.Address())
 	ep := link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:8737")}
@@ -108,13 +108,13 @@ func newHot(t testing.TB, segments int) *hot {
 	})
 	msg := wire.IP6Msg{Flow: 6 << 28, NextHeader: 6, HopLimit: 64, Payload: make([]byte, 1400)}.Append([]byte{byte(wire.IP6P)})
 	h := &hot{node: n, peer: r, q: &superQueue{to: r.ula, msg: msg, count: segments}}
-	h.out = newSender(&countingWriter{}, &n.counters)
-	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, &n.counters), t: n.table.Load()}
+	h.out = newSender(&countingWriter{}, 0, &n.counters)
+	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, 0, &n.counters), t: n.table.Load()}
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}
 	var sc seal.Scratch
 	h.fill = func() {
 		h.wire.Buf = h.wire.Buf[:0]
-		c, _ := b.Reserve(segments)
+		c, _ := b.Reserve(0, segments)
 		for i := range segments {
 			h.wire.Buf = b.Seal(&sc, h.wire.Buf, c+uint64(i), msg)
 		}
@@ -231,7 +231,7 @@ func TestShortIDClash(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	n := &Node{cfg: Config{Identity: own, Clock: SystemClock(), Store: store}, address: own.Address(), id: own.Address().ID(), conn: loopConn{}}
+	n := &Node{cfg: Config{Identity: own, Clock: SystemClock(), Store: store}, address: own.Address(), id: own.Address().ID(), conns: []link.Conn{loopConn{}}}
 	n.table.Store(&table{})
 	c, err := newControl(n)
 	if err != nil {

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal"
@@ -22,7 +21,6 @@ type receiver struct {
 	reply   *sender // PONGs
 	sources sourceLimit
 	scratch seal.Scratch
-	holding []*inboundState // with unfinished messages
 
 	t    *table
 	now  int64
@@ -31,15 +29,16 @@ type receiver struct {
 
 	noted      *inbound // whose packets noteBytes counts
 	notedBytes int
+	notedData  bool // more than keepalives was among them
 
 	packets, bytes int
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed.
-func (n *Node) inLoop(c link.Conn, q Queue) error {
+func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
 	rx := &receiver{n: n, q: q, beacons: c == n.beacons,
-		relay: newRelay(n.conn.NewWriter(), &n.counters),
-		reply: newSender(n.conn.NewWriter(), &n.counters)}
+		relay: newRelay(n.conns[lane].NewWriter(), &n.counters),
+		reply: newSender(n.conns[lane].NewWriter(), lane, &n.counters)}
 	trains := make([]link.Train, readTrains)
 	for {
 		k, err := c.Read(trains)
@@ -63,9 +62,6 @@ func (n *Node) inLoop(c link.Conn, q Queue) error {
 		rx.packets, rx.bytes = 0, 0
 	}
 }
-
-// clock is rx.now as a time of the node's own.
-func (rx *receiver) clock() time.Time { return time.Unix(0, rx.now) }
 
 func (rx *receiver) train(t *link.Train) {
 	rx.packets += (len(t.Buf) + t.Size - 1) / max(t.Size, 1)
@@ -160,9 +156,10 @@ func (rx *receiver) opened(in *inbound, p []byte, t *link.Train) {
 		rx.noted = in
 	}
 	rx.notedBytes += len(p)
-	if in.shared.pending.Load() && in.shared.pending.CompareAndSwap(true, false) {
+	rx.notedData = rx.notedData || len(p) > wire.SealedMin
+	if in.pending.Load() && in.pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
-			in.shared.pending.Store(true) // the next packet tries again
+			in.pending.Store(true) // the next packet tries again
 		}
 	}
 	if f := in.remote.flight.Load(); f != nil && p[0] == 0 && f.way.Endpoint.Addr != t.Endpoint.Addr {
@@ -176,19 +173,19 @@ func (rx *receiver) note() {
 	if in == nil {
 		return
 	}
-	in.session.Received(rx.now)
+	in.session.Received(rx.now, rx.notedData)
 	in.remote.rxBytes.Add(uint64(rx.notedBytes))
 	in.remote.heard.Store(rx.now)
 	if in.session.Activate() && !rx.n.post(event{kind: evActive, ula: in.remote.ula}) {
 		in.session.Deactivate()
 	}
-	rx.noted, rx.notedBytes = nil, 0
+	rx.noted, rx.notedBytes, rx.notedData = nil, 0, false
 }
 
 // roamed proposes a new endpoint, at most once a second.
 func (rx *receiver) roamed(in *inbound, p []byte, t *link.Train) {
 	last := in.remote.roamAt.Load()
-	if last != 0 && rx.now-last < int64(roamEvery) || !in.session.Newest(wire.SealedCounter(p)) {
+	if last != 0 && rx.now-last < int64(roamEvery) || !in.session.Newest(p) {
 		return
 	}
 	in.remote.roamAt.Store(rx.now)
@@ -250,7 +247,7 @@ func (rx *receiver) pong(in *inbound, msg []byte, t *link.Train) {
 		rx.n.counters.count(dPong)
 		return
 	}
-	c, ok := f.session.Reserve(1)
+	c, ok := f.session.Reserve(rx.reply.lane, 1)
 	if !ok {
 		rx.n.counters.count(dKeyEnded)
 		return

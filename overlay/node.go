@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/seal"
 	"anodenet/overlay/link"
 )
 
@@ -45,7 +46,7 @@ type Config struct {
 	Store    *Store
 	Network  link.Network
 	Device   Device   // nil: no adapter; the node still answers pings and relays
-	Queues   []Queue  // the device's
+	Queues   []Queue  // the device's; each has a lane: goroutines, a socket, a receiver index
 	Port     uint16   // UDP port; 0 lets the system choose
 	Open     bool     // let everybody in, not only the peers that were added
 	PSK      [32]byte // the network secret; zeros: none
@@ -66,14 +67,15 @@ type Node struct {
 	peerID  uint8
 	started time.Time
 
-	conn    link.Conn
-	beacons link.Conn // nil: conn has the port of the beacons
+	conns   []link.Conn // one for each lane; what is not sealed comes in by the first
+	beacons link.Conn   // nil: conns have the port of the beacons
 
 	// shared by the loops
 	counters      counters
 	table         atomic.Pointer[table]
 	pings         pings
 	strangerPings limiter
+	fragments     fragments
 
 	// towards the control loop
 	sealed   chan event // from authentic packets and from the adapter
@@ -101,14 +103,14 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := cfg.Network.Listen(cfg.Port)
+	conns, err := listen(&cfg)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, address: address, id: address.ID(), ula: address.ULA(), peerID: peerID,
 		started:  cfg.Clock.Now(),
-		conn:     conn,
+		conns:    conns,
 		sealed:   make(chan event, sealedInbox),
 		unsealed: make(chan event, unsealedInbox),
 		calls:    make(chan call),
@@ -116,13 +118,23 @@ func New(cfg Config) (*Node, error) {
 
 		strangerPings: limiter{rate: 10, burst: 10},
 	}
-	if conn.LocalPort() != link.Port {
+	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)
 		}
 	}
 	n.table.Store(&table{})
 	return n, nil
+}
+
+// listen opens a socket for each of the device's queues, or one for all where the
+// network has no groups of sockets.
+func listen(cfg *Config) ([]link.Conn, error) {
+	if g, ok := cfg.Network.(link.Grouper); ok && len(cfg.Queues) > 1 {
+		return g.ListenGroup(cfg.Port, min(len(cfg.Queues), seal.MaxLanes))
+	}
+	conn, err := cfg.Network.Listen(cfg.Port)
+	return []link.Conn{conn}, err
 }
 
 // ownPeerID is this machine's among those that share its address (draft 3.4): drawn
@@ -162,13 +174,15 @@ func (n *Node) Run(ctx context.Context) error {
 	if len(queues) == 0 {
 		queues = []Queue{new(noQueue)}
 	} else {
-		for _, q := range queues {
-			start(func() error { return n.outLoop(q) })
+		for i, q := range queues {
+			start(func() error { return n.outLoop(q, i%len(n.conns)) })
 		}
 	}
-	start(func() error { return n.inLoop(n.conn, queues[0]) })
+	for i, conn := range n.conns {
+		start(func() error { return n.inLoop(conn, queues[i], i) })
+	}
 	if n.beacons != nil {
-		start(func() error { return n.inLoop(n.beacons, new(noQueue)) })
+		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0) })
 	}
 	start(func() error { return c.run(ctx) })
 	start(func() error { return n.cfg.Network.Watch(ctx, func() { n.post(event{kind: evLinks}) }) })
@@ -186,7 +200,9 @@ func (n *Node) close() {
 	if n.cfg.Device != nil {
 		n.cfg.Device.Close()
 	}
-	n.conn.Close()
+	for _, conn := range n.conns {
+		conn.Close()
+	}
 	if n.beacons != nil {
 		n.beacons.Close()
 	}

@@ -455,7 +455,7 @@ func TestTwoNodesOnOneHost(t *testing.T) {
 		b.start()
 		defer a.stop()
 		defer b.stop()
-		if a.conn.LocalPort() == link.Port {
+		if a.conns[0].LocalPort() == link.Port {
 			t.Fatal("wanted another port")
 		}
 		settle(time.Second)

@@ -14,6 +14,7 @@ const sendSize = 4 * link.MaxTrain
 // its memory is fixed: sendSize.
 type sender struct {
 	w        link.Writer
+	lane     int
 	counters *counters
 	scratch  seal.Scratch
 
@@ -26,8 +27,8 @@ type sender struct {
 	packets, bytes int // since the last flush
 }
 
-func newSender(w link.Writer, c *counters) *sender {
-	return &sender{w: w, counters: c, buf: make([]byte, 0, sendSize+tailroom), trains: make([]link.Train, 0, 64)}
+func newSender(w link.Writer, lane int, c *counters) *sender {
+	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize+tailroom), trains: make([]link.Train, 0, 64)}
 }
 
 // tailroom is what Session.Seal may use behind a packet.
@@ -82,8 +83,8 @@ func (s *sender) full() bool { return len(s.buf) >= link.MaxTrain*3/4 }
 
 // outLoop moves packets from one queue of the device to the network, until the
 // device is closed.
-func (n *Node) outLoop(q Queue) error {
-	s := newSender(n.conn.NewWriter(), &n.counters)
+func (n *Node) outLoop(q Queue, lane int) error {
+	s := newSender(n.conns[lane].NewWriter(), lane, &n.counters)
 	for {
 		to, ok, err := q.Read(true)
 		for ok && err == nil {
@@ -116,7 +117,7 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA) {
 		n.outTooBig(q, s, r, f)
 		return
 	}
-	first, ok := f.session.Reserve(count)
+	first, ok := f.session.Reserve(s.lane, count)
 	if !ok {
 		n.outWaiting(q, r, to)
 		return
@@ -159,7 +160,7 @@ func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight) {
 			return
 		}
 		if len(msg)+wire.SealedMin <= f.datagram {
-			if c, ok := f.session.Reserve(1); ok {
+			if c, ok := f.session.Reserve(s.lane, 1); ok {
 				s.seal(f, c, msg)
 			}
 			continue

@@ -373,7 +373,7 @@ func (c *control) netID(p *peer, m wire.NetIDMsg, ep link.Endpoint, reply func(w
 // tellEndpoints tells a peer behind a relay where we are, so that it tries directly
 // (draft 4.2.6).
 func (c *control) tellEndpoints(p *peer) {
-	port := c.n.conn.LocalPort()
+	port := c.n.conns[0].LocalPort()
 	for _, i := range c.interfaces {
 		for _, x := range i.Prefixes {
 			if a := x.Addr(); a.IsGlobalUnicast() && !c.overlayRange(a) {
@@ -532,7 +532,7 @@ func (c *control) sealOn(s *seal.Session, p *peer, ep link.Endpoint, msg []byte)
 }
 
 func (c *control) sealFlight(f *flight, p *peer, msg []byte) {
-	counter, ok := f.session.Reserve(1)
+	counter, ok := f.session.Reserve(0, 1)
 	if !ok {
 		c.n.counters.count(dKeyEnded)
 		return

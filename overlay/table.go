@@ -5,7 +5,6 @@ import (
 
 	"anodenet/anode"
 	"anodenet/anode/seal"
-	"anodenet/anode/wire"
 	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 )
@@ -58,14 +57,15 @@ type inbound struct {
 	session *seal.Session
 	remote  *remote
 	peerID  uint8
-	shared  *inboundState
-	next    *inbound // another with the same key
+	pending *atomic.Bool // ours as responder, and nothing has been opened in it yet
+	next    *inbound     // another with the same key
 }
 
-// inboundState is what changes about an inbound session.
-type inboundState struct {
-	pending atomic.Bool      // ours as responder, and nothing has been opened in it yet
-	frags   wire.Reassembler // the in loop's
+// newInbound has a session received on.
+func newInbound(s *seal.Session, r *remote) *inbound {
+	in := &inbound{session: s, remote: r, peerID: s.PeerID(), pending: new(atomic.Bool)}
+	in.pending.Store(!s.Initiator())
+	return in
 }
 
 // at strips an endpoint to what identifies the other side.

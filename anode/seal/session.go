@@ -17,8 +17,11 @@ const (
 	tagSize    = 16
 	flagSealed = 0x08
 
-	// packetLimit is how many packets one key seals.
+	// packetLimit is how many packets one key seals in one lane.
 	packetLimit = 1 << 32
+
+	// MaxLanes is the most lanes that either side has.
+	MaxLanes = 16
 )
 
 // Scratch is the working space of Seal and Open, one for each goroutine that calls
@@ -27,35 +30,34 @@ type Scratch struct {
 	nonce [12]byte // four zeros, index, counter
 }
 
-// Session is one sealed session, both directions. Any number of goroutines seal;
-// one at a time opens. Sessions are made and ended by a Set.
+// Session is one sealed session, both directions. Any number of goroutines seal and
+// open. Sessions are made and ended by a Set.
 //
-// A side may grant a block of consecutive indices, one for each of the other's
-// sending queues (Granted). The index is part of the nonce, so each is a lane with
-// a counter and a window of its own under the same keys.
+// A side grants a block of consecutive indices, one for each of its receiving queues
+// (TLVLanes), over which the other side spreads its sending queues. The index is part
+// of the nonce, so each is a lane with a counter and a window of its own under the
+// same keys, and queues share nothing that is written for each packet.
 type Session struct {
 	// What never changes.
 	peer      anode.Address
 	peerID    uint8
 	initiator bool             // we are
-	index     uint16           // on which we receive
-	prefix    uint64           // the peer's index, where the 64 bits of index and counter have it
+	index     uint16           // the first on which we receive
+	remote    uint16           // the first on which the peer does
 	header    [headerSize]byte // of what we send; the counter is put in
 	from      [16]byte         // sender and recipient ID of what we receive
 	caps      []byte           // the peer's TLVs
 	keys      atomic.Pointer[keys]
 
 	// Of those who seal.
-	_       [64]byte
-	counter atomic.Uint64 // the next
-	sent    atomic.Int64  // when a message was last sealed, ns; 0: never
+	departs []departure  // a lane each
+	sent    atomic.Int64 // when a message was last sealed, ns; 0: never
 
-	// Of the one who opens.
+	// Of those who open.
 	_        [64]byte
-	carried  bool         // anything but keepalives was opened, since Received
+	arrives  []window     // a lane each
 	received atomic.Int64 // when anything was last opened, ns; 0: never
 	data     atomic.Int64 // the same of anything but keepalives
-	window   window
 
 	// Of both: read for every batch, written seldom.
 	_      [64]byte
@@ -63,6 +65,12 @@ type Session struct {
 
 	// Of the Set.
 	life life
+}
+
+// departure is one lane of what we send, on a cache line of its own.
+type departure struct {
+	counter atomic.Uint64 // the next
+	_       [56]byte
 }
 
 // keys are both directions' AEADs. They go away together, all at once.
@@ -82,13 +90,14 @@ type ends struct {
 	local, peer   anode.Address
 	localID       uint8 // peer IDs (draft 3.4)
 	peerID        uint8
-	index, remote uint16 // on which we receive; on which the peer does
+	index, remote uint16 // the first on which we receive; on which the peer does
+	lanes         int    // on which we receive
 }
 
 // newSession makes a session of two keys.
 func newSession(e ends, initiator bool, send, recv *[32]byte, caps []byte) (*Session, error) {
-	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index,
-		prefix: uint64(e.remote) << 48, caps: caps}
+	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, caps: caps,
+		departs: make([]departure, granted(caps)), arrives: make([]window, e.lanes)}
 	local, peer := e.local.ID(), e.peer.ID()
 	s.header[1] = flagSealed
 	copy(s.header[10:], local[:])
@@ -115,8 +124,11 @@ func (s *Session) Peer() anode.Address { return s.peer }
 // PeerID tells which machine of the peer's address the session is with.
 func (s *Session) PeerID() uint8 { return s.peerID }
 
-// Index is the receiver index of what comes in.
+// Index is the first receiver index of what comes in.
 func (s *Session) Index() uint16 { return s.index }
+
+// Lanes is how many consecutive indices we receive on.
+func (s *Session) Lanes() int { return len(s.arrives) }
 
 // Initiator tells whether the session's handshake was ours.
 func (s *Session) Initiator() bool { return s.initiator }
@@ -124,31 +136,32 @@ func (s *Session) Initiator() bool { return s.initiator }
 // Caps are the TLVs that the peer sent; they hold only once the session is confirmed.
 func (s *Session) Caps() []byte { return s.caps }
 
-// Granted is how many consecutive indices the peer receives on, at least 1. So far
-// only the first is used.
-func (s *Session) Granted() int {
-	if v, ok := TLV(s.caps, TLVLanes); ok && len(v) == 1 && v[0] > 1 {
-		return int(v[0])
+// granted is how many consecutive indices the sender of these TLVs receives on.
+func granted(caps []byte) int {
+	if v, ok := TLV(caps, TLVLanes); ok && len(v) == 1 && v[0] > 1 {
+		return min(int(v[0]), MaxLanes)
 	}
 	return 1
 }
 
-// Reserve takes n consecutive counters, to be used once each. ok is false when the
-// key is used up or has ended.
-func (s *Session) Reserve(n int) (first uint64, ok bool) {
-	next := s.counter.Add(uint64(n))
-	return next - uint64(n), next <= packetLimit && s.keys.Load() != nil
+// Reserve takes n consecutive packets of a lane, our sending queue counted from 0:
+// what it returns, and the n-1 numbers that follow, are to be given to Seal once
+// each. ok is false when the key is used up or has ended.
+func (s *Session) Reserve(lane, n int) (first uint64, ok bool) {
+	lane %= len(s.departs)
+	next := s.departs[lane].counter.Add(uint64(n))
+	return uint64(s.remote+uint16(lane))<<48 | (next-uint64(n))&(1<<48-1), next <= packetLimit && s.keys.Load() != nil
 }
 
 // Seal appends one packet of Overhead + len(msg) bytes to dst, which has the room,
-// and which msg does not overlap. The counter comes from Reserve. An empty msg is a
+// and which msg does not overlap. number comes from Reserve. An empty msg is a
 // keepalive. Should the keys end between Reserve and Seal, what is appended is as
 // long, and says nothing.
-func (s *Session) Seal(sc *Scratch, dst []byte, counter uint64, msg []byte) []byte {
+func (s *Session) Seal(sc *Scratch, dst []byte, number uint64, msg []byte) []byte {
 	at := len(dst)
 	dst = append(dst, s.header[:]...)
 	header := dst[at:]
-	binary.BigEndian.PutUint64(header[2:], s.prefix|counter)
+	binary.BigEndian.PutUint64(header[2:], number)
 	k := s.keys.Load()
 	if k == nil {
 		return append(dst, make([]byte, len(msg)+tagSize)...)
@@ -161,22 +174,23 @@ func (s *Session) Seal(sc *Scratch, dst []byte, counter uint64, msg []byte) []by
 // bytes of room and does not overlap packet. After an error dst's content is
 // unspecified; the errors are ErrShort, ErrHeader, ErrReplay, ErrAuth and ErrEnded.
 //
-// One goroutine at a time opens the packets of a session. The replay window is
-// checked before the packet is opened and moved after.
+// The lane's replay window is checked before the packet is opened and moved after.
 func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) {
 	if len(packet) < Overhead {
 		return nil, ErrShort
 	}
 	field := binary.BigEndian.Uint64(packet[2:]) // index and counter
-	if packet[1] != flagSealed || uint16(field>>48) != s.index || [16]byte(packet[10:26]) != s.from {
+	lane := uint16(field>>48) - s.index
+	if packet[1] != flagSealed || int(lane) >= len(s.arrives) || [16]byte(packet[10:26]) != s.from {
 		return nil, ErrHeader
 	}
+	w := &s.arrives[lane]
 	counter := field & (1<<48 - 1)
 	k := s.keys.Load()
 	if k == nil || counter >= packetLimit {
 		return nil, ErrEnded
 	}
-	if !s.window.fresh(counter) {
+	if !w.fresh(counter) {
 		return nil, ErrReplay
 	}
 	copy(sc.nonce[4:], packet[2:10])
@@ -184,23 +198,25 @@ func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) 
 	if err != nil {
 		return nil, ErrAuth
 	}
-	s.window.mark(counter)
-	s.carried = s.carried || len(msg) > 0
+	if !w.take(counter) {
+		return nil, ErrReplay // another goroutine was quicker
+	}
 	return msg, nil
 }
 
-// Newest tells whether a counter just opened is the highest so far. It is for the
-// goroutine that opens.
-func (s *Session) Newest(counter uint64) bool { return counter+1 == s.window.next }
+// Newest tells whether a packet just opened has the highest counter so far of its lane.
+func (s *Session) Newest(packet []byte) bool {
+	field := binary.BigEndian.Uint64(packet[2:])
+	lane := uint16(field>>48) - s.index
+	return int(lane) < len(s.arrives) && field&(1<<48-1)+1 == s.arrives[lane].next.Load()
+}
 
-// Received notes when the packets came in that were opened since the last call, one
-// or a batch, in ns of the clock that the Set is given. It is for the goroutine that
-// opens.
-func (s *Session) Received(now int64) {
+// Received notes when packets were opened, one or a batch, in ns of the clock that the
+// Set is given; data says whether any was more than a keepalive.
+func (s *Session) Received(now int64, data bool) {
 	set(&s.received, now)
-	if s.carried {
+	if data {
 		set(&s.data, now)
-		s.carried = false
 	}
 }
 
@@ -230,4 +246,12 @@ func (s *Session) Deactivate() { s.active.Store(false) }
 func (s *Session) Erase() { s.keys.Store(nil) }
 
 // Ended tells whether the keys are gone or used up.
-func (s *Session) Ended() bool { return s.keys.Load() == nil || s.counter.Load() >= packetLimit }
+func (s *Session) Ended() bool { return s.keys.Load() == nil || s.used() >= packetLimit }
+
+// used is how many packets the key has sealed in the lane that sealed most.
+func (s *Session) used() (n uint64) {
+	for i := range s.departs {
+		n = max(n, s.departs[i].counter.Load())
+	}
+	return n
+}

@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"anodenet/anode"
@@ -29,16 +31,23 @@ func identity(t testing.TB, n byte) *anode.Identity {
 	return id
 }
 
-// pair makes both sides of a session, with fixed keys.
+// pair makes both sides of a session, with fixed keys and one lane each way.
 func pair(t testing.TB) (a, b *Session) {
 	t.Helper()
+	return lanes(t, 1, 1)
+}
+
+// lanes is pair where a receives on m lanes and b on n.
+func lanes(t testing.TB, m, n int) (a, b *Session) {
+	t.Helper()
+	grant := func(n int) []byte { return (&Local{Lanes: n}).caps() }
 	alice, bob := identity(t, 1).Address(), identity(t, 2).Address()
 	k1, k2 := [32]byte{1}, [32]byte{2}
-	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b}, true, &k1, &k2, nil)
+	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m}, true, &k1, &k2, grant(n))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a}, false, &k2, &k1, nil)
+	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n}, false, &k2, &k1, grant(m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +57,7 @@ func pair(t testing.TB) (a, b *Session) {
 // seal makes one packet.
 func sealOne(t testing.TB, s *Session, msg []byte) []byte {
 	t.Helper()
-	c, ok := s.Reserve(1)
+	c, ok := s.Reserve(0, 1)
 	if !ok {
 		t.Fatal("no counter")
 	}
@@ -79,7 +88,7 @@ func TestSealAndOpen(t *testing.T) {
 			msg[i] = byte(i)
 		}
 		for _, way := range []struct{ from, to *Session }{{a, b}, {b, a}} {
-			c, _ := way.from.Reserve(1)
+			c, _ := way.from.Reserve(0, 1)
 			train := way.from.Seal(&sc, []byte("before"), c, msg)
 			packet := train[6:]
 			if string(train[:6]) != "before" || len(packet) != Overhead+n {
@@ -135,7 +144,7 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 	if _, err := b.Open(&sc, dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
 		t.Errorf("a byte longer: %v", err)
 	}
-	if b.window.next != 0 || b.carried {
+	if b.arrives[0].next.Load() != 0 {
 		t.Error("forged packets moved the window")
 	}
 	if msg, err := b.Open(&sc, dst, packet); err != nil || string(msg) != "payload" {
@@ -195,27 +204,27 @@ func TestReplayAndReordering(t *testing.T) {
 
 func TestCountersEnd(t *testing.T) {
 	a, b := pair(t)
-	a.counter.Store(packetLimit - 3)
-	first, ok := a.Reserve(3)
-	if !ok || first != packetLimit-3 {
-		t.Fatalf("the last three: %d, %v", first, ok)
+	a.departs[0].counter.Store(packetLimit - 3)
+	first, ok := a.Reserve(0, 3)
+	if !ok || first != uint64(a.remote)<<48|(packetLimit-3) {
+		t.Fatalf("the last three: %x, %v", first, ok)
 	}
-	last := a.Seal(new(Scratch), nil, packetLimit-1, []byte("x"))
+	last := a.Seal(new(Scratch), nil, first+2, []byte("x"))
 	if _, err := b.Open(new(Scratch), make([]byte, 1), last); err != nil {
 		t.Errorf("the last packet: %v", err)
 	}
-	if _, ok := a.Reserve(1); ok {
+	if _, ok := a.Reserve(0, 1); ok {
 		t.Error("one more than 2^32")
 	}
 	if !a.Ended() {
 		t.Error("a used-up key has not ended")
 	}
-	over := a.Seal(new(Scratch), nil, packetLimit, []byte("x"))
+	over := a.Seal(new(Scratch), nil, first+3, []byte("x"))
 	if _, err := b.Open(new(Scratch), make([]byte, 1), over); err != ErrEnded {
 		t.Errorf("a counter too high: %v", err)
 	}
 	c, _ := pair(t)
-	if c.counter.Store(packetLimit - 3); func() bool { _, ok := c.Reserve(4); return ok }() {
+	if c.departs[0].counter.Store(packetLimit - 3); func() bool { _, ok := c.Reserve(0, 4); return ok }() {
 		t.Error("a batch beyond the limit")
 	}
 }
@@ -223,10 +232,10 @@ func TestCountersEnd(t *testing.T) {
 func TestEraseEndsEverything(t *testing.T) {
 	a, b := pair(t)
 	packet := sealOne(t, a, []byte("first"))
-	c, _ := a.Reserve(1)
+	c, _ := a.Reserve(0, 1)
 	a.Erase()
 	b.Erase()
-	if _, ok := a.Reserve(1); ok || !a.Ended() {
+	if _, ok := a.Reserve(0, 1); ok || !a.Ended() {
 		t.Error("an erased session reserves")
 	}
 	late := a.Seal(new(Scratch), nil, c, []byte("secret"))
@@ -248,7 +257,7 @@ func TestConcurrentSeal(t *testing.T) {
 		wg.Go(func() {
 			var sc Scratch
 			for range each {
-				first, ok := a.Reserve(batch)
+				first, ok := a.Reserve(0, batch)
 				if !ok {
 					t.Error("no counters")
 				}
@@ -278,7 +287,7 @@ func TestConcurrentSeal(t *testing.T) {
 		wg.Go(func() {
 			var sc Scratch
 			for i := 0; ; i++ {
-				c, ok := a.Reserve(1)
+				c, ok := a.Reserve(0, 1)
 				if !ok {
 					return
 				}
@@ -306,7 +315,7 @@ func TestBookkeeping(t *testing.T) {
 		if _, err := b.Open(&sc, make([]byte, 9), p); err != nil {
 			t.Fatal(err)
 		}
-		b.Received(now)
+		b.Received(now, msg != "")
 	}
 	open("", 5)
 	if b.received.Load() != 5 || b.data.Load() != 0 {
@@ -315,20 +324,17 @@ func TestBookkeeping(t *testing.T) {
 	if open("x", 6); b.received.Load() != 6 || b.data.Load() != 6 {
 		t.Error("data was not noted")
 	}
-	p, k := sealOne(t, a, []byte("x")), sealOne(t, a, nil)
-	for _, p := range [][]byte{p, k} { // a batch that ends in a keepalive
-		if _, err := b.Open(&sc, make([]byte, 9), p); err != nil {
+	if open("", 8); b.data.Load() != 6 || b.received.Load() != 8 {
+		t.Error("a keepalive counts as the data before it")
+	}
+	older, newer := sealOne(t, a, nil), sealOne(t, a, nil)
+	for _, p := range [][]byte{newer, older} {
+		if _, err := b.Open(&sc, nil, p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if b.Received(7); b.data.Load() != 7 {
-		t.Error("data in a batch was not noted")
-	}
-	if open("", 8); b.data.Load() != 7 || b.received.Load() != 8 {
-		t.Error("a keepalive counts as the data before it")
-	}
-	if !b.Newest(4) || b.Newest(3) {
-		t.Error("the newest counter is 4")
+	if !b.Newest(newer) || b.Newest(older) {
+		t.Error("the newest packet is not known")
 	}
 	if a.Sent(0); a.sent.Load() == 0 {
 		t.Error("sent at time 0 reads as never")
@@ -344,11 +350,84 @@ func TestGranted(t *testing.T) {
 		want int
 	}{
 		{nil, 1}, {[]byte{1, 1, 4}, 4}, {[]byte{1, 1, 0}, 1}, {[]byte{1, 2, 4, 4}, 1},
-		{[]byte{9, 1, 7, 1, 1, 2}, 2}, {[]byte{1, 1}, 1},
+		{[]byte{9, 1, 7, 1, 1, 2}, 2}, {[]byte{1, 1}, 1}, {[]byte{1, 1, 200}, MaxLanes},
 	} {
-		if got := (&Session{caps: c.caps}).Granted(); got != c.want {
+		if got := granted(c.caps); got != c.want {
 			t.Errorf("%x grants %d, want %d", c.caps, got, c.want)
 		}
+	}
+}
+
+// Each lane has its own index, counters and window, and no nonce is used twice however
+// many queues share a lane.
+func TestLanes(t *testing.T) {
+	a, b := lanes(t, 2, 4)
+	var sc Scratch
+	dst := make([]byte, 16)
+	seen := map[string]bool{}
+	check := func(from, to *Session, queue, lane int) []byte {
+		t.Helper()
+		n, ok := from.Reserve(queue, 1)
+		p := from.Seal(&sc, nil, n, []byte("x"))
+		if got := binary.BigEndian.Uint16(p[2:]); !ok || got != to.index+uint16(lane) {
+			t.Errorf("queue %d seals for index %x, want lane %d from %x", queue, got, lane, to.index)
+		}
+		if nonce := string(p[2:10]) + fmt.Sprint(from == a); seen[nonce] {
+			t.Errorf("queue %d uses a nonce again", queue)
+		} else {
+			seen[nonce] = true
+		}
+		if _, err := to.Open(&sc, dst, p); err != nil {
+			t.Errorf("queue %d: %v", queue, err)
+		}
+		if _, err := to.Open(&sc, dst, p); err != ErrReplay {
+			t.Errorf("queue %d again: %v", queue, err)
+		}
+		return p
+	}
+	for range 3 {
+		for queue := range 8 {
+			check(a, b, queue, queue%4)
+			check(b, a, queue, queue%2)
+		}
+	}
+	if a.Lanes() != 2 || b.Lanes() != 4 {
+		t.Errorf("%d and %d lanes", a.Lanes(), b.Lanes())
+	}
+	p := check(a, b, 0, 0)
+	p[3]++ // moved to the next lane, where its counter is not known yet
+	for range 40 {
+		a.Reserve(0, 1)
+	}
+	if _, err := b.Open(&sc, dst, p); err == nil {
+		t.Error("a packet opens in another lane")
+	}
+}
+
+// Several goroutines that open one packet get it once in all: trains of several lanes may
+// be joined on their way, and be read by any queue.
+func TestOpenedOnce(t *testing.T) {
+	a, b := pair(t)
+	packets := make([][]byte, 2000)
+	for i := range packets {
+		packets[i] = sealOne(t, a, []byte("x"))
+	}
+	var opened atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			var sc Scratch
+			dst := make([]byte, 16)
+			for _, p := range packets {
+				if _, err := b.Open(&sc, dst, p); err == nil {
+					opened.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := opened.Load(); n != int64(len(packets)) {
+		t.Errorf("%d packets were opened %d times", len(packets), n)
 	}
 }
 
@@ -362,16 +441,16 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	now := int64(0)
 	if n := testing.AllocsPerRun(1000, func() {
 		now++
-		c, _ := a.Reserve(1)
+		c, _ := a.Reserve(0, 1)
 		p := a.Seal(&sc, buf, c, msg)
 		a.Sent(now)
 		a.Activate()
 		if _, err := b.Open(&sc, dst, p); err != nil {
 			t.Fatal(err)
 		}
-		b.Received(now)
+		b.Received(now, true)
 		b.Activate()
-		b.Newest(c)
+		b.Newest(p)
 		copy(bad, p)
 		bad[6] = 1 // a counter not seen
 		if _, err := b.Open(&sc, dst, bad); err != ErrAuth {
@@ -392,7 +471,7 @@ func BenchmarkSeal(b *testing.B) {
 	b.SetBytes(1400)
 	b.ReportAllocs()
 	for b.Loop() {
-		c, _ := s.Reserve(1)
+		c, _ := s.Reserve(0, 1)
 		s.Seal(&sc, buf, c, msg)
 	}
 }
@@ -402,13 +481,15 @@ func BenchmarkOpen(b *testing.B) {
 	var sc Scratch
 	dst := make([]byte, 1400)
 	packet := sealOne(b, s, dst)
+	w := &r.arrives[0]
 	b.SetBytes(1400)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.window = window{}
+		w.next.Store(0)
+		w.bits[0].Store(0)
 		if _, err := r.Open(&sc, dst, packet); err != nil {
 			b.Fatal(err)
 		}
-		r.Received(1)
+		r.Received(1, true)
 	}
 }

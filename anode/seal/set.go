@@ -31,7 +31,8 @@ type Local struct {
 	PSK      [32]byte         // the network secret; zeros: none
 	PeerID   uint8            // our own, 1 to 15 (draft 3.4)
 	Rand     io.Reader        // nil: crypto/rand
-	Caps     []byte           // the TLVs we send; more than 255 bytes, or broken ones, are not sent
+	Lanes    int              // how many consecutive indices we receive on; 0: 1
+	Caps     []byte           // the other TLVs we send; more than 255 bytes, or broken ones, are not sent
 	Clock    func() time.Time // for stamps; nil: time.Now
 }
 
@@ -54,11 +55,17 @@ func (l *Local) stamp() Stamp {
 }
 
 func (l *Local) caps() []byte {
-	if len(l.Caps) > maxCaps || !validTLVs(l.Caps) {
-		return nil
+	var caps []byte
+	if n := l.lanes(); n > 1 {
+		caps = AppendTLV(caps, TLVLanes, []byte{byte(n)})
 	}
-	return l.Caps
+	if len(caps)+len(l.Caps) > maxCaps || !validTLVs(l.Caps) {
+		return caps
+	}
+	return append(caps, l.Caps...)
 }
+
+func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
 
 // life is what a Set knows of a session:
 //
@@ -244,7 +251,8 @@ func later(a, b Stamp) Stamp {
 	return a
 }
 
-// newIndex draws a receiver index that no session with the machine has.
+// newIndex draws a receiver index, the first of a block of which no session with the
+// machine has any.
 func (s *Set) newIndex() (uint16, error) {
 	var b [2]byte
 	for range 64 {
@@ -252,15 +260,21 @@ func (s *Set) newIndex() (uint16, error) {
 			return 0, fmt.Errorf("%w: %w", ErrRandom, err)
 		}
 		index := binary.BigEndian.Uint16(b[:])
-		taken := s.attempt != nil && s.attempt.hello.Index == index
+		taken := s.attempt != nil && s.overlap(s.attempt.hello.Index, index)
 		for _, x := range s.Live() {
-			taken = taken || x.index == index
+			taken = taken || s.overlap(x.index, index)
 		}
 		if !taken {
 			return index, nil
 		}
 	}
 	return 0, ErrRandom
+}
+
+// overlap tells whether the blocks of our indices that begin at a and b overlap.
+func (s *Set) overlap(a, b uint16) bool {
+	n := uint16(s.local.lanes())
+	return a-b < n || b-a < n
 }
 
 // message is the HELLO to be sent now.
@@ -275,7 +289,7 @@ func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, re
 	if !initiator {
 		send, recv = recv, send
 	}
-	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote},
+	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes()},
 		initiator, &send, &recv, caps)
 	clear(send[:])
 	clear(recv[:])

@@ -161,7 +161,7 @@ func (s *Set) renew(now time.Duration, f flow) {
 	if !x.initiator {
 		limit = renewResponder
 	}
-	if now-x.life.born >= limit && f.flows(now) || x.counter.Load() >= renewPackets {
+	if now-x.life.born >= limit && f.flows(now) || x.used() >= renewPackets {
 		t.wanted = now
 		s.begin(now)
 	}

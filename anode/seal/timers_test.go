@@ -169,18 +169,18 @@ func TestRenewalByCount(t *testing.T) {
 	b.say("x")
 	w.run(time.Second)
 	x := a.set.Current(w.now)
-	x.counter.Store(renewPackets)
+	x.departs[0].counter.Store(renewPackets)
 	a.say("one more")
 	w.run(time.Second)
 	if y := a.set.Current(w.now); y == x || y == nil || a.hellos != 1 {
 		t.Error("2^31 packets do not renew the keys")
 	}
-	a.set.Current(w.now).counter.Store(packetLimit)
-	b.set.Current(w.now).counter.Store(packetLimit)
+	a.set.Current(w.now).departs[0].counter.Store(packetLimit)
+	b.set.Current(w.now).departs[0].counter.Store(packetLimit)
 	if a.set.Current(w.now) == nil {
 		t.Fatal("the session before is not used")
 	}
-	x.counter.Store(packetLimit)
+	x.departs[0].counter.Store(packetLimit)
 	if a.set.Current(w.now) != nil {
 		t.Error("a used-up key is used")
 	}

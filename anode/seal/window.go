@@ -1,5 +1,10 @@
 package seal
 
+import (
+	"sync"
+	"sync/atomic"
+)
+
 // windowWords is the length of the ring; a power of two.
 const windowWords = 256
 
@@ -8,46 +13,59 @@ const windowWords = 256
 const windowSize = (windowWords - 1) * 64
 
 // window remembers which counters were seen: a ring of bits, cleared a word at a
-// time as it moves (the method of RFC 6479). It is for one goroutine.
+// time as it moves (the method of RFC 6479).
 //
 //	bits   ..0110 1111 1111 0111 1111|      counter mod the ring's length
 //	          `----- windowSize -----' next
+//
+// Any goroutine may use it: fresh is a look that may be out of date, take decides.
 type window struct {
-	next uint64 // the newest counter + 1; 0: none yet
-	bits [windowWords]uint64
+	mu   sync.Mutex                 // of those who change next and bits
+	next atomic.Uint64              // the newest counter + 1; 0: none yet
+	bits [windowWords]atomic.Uint64 // atomic for the sake of those who only look
 }
 
 // fresh tells whether a counter was not seen and is not too old to tell.
 func (w *window) fresh(counter uint64) bool {
-	if counter >= w.next {
+	next := w.next.Load()
+	if counter >= next {
 		return true
 	}
-	if w.next-counter > windowSize {
+	if next-counter > windowSize {
 		return false
 	}
-	return w.bits[counter/64%windowWords]&(1<<(counter%64)) == 0
+	return w.bits[counter/64%windowWords].Load()&(1<<(counter%64)) == 0
 }
 
-// mark notes a fresh counter.
-func (w *window) mark(counter uint64) {
-	if counter >= w.next {
+// take notes a counter, and tells whether it was fresh: of all who take one counter,
+// one is told so.
+func (w *window) take(counter uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.fresh(counter) {
+		return false
+	}
+	if counter >= w.next.Load() {
 		w.advance(counter)
 	}
-	w.bits[counter/64%windowWords] |= 1 << (counter % 64)
+	word := &w.bits[counter/64%windowWords]
+	word.Store(word.Load() | 1<<(counter%64))
+	return true
 }
 
 // advance moves the window up to a counter, and clears the words it enters.
 func (w *window) advance(counter uint64) {
+	next := w.next.Load()
 	to := counter / 64
 	from := to // the last word that is already in use
-	if w.next > 0 {
-		from = (w.next - 1) / 64
+	if next > 0 {
+		from = (next - 1) / 64
 	}
 	if to-from > windowWords {
 		from = to - windowWords
 	}
 	for i := from + 1; i <= to; i++ {
-		w.bits[i%windowWords] = 0
+		w.bits[i%windowWords].Store(0)
 	}
-	w.next = counter + 1
+	w.next.Store(counter + 1)
 }

@@ -5,15 +5,6 @@ import (
 	"testing"
 )
 
-// take is what Open does: it tells whether a counter is fresh, and notes it.
-func (w *window) take(counter uint64) bool {
-	ok := w.fresh(counter)
-	if ok {
-		w.mark(counter)
-	}
-	return ok
-}
-
 func TestWindowEdges(t *testing.T) {
 	if windowSize < 8192 {
 		t.Fatalf("the window is %d", windowSize)
@@ -60,7 +51,7 @@ func TestWindowJumps(t *testing.T) {
 		for _, offset := range []uint64{0, 1, 31, 62, 63} {
 			var w window
 			for c := range uint64(top) {
-				w.mark(c + offset)
+				w.take(c + offset)
 			}
 			newest := top - 1 + offset + jump
 			if !w.take(newest) {

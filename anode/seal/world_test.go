@@ -222,7 +222,7 @@ func (s *side) check() {
 
 // seal sends one message; an empty one is a keepalive.
 func (s *side) seal(x *Session, msg []byte) {
-	c, ok := x.Reserve(1)
+	c, ok := x.Reserve(0, 1)
 	if !ok {
 		s.w.t.Errorf("%s: no counter", s.name)
 		return
@@ -315,7 +315,7 @@ func (s *side) open(p *packet) {
 			}
 			continue
 		}
-		x.Received(int64(s.w.now))
+		x.Received(int64(s.w.now), len(msg) > 0)
 		if len(msg) > 0 {
 			s.got, s.gotAt = append(s.got, string(msg)), s.w.now
 		}
@@ -339,7 +339,7 @@ func (w *world) chat(d, every time.Duration, sides ...*side) (said int) {
 
 // sameSession tells whether two sessions are the ends of one.
 func sameSession(a, b *Session) bool {
-	return a != nil && b != nil && a.prefix>>48 == uint64(b.index) && b.prefix>>48 == uint64(a.index)
+	return a != nil && b != nil && a.remote == b.index && b.remote == a.index
 }
 
 func address(s *side) anode.Address { return s.local.Identity.Address() }
