@@ -451,6 +451,22 @@ func TestOpenErrors(t *testing.T) {
 			d.Close()
 		}
 	})
+	h.do(func() { // as somebody who may not; the thread ends with this function
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if err := unix.Capget(&head, &data[0]); err != nil {
+			t.Error(err)
+			return
+		}
+		data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		if err := unix.Capset(&head, &data[0]); err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := Open(Config{Name: "an2", MTU: 1440}); !errors.Is(err, ErrOpen) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+			t.Errorf("without the right to: %v", err)
+		}
+	})
 	for err, want := range map[error]string{
 		openError("an0", os.ErrNotExist):    "modprobe tun",
 		openError("an0", unix.ENODEV):       "modprobe tun",
