@@ -49,6 +49,7 @@ type Listen struct {
 type Tun struct {
 	Name    string  `toml:"name"` // "none": no adapter
 	MTU     int     `toml:"mtu"`
+	Queues  int     `toml:"queues"` // 0: the default for this machine
 	Offload Offload `toml:"offload"`
 }
 
@@ -87,6 +88,9 @@ const (
 	MaxMTU = 65535
 )
 
+// MaxQueues is the most queues an adapter has.
+const MaxQueues = 16
+
 // NoTun is the name of no adapter.
 const NoTun = "none"
 
@@ -115,10 +119,11 @@ type key struct {
 func (c *Config) keys() []key {
 	return []key{
 		{"zone", &c.Zone, "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
-		{"secret", &c.Secret, "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only those who have it\nand those that you added get a session. Empty: none."},
+		{"secret", &c.Secret, "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
 		{"listen.port", &c.Listen.Port, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"tun.name", &c.Tun.Name, "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", &c.Tun.MTU, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
+		{"tun.queues", &c.Tun.Queues, "How many queues the adapter has, each with goroutines and a socket of its own, over\nwhich flows are spread: 1 to 16; 0: four, or one for each core if there are more."},
 		{"tun.offload", &c.Tun.Offload, "Whether the system hands over many packets as one, which is much faster: auto\nwhere it can, on or fail, off."},
 		{"link.rung", &c.Link.Rung, "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"policy.open", &c.Policy.Open, "Let everybody in, not only the peers that you added. Pings are always answered."},
@@ -135,6 +140,9 @@ func (c *Config) check() error {
 	}
 	if m := c.Tun.MTU; m < MinMTU || m > MaxMTU {
 		return fmt.Errorf("%w: tun.mtu: %d is not within %d and %d", ErrInvalid, m, MinMTU, MaxMTU)
+	}
+	if q := c.Tun.Queues; q < 0 || q > MaxQueues {
+		return fmt.Errorf("%w: tun.queues: %d is not within 0 and %d", ErrInvalid, q, MaxQueues)
 	}
 	addresses, taken := map[anode.Address]bool{}, map[string]bool{}
 	for i, p := range c.Peers {

@@ -87,6 +87,7 @@ port = 0
 [tun]
 name = "none"
 mtu = 1280
+queues = 2
 offload = "off"
 [link]
 rung = "plain"
@@ -107,7 +108,7 @@ endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
 	}
 	want := Config{
 		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"},
-		Tun:    Tun{Name: "none", MTU: 1280, Offload: OffloadOff},
+		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Link:   Link{RungPlain},
 		Policy: Policy{Open: true},
 		Log:    Log{slog.LevelDebug, FormatJSON},

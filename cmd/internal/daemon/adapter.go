@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 
 	"anodenet/anode"
@@ -28,6 +29,7 @@ func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, 
 	d, err := tun.Open(tun.Config{
 		Name:    c.Name,
 		MTU:     c.MTU,
+		Queues:  queueCount(c.Queues),
 		Self:    self.ULA(),
 		Offload: tun.Offload(c.Offload.String()),
 		Log:     log,
@@ -44,6 +46,18 @@ func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, 
 		return nil, errors.Join(err, d.Close())
 	}
 	return a, nil
+}
+
+// queueCount is how many queues the adapter gets. More than there are cores still serve
+// latency: flows that the system spreads over queues do not wait for each other.
+func queueCount(configured int) int {
+	switch {
+	case configured > 0:
+		return configured
+	case runtime.GOOS != "linux":
+		return 1
+	}
+	return min(max(runtime.NumCPU(), 4), config.MaxQueues)
 }
 
 // queues are the device's, as the engine takes them.
