@@ -1,6 +1,7 @@
 package info2
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -103,7 +104,7 @@ func (c *core) newLink(now time.Time, addr netip.Addr, d direction, p purpose, s
 }
 
 func (c *core) find(id linkID) *link {
-	i, ok := slices.BinarySearchFunc(c.links, id, func(l *link, id linkID) int { return int(l.id) - int(id) })
+	i, ok := slices.BinarySearchFunc(c.links, id, func(l *link, id linkID) int { return cmp.Compare(l.id, id) })
 	if !ok {
 		return nil
 	}
@@ -119,6 +120,7 @@ func (c *core) close(l *link) {
 func (c *core) remove(l *link) {
 	if i := slices.Index(c.links, l); i >= 0 {
 		c.links = slices.Delete(c.links, i, i+1)
+		c.counters.add(DroppedClosed, l.out.messages())
 	}
 	if l.purpose == deliver {
 		if n := c.neighbour(l.addr); n != nil {
@@ -164,9 +166,13 @@ func (c *core) accepted(now time.Time, remote, local netip.Addr) (linkID, bool) 
 
 // learnSelf notes an address of ours, never to be dialled.
 func (c *core) learnSelf(local netip.Addr) {
-	if local.IsValid() && !local.IsLoopback() {
-		c.self[local] = true
+	if !local.IsValid() || local.IsLoopback() {
+		return
 	}
+	if len(c.self) >= connsMax {
+		clear(c.self) // old ones: the network has changed often
+	}
+	c.self[local] = true
 }
 
 // dialed answers opDial.
@@ -273,39 +279,32 @@ func (c *core) sent(now time.Time, id linkID) {
 	c.pump(now)
 }
 
-// failed says that a connection is broken: the network's fault, not the host's.
-func (c *core) failed(now time.Time, id linkID) {
-	l := c.find(id)
-	if l == nil {
-		return
-	}
-	if l.state == awaitOK {
-		c.failDial(now, l)
-	} else {
-		c.handleAll(now, l, l.in.end(nil))
-		if c.find(id) == l {
-			c.close(l)
-		}
-	}
-	c.pump(now)
-}
+// failed says that a connection is broken.
+func (c *core) failed(now time.Time, id linkID) { c.over(now, id, true) }
 
 // eof says that the other side has ended its half of the stream.
-func (c *core) eof(now time.Time, id linkID) {
+func (c *core) eof(now time.Time, id linkID) { c.over(now, id, false) }
+
+// over ends the stream, the last message with it.
+func (c *core) over(now time.Time, id linkID, broken bool) {
 	l := c.find(id)
 	if l == nil {
 		return
 	}
 	c.handleAll(now, l, l.in.end(nil))
 	if c.find(id) == l {
-		c.ended(now, l)
+		c.ended(now, l, broken)
 	}
 	c.pump(now)
 }
 
-// ended decides what the end of a stream means.
-func (c *core) ended(now time.Time, l *link) {
-	age := now.Sub(l.opened)
+// ended decides what the end of a stream means. A broken one may be a close with
+// something unread, as well as the network's fault.
+func (c *core) ended(now time.Time, l *link, broken bool) {
+	age, patience := now.Sub(l.opened), brief
+	if broken {
+		patience = soon
+	}
 	switch {
 	case l.state == awaitOK:
 		c.failDial(now, l)
@@ -315,16 +314,18 @@ func (c *core) ended(now time.Time, l *link) {
 	case l.purpose != keep:
 	case l.direction == inbound && !l.backconnect.IsZero() && now.Sub(l.backconnect) <= perMessage:
 		c.addNeighbour(now, l.addr)
-	case l.direction == inbound && !l.spoke && c.count(hearing) < hearersMax:
+	case l.direction == inbound && !l.spoke && !broken && c.count(hearing) < hearersMax:
 		// netcat ends its half when its input ends, and goes on reading.
 		l.state, l.since, l.deadline = hearing, now, now.Add(neighbourFor)
 		return
-	case l.direction == outbound && age < brief && !l.lastSent.IsZero() && now.Sub(l.lastSent) < soon:
+	case l.direction == inbound:
+	case age < patience && !l.lastSent.IsZero() && now.Sub(l.lastSent) < soon:
 		// It took one message and left: so it wants every one of them.
 		c.addNeighbour(now, l.addr)
-	case l.direction == outbound && age < young:
+	case broken:
+	case age < young:
 		c.hosts.bad(now, l.addr, pauseShort) // it has links enough, probably
-	case l.direction == outbound:
+	default:
 		c.hosts.lasting(l.addr)
 		c.hosts.rest(now, l.addr, askAgain)
 	}
@@ -351,7 +352,7 @@ func (c *core) tick(now time.Time) {
 	for _, l := range slices.Clone(c.links) {
 		c.tickLink(now, l)
 	}
-	c.neighbours = slices.DeleteFunc(c.neighbours, func(n *neighbour) bool {
+	c.dropNeighbours(func(n *neighbour) bool {
 		c.counters.add(DroppedStale, n.out.expire(now))
 		return !n.dialled && !now.Before(n.until)
 	})
@@ -467,7 +468,8 @@ func (c *core) newMID(now time.Time, k kind) MID {
 // friends that have been dialled per message.
 func (c *core) wake(now time.Time) {
 	c.hosts.wake()
-	c.neighbours = slices.DeleteFunc(c.neighbours, func(n *neighbour) bool {
+	clear(c.self)
+	c.dropNeighbours(func(n *neighbour) bool {
 		h := c.hosts.byAddr[n.addr]
 		return h != nil && h.standing == friend
 	})

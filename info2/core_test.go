@@ -159,11 +159,11 @@ func TestAfterOK(t *testing.T) {
 		if len(w) != 6 {
 			t.Fatalf("wrote %q", b.data(id))
 		}
-		if first := w[1].at - ok; !speaks && first < afterOK || speaks && first >= afterOK {
+		if first := w[1].at - ok; !speaks && first < 300*time.Millisecond || speaks && first >= 300*time.Millisecond {
 			t.Errorf("speaks %v: %v after the OK", speaks, first)
 		}
 		for i := 1; i < len(w); i++ {
-			if gap := w[i].at - w[i-1].at; gap < sendGap {
+			if gap := w[i].at - w[i-1].at; gap < 100*time.Millisecond {
 				t.Errorf("%q %v after %q", w[i].data, gap, w[i-1].data)
 			}
 		}
@@ -190,7 +190,7 @@ func TestClient(t *testing.T) {
 	if got := b.data(d.id); !slices.Equal(got, want) {
 		t.Fatalf("wrote %q", got)
 	}
-	if w := b.writes[d.id]; w[2].at-w[1].at < bareGap {
+	if w := b.writes[d.id]; w[2].at-w[1].at < 300*time.Millisecond {
 		t.Errorf("%v after a message without terminator", w[2].at-w[1].at)
 	}
 }
@@ -580,9 +580,20 @@ func TestFriendAnswers(t *testing.T) {
 	if len(answers) != answersMax || answers["20.9.0.1"]+answers["20.0.0.1"] != 0 {
 		t.Errorf("answers %v", answers)
 	}
+	// Private addresses are not told to the outside.
+	b = newBench(t)
+	_ = b.core.connect(b.now, ip("10.0.0.2"))
+	b.act()
+	b.answerDial()
+	id := b.join("198.51.100.1")
+	b.recv(id, friendRequestLine)
+	b.pass(time.Second)
+	if got := b.data(id); !slices.Equal(got, []string{okLine, "0.0.0.0"}) {
+		t.Errorf("answered %q", got)
+	}
 	// Who knows nobody says so.
 	b = newBench(t)
-	id := b.join("20.0.0.1")
+	id = b.join("20.0.0.1")
 	b.join("20.0.0.2")
 	b.recv(id, "FRIENDREQUEST")
 	b.pass(time.Second)
@@ -636,6 +647,70 @@ func TestPrune(t *testing.T) {
 	}
 	if len(b.core.prunable()) != linksHigh {
 		t.Errorf("%d links", len(b.core.prunable()))
+	}
+}
+
+// TestNewcomers find a place in a full network; but strangers who keep coming
+// cannot take the links that we chose.
+func TestNewcomers(t *testing.T) {
+	b := newBench(t)
+	var ours []linkID
+	for i := range 3 {
+		_ = b.core.connect(b.now, netip.AddrFrom4([4]byte{20, byte(i), 0, 1}))
+		b.pass(2 * time.Second)
+		id, _ := b.answerDial()
+		ours = append(ours, id)
+	}
+	var strangers []linkID
+	for i := range 40 {
+		strangers = append(strangers, b.join(netip.AddrFrom4([4]byte{30, byte(i), 0, 1}).String()))
+		// The old ones are of middling use.
+		for n, id := range strangers[:min(i, 4)] {
+			b.recv(id, fmt.Sprintf("SEND %d x\n\n", 1000*n+i))
+			b.recv(id, fmt.Sprintf("SEND %d x\n\n", 1000*n+i))
+		}
+		b.pass(settleTime + time.Second)
+		if i > 4 && b.closed[strangers[i]] {
+			t.Fatalf("stranger %d has found no place", i)
+		}
+	}
+	for _, id := range ours {
+		if b.closed[id] {
+			t.Error("strangers have taken the place of a link that we chose")
+		}
+	}
+	if n := len(b.core.prunable()); n != linksHigh {
+		t.Errorf("%d links", n)
+	}
+}
+
+// TestLogoff: from the other end it closes the link; of what is known already, or
+// about somebody else, not.
+func TestLogoff(t *testing.T) {
+	b := newBench(t)
+	id, other := b.join("10.0.0.2"), b.join("10.0.0.3")
+	b.recv(other, "LOGOFF 5 10.0.0.2\n\n")
+	if b.closed[id] || !b.core.find(id).suspect {
+		t.Error("relayed: closed, or not suspected")
+	}
+	b.recv(id, "LOGOFF 5 10.0.0.2\n\n") // it forwards what is forged about it
+	if b.closed[id] || b.core.find(id).suspect {
+		t.Error("forwarded by the victim: closed, or suspected though it speaks")
+	}
+	b.recv(other, "LOGOFF 6 10.0.0.1\n\n")
+	if b.core.counters[LogoffForged] != 1 {
+		t.Error("about ourselves: not seen")
+	}
+	b.pass(time.Second)
+	for _, w := range b.data(id) {
+		if strings.HasPrefix(w, "LOGOFF 000006") {
+			t.Error("about ourselves: forwarded")
+		}
+	}
+	b.recv(id, "LOGOFF 7 10.0.0.2\n\n")
+	b.pass(time.Second)
+	if got := b.data(other); !b.closed[id] || !slices.Contains(got, "LOGOFF 000007 10.0.0.2\n\n") {
+		t.Errorf("from itself: closed %v, others got %q", b.closed[id], got)
 	}
 }
 

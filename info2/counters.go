@@ -16,6 +16,7 @@ const (
 	ProtocolOut                     // BACKCONNECT, FRIEND REQUEST and replies written
 	DroppedQueue                    // message: receiver's queue was full
 	DroppedStale                    // message: receiver too slow for two minutes
+	DroppedClosed                   // message: waiting for a link or neighbour that ended
 	DroppedBudget                   // message or connection: source over its budget
 	DroppedEmpty                    // message: nothing left of the text
 	DroppedMalformed                // message: keyword known, the rest not
@@ -51,7 +52,7 @@ const (
 
 var counterNames = [counterCount]string{
 	"messages_in", "messages_new", "messages_out", "own_messages", "duplicates", "other_text", "suppressed",
-	"protocol_out", "dropped_queue", "dropped_stale", "dropped_budget", "dropped_empty", "dropped_malformed",
+	"protocol_out", "dropped_queue", "dropped_stale", "dropped_closed", "dropped_budget", "dropped_empty", "dropped_malformed",
 	"dropped_unknown", "texts_cleaned", "texts_cut", "refused_banned", "refused_full", "refused_foreign",
 	"bad_handshake", "handshake_late", "too_long", "too_unknown", "flooders_cut", "stalled", "pruned", "twins",
 	"dials", "dials_failed", "deliveries", "neighbours_full", "backconnect_other", "friend_unasked",

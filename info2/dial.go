@@ -300,5 +300,15 @@ func (c *core) addNeighbour(now time.Time, a netip.Addr) {
 }
 
 func (c *core) dropNeighbour(a netip.Addr) {
-	c.neighbours = slices.DeleteFunc(c.neighbours, func(n *neighbour) bool { return n.addr == a })
+	c.dropNeighbours(func(n *neighbour) bool { return n.addr == a })
+}
+
+func (c *core) dropNeighbours(which func(*neighbour) bool) {
+	c.neighbours = slices.DeleteFunc(c.neighbours, func(n *neighbour) bool {
+		gone := which(n)
+		if gone {
+			c.counters.add(DroppedClosed, n.out.messages())
+		}
+		return gone
+	})
 }

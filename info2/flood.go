@@ -151,7 +151,7 @@ func (c *core) onLogoff(now time.Time, l *link, f frame) {
 	}
 	c.counters.inc(LogoffRelayed)
 	for _, o := range c.links {
-		if o.addr == f.addr && o.receives() && !o.suspect {
+		if o != l && o.addr == f.addr && o.receives() && !o.suspect {
 			o.suspect = true
 			if now.Sub(o.asked) >= replyWait {
 				c.ask(now, o)

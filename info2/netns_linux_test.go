@@ -232,9 +232,10 @@ func (l *lab) run(i int, env, name string, args ...string) *process {
 	return p
 }
 
-// sh runs a shell script that emulates another author's program.
+// sh runs a shell script that emulates another author's program; its servent is
+// number i-4.
 func (l *lab) sh(i int, script string) *process {
-	return l.run(i, "HUB="+l.addr(1), "sh", "-c", script)
+	return l.run(i, "HUB="+l.addr(i-4), "sh", "-c", script)
 }
 
 func TestRealNetwork(t *testing.T) {
@@ -329,6 +330,6 @@ func TestRealNetwork(t *testing.T) {
 	again.expect("port 26000 is in use")
 
 	// One that leaves says so.
-	all[0].stdin.Close()
+	all[11-4-1].stdin.Close()
 	chatty.expect("LOGOFF ")
 }

@@ -91,6 +91,16 @@ func (o *outbox) expire(now time.Time) (n int) {
 	return n
 }
 
+// messages counts what waits, without the link's own protocol.
+func (o *outbox) messages() (n int) {
+	for i := range o.list {
+		if o.list[i].from != protocol {
+			n++
+		}
+	}
+	return n
+}
+
 // next is when the first message is due; ok is false if there is none.
 func (o *outbox) next() (due time.Time, ok bool) {
 	for i, m := range o.list {

@@ -44,7 +44,7 @@ type Config struct {
 	// Allow says who may be a neighbour, dialled or accepted; nil: anybody. On
 	// the adapter, the peers that the user added. Called from Run's goroutine.
 	Allow func(netip.Addr) bool
-	// NameOf names a neighbour for Message, Link and Host, "" if it has none;
+	// NameOf names a neighbour for Message and Status, "" if it has none;
 	// nil: nobody has one. For links whose other end is authenticated. Called
 	// from Run's goroutine.
 	NameOf func(netip.Addr) string
@@ -383,8 +383,8 @@ func (s *Servent) Status(ctx context.Context) (Status, error) {
 
 // Hosts gives the host cache, by address; Config.Known of the next start, if
 // the caller keeps those that are verified.
-func (s *Servent) Hosts(ctx context.Context) ([]Host, error) {
-	var list []Host
+func (s *Servent) Hosts(ctx context.Context) ([]HostStatus, error) {
+	var list []HostStatus
 	err := s.call(ctx, func(time.Time) {
 		list = s.core.hostList()
 		for i := range list {

@@ -21,15 +21,15 @@ type Status struct {
 	Port       uint16             `json:"port"`
 	Inbound    Inbound            `json:"inbound"`
 	InboundAt  time.Time          `json:"inbound_at,omitzero"` // last handshake that came in
-	Links      []Link             `json:"links"`               // by age, oldest first
-	Neighbours []Neighbour        `json:"neighbours"`
+	Links      []LinkStatus       `json:"links"`               // by age, oldest first
+	Neighbours []NeighbourStatus  `json:"neighbours"`
 	Hosts      HostCounts         `json:"hosts"`
 	Remembered int                `json:"remembered"` // message identifiers, at most 4096
 	Counters   map[Counter]uint64 `json:"counters"`   // without those that are zero
 }
 
-// Link is one connection that messages travel on, or that is becoming one.
-type Link struct {
+// LinkStatus is one connection that messages travel on, or that is becoming one.
+type LinkStatus struct {
 	Addr       netip.Addr `json:"addr"`
 	Name       string     `json:"name,omitempty"` // by Config.NameOf
 	Direction  string     `json:"direction"`      // in, out
@@ -43,9 +43,9 @@ type Link struct {
 	Suspect    bool       `json:"suspect,omitempty"` // somebody else says it has logged off
 }
 
-// Neighbour is a servent without a lasting link that is dialled for every
+// NeighbourStatus is a servent without a lasting link that is dialled for every
 // message.
-type Neighbour struct {
+type NeighbourStatus struct {
 	Addr   netip.Addr `json:"addr"`
 	Name   string     `json:"name,omitempty"`
 	Until  time.Time  `json:"until"` // forgotten then, unless renewed
@@ -60,8 +60,8 @@ type HostCounts struct {
 	Paused   int `json:"paused"`   // of all, those that must not be dialled now
 }
 
-// Host is one entry of the host cache.
-type Host struct {
+// HostStatus is one entry of the host cache.
+type HostStatus struct {
 	Addr     netip.Addr `json:"addr"`
 	Name     string     `json:"name,omitempty"`
 	Standing string     `json:"standing"` // friend, verified, hearsay
@@ -76,8 +76,8 @@ func (c *core) status(now time.Time) Status {
 	st := Status{
 		Inbound:    c.inbound(now),
 		InboundAt:  c.inboundAt,
-		Links:      []Link{},
-		Neighbours: []Neighbour{},
+		Links:      []LinkStatus{},
+		Neighbours: []NeighbourStatus{},
 		Remembered: len(c.memory.queue),
 		Counters:   c.counters.nonZero(),
 	}
@@ -85,14 +85,14 @@ func (c *core) status(now time.Time) Status {
 		if l.purpose != keep {
 			continue
 		}
-		st.Links = append(st.Links, Link{
+		st.Links = append(st.Links, LinkStatus{
 			Addr: l.addr, Direction: l.direction.String(), State: l.state.String(), Since: l.since,
 			First: l.fresh, Duplicates: l.dups, Usefulness: l.usefulness(now),
 			Queued: l.out.bytes, Slow: l.full, Suspect: l.suspect,
 		})
 	}
 	for _, n := range c.neighbours {
-		st.Neighbours = append(st.Neighbours, Neighbour{Addr: n.addr, Until: n.until, Queued: n.out.bytes})
+		st.Neighbours = append(st.Neighbours, NeighbourStatus{Addr: n.addr, Until: n.until, Queued: n.out.bytes})
 	}
 	for _, h := range c.hosts.byAddr {
 		switch h.standing {
@@ -123,10 +123,10 @@ func (c *core) inbound(now time.Time) Inbound {
 }
 
 // hostList gives the host cache by address.
-func (c *core) hostList() []Host {
-	list := []Host{}
+func (c *core) hostList() []HostStatus {
+	list := []HostStatus{}
 	for _, h := range c.hosts.sorted(func(*host) bool { return true }) {
-		list = append(list, Host{
+		list = append(list, HostStatus{
 			Addr: h.addr, Standing: h.standing.String(), Verified: h.verified,
 			Failures: h.failures, Next: h.next, ToldBy: h.toldBy,
 		})
