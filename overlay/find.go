@@ -58,6 +58,13 @@ func (c *control) waiting(u anode.ULA, msg []byte) {
 // and a way. If it cannot be sent, failed gets the reason; it may be nil.
 func (c *control) sendMessage(p *peer, msg []byte, failed chan error) {
 	p.touched = true
+	if p.Blocked {
+		c.n.counters.count(dBlocked)
+		if failed != nil {
+			failed <- ErrBlocked
+		}
+		return
+	}
 	if p.route(c); p.remote.flight.Load() != nil {
 		c.sealTo(p, msg)
 		return

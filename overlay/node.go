@@ -14,6 +14,7 @@ package overlay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -30,6 +31,7 @@ var (
 	ErrUnknownPeer = errors.New("no such peer")
 	ErrUnreachable = errors.New("the peer cannot be reached")
 	ErrClosed      = errors.New("the node is closed")
+	ErrBlocked     = fmt.Errorf("%w: it is blocked", ErrUnreachable)
 	ErrSelf        = errors.New("that is this node's own address")
 )
 

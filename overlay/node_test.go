@@ -343,6 +343,62 @@ func TestNobodyThere(t *testing.T) {
 	})
 }
 
+// A peer that goes away in mid-session is not sent to for ever: the apps are told, and
+// it is back as soon as it is heard.
+func TestPeerGoesAway(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, _ := pair(t, w)
+		defer a.stop()
+		settle(time.Second)
+		a.say(b, "one")
+		settle(time.Second)
+		b.stop()
+		for range 15 {
+			a.say(b, "into the void")
+			settle(time.Second)
+		}
+		if e := a.dev.answers(); len(e) == 0 || e[0].what != "no route" {
+			t.Errorf("our apps were told %v", e)
+		}
+		if s := a.peer(b).State; s == StateUp {
+			t.Errorf("state %q", s)
+		}
+		b.start()
+		defer b.stop()
+		settle(2 * time.Second)
+		a.say(b, "back?")
+		settle(time.Second)
+		b.heard(a, "back?", 1)
+		if s := a.peer(b).State; s != StateUp {
+			t.Errorf("state %q", s)
+		}
+	})
+}
+
+// The same without a restart: the link is cut and mended within the life of the keys.
+func TestLinkCutAndMended(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, s := pair(t, w)
+		defer a.stop()
+		defer b.stop()
+		settle(time.Second)
+		a.say(b, "one")
+		settle(time.Second)
+		s.SetLink(vnet.Link{Loss: 1})
+		for range 30 {
+			a.say(b, "into the void")
+			settle(time.Second)
+		}
+		s.SetLink(vnet.Link{Delay: time.Millisecond})
+		b.say(a, "hello again")
+		settle(3 * time.Second)
+		a.heard(b, "hello again", 1)
+		a.say(b, "yes")
+		settle(time.Second)
+		b.heard(a, "yes", 1)
+	})
+}
+
 func TestBlocked(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
 		a, b, _ := pair(t, w)
@@ -365,6 +421,10 @@ func TestBlocked(t *testing.T) {
 		a.heard(b, "four", 0)
 		if s := b.peer(a).State; s != StateBlocked {
 			t.Errorf("state %q", s)
+		}
+		start := time.Now()
+		if _, err := b.ping(a, 5*time.Second); !errors.Is(err, ErrBlocked) || time.Since(start) > time.Second {
+			t.Errorf("ping of a blocked peer: %v after %v", err, time.Since(start))
 		}
 		if e := b.dev.answers(); len(e) == 0 || e[0].what != "prohibited" {
 			t.Errorf("our apps were told %v", e)
@@ -424,7 +484,7 @@ func TestNarrowPath(t *testing.T) {
 				s.SetLink(vnet.Link{Delay: time.Millisecond, MTU: mtu})
 				settle(time.Second)
 				a.say(b, "small")
-				settle(10 * time.Second)
+				settle(1500 * time.Millisecond)
 				b.heard(a, "small", 1)
 				full := string(bytes.Repeat([]byte{'x'}, 1440-40))
 				a.say(b, full)

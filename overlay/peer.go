@@ -35,6 +35,7 @@ type peer struct {
 	hello     *seal.Message // the last one sent
 	answered  link.Endpoint // where the last WELCOME came from
 	failed    bool          // the last try to reach it failed
+	lost      time.Duration // since when it has been silent in spite of HELLOs; 0: it is not
 	saved     []wire.Endpoint
 	lastError time.Duration
 
@@ -151,7 +152,7 @@ func (p *peer) block(c *control) {
 	p.set.Close()
 	p.set = seal.NewSet(c.local, p.Address, 0)
 	p.ways.Remove(func(*path.Info) bool { return true })
-	p.fail(c, fmt.Errorf("%w: it is blocked", ErrUnreachable))
+	p.fail(c, ErrBlocked)
 	c.sessions(p)
 }
 
@@ -316,7 +317,7 @@ func (p *peer) route(c *control) {
 	best, ok := p.ways.Best()
 	p.forward(c)
 	s := p.set.Current(c.now)
-	if !ok || s == nil {
+	if p.silent(c); !ok || s == nil || p.lost != 0 {
 		if p.remote.flight.Load() != nil {
 			p.remote.flight.Store(nil)
 		}
@@ -335,6 +336,21 @@ func (p *peer) route(c *control) {
 	p.queue = waitingQueue{}
 	for _, m := range waiting {
 		c.sealTo(p, m.msg)
+	}
+}
+
+// silent notes when a peer is gone, though there are a session and a way: it has left
+// HELLOs unanswered. Then nothing is sent into the void any more, until it is heard.
+func (p *peer) silent(c *control) {
+	heard := time.Duration(p.remote.heard.Load())
+	if p.spoke {
+		heard = max(heard, p.heard)
+	}
+	switch {
+	case p.lost != 0 && heard > p.lost:
+		p.lost = 0
+	case p.lost == 0 && p.set.Unanswered(c.now) > waitingFor && c.now-heard > waitingFor:
+		p.lost, p.failed = c.now, true
 	}
 }
 

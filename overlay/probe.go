@@ -28,25 +28,28 @@ func packetSize(msg []byte) int {
 	return len(msg) - 5 + 40 + 8 // PING: ident and seq are part of ICMPv6's 8
 }
 
-// datagramSizes are tried in turn after the largest: what common tunnels leave of 1500,
-// and what IPv6's least leaves (UDP over IPv6 takes 48).
-var datagramSizes = [...]int{1450, 1424, 1392, 1352, 1312, minMTU - 48, 1160, 1024, 548}
+// datagramSizes are what is asked for beside the largest: common links and tunnels, and
+// what IPv6's least leaves (UDP over IPv6 takes 48).
+var datagramSizes = [...]int{8900, 4352, 1450, 1424, 1392, 1352, 1312, minMTU - 48, 1160, 1024, 548}
 
 const (
 	probeTries = 3
-	probeEvery = 300 * time.Millisecond
+	probeEvery = 250 * time.Millisecond
 )
 
-// probe finds how long a datagram the path in use takes (wire.md, PROBE). Until the
-// first probe is lost it trusts the link; each loss of three makes the guess smaller,
-// so that a black hole costs a second and not the connection.
+// probe finds how long a datagram the path in use takes (wire.md, PROBE). Until two
+// probes are lost it trusts the link; then it asks for all sizes at once and takes the
+// largest that is answered, so that a black hole costs a second and not the connection.
 type probe struct {
-	way   path.Way // being measured, or measured
-	size  int      // the guess
-	done  bool
-	id    uint32
-	tries int
-	next  time.Duration
+	way     path.Way // being measured, or measured
+	largest int      // what the link promises
+	size    int      // what is used
+	id      uint32
+	wide    bool // all sizes are asked for
+	tries   int  // of this phase
+	acked   bool
+	done    bool
+	next    time.Duration
 }
 
 // restart has the path measured again.
@@ -55,7 +58,8 @@ func (p *probe) restart() { *p = probe{} }
 // datagram is the longest sealed packet that may be sent along a way.
 func (p *probe) datagram(c *control, best path.Info) int {
 	if p.size == 0 || p.way != best.Way {
-		*p = probe{way: best.Way, size: c.startSize(best), id: requestID(), next: max(c.now, 1)}
+		n := c.startSize(best)
+		*p = probe{way: best.Way, largest: n, size: n, id: requestID(), next: max(c.now, 1)}
 	}
 	return p.size
 }
@@ -82,14 +86,19 @@ func (c *control) startSize(best path.Info) int {
 	return min(want, mtu-48)
 }
 
-// acked takes a PROBE_ACK.
-func (p *probe) acked(m wire.ProbeMsg) {
-	if m.ID == p.id && int(m.Size) == p.size {
-		p.done, p.next = true, 0
+// answered takes a PROBE_ACK.
+func (p *probe) answered(m wire.ProbeMsg) {
+	if m.ID != p.id || int(m.Size) > p.largest || p.done {
+		return
 	}
+	if !p.acked || int(m.Size) > p.size {
+		p.size = int(m.Size)
+	}
+	p.acked = true
+	p.done = p.size == p.largest
 }
 
-// settleProbe sends the probe that is due, on the peer's flight.
+// settleProbe sends the probes that are due, on the peer's flight.
 func (p *peer) settleProbe(c *control) time.Duration {
 	b := &p.probe
 	f := p.remote.flight.Load()
@@ -99,28 +108,32 @@ func (p *peer) settleProbe(c *control) time.Duration {
 	if b.next > c.now {
 		return b.next
 	}
-	if b.tries == probeTries {
-		b.tries = 0
-		b.id = requestID()
-		smaller := 0
-		for _, s := range datagramSizes {
-			if s < b.size {
-				smaller = s
-				break
-			}
-		}
-		if smaller == 0 {
-			b.restart() // nothing gets through: the timers of the session will notice
-			b.done = true
-			return 0
-		}
-		b.size = smaller
+	switch {
+	case b.wide && b.acked:
+		b.done = true
+		return 0
+	case b.wide && b.tries == probeTries:
+		// Nothing gets through at all, which the timers of the session will notice.
+		b.size, b.done = b.largest, true
 		p.route(c)
-		f = p.remote.flight.Load()
+		return 0
+	case !b.wide && b.tries == probeTries-1:
+		b.wide, b.tries = true, 0
+		b.size = datagramSizes[len(datagramSizes)-1]
+		p.route(c)
 	}
 	b.tries++
 	b.next = c.now + probeEvery
-	m := wire.ProbeMsg{ID: b.id, Size: uint16(b.size)}
-	c.sealFlight(f, p, m.AppendProbe([]byte{byte(wire.Probe)}))
+	p.sendProbe(c, b.largest)
+	for _, size := range datagramSizes {
+		if b.wide && size < b.largest {
+			p.sendProbe(c, size)
+		}
+	}
 	return b.next
+}
+
+func (p *peer) sendProbe(c *control, size int) {
+	m := wire.ProbeMsg{ID: p.probe.id, Size: uint16(size)}
+	c.sealFlight(p.remote.flight.Load(), p, m.AppendProbe([]byte{byte(wire.Probe)}))
 }

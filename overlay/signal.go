@@ -218,7 +218,7 @@ func (c *control) sealedMessage(e event) {
 		}
 	case wire.ProbeAck:
 		if m, err := wire.ParseProbeAck(msg); err == nil {
-			p.probe.acked(m)
+			p.probe.answered(m)
 		} else {
 			c.n.counters.count(dMessage)
 		}
