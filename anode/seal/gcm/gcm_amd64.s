@@ -36,9 +36,9 @@ DATA step<>+0(SB)/8, $0x000000000000000e
 DATA step<>+8(SB)/8, $0x0000000000000000
 DATA step<>+16(SB)/8, $0x000000000000000e
 DATA step<>+24(SB)/8, $0x0000000000000000
-DATA step<>+32(SB)/8, $0x0000000000000002
+DATA step<>+32(SB)/8, $0x0000000000000010
 DATA step<>+40(SB)/8, $0x0000000000000000
-DATA step<>+48(SB)/8, $0x0000000000000002
+DATA step<>+48(SB)/8, $0x0000000000000010
 DATA step<>+56(SB)/8, $0x0000000000000000
 GLOBL step<>(SB), RODATA|NOPTR, $64
 
@@ -490,10 +490,9 @@ adDone:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -636,6 +635,7 @@ adDone:
 	VMOVDQU        Y5, 160(DI)
 	VMOVDQU        Y6, 192(DI)
 	VMOVDQU        Y7, 224(DI)
+	VPADDD         step<>+32(SB), Y14, Y14
 	ADDQ           $0x00000100, SI
 	ADDQ           $0x00000100, DI
 	SUBQ           $0x00000100, DX
@@ -652,10 +652,9 @@ chunks:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -888,6 +887,7 @@ chunks:
 	VMOVDQU        Y5, 160(DI)
 	VMOVDQU        Y6, 192(DI)
 	VMOVDQU        Y7, 224(DI)
+	VPADDD         step<>+32(SB), Y14, Y14
 	ADDQ           $0x00000100, SI
 	ADDQ           $0x00000100, DI
 	SUBQ           $0x00000100, DX
@@ -1074,10 +1074,9 @@ lastOver128:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -1438,10 +1437,9 @@ shortOver128:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -1600,8 +1598,6 @@ tail:
 	VPXOR      Y12, Y1, Y1
 	VMOVDQU    Y1, 32(DI)
 	VPSHUFB    Y15, Y1, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
@@ -1614,8 +1610,6 @@ tail:
 	VPXOR      Y12, Y2, Y2
 	VMOVDQU    Y2, 64(DI)
 	VPSHUFB    Y15, Y2, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 64(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 64(R8), Y12, Y13
@@ -1628,8 +1622,6 @@ tail:
 	VPXOR      Y12, Y3, Y3
 	VMOVDQU    Y3, 96(DI)
 	VPSHUFB    Y15, Y3, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 96(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 96(R8), Y12, Y13
@@ -1668,8 +1660,6 @@ under128:
 	VPXOR      Y12, Y1, Y1
 	VMOVDQU    Y1, 32(DI)
 	VPSHUFB    Y15, Y1, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
@@ -2083,10 +2073,9 @@ chunks:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -2319,6 +2308,7 @@ chunks:
 	VMOVDQU        Y5, 160(DI)
 	VMOVDQU        Y6, 192(DI)
 	VMOVDQU        Y7, 224(DI)
+	VPADDD         step<>+32(SB), Y14, Y14
 	ADDQ           $0x00000100, SI
 	ADDQ           $0x00000100, DI
 	SUBQ           $0x00000100, DX
@@ -2467,10 +2457,9 @@ shortOver128:
 	VPXOR          apart<>+128(SB), Y0, Y4
 	VPXOR          apart<>+160(SB), Y0, Y5
 	VPXOR          apart<>+192(SB), Y0, Y6
-	VPADDD         step<>+0(SB), Y14, Y14
-	VPSHUFB        Y15, Y14, Y7
+	VPADDD         step<>+0(SB), Y14, Y7
+	VPSHUFB        Y15, Y7, Y7
 	VPXOR          Y8, Y7, Y7
-	VPADDD         step<>+32(SB), Y14, Y14
 	VBROADCASTI128 16(BX), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -2629,8 +2618,6 @@ tail:
 	VPXOR      Y12, Y1, Y1
 	VMOVDQU    Y1, 32(DI)
 	VPSHUFB    Y15, Y12, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 32(R8), Y12, Y13
@@ -2643,8 +2630,6 @@ tail:
 	VPXOR      Y12, Y2, Y2
 	VMOVDQU    Y2, 64(DI)
 	VPSHUFB    Y15, Y12, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 64(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 64(R8), Y12, Y13
@@ -2657,8 +2642,6 @@ tail:
 	VPXOR      Y12, Y3, Y3
 	VMOVDQU    Y3, 96(DI)
 	VPSHUFB    Y15, Y12, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 96(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 96(R8), Y12, Y13
@@ -2697,8 +2680,6 @@ under128:
 	VPXOR      Y12, Y1, Y1
 	VMOVDQU    Y1, 32(DI)
 	VPSHUFB    Y15, Y12, Y12
-	VPXOR      Y8, Y12, Y12
-	VPXOR      Y8, Y8, Y8
 	VPCLMULQDQ $0x00, 32(R8), Y12, Y13
 	VPXOR      Y13, Y9, Y9
 	VPCLMULQDQ $0x11, 32(R8), Y12, Y13

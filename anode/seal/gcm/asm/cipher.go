@@ -32,8 +32,7 @@ func startCounters(mask Mem) {
 func loadKey(round int) { VBROADCASTI128(Mem{Base: keys, Disp: 16 * round}, roundKey) }
 
 // encrypt encrypts the next n vectors of counter blocks but for the last round, whose
-// key it leaves in roundKey. It emits a part of aside after each of the others. Only
-// for a whole chunk does it move the counters on.
+// key it leaves in roundKey. It emits a part of aside after each of the others.
 //
 // The first of the counters is 2 modulo 16, as the first of all is: those up to 15
 // differ from it in one byte, which is so for all vectors but the last of a chunk.
@@ -46,10 +45,9 @@ func encrypt(n int, aside []func()) {
 		VPXOR(apart.Offset(32*i), states[0], states[i])
 	}
 	if n > last {
-		VPADDD(step, counters, counters)
-		VPSHUFB(reversal, counters, states[last])
+		VPADDD(step, counters, states[last])
+		VPSHUFB(reversal, states[last], states[last])
 		VPXOR(roundKey, states[last], states[last])
-		VPADDD(step.Offset(32), counters, counters)
 	}
 	for r := 1; r < rounds; r++ {
 		loadKey(r)
@@ -64,7 +62,7 @@ func encrypt(n int, aside []func()) {
 }
 
 // encryptTail encrypts what key stream the tail needs, in the first of the numbers of
-// vectors that is enough, and goes there.
+// vectors that is enough, and goes there; behind the last of them it does not go.
 func encryptTail(label string, aside []func(), vectors ...int) {
 	for i, n := range vectors {
 		more := fmt.Sprintf("%sOver%d", label, 32*n)
@@ -76,8 +74,8 @@ func encryptTail(label string, aside []func(), vectors ...int) {
 		for _, s := range states[:n] {
 			aesenclast(roundKey, s)
 		}
-		JMP(LabelRef("tail"))
 		if i < len(vectors)-1 {
+			JMP(LabelRef("tail"))
 			Label(more)
 		}
 	}
@@ -93,5 +91,6 @@ func xorChunk() {
 	for i, s := range states {
 		VMOVDQU(s, Mem{Base: dst, Disp: 32 * i})
 	}
+	VPADDD(step.Offset(32), counters, counters)
 	move(chunk)
 }

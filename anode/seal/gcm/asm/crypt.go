@@ -52,6 +52,7 @@ func crypt(name string, sealing bool) {
 	Label("lastChunk")
 	if sealing {
 		encryptTail("last", hashChunk(Mem{Base: dst, Disp: -chunk}), 4, 8)
+		JMP(LabelRef("tail"))
 	}
 	Label("short")
 	encryptTail("short", nil, 2, 4, 8)

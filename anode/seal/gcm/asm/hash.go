@@ -90,12 +90,14 @@ func hashChunk(text Mem) (parts []func()) {
 	return append(parts, reduction(low)...)
 }
 
-// hashNext multiplies block, and the hash so far, by the power that is next or i
-// vectors after it.
+// hashNext multiplies block by the power that is next, and with it what there is of
+// the hash so far; or block alone by the power i vectors after it.
 func hashNext(i int, single bool) {
 	p := Mem{Base: power, Disp: 32 * i}
-	VPXOR(tailHash, block, block)
-	VPXOR(tailHash, tailHash, tailHash)
+	if i == 0 {
+		VPXOR(tailHash, block, block)
+		VPXOR(tailHash, tailHash, tailHash)
+	}
 	multiply(p, p.Offset(folded-powers), single, false)
 }
 

@@ -78,7 +78,7 @@ var (
 	poly     Mem // the field's polynomial, reflected, less its ends, in the low half of both lanes
 	masks    Mem // 16 bytes of ones, 16 of zeros
 	ones     Mem // 1 and 2, from the first counter to the next two
-	step     Mem // 14 and 2, to the counters of the last vector and of the next chunk
+	step     Mem // 14 and 16, to the counters of the last vector and of the next chunk
 	apart    Mem // for each vector, in what its counters differ from the first one's
 	shiftIn  Mem // what multiplying by x brings in from above: the polynomial again, in full
 )
@@ -106,7 +106,7 @@ func constants() {
 	shiftIn = quads("shiftIn", 1, 0xc200000000000000)
 	masks = quads("masks", 1<<64-1, 1<<64-1, 0, 0)
 	ones = quads("ones", 1, 0, 2, 0)
-	step = quads("step", 14, 0, 14, 0, 2, 0, 2, 0)
+	step = quads("step", 14, 0, 14, 0, 16, 0, 16, 0)
 	var a []uint64
 	for i := range uint64(len(states)) {
 		bits := (2 ^ (2 + 2*i)) << 56 // the counter's last byte is the block's
