@@ -126,10 +126,14 @@ func asError(err error) *Error {
 		return &Error{CodeUnknownPeer, err.Error(), "more of its characters, or its name"}
 	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer):
 		return &Error{CodeUnknownPeer, err.Error(), "anode peers list"}
+	case errors.Is(err, overlay.ErrBlocked):
+		return &Error{CodeUnreachable, err.Error(), "anode peers unblock PEER"}
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		return &Error{CodeUnreachable, err.Error(), ""}
-	case errors.Is(err, overlay.ErrSelf), errors.Is(err, names.ErrTaken):
-		return &Error{CodeRefused, err.Error(), ""}
+	case errors.Is(err, overlay.ErrSelf):
+		return &Error{CodeRefused, err.Error(), "anode id on the other machine shows its address"}
+	case errors.Is(err, names.ErrTaken):
+		return &Error{CodeRefused, err.Error(), "another name, or anode peers rename"}
 	case errors.Is(err, names.ErrName):
 		return &Error{CodeInvalid, err.Error(), ""}
 	}

@@ -120,8 +120,14 @@ func Find(peers []Peer, text string) (Target, error) {
 			return t, err
 		}
 	}
+	if _, err := anode.ParseAddress(text); len(text) > longName {
+		return Target{}, fmt.Errorf("%w: %q: %w", ErrNotFound, text, err) // an address, mistyped
+	}
 	return Target{}, fmt.Errorf("%w: %q", ErrNotFound, text)
 }
+
+// longName is longer than people make names: what is longer is meant for an address.
+const longName = 40
 
 // parseAddress reads an address, or a link to one.
 func parseAddress(text string) (anode.Address, bool) {
