@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -155,10 +156,12 @@ func (c *control) status() Status {
 	}
 	if d := n.cfg.Device; d != nil {
 		s.Tun = &TunStatus{Name: d.Name(), MTU: d.MTU()}
-		addCounters(s.Counters, d.Counters())
+		maps.Copy(s.Counters, d.Counters())
 	}
 	for _, conn := range n.conns {
-		addCounters(s.Counters, conn.Counters())
+		for k, v := range conn.Counters() {
+			s.Counters["link_"+k] += v
+		}
 	}
 	n.counters.into(s.Counters)
 	for _, p := range c.peers {
@@ -176,12 +179,6 @@ func rankName(p PeerStatus) int {
 		return 0
 	}
 	return 1
-}
-
-func addCounters(to, from map[string]uint64) {
-	for k, v := range from {
-		to[k] += v
-	}
 }
 
 func (c *control) peerStatus(p *peer) PeerStatus {

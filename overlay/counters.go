@@ -80,7 +80,7 @@ func (c *counters) count(k counter) { c[k].Add(1) }
 func (c *counters) into(m map[string]uint64) {
 	for k, name := range counterNames {
 		if v := c[k].Load(); v != 0 || counter(k) < dShort {
-			m[name] += v
+			m[name] = v
 		}
 	}
 }

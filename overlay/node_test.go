@@ -503,6 +503,85 @@ func TestNarrowPath(t *testing.T) {
 	}
 }
 
+// A host whose trains vanish on the way, as with some drivers: it finds out, and sends
+// single packets from then on. One whose trains arrive stays as it is.
+func TestTrainsThatVanish(t *testing.T) {
+	for _, broken := range []bool{true, false} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			h := w.Host("a")
+			a := newTestNode(t, h, func(c *Config) { c.Network = &trainEater{Host: h, broken: broken} })
+			b := newTestNode(t, w.Host("b"), nil)
+			adds(a, b)
+			lan(w, "lan", 0, h, b.host)
+			a.start()
+			b.start()
+			defer a.stop()
+			defer b.stop()
+			settle(time.Second)
+			a.say(b, "one")
+			settle(3 * time.Second)
+			want := link.RungGSO
+			if broken {
+				want = link.RungBatch
+			}
+			if r := a.status().Rung; r != want {
+				t.Errorf("rung %q, want %q", r, want)
+			}
+			a.dev.out <- outgoing{b.address0().ULA(), [][]byte{ip6("x1"), ip6("x2"), ip6("x3")}}
+			settle(100 * time.Millisecond)
+			b.heard(a, "x3", 1)
+			if b.status().Rung != link.RungGSO {
+				t.Error("the other side stepped down too")
+			}
+		})
+	}
+}
+
+// trainEater is a host whose trains vanish until it steps down.
+type trainEater struct {
+	*vnet.Host
+	broken bool
+}
+
+func (e *trainEater) Listen(port uint16) (link.Conn, error) {
+	c, err := e.Host.Listen(port)
+	return &eaterConn{Conn: c, broken: e.broken}, err
+}
+
+type eaterConn struct {
+	link.Conn
+	broken, stepped bool
+}
+
+func (c *eaterConn) StepDown() { c.stepped = true }
+
+func (c *eaterConn) Rung() string {
+	if c.stepped {
+		return link.RungBatch
+	}
+	return link.RungGSO
+}
+
+func (c *eaterConn) NewWriter() link.Writer { return &eaterWriter{c.Conn.NewWriter(), c} }
+
+type eaterWriter struct {
+	link.Writer
+	c *eaterConn
+}
+
+func (w *eaterWriter) Write(ts []link.Train) (int, error) {
+	var left []link.Train
+	for _, t := range ts {
+		if !w.c.broken || w.c.stepped || t.Packets() == 1 {
+			left = append(left, t)
+		}
+	}
+	if _, err := w.Writer.Write(left); err != nil {
+		return 0, err
+	}
+	return len(ts), nil
+}
+
 // Of one machine two nodes: the second has another port, and hears beacons as well.
 func TestTwoNodesOnOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

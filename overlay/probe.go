@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"anodenet/anode/wire"
+	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 )
 
@@ -48,8 +49,12 @@ type probe struct {
 	wide    bool // all sizes are asked for
 	tries   int  // of this phase
 	acked   bool
-	done    bool
+	done    bool // size is known
 	next    time.Duration
+
+	trainID    uint32
+	trainTries int
+	trainDone  bool // trains are known to arrive, or not to
 }
 
 // restart has the path measured again.
@@ -88,6 +93,9 @@ func (c *control) startSize(best path.Info) int {
 
 // answered takes a PROBE_ACK.
 func (p *probe) answered(m wire.ProbeMsg) {
+	if m.ID == p.trainID && p.trainTries > 0 {
+		p.trainDone = true
+	}
 	if m.ID != p.id || int(m.Size) > p.largest || p.done {
 		return
 	}
@@ -95,26 +103,31 @@ func (p *probe) answered(m wire.ProbeMsg) {
 		p.size = int(m.Size)
 	}
 	p.acked = true
-	p.done = p.size == p.largest
+	if p.size == p.largest {
+		p.done, p.next = true, 1
+	}
 }
 
 // settleProbe sends the probes that are due, on the peer's flight.
 func (p *peer) settleProbe(c *control) time.Duration {
 	b := &p.probe
 	f := p.remote.flight.Load()
-	if f == nil || b.done || b.size == 0 {
+	if f == nil || b.size == 0 || b.done && b.trainDone {
 		return 0
 	}
 	if b.next > c.now {
 		return b.next
 	}
+	if b.done {
+		return p.settleTrain(c, f)
+	}
 	switch {
 	case b.wide && b.acked:
 		b.done = true
-		return 0
+		return p.settleTrain(c, f)
 	case b.wide && b.tries == probeTries:
 		// Nothing gets through at all, which the timers of the session will notice.
-		b.size, b.done = b.largest, true
+		b.size, b.done, b.trainDone = b.largest, true, true
 		p.route(c)
 		return 0
 	case !b.wide && b.tries == probeTries-1:
@@ -123,17 +136,58 @@ func (p *peer) settleProbe(c *control) time.Duration {
 		p.route(c)
 	}
 	b.tries++
-	b.next = c.now + probeEvery
-	p.sendProbe(c, b.largest)
+	b.next = c.now + probeEvery + p.rtt()
+	p.sendProbe(c, b.id, b.largest)
 	for _, size := range datagramSizes {
 		if b.wide && size < b.largest {
-			p.sendProbe(c, size)
+			p.sendProbe(c, b.id, size)
 		}
 	}
 	return b.next
 }
 
-func (p *peer) sendProbe(c *control, size int) {
-	m := wire.ProbeMsg{ID: p.probe.id, Size: uint16(size)}
+// trainProbes are sent in one train; any one of them that arrives is enough.
+const trainProbes = 8
+
+// settleTrain finds out whether trains arrive where single packets do: on some hosts
+// the kernel takes them, and a driver or a tunnel loses them. Then everything goes
+// down a rung.
+func (p *peer) settleTrain(c *control, f *flight) time.Duration {
+	b := &p.probe
+	stepper, ok := c.n.conns[0].(link.Stepper)
+	if !ok || c.n.conns[0].Rung() != link.RungGSO || !f.way.Direct() {
+		b.trainDone = true
+		return 0
+	}
+	if b.trainTries == probeTries {
+		b.trainDone = true
+		c.n.log.Warn("trains of packets do not arrive, only single ones do: sending those", "peer", p.label(), "endpoint", f.way.Endpoint.Addr)
+		for _, conn := range c.n.conns {
+			stepper, _ = conn.(link.Stepper)
+			stepper.StepDown()
+		}
+		return 0
+	}
+	if b.trainTries == 0 {
+		b.trainID = requestID()
+	}
+	b.trainTries++
+	c.send.flush()
+	for range trainProbes {
+		p.sendProbe(c, b.trainID, 256)
+	}
+	c.send.flush()
+	b.next = c.now + probeEvery + p.rtt()
+	return b.next
+}
+
+// rtt is the round trip of the way in use.
+func (p *peer) rtt() time.Duration {
+	best, _ := p.ways.Best()
+	return best.RTT
+}
+
+func (p *peer) sendProbe(c *control, id uint32, size int) {
+	m := wire.ProbeMsg{ID: id, Size: uint16(size)}
 	c.sealFlight(p.remote.flight.Load(), p, m.AppendProbe([]byte{byte(wire.Probe)}))
 }
