@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/daemon"
@@ -8,6 +10,7 @@ import (
 
 func (a *app) daemonCommand() *cobra.Command {
 	var flags runFlags
+	var cpuProfile string
 	cmd := &cobra.Command{
 		Use:     "daemon",
 		Short:   "Run as a service manager wants it: log lines, sd_notify, SIGHUP reloads",
@@ -19,9 +22,19 @@ func (a *app) daemonCommand() *cobra.Command {
 				return err
 			}
 			defer stop()
+			if cpuProfile != "" {
+				written, err := profileCPU(cpuProfile)
+				if err != nil {
+					return err
+				}
+				return errors.Join(daemon.Run(cmd.Context(), options), written())
+			}
 			return daemon.Run(cmd.Context(), options)
 		},
 	}
 	flags.add(cmd)
+	// For scripts/bench --profile, not for users.
+	cmd.Flags().StringVar(&cpuProfile, "cpuprofile", "", "write a CPU profile to a `file`")
+	cmd.Flags().Lookup("cpuprofile").Hidden = true
 	return cmd
 }
