@@ -105,10 +105,16 @@ func RemoveRoute(ifname string, p netip.Prefix) error {
 	return nil
 }
 
+// firstMetric is what the kernel gives to IPv6 routes by default.
+const firstMetric = 1024
+
+// route has a metric of its own for each interface: the adapter of a second node in the
+// same zone must not take over the routes of the first one's.
 func route(link netlink.Link, p netip.Prefix) *netlink.Route {
 	p = p.Masked()
 	return &netlink.Route{
 		LinkIndex: link.Attrs().Index,
+		Priority:  firstMetric + link.Attrs().Index,
 		Dst:       &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)},
 	}
 }
