@@ -44,13 +44,14 @@ type PeerStatus struct {
 	LastSeen *time.Time    `json:"last_seen"` // null: never
 }
 
-// PathStatus is the way that packets to a peer take now.
+// PathStatus is the way that packets to a peer take now. All its fields are always
+// there; on kind none the others are empty, and RTT is 0 until it was measured.
 type PathStatus struct {
 	Kind     PathKind       `json:"kind"`
-	Endpoint string         `json:"endpoint,omitempty"`
-	Via      *anode.Address `json:"via,omitempty"` // the relay
-	RTT      float64        `json:"rtt_ms,omitempty"`
-	MTU      int            `json:"mtu,omitempty"` // of the adapter's packets that fit
+	Endpoint string         `json:"endpoint"`
+	Via      *anode.Address `json:"via"` // the relay; null: none
+	RTT      float64        `json:"rtt_ms"`
+	MTU      int            `json:"mtu"` // of the adapter's packets that fit
 }
 
 // PeerState says how far things are with a peer.
