@@ -87,7 +87,7 @@ func newControl(n *Node) (*control, error) {
 		keys:   prefixLimit{rate: 50, burst: 50},
 		saver:  newSaver(n.cfg.Store, n.log),
 	}
-	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now, Lanes: len(n.conns)}
+	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now, Lanes: len(n.conns), StandardAES: n.cfg.StandardAES}
 	stored, err := n.cfg.Store.Peers()
 	if err != nil {
 		return nil, err

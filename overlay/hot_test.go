@@ -111,12 +111,11 @@ func newHot(t testing.TB, segments int) *hot {
 	h.out = newSender(&countingWriter{}, 0, &n.counters)
 	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, 0, &n.counters), t: n.table.Load()}
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}
-	var sc seal.Scratch
 	h.fill = func() {
 		h.wire.Buf = h.wire.Buf[:0]
 		c, _ := b.Reserve(0, segments)
 		for i := range segments {
-			h.wire.Buf = b.Seal(&sc, h.wire.Buf, c+uint64(i), msg)
+			h.wire.Buf = b.Seal(h.wire.Buf, c+uint64(i), msg)
 		}
 	}
 	return h

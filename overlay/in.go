@@ -20,7 +20,6 @@ type receiver struct {
 	relay   *relay
 	reply   *sender // PONGs
 	sources sourceLimit
-	scratch seal.Scratch
 
 	t    *table
 	now  int64
@@ -131,7 +130,7 @@ func (rx *receiver) open(p []byte, t *link.Train) (*inbound, []byte) {
 	}
 	slot := rx.q.Slot(len(p) - wire.SealedMin)
 	for ; in != nil; in = in.next {
-		msg, err := in.session.Open(&rx.scratch, slot, p)
+		msg, err := in.session.Open(slot, p)
 		switch {
 		case err == nil:
 			rx.last, rx.key = in, key

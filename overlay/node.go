@@ -44,19 +44,20 @@ type Clock interface {
 
 // Config is what a node is made of. Identity, Store and Network are required.
 type Config struct {
-	Identity *anode.Identity
-	Store    *Store
-	Network  link.Network
-	Device   Device   // nil: no adapter; the node still answers pings and relays
-	Queues   []Queue  // the device's; each has a lane: goroutines, a socket, a receiver index
-	Port     uint16   // UDP port; 0 lets the system choose
-	Open     bool     // let everybody in, not only the peers that were added
-	PSK      [32]byte // the network secret; zeros: none
-	Relay    bool     // forward for the peers that were added
-	Peers    []Peer   // in addition to the Store's; not kept
-	Clock    Clock    // nil: the system's
-	Log      *slog.Logger
-	Version  string
+	Identity    *anode.Identity
+	Store       *Store
+	Network     link.Network
+	Device      Device   // nil: no adapter; the node still answers pings and relays
+	Queues      []Queue  // the device's; each has a lane: goroutines, a socket, a receiver index
+	Port        uint16   // UDP port; 0 lets the system choose
+	Open        bool     // let everybody in, not only the peers that were added
+	PSK         [32]byte // the network secret; zeros: none
+	StandardAES bool     // seal with the standard library's AES-GCM, even where ours runs
+	Relay       bool     // forward for the peers that were added
+	Peers       []Peer   // in addition to the Store's; not kept
+	Clock       Clock    // nil: the system's
+	Log         *slog.Logger
+	Version     string
 }
 
 // Node is a running node. New makes it, Run runs it.

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"anodenet/anode"
-	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
 )
@@ -16,7 +15,6 @@ type sender struct {
 	w        link.Writer
 	lane     int
 	counters *counters
-	scratch  seal.Scratch
 
 	buf      []byte // sealed packets
 	trains   []link.Train
@@ -28,11 +26,8 @@ type sender struct {
 }
 
 func newSender(w link.Writer, lane int, c *counters) *sender {
-	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize+tailroom), trains: make([]link.Train, 0, 64)}
+	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize), trains: make([]link.Train, 0, 64)}
 }
-
-// tailroom is what Session.Seal may use behind a packet.
-const tailroom = 64
 
 // seal appends one message to the batch, which is flushed first if it is full.
 func (s *sender) seal(f *flight, counter uint64, msg []byte) {
@@ -41,7 +36,7 @@ func (s *sender) seal(f *flight, counter uint64, msg []byte) {
 		s.flush()
 	}
 	at := len(s.buf)
-	s.buf = f.session.Seal(&s.scratch, s.buf, counter, msg)
+	s.buf = f.session.Seal(s.buf, counter, msg)
 	if s.fits(f, n) {
 		t := &s.trains[len(s.trains)-1]
 		t.Buf = s.buf[s.start:]

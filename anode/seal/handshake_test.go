@@ -134,7 +134,7 @@ func TestForgedWelcome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if msg, err := y.Open(new(Scratch), make([]byte, 9), sealOne(t, x, []byte("x"))); err != nil || string(msg) != "x" {
+	if msg, err := y.Open(make([]byte, 9), sealOne(t, x, []byte("x"))); err != nil || string(msg) != "x" {
 		t.Errorf("%q, %v", msg, err)
 	}
 	if _, err := a.set.OnWelcome(w.now, 5, welcome.Body); err != ErrUnexpected {
@@ -173,7 +173,7 @@ func TestForwardSecrecy(t *testing.T) {
 
 	opens := func(name string, keys ...[32]byte) {
 		for _, k := range keys {
-			aead, err := newAEAD(&k)
+			aead, err := newAEAD(&k, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -237,7 +237,7 @@ func TestHandshakesDiffer(t *testing.T) {
 		a.restart()
 		a.say("x")
 		w.run(time.Second)
-		p := a.set.Current(w.now).Seal(new(Scratch), nil, 9, make([]byte, 32))
+		p := a.set.Current(w.now).Seal(nil, 9, make([]byte, 32))
 		keys[string(p[headerSize:])] = true
 	}
 	if len(keys) != 5 {

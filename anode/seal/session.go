@@ -1,12 +1,11 @@
 package seal
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"encoding/binary"
 	"sync/atomic"
 
 	"anodenet/anode"
+	"anodenet/anode/seal/gcm"
 )
 
 const (
@@ -23,12 +22,6 @@ const (
 	// MaxLanes is the most lanes that either side has.
 	MaxLanes = 16
 )
-
-// Scratch is the working space of Seal and Open, one for each goroutine that calls
-// them. Its zero value is ready.
-type Scratch struct {
-	nonce [12]byte // four zeros, index, counter
-}
 
 // Session is one sealed session, both directions. Any number of goroutines seal and
 // open. Sessions are made and ended by a Set.
@@ -74,15 +67,14 @@ type departure struct {
 }
 
 // keys are both directions' AEADs. They go away together, all at once.
-type keys struct{ send, recv cipher.AEAD }
+type keys struct{ send, recv *gcm.AEAD }
 
-// newAEAD is AES-256-GCM with a 12-byte nonce.
-func newAEAD(key *[32]byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return nil, err
+// newAEAD is AES-256-GCM, the standard library's or ours.
+func newAEAD(key *[32]byte, standard bool) (*gcm.AEAD, error) {
+	if standard {
+		return gcm.NewStandard(key)
 	}
-	return cipher.NewGCM(block)
+	return gcm.New(key)
 }
 
 // ends are the names that a session's packets carry.
@@ -92,6 +84,7 @@ type ends struct {
 	peerID        uint8
 	index, remote uint16 // the first on which we receive; on which the peer does
 	lanes         int    // on which we receive
+	standard      bool   // the standard library's AEAD
 }
 
 // newSession makes a session of two keys.
@@ -108,10 +101,10 @@ func newSession(e ends, initiator bool, send, recv *[32]byte, caps []byte) (*Ses
 
 	var k keys
 	var err error
-	if k.send, err = newAEAD(send); err != nil {
+	if k.send, err = newAEAD(send, e.standard); err != nil {
 		return nil, err
 	}
-	if k.recv, err = newAEAD(recv); err != nil {
+	if k.recv, err = newAEAD(recv, e.standard); err != nil {
 		return nil, err
 	}
 	s.keys.Store(&k)
@@ -157,7 +150,7 @@ func (s *Session) Reserve(lane, n int) (first uint64, ok bool) {
 // and which msg does not overlap. number comes from Reserve. An empty msg is a
 // keepalive. Should the keys end between Reserve and Seal, what is appended is as
 // long, and says nothing.
-func (s *Session) Seal(sc *Scratch, dst []byte, number uint64, msg []byte) []byte {
+func (s *Session) Seal(dst []byte, number uint64, msg []byte) []byte {
 	at := len(dst)
 	dst = append(dst, s.header[:]...)
 	header := dst[at:]
@@ -166,8 +159,9 @@ func (s *Session) Seal(sc *Scratch, dst []byte, number uint64, msg []byte) []byt
 	if k == nil {
 		return append(dst, make([]byte, len(msg)+tagSize)...)
 	}
-	copy(sc.nonce[4:], header[2:10])
-	return k.send.Seal(dst, sc.nonce[:], msg, header[1:])
+	var nonce [gcm.NonceSize]byte // four zeros, index, counter
+	copy(nonce[4:], header[2:10])
+	return k.send.Seal(dst, nonce[:], msg, header[1:])
 }
 
 // Open writes the message of a packet to dst[:0], which has len(packet) - Overhead
@@ -175,7 +169,7 @@ func (s *Session) Seal(sc *Scratch, dst []byte, number uint64, msg []byte) []byt
 // unspecified; the errors are ErrShort, ErrHeader, ErrReplay, ErrAuth and ErrEnded.
 //
 // The lane's replay window is checked before the packet is opened and moved after.
-func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) {
+func (s *Session) Open(dst, packet []byte) (msg []byte, err error) {
 	if len(packet) < Overhead {
 		return nil, ErrShort
 	}
@@ -193,8 +187,9 @@ func (s *Session) Open(sc *Scratch, dst, packet []byte) (msg []byte, err error) 
 	if !w.fresh(counter) {
 		return nil, ErrReplay
 	}
-	copy(sc.nonce[4:], packet[2:10])
-	msg, err = k.recv.Open(dst[:0], sc.nonce[:], packet[headerSize:], packet[1:headerSize])
+	var nonce [gcm.NonceSize]byte
+	copy(nonce[4:], packet[2:10])
+	msg, err = k.recv.Open(dst[:0], nonce[:], packet[headerSize:], packet[1:headerSize])
 	if err != nil {
 		return nil, ErrAuth
 	}

@@ -43,11 +43,11 @@ func lanes(t testing.TB, m, n int) (a, b *Session) {
 	grant := func(n int) []byte { return (&Local{Lanes: n}).caps() }
 	alice, bob := identity(t, 1).Address(), identity(t, 2).Address()
 	k1, k2 := [32]byte{1}, [32]byte{2}
-	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m}, true, &k1, &k2, grant(n))
+	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m, false}, true, &k1, &k2, grant(n))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n}, false, &k2, &k1, grant(m))
+	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n, false}, false, &k2, &k1, grant(m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func sealOne(t testing.TB, s *Session, msg []byte) []byte {
 	if !ok {
 		t.Fatal("no counter")
 	}
-	return s.Seal(new(Scratch), nil, c, msg)
+	return s.Seal(nil, c, msg)
 }
 
 func TestSealedPacketGolden(t *testing.T) {
@@ -73,7 +73,7 @@ func TestSealedPacketGolden(t *testing.T) {
 	if !bytes.Equal(packet, want) {
 		t.Errorf("%x, want %x", packet, want)
 	}
-	msg, err := b.Open(new(Scratch), make([]byte, 100), packet)
+	msg, err := b.Open(make([]byte, 100), packet)
 	if err != nil || string(msg) != "\x09hello" {
 		t.Errorf("opened %q, %v", msg, err)
 	}
@@ -81,7 +81,6 @@ func TestSealedPacketGolden(t *testing.T) {
 
 func TestSealAndOpen(t *testing.T) {
 	a, b := pair(t)
-	var sc Scratch
 	for _, n := range []int{0, 1, 15, 16, 17, 1400, 65000} {
 		msg := make([]byte, n)
 		for i := range msg {
@@ -89,20 +88,20 @@ func TestSealAndOpen(t *testing.T) {
 		}
 		for _, way := range []struct{ from, to *Session }{{a, b}, {b, a}} {
 			c, _ := way.from.Reserve(0, 1)
-			train := way.from.Seal(&sc, []byte("before"), c, msg)
+			train := way.from.Seal([]byte("before"), c, msg)
 			packet := train[6:]
 			if string(train[:6]) != "before" || len(packet) != Overhead+n {
 				t.Fatalf("%d bytes became %d", n, len(packet))
 			}
 			packet[0] = 77 // relayed
-			got, err := way.to.Open(&sc, make([]byte, n), packet)
+			got, err := way.to.Open(make([]byte, n), packet)
 			if err != nil || !bytes.Equal(got, msg) {
 				t.Errorf("%d bytes: %v", n, err)
 			}
-			if _, err := way.to.Open(&sc, make([]byte, n), packet); err != ErrReplay {
+			if _, err := way.to.Open(make([]byte, n), packet); err != ErrReplay {
 				t.Errorf("%d bytes again: %v", n, err)
 			}
-			if _, err := way.from.Open(&sc, make([]byte, n), packet); err != ErrHeader {
+			if _, err := way.from.Open(make([]byte, n), packet); err != ErrHeader {
 				t.Errorf("%d bytes reflected: %v", n, err)
 			}
 		}
@@ -112,14 +111,13 @@ func TestSealAndOpen(t *testing.T) {
 // Whatever is changed in a packet, it does not open, and the true one still does.
 func TestForgedPacketsDoNothing(t *testing.T) {
 	a, b := pair(t)
-	var sc Scratch
 	packet := sealOne(t, a, []byte("payload"))
 	dst := make([]byte, 100)
 	for i := 1; i < len(packet); i++ {
 		for bit := range 8 {
 			forged := bytes.Clone(packet)
 			forged[i] ^= 1 << bit
-			_, err := b.Open(&sc, dst, forged)
+			_, err := b.Open(dst, forged)
 			want := ErrAuth
 			switch {
 			case i < 4 || i >= 10 && i < 26:
@@ -137,17 +135,17 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 		if n < Overhead {
 			want = ErrShort
 		}
-		if _, err := b.Open(&sc, dst, packet[:n]); err != want {
+		if _, err := b.Open(dst, packet[:n]); err != want {
 			t.Errorf("cut to %d: %v, want %v", n, err, want)
 		}
 	}
-	if _, err := b.Open(&sc, dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
+	if _, err := b.Open(dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
 		t.Errorf("a byte longer: %v", err)
 	}
 	if b.arrives[0].next.Load() != 0 {
 		t.Error("forged packets moved the window")
 	}
-	if msg, err := b.Open(&sc, dst, packet); err != nil || string(msg) != "payload" {
+	if msg, err := b.Open(dst, packet); err != nil || string(msg) != "payload" {
 		t.Errorf("the true packet: %q, %v", msg, err)
 	}
 }
@@ -171,7 +169,6 @@ func TestNoPlaintextOnTheWire(t *testing.T) {
 func TestReplayAndReordering(t *testing.T) {
 	a, b := pair(t)
 	r := rand.New(rand.NewPCG(1, 2))
-	var sc Scratch
 	var packets [][]byte
 	for i := range 3000 {
 		msg := binary.BigEndian.AppendUint32(nil, uint32(i))
@@ -184,7 +181,7 @@ func TestReplayAndReordering(t *testing.T) {
 	r.Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
 	seen := map[uint32]bool{}
 	for _, p := range packets {
-		msg, err := b.Open(&sc, make([]byte, 8), p)
+		msg, err := b.Open(make([]byte, 8), p)
 		if err != nil {
 			if !errors.Is(err, ErrReplay) {
 				t.Fatal(err)
@@ -209,8 +206,8 @@ func TestCountersEnd(t *testing.T) {
 	if !ok || first != uint64(a.remote)<<48|(packetLimit-3) {
 		t.Fatalf("the last three: %x, %v", first, ok)
 	}
-	last := a.Seal(new(Scratch), nil, first+2, []byte("x"))
-	if _, err := b.Open(new(Scratch), make([]byte, 1), last); err != nil {
+	last := a.Seal(nil, first+2, []byte("x"))
+	if _, err := b.Open(make([]byte, 1), last); err != nil {
 		t.Errorf("the last packet: %v", err)
 	}
 	if _, ok := a.Reserve(0, 1); ok {
@@ -219,8 +216,8 @@ func TestCountersEnd(t *testing.T) {
 	if !a.Ended() {
 		t.Error("a used-up key has not ended")
 	}
-	over := a.Seal(new(Scratch), nil, first+3, []byte("x"))
-	if _, err := b.Open(new(Scratch), make([]byte, 1), over); err != ErrEnded {
+	over := a.Seal(nil, first+3, []byte("x"))
+	if _, err := b.Open(make([]byte, 1), over); err != ErrEnded {
 		t.Errorf("a counter too high: %v", err)
 	}
 	c, _ := pair(t)
@@ -238,11 +235,11 @@ func TestEraseEndsEverything(t *testing.T) {
 	if _, ok := a.Reserve(0, 1); ok || !a.Ended() {
 		t.Error("an erased session reserves")
 	}
-	late := a.Seal(new(Scratch), nil, c, []byte("secret"))
+	late := a.Seal(nil, c, []byte("secret"))
 	if len(late) != Overhead+6 || bytes.Contains(late, []byte("secret")) {
 		t.Errorf("sealed after the end: %x", late)
 	}
-	if _, err := b.Open(new(Scratch), make([]byte, 9), packet); err != ErrEnded {
+	if _, err := b.Open(make([]byte, 9), packet); err != ErrEnded {
 		t.Errorf("opened after the end: %v", err)
 	}
 }
@@ -255,14 +252,13 @@ func TestConcurrentSeal(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range out {
 		wg.Go(func() {
-			var sc Scratch
 			for range each {
 				first, ok := a.Reserve(0, batch)
 				if !ok {
 					t.Error("no counters")
 				}
 				for i := range uint64(batch) {
-					out[g] = append(out[g], a.Seal(&sc, nil, first+i, []byte("x")))
+					out[g] = append(out[g], a.Seal(nil, first+i, []byte("x")))
 				}
 				a.Sent(int64(g + 1))
 				a.Activate()
@@ -270,11 +266,10 @@ func TestConcurrentSeal(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	var sc Scratch
 	n := 0
 	for _, packets := range out {
 		for _, p := range packets {
-			if _, err := b.Open(&sc, make([]byte, 1), p); err != nil {
+			if _, err := b.Open(make([]byte, 1), p); err != nil {
 				t.Fatal(err)
 			}
 			n++
@@ -285,13 +280,12 @@ func TestConcurrentSeal(t *testing.T) {
 	}
 	for range 3 {
 		wg.Go(func() {
-			var sc Scratch
 			for i := 0; ; i++ {
 				c, ok := a.Reserve(0, 1)
 				if !ok {
 					return
 				}
-				a.Seal(&sc, nil, c, []byte("x"))
+				a.Seal(nil, c, []byte("x"))
 				if i == 50 {
 					a.Erase()
 				}
@@ -303,7 +297,6 @@ func TestConcurrentSeal(t *testing.T) {
 
 func TestBookkeeping(t *testing.T) {
 	a, b := pair(t)
-	var sc Scratch
 	if !a.Activate() || a.Activate() {
 		t.Error("Activate is not true once")
 	}
@@ -312,7 +305,7 @@ func TestBookkeeping(t *testing.T) {
 	}
 	open := func(msg string, now int64) {
 		p := sealOne(t, a, []byte(msg))
-		if _, err := b.Open(&sc, make([]byte, 9), p); err != nil {
+		if _, err := b.Open(make([]byte, 9), p); err != nil {
 			t.Fatal(err)
 		}
 		b.Received(now, msg != "")
@@ -329,7 +322,7 @@ func TestBookkeeping(t *testing.T) {
 	}
 	older, newer := sealOne(t, a, nil), sealOne(t, a, nil)
 	for _, p := range [][]byte{newer, older} {
-		if _, err := b.Open(&sc, nil, p); err != nil {
+		if _, err := b.Open(nil, p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -362,13 +355,12 @@ func TestGranted(t *testing.T) {
 // many queues share a lane.
 func TestLanes(t *testing.T) {
 	a, b := lanes(t, 2, 4)
-	var sc Scratch
 	dst := make([]byte, 16)
 	seen := map[string]bool{}
 	check := func(from, to *Session, queue, lane int) []byte {
 		t.Helper()
 		n, ok := from.Reserve(queue, 1)
-		p := from.Seal(&sc, nil, n, []byte("x"))
+		p := from.Seal(nil, n, []byte("x"))
 		if got := binary.BigEndian.Uint16(p[2:]); !ok || got != to.index+uint16(lane) {
 			t.Errorf("queue %d seals for index %x, want lane %d from %x", queue, got, lane, to.index)
 		}
@@ -377,10 +369,10 @@ func TestLanes(t *testing.T) {
 		} else {
 			seen[nonce] = true
 		}
-		if _, err := to.Open(&sc, dst, p); err != nil {
+		if _, err := to.Open(dst, p); err != nil {
 			t.Errorf("queue %d: %v", queue, err)
 		}
-		if _, err := to.Open(&sc, dst, p); err != ErrReplay {
+		if _, err := to.Open(dst, p); err != ErrReplay {
 			t.Errorf("queue %d again: %v", queue, err)
 		}
 		return p
@@ -399,7 +391,7 @@ func TestLanes(t *testing.T) {
 	for range 40 {
 		a.Reserve(0, 1)
 	}
-	if _, err := b.Open(&sc, dst, p); err == nil {
+	if _, err := b.Open(dst, p); err == nil {
 		t.Error("a packet opens in another lane")
 	}
 }
@@ -416,10 +408,9 @@ func TestOpenedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			var sc Scratch
 			dst := make([]byte, 16)
 			for _, p := range packets {
-				if _, err := b.Open(&sc, dst, p); err == nil {
+				if _, err := b.Open(dst, p); err == nil {
 					opened.Add(1)
 				}
 			}
@@ -433,7 +424,6 @@ func TestOpenedOnce(t *testing.T) {
 
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	a, b := pair(t)
-	var sc Scratch
 	buf := make([]byte, 0, 2000)
 	dst := make([]byte, 1400)
 	msg := make([]byte, 1400)
@@ -442,10 +432,10 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		now++
 		c, _ := a.Reserve(0, 1)
-		p := a.Seal(&sc, buf, c, msg)
+		p := a.Seal(buf, c, msg)
 		a.Sent(now)
 		a.Activate()
-		if _, err := b.Open(&sc, dst, p); err != nil {
+		if _, err := b.Open(dst, p); err != nil {
 			t.Fatal(err)
 		}
 		b.Received(now, true)
@@ -453,10 +443,10 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		b.Newest(p)
 		copy(bad, p)
 		bad[6] = 1 // a counter not seen
-		if _, err := b.Open(&sc, dst, bad); err != ErrAuth {
+		if _, err := b.Open(dst, bad); err != ErrAuth {
 			t.Fatal(err)
 		}
-		if _, err := b.Open(&sc, dst, p); err != ErrReplay {
+		if _, err := b.Open(dst, p); err != ErrReplay {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -466,19 +456,17 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 
 func BenchmarkSeal(b *testing.B) {
 	s, _ := pair(b)
-	var sc Scratch
 	buf, msg := make([]byte, 0, 2000), make([]byte, 1400)
 	b.SetBytes(1400)
 	b.ReportAllocs()
 	for b.Loop() {
 		c, _ := s.Reserve(0, 1)
-		s.Seal(&sc, buf, c, msg)
+		s.Seal(buf, c, msg)
 	}
 }
 
 func BenchmarkOpen(b *testing.B) {
 	s, r := pair(b)
-	var sc Scratch
 	dst := make([]byte, 1400)
 	packet := sealOne(b, s, dst)
 	w := &r.arrives[0]
@@ -487,7 +475,7 @@ func BenchmarkOpen(b *testing.B) {
 	for b.Loop() {
 		w.next.Store(0)
 		w.bits[0].Store(0)
-		if _, err := r.Open(&sc, dst, packet); err != nil {
+		if _, err := r.Open(dst, packet); err != nil {
 			b.Fatal(err)
 		}
 		r.Received(1, true)

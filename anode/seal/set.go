@@ -28,12 +28,14 @@ const (
 // Local is our side of all handshakes. What it holds is never changed.
 type Local struct {
 	Identity *anode.Identity
-	PSK      [32]byte         // the network secret; zeros: none
-	PeerID   uint8            // our own, 1 to 15 (draft 3.4)
-	Rand     io.Reader        // nil: crypto/rand
-	Lanes    int              // how many consecutive indices we receive on; 0: 1
-	Caps     []byte           // the other TLVs we send; more than 255 bytes, or broken ones, are not sent
-	Clock    func() time.Time // for stamps; nil: time.Now
+	PSK      [32]byte  // the network secret; zeros: none
+	PeerID   uint8     // our own, 1 to 15 (draft 3.4)
+	Rand     io.Reader // nil: crypto/rand
+	Lanes    int       // how many consecutive indices we receive on; 0: 1
+	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
+	StandardAES bool
+	Caps        []byte           // the other TLVs we send; more than 255 bytes, or broken ones, are not sent
+	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
 // Private tells whether there is a network secret. Then a HELLO from an address
@@ -289,7 +291,7 @@ func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, re
 	if !initiator {
 		send, recv = recv, send
 	}
-	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes()},
+	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES},
 		initiator, &send, &recv, caps)
 	clear(send[:])
 	clear(recv[:])

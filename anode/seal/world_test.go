@@ -59,7 +59,6 @@ type side struct {
 	local *Local
 	set   *Set
 	other *side // that it sends to
-	sc    Scratch
 
 	table   map[uint16][]*Session // that it receives on
 	waiting [][]byte
@@ -227,7 +226,7 @@ func (s *side) seal(x *Session, msg []byte) {
 		s.w.t.Errorf("%s: no counter", s.name)
 		return
 	}
-	s.w.send(&packet{from: s, to: s.other, sealed: x.Seal(&s.sc, nil, c, msg)})
+	s.w.send(&packet{from: s, to: s.other, sealed: x.Seal(nil, c, msg)})
 	if len(msg) > 0 {
 		x.Sent(int64(s.w.now))
 		if x.Activate() {
@@ -308,7 +307,7 @@ func (s *side) open(p *packet) {
 		return
 	}
 	for i, x := range candidates {
-		msg, err := x.Open(&s.sc, make([]byte, len(p.sealed)), p.sealed)
+		msg, err := x.Open(make([]byte, len(p.sealed)), p.sealed)
 		if err != nil {
 			if i == len(candidates)-1 {
 				s.note(err)

@@ -55,7 +55,8 @@ type Tun struct {
 
 // Link is how packets are handed to the network.
 type Link struct {
-	Rung Rung `toml:"rung"`
+	Rung        Rung `toml:"rung"`
+	StandardAES bool `toml:"standard_aes"`
 }
 
 // Policy says who may come in.
@@ -126,6 +127,7 @@ func (c *Config) keys() []key {
 		{"tun.queues", &c.Tun.Queues, "How many queues the adapter has, each with goroutines and a socket of its own, over\nwhich flows are spread: 1 to 16; 0: four, or one for each core if there are more."},
 		{"tun.offload", &c.Tun.Offload, "Whether the system hands over many packets as one, which is much faster: auto\nwhere it can, on or fail, off."},
 		{"link.rung", &c.Link.Rung, "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
+		{"link.standard_aes", &c.Link.StandardAES, "Encrypt with Go's own AES-GCM, even where the processor can run ours, which is faster."},
 		{"policy.open", &c.Policy.Open, "Let everybody in, not only the peers that you added. Pings are always answered."},
 		{"relay.enabled", &c.Relay.Enabled, "Forward packets between peers that you added and that cannot reach each other."},
 		{"log.level", &c.Log.Level, "debug, info, warn or error."},

@@ -91,6 +91,7 @@ queues = 2
 offload = "off"
 [link]
 rung = "plain"
+standard_aes = true
 [policy]
 open = true
 [relay]
@@ -109,7 +110,7 @@ endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
 	want := Config{
 		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
-		Link:   Link{RungPlain},
+		Link:   Link{RungPlain, true},
 		Policy: Policy{Open: true},
 		Log:    Log{slog.LevelDebug, FormatJSON},
 		Peers: []Peer{{a, "north", []wire.Endpoint{

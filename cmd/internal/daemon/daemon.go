@@ -110,16 +110,17 @@ func (d *daemon) open() error {
 		network = system
 	}
 	c := overlay.Config{
-		Identity: d.identity,
-		Store:    d.store,
-		Network:  network,
-		Port:     d.cfg.Listen.Port,
-		Open:     d.cfg.Policy.Open,
-		PSK:      secret,
-		Relay:    d.cfg.Relay.Enabled,
-		Clock:    clock{},
-		Log:      d.log,
-		Version:  d.options.Version,
+		Identity:    d.identity,
+		Store:       d.store,
+		Network:     network,
+		Port:        d.cfg.Listen.Port,
+		Open:        d.cfg.Policy.Open,
+		PSK:         secret,
+		StandardAES: d.cfg.Link.StandardAES,
+		Relay:       d.cfg.Relay.Enabled,
+		Clock:       clock{},
+		Log:         d.log,
+		Version:     d.options.Version,
 	}
 	for _, p := range d.cfg.Peers {
 		if p.Address.X() == d.identity.Address().X() {
