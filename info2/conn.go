@@ -20,6 +20,7 @@ type conn struct {
 
 const (
 	dialTimeout  = 10 * time.Second
+	leaveTimeout = 2 * bareGap // for LOGOFF to all links
 	closeTimeout = time.Second // for a write under way when a connection is closed
 )
 
@@ -54,7 +55,7 @@ func (s *Servent) tell(e event) bool {
 }
 
 // apply feeds an event to the core. On Run's goroutine.
-func (s *Servent) apply(ctx context.Context, e event) {
+func (s *Servent) apply(e event) {
 	now := s.config.Now()
 	switch e.kind {
 	case eventAccepted:

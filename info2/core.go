@@ -60,6 +60,7 @@ type core struct {
 	explore time.Time    // next look at more of the network
 	turn    int          // whose dial comes first
 
+	leaving   bool      // logoff was called
 	firstOut  time.Time // since when we have had a link of our own making
 	inboundAt time.Time // last hello that came in
 
@@ -132,6 +133,9 @@ func (c *core) remove(l *link) {
 // accepted takes a connection that came in. It returns false if the shell shall
 // close it, else the name that it has from now on.
 func (c *core) accepted(now time.Time, remote, local netip.Addr) (linkID, bool) {
+	if c.leaving {
+		return 0, false
+	}
 	c.learnSelf(local)
 	if c.allow != nil && !c.allow(remote) {
 		c.counters.inc(RefusedForeign)
@@ -275,6 +279,9 @@ func (c *core) sent(now time.Time, id linkID) {
 	l.writing = time.Time{}
 	if l.state != awaitOK {
 		l.lastSent = now
+	}
+	if c.leaving && len(l.out.list) == 0 {
+		c.close(l)
 	}
 	c.pump(now)
 }
@@ -476,15 +483,20 @@ func (c *core) wake(now time.Time) {
 	c.pump(now)
 }
 
-// logoff tells every link that we leave, and closes it. A link with a message
-// still under way, or one that only silence ends, hears it from the close.
+// logoff tells every link that we leave, in place of all that waits for it, and
+// closes it when that is sent. Nothing new begins from now on.
 func (c *core) logoff(now time.Time) {
+	c.leaving = true
 	mid := c.newMID(now, kindLogoff)
 	for _, l := range slices.Clone(c.links) {
-		if l.receives() && l.writing.IsZero() && !now.Before(l.free) && l.local.IsValid() {
-			c.counters.inc(MessagesOut)
-			c.write(now, l, frame{kind: kindLogoff, mid: mid, addr: l.local}.append(nil), sendGap)
+		if !l.receives() || !l.local.IsValid() {
+			c.close(l)
+			continue
 		}
-		c.close(l)
+		c.counters.add(DroppedClosed, l.out.messages())
+		l.out = outbox{}
+		l.rate = newBucket(messageRate, messageBurst)
+		c.push(now, l, frame{kind: kindLogoff, mid: mid, addr: l.local})
 	}
+	c.pump(now)
 }

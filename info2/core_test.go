@@ -304,6 +304,48 @@ func TestPerMessageServer(t *testing.T) {
 	}
 }
 
+// TestLinkedNeighbour: who has a lasting link gets no message twice.
+func TestLinkedNeighbour(t *testing.T) {
+	b := newBench(t)
+	id := b.join("10.0.0.2")
+	b.core.hosts.good(b.now, ip("10.0.0.2"))
+	b.recv(id, "BACKCONNECT 10.0.0.2")
+	b.eof(id)
+	id = b.join("10.0.0.2")
+	b.pass(perMessage + time.Second)
+	b.say("hello")
+	b.pass(time.Second)
+	if len(b.writes[id]) != 3 || len(b.dials) != 0 { // OK, FRIEND REQUEST, SEND
+		t.Errorf("wrote %q, dials %v", b.data(id), b.dials)
+	}
+}
+
+// TestEarlyEnd: a host that closes our link early rests for a minute, then two;
+// one that has kept it for long is not to blame.
+func TestEarlyEnd(t *testing.T) {
+	b := newBench(t)
+	a := ip("10.0.0.2")
+	for i, c := range []struct{ stays, rests time.Duration }{
+		{settleTime, pauseShort}, {settleTime, 2 * pauseShort}, {young, askAgain}, {settleTime, pauseShort},
+	} {
+		b.core.filling = true
+		b.core.hosts.add(b.now, a, netip.Addr{})
+		b.core.pump(b.now)
+		b.act()
+		id, _ := b.answerDial()
+		b.pass(c.stays)
+		b.eof(id)
+		if rests := b.core.hosts.byAddr[a].next.Sub(b.now); rests != c.rests {
+			t.Errorf("%d: rests for %v, want %v", i, rests, c.rests)
+		}
+		b.pass(c.rests - time.Second)
+		if len(b.dials) != 0 {
+			t.Errorf("%d: dialled too early", i)
+		}
+		b.pass(time.Second)
+	}
+}
+
 // TestBusyNeighbour: a delivery that fails is tried once more; the second failure
 // in a row ends the neighbour.
 func TestBusyNeighbour(t *testing.T) {
@@ -514,6 +556,10 @@ func TestNeverDialled(t *testing.T) {
 			t.Errorf("%s names %s: %v", c.teller, c.addr, got)
 		}
 	}
+	b.core.wake(b.now)
+	if !b.core.dialable(here) {
+		t.Error("what was our address is never dialled again, though the network has changed")
+	}
 	b.core.loopback = true
 	if !b.core.dialable(ip("127.0.0.1")) {
 		t.Error("loopback is not dialled though allowed")
@@ -714,6 +760,31 @@ func TestLogoff(t *testing.T) {
 	}
 }
 
+// TestLeaving: the LOGOFF waits for the pause after the last message, and for
+// nothing else.
+func TestLeaving(t *testing.T) {
+	b := newBench(t)
+	id, other := b.join("10.0.0.2"), b.accept("10.0.0.3")
+	b.pass(time.Second)
+	b.recv(id, friendRequestLine)
+	for range 5 {
+		b.say("lost")
+	}
+	b.core.logoff(b.now)
+	b.pass(leaveTimeout)
+	w := b.writes[id]
+	last := w[len(w)-1]
+	if len(w) != 3 || !strings.HasPrefix(last.data, "LOGOFF ") || !strings.HasSuffix(last.data, " 10.0.0.1\n\n") || last.at-w[1].at < bareGap {
+		t.Errorf("wrote %v", w)
+	}
+	if !b.closed[id] || !b.closed[other] || len(b.writes[other]) != 0 || b.core.counters[DroppedClosed] != 5 {
+		t.Errorf("closed %v, %v", b.closed, b.core.counters.nonZero())
+	}
+	if _, ok := b.core.accepted(b.now, ip("10.0.0.4"), here); ok {
+		t.Error("takes a connection on its way out")
+	}
+}
+
 // TestMemory: ten minutes, and 4096 at most.
 func TestMemory(t *testing.T) {
 	m := newMemory()
@@ -814,7 +885,7 @@ func FuzzCore(f *testing.F) {
 		}
 		b.pass(time.Hour)
 		b.core.logoff(b.now)
-		b.act()
+		b.pass(leaveTimeout)
 		if len(b.core.links) != 0 {
 			t.Fatalf("%d links after the LOGOFF", len(b.core.links))
 		}

@@ -37,6 +37,9 @@ func (c *core) kept() (n int) {
 // once after a pause, four under way. The four wishes take turns, so that a
 // talkative network does not keep us from finding new links.
 func (c *core) dial(now time.Time) {
+	if c.leaving {
+		return
+	}
 	c.refill()
 	for c.underWay() < dialsAtOnce && !c.dials.ready(now).After(now) {
 		wishes := [...]func(time.Time) bool{c.dialWanted, c.dialParcel, c.dialLink, c.dialCheck}
@@ -69,7 +72,7 @@ func (c *core) refill() {
 
 // nextDial is when dial has something to do that it cannot do now; zero: never.
 func (c *core) nextDial(now time.Time) (at time.Time) {
-	if c.underWay() >= dialsAtOnce {
+	if c.leaving || c.underWay() >= dialsAtOnce {
 		return at
 	}
 	at = c.explore

@@ -166,18 +166,21 @@ func (s *Servent) Run(ctx context.Context) error {
 		defer close(s.history)
 	}
 	s.log.Info("info2 started", "port", s.config.Port, "listening", s.config.Listen != nil)
+	s.core.tick(s.config.Now())
 	err := s.loop(ctx, broken)
 	s.leave()
 	return err
 }
 
-// loop owns the core.
+// loop owns the core until ctx ends, or until the core has left the network.
 func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s.core.tick(s.config.Now())
 	for {
 		s.perform(ctx, s.core.take())
+		if s.core.leaving && len(s.core.links) == 0 {
+			return nil
+		}
 		now := s.config.Now()
 		if at := s.core.next(now); !at.IsZero() {
 			timer.Reset(max(0, at.Sub(now)))
@@ -190,7 +193,7 @@ func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 		case err := <-broken:
 			return err
 		case e := <-s.events:
-			s.apply(ctx, e)
+			s.apply(e)
 		case f := <-s.calls:
 			f()
 		case <-timer.C:
@@ -199,14 +202,13 @@ func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 	}
 }
 
-// leave says LOGOFF, and gives every connection a second to write it.
+// leave says LOGOFF to all links, which takes as long as the pause that must
+// follow their last message.
 func (s *Servent) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
 	s.core.logoff(s.config.Now())
-	for _, a := range s.core.take() {
-		if a.op == opWrite || a.op == opClose {
-			s.performOne(a)
-		}
-	}
+	s.loop(ctx, nil) // ends without error: nothing is broken
 	for _, c := range s.conns {
 		c.close()
 	}
@@ -221,24 +223,17 @@ func (s *Servent) perform(ctx context.Context, actions []action) {
 			s.group.Go(func() { s.dial(ctx, a.id, a.addr) })
 		case opDeliver:
 			s.publish(a.message)
-		default:
-			s.performOne(a)
+		case opWrite:
+			if c := s.conns[a.id]; c != nil {
+				c.out <- a.data // has room: the core writes one thing at a time
+			}
+		case opClose:
+			if c := s.conns[a.id]; c != nil {
+				delete(s.conns, a.id)
+				s.log.Debug("info2 closed", "link", a.id)
+				c.close()
+			}
 		}
-	}
-}
-
-func (s *Servent) performOne(a action) {
-	c := s.conns[a.id]
-	if c == nil {
-		return
-	}
-	switch a.op {
-	case opWrite:
-		c.out <- a.data // has room: the core writes one thing at a time
-	case opClose:
-		delete(s.conns, a.id)
-		s.log.Debug("info2 closed", "link", a.id)
-		c.close()
 	}
 }
 
