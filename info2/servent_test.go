@@ -476,7 +476,7 @@ func TestSecrets(t *testing.T) {
 		"my password is hunter2":                                         true,
 		"Passwort: geheim":                                               true,
 		"pwd=abc":                                                        true,
-		"root:x:0:0:root:/root:/bin/bash":                                true,
+		"alice:x:1000:1000::/home/alice:/bin/sh":                         true,
 		"alice:$6$saltsalt$abcdefgh:19000:0:99999:7:::":                  true,
 		"Set-Cookie: a=b":                                                true,
 		"JSESSIONID=8A7F; PHPSESSID=1":                                   true,
