@@ -51,6 +51,7 @@ const (
 	dReflection
 	dWrite
 	dPong
+	dCopies
 
 	counterCount
 )
@@ -63,7 +64,7 @@ var counterNames = [counterCount]string{
 	"drop_seal_other", "drop_seal_type", "drop_unknown_sender", "drop_own_address", "drop_mac", "drop_budget",
 	"drop_blocked", "drop_cleartext", "drop_message", "drop_handshake", "drop_cookie", "drop_strangers",
 	"drop_no_secret", "auth_errors_received", "errors_received", "drop_waiting_full", "drop_no_route",
-	"drop_key_ended", "drop_too_big", "drop_fragment", "drop_reflection", "drop_write", "drop_pong",
+	"drop_key_ended", "drop_too_big", "drop_fragment", "drop_reflection", "drop_write", "drop_pong", "drop_copies",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -108,6 +108,10 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 
 // unsealed hands a packet to the control loop, within its source's rate.
 func (rx *receiver) unsealed(p []byte, t *link.Train) {
+	if rx.reply.lane != 0 { // of a broadcast each lane gets a copy
+		rx.n.counters.count(dCopies)
+		return
+	}
 	if !rx.sources.allow(t.Endpoint.Addr.Addr(), rx.now) {
 		rx.n.counters.count(dSourceRate)
 		return

@@ -28,16 +28,15 @@ type peer struct {
 	probe   probe
 	queue   waitingQueue
 
-	heard     time.Duration // the last authentic packet without seal: the 60 s rule
-	spoke     bool          // heard is set
-	seen      time.Time     // for people
-	searched  time.Duration // when a way was last looked for
-	hello     *seal.Message // the last one sent
-	answered  link.Endpoint // where the last WELCOME came from
-	failed    bool          // the last try to reach it failed
-	lost      time.Duration // since when it has been silent in spite of HELLOs; 0: it is not
-	saved     []wire.Endpoint
-	lastError time.Duration
+	heard    time.Duration // the last authentic packet without seal: the 60 s rule
+	spoke    bool          // heard is set
+	seen     time.Time     // for people
+	searched time.Duration // when a way was last looked for
+	hello    *seal.Message // the last one sent
+	answered link.Endpoint // where the last WELCOME came from
+	failed   bool          // the last try to reach it failed
+	lost     time.Duration // since when it has been silent in spite of HELLOs; 0: it is not
+	saved    []wire.Endpoint
 
 	touched bool          // to be settled
 	due     time.Duration // to be settled then; 0: never

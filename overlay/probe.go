@@ -154,8 +154,7 @@ const trainProbes = 8
 // down a rung.
 func (p *peer) settleTrain(c *control, f *flight) time.Duration {
 	b := &p.probe
-	stepper, ok := c.n.conns[0].(link.Stepper)
-	if !ok || c.n.conns[0].Rung() != link.RungGSO || !f.way.Direct() {
+	if _, ok := c.n.conns[0].(link.Stepper); !ok || c.n.conns[0].Rung() != link.RungGSO || !f.way.Direct() {
 		b.trainDone = true
 		return 0
 	}
@@ -163,8 +162,7 @@ func (p *peer) settleTrain(c *control, f *flight) time.Duration {
 		b.trainDone = true
 		c.n.log.Warn("trains of packets do not arrive, only single ones do: sending those", "peer", p.label(), "endpoint", f.way.Endpoint.Addr)
 		for _, conn := range c.n.conns {
-			stepper, _ = conn.(link.Stepper)
-			stepper.StepDown()
+			conn.(link.Stepper).StepDown() // a group's sockets are of one kind
 		}
 		return 0
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 
-	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
@@ -539,13 +538,4 @@ func (c *control) sealFlight(f *flight, p *peer, msg []byte) {
 	}
 	c.send.seal(f, counter, msg)
 	p.remote.txBytes.Add(uint64(len(msg) + wire.SealedMin))
-}
-
-// known tells whether somebody here wants to hear of an address.
-func (c *control) known(a anode.Address) *peer {
-	p := c.peers[a]
-	if p == nil || !p.added || p.Blocked {
-		return nil
-	}
-	return p
 }

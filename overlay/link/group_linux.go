@@ -62,10 +62,6 @@ func (s *System) join(group *[]Conn, port uint16, rung string, share sharing, n 
 			return err
 		}
 		*group = append(*group, c)
-		// The kernel gives broadcasts to every socket.
-		if err := attach(c.sock().raw, unix.SO_ATTACH_FILTER, sealedOnly); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -80,15 +76,6 @@ func steer(n int) []bpf.Instruction {
 		bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
 		bpf.RetA{},
 	}
-}
-
-// sealedOnly lets sealed packets through, as long as they are. The UDP header of 8
-// bytes comes first here.
-var sealedOnly = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 8 + flagsAt, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: flagSealed, SkipFalse: 1},
-	bpf.RetConstant{Val: 1<<32 - 1},
-	bpf.RetConstant{Val: 0},
 }
 
 // attach gives the kernel a classic BPF program for the socket.

@@ -125,8 +125,8 @@ type Network interface {
 
 // Grouper is a Network that can open several sockets on one port, for one goroutine
 // each. A sealed packet goes to the socket whose number is the low byte of its
-// receiver index modulo n, and everything else, broadcasts too, to the first: a peer
-// that was granted a block of indices spreads its flows over all sockets.
+// receiver index modulo n, and everything else to the first: a peer that was granted a
+// block of indices spreads its flows over all sockets. Of a broadcast each gets a copy.
 type Grouper interface {
 	// ListenGroup opens n sockets, which are to be closed together. Where the
 	// system cannot, the error is errors.ErrUnsupported.

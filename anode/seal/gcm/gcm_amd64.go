@@ -20,6 +20,8 @@ var available = sync.OnceValue(func() bool {
 })
 
 // kernel is what the assembly makes of a key and works from. asm has the same layout.
+//
+//lint:ignore U1000 the assembly uses all of it
 type kernel struct {
 	rounds [15][16]byte // round keys
 	powers [17][16]byte // of the hash key times x, byte-reversed, from the 17th to the first
