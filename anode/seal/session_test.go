@@ -396,6 +396,19 @@ func TestLanes(t *testing.T) {
 	}
 }
 
+func TestAlign(t *testing.T) {
+	for n := 1; n <= MaxLanes; n++ {
+		for i := range 1 << 16 {
+			first := align(uint16(i), n)
+			for lane := range n {
+				if got := int(first+uint16(lane)) & 0xff % n; got != lane {
+					t.Fatalf("%d lanes from %04x: lane %d is modulo %d", n, first, lane, got)
+				}
+			}
+		}
+	}
+}
+
 // Several goroutines that open one packet get it once in all: trains of several lanes may
 // be joined on their way, and be read by any queue.
 func TestOpenedOnce(t *testing.T) {

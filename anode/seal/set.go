@@ -261,7 +261,7 @@ func (s *Set) newIndex() (uint16, error) {
 		if _, err := io.ReadFull(s.local.random(), b[:]); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrRandom, err)
 		}
-		index := binary.BigEndian.Uint16(b[:])
+		index := align(binary.BigEndian.Uint16(b[:]), s.local.lanes())
 		taken := s.attempt != nil && s.overlap(s.attempt.hello.Index, index)
 		for _, x := range s.Live() {
 			taken = taken || s.overlap(x.index, index)
@@ -271,6 +271,18 @@ func (s *Set) newIndex() (uint16, error) {
 		}
 	}
 	return 0, ErrRandom
+}
+
+// align moves the first index of a block so that, modulo n, the low byte of each index
+// is the number of its lane. Sockets are chosen by that, and a flow that goes out by
+// one queue has to come back by the same: the system moves it after its replies.
+func align(index uint16, n int) uint16 {
+	low := int(index & 0xff)
+	low -= low % n
+	if low+n > 0x100 {
+		low -= n
+	}
+	return index&0xff00 | uint16(low)
 }
 
 // overlap tells whether the blocks of our indices that begin at a and b overlap.
