@@ -101,6 +101,7 @@ func (a *app) root() *cobra.Command {
 		a.upCommand(), a.daemonCommand(), a.downCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
+		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.configCommand(), a.versionCommand(),
 	)
 	return group(root)

@@ -22,6 +22,7 @@ type runFlags struct {
 	zone  string
 	peers []string
 	open  bool
+	bare  bool
 	set   []string
 }
 
@@ -31,6 +32,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.zone, "zone", "", "`zone` of a new identity, hex digits (default 0)")
 	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `ADDRESS[@udp:IP:PORT]`; repeatable")
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody in, not only the peers that you added")
+	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "set any key of the configuration, `KEY=VALUE`; repeatable")
 }
 
@@ -52,6 +54,9 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) (config.Source, error) {
 	}
 	if cmd.Flags().Changed("open") {
 		s.Set = append(s.Set, "policy.open="+strconv.FormatBool(f.open))
+	}
+	if cmd.Flags().Changed("info2-bare") {
+		s.Set = append(s.Set, "info2.bare="+strconv.FormatBool(f.bare))
 	}
 	for _, text := range f.peers {
 		p, err := config.ParsePeer(text)

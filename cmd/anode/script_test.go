@@ -79,7 +79,7 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- control.NewServer(newFixture(), cancel, slog.New(slog.DiscardHandler)).Serve(ctx, l)
+		served <- control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler)).Serve(ctx, l)
 		close(served)
 	}()
 	ts.Defer(func() {

@@ -20,6 +20,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/cmd/internal/names"
+	"anodenet/info2"
 	"anodenet/overlay/link"
 )
 
@@ -36,6 +37,7 @@ type Config struct {
 	Link   Link   `toml:"link"`
 	Policy Policy `toml:"policy"`
 	Relay  Relay  `toml:"relay"`
+	Info2  Info2  `toml:"info2"`
 	Log    Log    `toml:"log"`
 	Peers  []Peer `toml:"peers"`
 }
@@ -67,6 +69,14 @@ type Policy struct {
 // Relay says whether packets are forwarded for the peers that were added.
 type Relay struct {
 	Enabled bool `toml:"enabled"`
+}
+
+// Info2 is the text network.
+type Info2 struct {
+	Enabled bool   `toml:"enabled"`
+	Bare    bool   `toml:"bare"`
+	Bridge  bool   `toml:"bridge"`
+	Port    uint16 `toml:"port"`
 }
 
 // Log is what is logged, and how.
@@ -102,6 +112,7 @@ func Default() Config {
 		Tun:    Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
 		Link:   Link{Rung: RungAuto},
 		Relay:  Relay{Enabled: true},
+		Info2:  Info2{Enabled: true, Port: info2.Port},
 		Log:    Log{Level: slog.LevelInfo, Format: FormatText},
 	}
 }
@@ -130,6 +141,10 @@ func (c *Config) keys() []key {
 		{"link.standard_aes", &c.Link.StandardAES, "Encrypt with Go's own AES-GCM, even where the processor can run ours, which is faster."},
 		{"policy.open", &c.Policy.Open, "Let everybody in, not only the peers that you added. Pings are always answered."},
 		{"relay.enabled", &c.Relay.Enabled, "Forward packets between peers that you added and that cannot reach each other."},
+		{"info2.enabled", &c.Info2.Enabled, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted\nas all else; needs the adapter."},
+		{"info2.bare", &c.Info2.Bare, "Do so as well with strangers on the network without Anode, in clear text (IPv4, TCP):\nanother network, with other people."},
+		{"info2.bridge", &c.Info2.Bridge, "Carry each text of one of the two networks to the other, so that what your peers say\nbecomes clear text that anybody can read."},
+		{"info2.port", &c.Info2.Port, "The TCP port of both, here and at the others: another port is another network."},
 		{"log.level", &c.Log.Level, "debug, info, warn or error."},
 		{"log.format", &c.Log.Format, "text or json."},
 	}
@@ -145,6 +160,12 @@ func (c *Config) check() error {
 	}
 	if q := c.Tun.Queues; q < 0 || q > MaxQueues {
 		return fmt.Errorf("%w: tun.queues: %d is not within 0 and %d", ErrInvalid, q, MaxQueues)
+	}
+	if c.Info2.Port == 0 {
+		return fmt.Errorf("%w: info2.port: 0 is no port that others could find", ErrInvalid)
+	}
+	if c.Info2.Bridge && !(c.Info2.Enabled && c.Info2.Bare) {
+		return fmt.Errorf("%w: info2.bridge: a bridge has two ends: set info2.enabled and info2.bare as well", ErrInvalid)
 	}
 	addresses, taken := map[anode.Address]bool{}, map[string]bool{}
 	for i, p := range c.Peers {

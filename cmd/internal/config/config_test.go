@@ -96,6 +96,11 @@ standard_aes = true
 open = true
 [relay]
 enabled = false
+[info2]
+enabled = true
+bare = true
+bridge = true
+port = 26001
 [log]
 level = "debug"
 format = "json"
@@ -112,6 +117,7 @@ endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Link:   Link{RungPlain, true},
 		Policy: Policy{Open: true},
+		Info2:  Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
 		Log:    Log{slog.LevelDebug, FormatJSON},
 		Peers: []Peer{{a, "north", []wire.Endpoint{
 			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
@@ -137,6 +143,8 @@ func TestStrict(t *testing.T) {
 		{"zone", "zone = \"xyz\"\n", "line 1, column 8: "},
 		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", "line 3, column 1: "},
 		{"grammar", "[tun\n", "line 1, column 5: "},
+		{"info2 port", "[info2]\nport = 0\n", "info2.port: 0 is no port"},
+		{"bridge", "[info2]\nbridge = true\n", "a bridge has two ends"},
 		{"mtu", "[tun]\nmtu = 1279\n", "the configuration is not valid: tun.mtu: 1279 is not within 1280 and 65535"},
 		{"interface", "[tun]\nname = \"a/b\"\n", `the configuration is not valid: tun.name: "a/b" is no name`},
 		{"address", "[[peers]]\naddress = \"aeaa\"\n", "line 2, column 11: "},

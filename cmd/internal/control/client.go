@@ -86,38 +86,52 @@ func (c *Client) Stop(ctx context.Context) error {
 }
 
 func call[Answer any](ctx context.Context, c *Client, method, path string, request any) (answer Answer, err error) {
-	var body io.Reader
-	if request != nil {
-		b, err := json.Marshal(request)
-		if err != nil {
-			return answer, err
-		}
-		body = bytes.NewReader(b)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://anode/v1/"+path, body)
+	body, err := c.ask(ctx, method, path, request)
 	if err != nil {
 		return answer, err
 	}
-	response, err := c.http.Do(r)
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, maxAnswer))
 	if err != nil {
 		return answer, c.explain(ctx, err)
-	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return answer, c.explain(ctx, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		failed := &Error{}
-		if json.Unmarshal(b, failed) != nil || failed.Message == "" {
-			return answer, fmt.Errorf("%s: the daemon answered %s", c.socket, response.Status)
-		}
-		return answer, failed
 	}
 	if err := json.Unmarshal(b, &answer); err != nil {
 		return answer, fmt.Errorf("%s: the daemon's answer: %w", c.socket, err)
 	}
 	return answer, nil
+}
+
+// ask sends a request and gives the body of an answer that is no error.
+func (c *Client) ask(ctx context.Context, method, path string, request any) (io.ReadCloser, error) {
+	var body io.Reader
+	if request != nil {
+		b, err := json.Marshal(request)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://anode/v1/"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	failed := &Error{}
+	if json.Unmarshal(b, failed) != nil || failed.Message == "" {
+		return nil, fmt.Errorf("%s: the daemon answered %s", c.socket, response.Status)
+	}
+	return nil, failed
 }
 
 // explain tells a missing daemon from other failures.

@@ -8,6 +8,11 @@
 //	POST /v1/peers/remove  {address}                       -> Done
 //	POST /v1/peers/rename  {address, name}                 -> Done
 //	POST /v1/peers/block   {address, blocked}              -> Done
+//	GET  /v1/info2                                         -> Info2Status
+//	GET  /v1/info2/hosts                                   -> Info2Hosts
+//	POST /v1/info2/say     {network, text, anyway}         -> Said
+//	POST /v1/info2/connect {addr}                          -> Connecting
+//	POST /v1/info2/log     {last, follow}                  -> a line of JSON per Entry
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
 // An error is any status but 200, with {"code", "message", "try"} as its body. Who
@@ -18,10 +23,13 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/cmd/internal/names"
+	"anodenet/info2"
 	"anodenet/overlay"
 )
 
@@ -103,6 +111,7 @@ const (
 	CodeUnknownPeer Code = "unknown_peer" // or its text may mean several
 	CodeUnreachable Code = "unreachable"  // no answer from the peer
 	CodeRefused     Code = "refused"      // one's own address, a name that is taken
+	CodeSecret      Code = "secret"       // a text that looks like one
 	CodeInternal    Code = "internal"
 )
 
@@ -134,11 +143,22 @@ func asError(err error) *Error {
 		return &Error{CodeRefused, err.Error(), "anode id on the other machine shows its address"}
 	case errors.Is(err, names.ErrTaken):
 		return &Error{CodeRefused, err.Error(), "another name, or anode peers rename"}
+	case errors.Is(err, info2.ErrSecret):
+		return &Error{CodeSecret, words(err), "again with --yes if everybody may read it"}
+	case errors.Is(err, info2.ErrNobody):
+		return &Error{CodeUnreachable, words(err), "anode info2 status"}
+	case errors.Is(err, info2.ErrEmpty), errors.Is(err, info2.ErrTooLong):
+		return &Error{CodeInvalid, words(err), fmt.Sprintf("a text of 1 to %d bytes", info2.MaxText)}
+	case errors.Is(err, info2.ErrStopped):
+		return &Error{CodeRefused, "Info2 is ending, or has failed", "anode info2 status"}
 	case errors.Is(err, names.ErrName):
 		return &Error{CodeInvalid, err.Error(), ""}
 	}
 	return &Error{CodeInternal, err.Error(), ""}
 }
+
+// words is an error of package info2 without the package's name.
+func words(err error) string { return strings.TrimPrefix(err.Error(), "info2: ") }
 
 // Known lists a status's peers for package names.
 func Known(peers []overlay.PeerStatus) []names.Peer {

@@ -103,6 +103,12 @@ func newAddress(t *testing.T) anode.Address {
 // serve runs a server on a socket of its own until the test ends.
 func serve(t *testing.T, node Node, stop func()) *Client {
 	t.Helper()
+	return serveTalk(t, node, &fakeTalk{}, stop)
+}
+
+// serveTalk is serve with a text network.
+func serveTalk(t *testing.T, node Node, talk Info2, stop func()) *Client {
+	t.Helper()
 	path := socketPath(t)
 	l, err := Listen(path)
 	if err != nil {
@@ -110,7 +116,7 @@ func serve(t *testing.T, node Node, stop func()) *Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- NewServer(node, stop, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	go func() { served <- NewServer(node, talk, stop, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	c := NewClient(path)
 	t.Cleanup(func() {
 		c.Close()

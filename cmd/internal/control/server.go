@@ -28,16 +28,17 @@ const (
 // Server answers the command line.
 type Server struct {
 	node Node
+	chat Info2
 	stop func()
 	log  *slog.Logger
 
 	changes sync.Mutex // held while peers are looked at and then changed
 }
 
-// NewServer makes a server for a node. stop ends the daemon; it must not wait for
-// the server.
-func NewServer(node Node, stop func(), log *slog.Logger) *Server {
-	return &Server{node: node, stop: stop, log: log}
+// NewServer makes a server for a node and its text network. stop ends the daemon;
+// it must not wait for the server.
+func NewServer(node Node, chat Info2, stop func(), log *slog.Logger) *Server {
+	return &Server{node: node, chat: chat, stop: stop, log: log}
 }
 
 // Serve answers on l until ctx ends, lets what is under way finish for a moment,
@@ -70,23 +71,33 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), maxRequest)
-		defer cancel()
-		status, err := s.node.Status(ctx)
-		reply(w, status, err)
-	})
+	mux.HandleFunc("GET /v1/status", get(s.node.Status))
 	mux.HandleFunc("POST /v1/resolve", post(maxRequest, s.resolve))
 	mux.HandleFunc("POST /v1/ping", post(maxPing, s.ping))
 	mux.HandleFunc("POST /v1/peers/add", post(maxRequest, s.add))
 	mux.HandleFunc("POST /v1/peers/remove", post(maxRequest, s.remove))
 	mux.HandleFunc("POST /v1/peers/rename", post(maxRequest, s.rename))
 	mux.HandleFunc("POST /v1/peers/block", post(maxRequest, s.block))
+	mux.HandleFunc("GET /v1/info2", get(s.chat.Status))
+	mux.HandleFunc("GET /v1/info2/hosts", get(s.chat.Hosts))
+	mux.HandleFunc("POST /v1/info2/say", post(maxSay, s.say))
+	mux.HandleFunc("POST /v1/info2/connect", post(maxRequest, s.connect))
+	mux.HandleFunc("POST /v1/info2/log", s.messages)
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{CodeInvalid, r.Method + " " + r.URL.Path + ": this daemon does not know that", "anode version, and restart the daemon if it is older"})
 	})
 	return mux
+}
+
+// get makes a handler of a function that needs no request.
+func get[Answer any](f func(context.Context) (Answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), maxRequest)
+		defer cancel()
+		answer, err := f(ctx)
+		reply(w, answer, err)
+	}
 }
 
 // post makes a handler of a function from one request to its answer.
@@ -95,23 +106,28 @@ func post[Request, Answer any](limit time.Duration, f func(context.Context, Requ
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		var request Request
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		d.DisallowUnknownFields()
-		err := d.Decode(&request)
-		if err == nil {
-			if _, err = d.Token(); errors.Is(err, io.EOF) {
-				err = nil
-			} else if err == nil {
-				err = errors.New("more than one value")
-			}
-		}
-		if err != nil {
-			reply(w, nil, &Error{CodeInvalid, "the request: " + err.Error(), ""})
+		if err := decode(w, r, &request); err != nil {
+			reply(w, nil, err)
 			return
 		}
 		answer, err := f(ctx, request)
 		reply(w, answer, err)
 	}
+}
+
+// decode reads a request: one JSON value, and no field that it does not have.
+func decode(w http.ResponseWriter, r *http.Request, request any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	err := d.Decode(request)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err == nil {
+			err = errors.New("more than one value")
+		}
+	}
+	return &Error{CodeInvalid, "the request: " + err.Error(), ""}
 }
 
 // statusOf gives the HTTP status of a code, for people with curl.
@@ -123,7 +139,7 @@ func statusOf(c Code) int {
 		return http.StatusNotFound
 	case CodeUnreachable:
 		return http.StatusGatewayTimeout
-	case CodeRefused:
+	case CodeRefused, CodeSecret:
 		return http.StatusConflict
 	}
 	return http.StatusInternalServerError

@@ -2,7 +2,7 @@
 //
 //	state directory -> store, which keeps a second daemon out
 //	                -> identity
-//	configuration   -> adapter (tun, platform) -> node -> control socket
+//	configuration   -> adapter (tun, platform) -> node -> Info2 -> control socket
 //
 // Things are opened in this order, and closed in the other when the context ends,
 // a "stop" comes over the control socket, or one of them fails.
@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -96,13 +97,21 @@ type daemon struct {
 	listener net.Listener
 	adapter  *adapter // nil: none
 	node     *overlay.Node
+	talk     *talk
 }
 
-// open makes the adapter and the node.
+// open makes the text networks, the adapter and the node.
 func (d *daemon) open() error {
 	secret, err := d.cfg.Secret.Load()
 	if err != nil {
 		return fmt.Errorf("the network's secret: %w", err)
+	}
+	var ula netip.Addr
+	if d.cfg.Tun.Name != config.NoTun {
+		ula = d.identity.Address().ULA().Addr()
+	}
+	if d.talk, err = newTalk(d.cfg.Info2, ula, d.store, d.log); err != nil {
+		return err
 	}
 	system := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
 	network := d.options.Network
@@ -156,13 +165,15 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		})
 	}
-	node := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-	server := control.NewServer(node, func() { cancel(nil) }, d.log)
+	routed := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
+	node := talking{routed, d.talk}
+	server := control.NewServer(node, d.talk, func() { cancel(nil) }, d.log)
 	service := newService()
 
 	start("node", func() error { return d.node.Run(ctx) })
 	start("control", func() error { return server.Serve(ctx, d.listener) })
-	node.update(ctx)
+	routed.update(ctx)
+	start("info2", func() error { d.talk.run(ctx, routed); return nil })
 	start("hangup", func() error { return d.reloads(ctx, service) })
 	start("watchdog", func() error { return service.watch(ctx, d.node) })
 	if d.options.Ready != nil {

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/info2"
+)
+
+// chatPast is how much of the history a chat begins with.
+const chatPast = 500
+
+func (a *app) chatCommand() *cobra.Command {
+	o := chatOptions{}
+	var network, program string
+	cmd := &cobra.Command{
+		Use:   "chat",
+		Short: "Talk with all who are linked: full screen, or line by line in a pipe",
+		Long: "Talk with all who are linked.\n\n" +
+			"On a terminal: type and Enter; PgUp, PgDn and the arrows scroll; Esc or Ctrl-C quits.\n" +
+			"A name is the neighbour that brought a text: who wrote it nobody can tell.\n\n" +
+			"If input or output is no terminal, each line of the input is said, and each text that\n" +
+			"others say is printed, until the input ends. To only listen: anode info2 log -f.\n\n" + execHelp,
+		GroupID: groupPeople,
+		Args:    want(0, 0),
+	}
+	networkFlag(cmd, &network)
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "say what looks like a secret without asking")
+	execFlag(cmd, &program)
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.network = control.Network(network)
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		in := cmd.InOrStdin()
+		if !isTerminal(in) || !a.terminal || *asJSON {
+			hook, err := newHook(ctx, program, a.out, a.err)
+			if err != nil {
+				return err
+			}
+			defer hook.close()
+			return a.chatLines(ctx, client, in, o, hook, a.newPrinter(*asJSON))
+		}
+		if _, err := client.Info2(ctx); err != nil {
+			return err // said where it can still be read
+		}
+		hook, err := newHook(ctx, program, io.Discard, io.Discard)
+		if err != nil {
+			return err
+		}
+		defer hook.close()
+		return a.chatScreen(ctx, client, o, hook)
+	}
+	return cmd
+}
+
+type chatOptions struct {
+	network control.Network
+	yes     bool // secrets too
+}
+
+// chatLines says the lines of in and prints what others say, until in ends.
+func (a *app) chatLines(ctx context.Context, client *control.Client, in io.Reader, o chatOptions, hook *hook, p *printer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	heard := make(chan error, 1)
+	go func() {
+		heard <- client.Log(ctx, control.LogRequest{Follow: true}, func(e control.Entry) error {
+			if e.Own {
+				return nil
+			}
+			hook.run(e)
+			return p.print(e)
+		})
+	}()
+	read := make(chan error, 1)
+	lines := make(chan string)
+	go func() {
+		s := bufio.NewScanner(in)
+		for s.Scan() {
+			select {
+			case lines <- s.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+		read <- s.Err()
+	}()
+	var failed error
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-heard:
+			return err
+		case err := <-read:
+			stop()
+			<-heard
+			return errors.Join(err, failed)
+		case line := <-lines:
+			err := a.chatLine(ctx, client, o, line)
+			if f := (*failure)(nil); err != nil {
+				if f = explain(err); f.exit == exitNoDaemon || ctx.Err() != nil {
+					return err
+				}
+				fmt.Fprintf(a.err, "anode: %s\n", f.message)
+				failed = &failure{exit: f.exit} // it was said
+			}
+		}
+	}
+}
+
+func (a *app) chatLine(ctx context.Context, client *control.Client, o chatOptions, line string) error {
+	if info2.Clean(line) == "" {
+		return nil
+	}
+	if err := checkText(line); err != nil {
+		return err
+	}
+	if !o.yes {
+		if _, err := a.maySay(line, nil, false); err != nil {
+			return err
+		}
+	}
+	_, err := client.Say(ctx, control.SayRequest{Network: o.network, Text: line, Anyway: o.yes})
+	return err
+}
+
+// chatScreen runs the full-screen chat until the user quits.
+func (a *app) chatScreen(ctx context.Context, client *control.Client, o chatOptions, hook *hook) error {
+	var program *tea.Program
+	m := newChatModel(a.color, time.Local)
+	m.yes = o.yes
+	m.say = func(text string, anyway bool) tea.Cmd {
+		return func() tea.Msg {
+			_, err := client.Say(ctx, control.SayRequest{Network: o.network, Text: text, Anyway: anyway})
+			return saidMsg{err}
+		}
+	}
+	m.look = func() tea.Msg {
+		status, err := client.Info2(ctx)
+		return linksMsg{status, err}
+	}
+	began := a.now()
+	m.follow = func() tea.Msg {
+		first := true
+		err := client.Log(ctx, control.LogRequest{Last: chatPast, Follow: true}, func(e control.Entry) error {
+			if e.Time.After(began) {
+				hook.run(e)
+			}
+			program.Send(entryMsg{e, first})
+			first = false
+			return nil
+		})
+		return endedMsg{err}
+	}
+	program = tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(a.out), tea.WithEnvironment(os.Environ()))
+	_, err := program.Run()
+	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

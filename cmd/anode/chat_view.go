@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// The looks of things; without colour they are plain.
+const (
+	dim     = "\x1b[2m"
+	reverse = "\x1b[7m"
+	bold    = "\x1b[1m"
+)
+
+func (m *chatModel) paint(style, text string) string {
+	if !m.color {
+		return text
+	}
+	return style + text + colorEnd
+}
+
+const prompt = "> "
+
+// View draws the screen.
+func (m *chatModel) View() tea.View {
+	rows := make([]string, 0, m.height)
+	if m.height > 2 {
+		rows = append(rows, m.paint(reverse, pad(fit("anode chat   "+m.linked, m.width), m.width)))
+		rows = append(rows, m.history()...)
+	}
+	if m.height > 1 {
+		rows = append(rows, m.message())
+	}
+	text, cursor := m.edit.view(max(1, m.width-len(prompt)-1))
+	rows = append(rows, prompt+text)
+	v := tea.NewView(strings.Join(rows, "\n"))
+	v.AltScreen = true
+	v.WindowTitle = "anode chat"
+	if m.ask == nil {
+		v.Cursor = tea.NewCursor(len(prompt)+cursor, len(rows)-1)
+	}
+	return v
+}
+
+// history gives the rows on the screen, empty ones above the first text.
+func (m *chatModel) history() []string {
+	page := m.page()
+	end := len(m.rows) - m.up
+	begin := max(0, end-page)
+	rows := make([]string, page-(end-begin), page)
+	return append(rows, m.rows[begin:end]...)
+}
+
+// message is the line above the prompt.
+func (m *chatModel) message() string {
+	text := m.notice
+	switch {
+	case m.ask != nil:
+		return m.paint(bold, fit(m.ask.text, m.width))
+	case len(m.outbox) > 1:
+		text = fmt.Sprintf("Saying %d of %d lines; Esc stops.", m.of-len(m.outbox)+1, m.of)
+	case text == "" && m.unseen > 0:
+		text = fmt.Sprintf("↓ %d new below; PgDn", m.unseen)
+	case text == "" && m.up > 0:
+		text = fmt.Sprintf("↓ %d rows below; PgDn", m.up)
+	case text == "" && len(m.entries) == 0:
+		text = "Nobody has said anything yet. A name is the neighbour that brought a text."
+	case text == "" && m.edit.empty():
+		text = "Enter says it, PgUp scrolls, Esc quits"
+	}
+	return m.paint(dim, fit(text, m.width))
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/names"
+	"anodenet/info2"
+)
+
+func (a *app) info2Command() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "info2",
+		Short: "The network of \"say\" and \"chat\": status, links, connect, friends, log",
+		Long: "The network of \"anode say\" and \"anode chat\": short texts that reach everybody.\n\n" +
+			"On the adapter your neighbours are the peers that you added, and what you say is\n" +
+			"encrypted on its way to them; they pass it on to their own. The bare network\n" +
+			"(anode up --info2-bare) is another one, of strangers, in clear text. A name beside a text\n" +
+			"is the neighbour that brought it: who wrote it nobody can tell.",
+		GroupID: groupPeople,
+	})
+	cmd.AddCommand(a.info2Status(), a.info2Links(), a.info2Connect(), a.info2Friends(), a.info2Log())
+	return cmd
+}
+
+func (a *app) info2Status() *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "Show the networks, and how well we are linked", Args: want(0, 0)}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		status, err := client.Info2(cmd.Context())
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return a.json(status)
+		case a.terminal:
+			a.printInfo2(status)
+		default:
+			a.table(info2TSV(status))
+		}
+		return nil
+	}
+	return cmd
+}
+
+// printInfo2 is what people see.
+func (a *app) printInfo2(s control.Info2Status) {
+	if len(s.Networks) == 0 {
+		fmt.Fprintln(a.out, "Info2 is off: it needs an adapter, and info2.enabled = true, which is the default.")
+	}
+	for i, n := range s.Networks {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		kind := "clear text"
+		if n.Encrypted {
+			kind = "encrypted"
+		}
+		list := [][2]string{{"network", fmt.Sprintf("%s, port %d, %s", n.Network, n.Port, kind)}}
+		if n.Failed != "" {
+			a.pairs(append(list, [2]string{"failed", n.Failed})...)
+			continue
+		}
+		linked := "nobody"
+		if who := linkedNames(n); len(who) > 0 {
+			linked = strings.Join(who, ", ")
+		}
+		c := n.Counters
+		a.pairs(append(list,
+			[2]string{"linked", linked},
+			[2]string{"inbound", inboundWords(n.Inbound)},
+			[2]string{"known", fmt.Sprintf("%d friends, %d that have answered, %d by hearsay", n.Hosts.Friends, n.Hosts.Verified, n.Hosts.Hearsay)},
+			[2]string{"texts", fmt.Sprintf("%d said here, %d heard, %d sent or passed on", c["own_messages"], c["messages_new"], c["messages_out"])},
+		)...)
+	}
+	if s.Bridged {
+		fmt.Fprintln(a.out, "\nThe two are bridged: what is said on one is said on the other, in clear text.")
+	}
+}
+
+// linkedNames lists the neighbours that a network reaches now.
+func linkedNames(n control.Info2Network) (list []string) {
+	seen := map[string]bool{}
+	add := func(who string, state string) {
+		if seen[who] {
+			return
+		}
+		seen[who] = true
+		list = append(list, who+state)
+	}
+	for _, l := range n.Links {
+		if l.State == "open" || l.State == "hearing" {
+			add(nameOr(l.Name, l.Addr), "")
+		}
+	}
+	for _, p := range n.Neighbours {
+		add(nameOr(p.Name, p.Addr), " (dialled for each text)")
+	}
+	return list
+}
+
+// nameOr is a neighbour's name, or its address without one.
+func nameOr(name string, addr netip.Addr) string {
+	return cmp.Or(info2.Clean(name), addr.String())
+}
+
+func inboundWords(i info2.Inbound) string {
+	switch i {
+	case info2.InboundWorks:
+		return "works: others reach us"
+	case info2.InboundNone:
+		return "nobody has come in five minutes; a firewall, perhaps. Outbound links do all the same"
+	case info2.InboundOff:
+		return "off"
+	}
+	return "nobody has come yet"
+}
+
+// info2TSV is what scripts see.
+func info2TSV(s control.Info2Status) [][]string {
+	rows := [][]string{{"network", "port", "encrypted", "linked", "inbound", "friends", "verified", "hearsay", "failed"}}
+	for _, n := range s.Networks {
+		rows = append(rows, []string{n.Network, strconv.Itoa(int(n.Port)), strconv.FormatBool(n.Encrypted),
+			strconv.Itoa(len(linkedNames(n))), string(n.Inbound), strconv.Itoa(n.Hosts.Friends),
+			strconv.Itoa(n.Hosts.Verified), strconv.Itoa(n.Hosts.Hearsay), oneLine(n.Failed)})
+	}
+	return rows
+}
+
+// linksAnswer is the JSON of info2 links.
+type linksAnswer struct {
+	Schema int         `json:"schema"`
+	Links  []info2Link `json:"links"`
+}
+
+type info2Link struct {
+	Network string `json:"network"`
+	info2.LinkStatus
+}
+
+func (a *app) info2Links() *cobra.Command {
+	cmd := &cobra.Command{Use: "links", Short: "List the connections that texts travel on", Args: want(0, 0)}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		status, err := client.Info2(cmd.Context())
+		if err != nil {
+			return err
+		}
+		answer := linksAnswer{schema, []info2Link{}}
+		for _, n := range status.Networks {
+			for _, l := range n.Links {
+				answer.Links = append(answer.Links, info2Link{n.Network, l})
+			}
+		}
+		switch {
+		case *asJSON:
+			return a.json(answer)
+		case len(answer.Links) == 0 && a.terminal:
+			fmt.Fprintln(a.out, "None. See \"anode info2 status\" and \"anode info2 friends\".")
+			return nil
+		}
+		a.table(a.linkRows(answer.Links))
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) linkRows(links []info2Link) [][]string {
+	rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "DIRECTION", "STATE", "SINCE", "FIRST", "AGAIN", "QUEUED"}}
+	for _, l := range links {
+		state := l.State
+		switch {
+		case l.Suspect:
+			state += ", doubtful"
+		case l.Slow:
+			state += ", slow"
+		}
+		rows = append(rows, []string{l.Network, cmp.Or(l.Name, "-"), l.Addr.String(), l.Direction, state, a.moment(l.Since),
+			strconv.FormatUint(l.First, 10), strconv.FormatUint(l.Duplicates, 10), strconv.Itoa(l.Queued)})
+	}
+	return rows
+}
+
+// moment is a time for a table's cell: how long ago it was, or raw in a pipe.
+func (a *app) moment(t time.Time) string {
+	switch {
+	case t.IsZero():
+		return "-"
+	case !a.terminal:
+		return t.UTC().Format(time.RFC3339)
+	case t.After(a.now()):
+		return "in " + age(t.Sub(a.now()))
+	}
+	return age(a.now().Sub(t)) + " ago"
+}
+
+func (a *app) info2Friends() *cobra.Command {
+	cmd := &cobra.Command{Use: "friends", Short: "List whom we know, linked or not: your peers, and on the bare network others", Args: want(0, 0)}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		answer, err := client.Info2Hosts(cmd.Context())
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return a.json(answer)
+		case len(answer.Hosts) == 0 && a.terminal:
+			fmt.Fprintln(a.out, "Nobody. \"anode peers add ADDRESS NAME\" makes a friend.")
+			return nil
+		}
+		rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "STANDING", "ANSWERED", "FAILED", "NEXT"}}
+		for _, h := range answer.Hosts {
+			rows = append(rows, []string{string(h.Network), cmp.Or(h.Name, "-"), h.Addr.String(), h.Standing,
+				a.moment(h.Verified), strconv.Itoa(h.Failures), a.moment(h.Next)})
+		}
+		a.table(rows)
+		return nil
+	}
+	return cmd
+}
+
+// connectWait is how long connect waits for what comes of it.
+const connectWait = 10 * time.Second
+
+func (a *app) info2Connect() *cobra.Command {
+	return &cobra.Command{
+		Use:   "connect HOST",
+		Short: "Link to a peer now, or on the bare network to an IPv4 address or DNS name",
+		Args:  want(1, 1), ValidArgsFunction: a.completePeer(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client := control.NewClient(a.socket)
+			defer client.Close()
+			addr, err := a.hostOf(cmd.Context(), client, args[0])
+			if err != nil {
+				return err
+			}
+			connecting, err := client.Connect(cmd.Context(), control.ConnectRequest{Addr: addr})
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), connectWait)
+			defer cancel()
+			name, err := awaitLink(ctx, client, connecting.Network, addr)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = &failure{exitUnreachable, fmt.Sprintf("%s has not answered", args[0]), "anode info2 links; it is tried again by and by"}
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.out, "linked to %s, %s\n", nameOr(name, addr), connecting.Network)
+			return nil
+		},
+	}
+}
+
+// hostOf finds the address of HOST: a peer's ULA, or an IPv4 address.
+func (a *app) hostOf(ctx context.Context, client *control.Client, host string) (netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().Is4() {
+		return addr.Unmap(), nil
+	}
+	peer, err := a.find(ctx, clientBook{client}, host)
+	if err == nil && peer.Address != (anode.Address{}) {
+		return peer.ULA.Addr(), nil
+	}
+	if explain(err).exit != exitUnknownPeer || !names.Domain(host) {
+		return netip.Addr{}, err
+	}
+	list, lookupErr := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+	if lookupErr != nil || len(list) == 0 {
+		return netip.Addr{}, err
+	}
+	return list[0].Unmap(), nil
+}
+
+// awaitLink waits for a link with an address, and gives its name. Errors:
+// context.DeadlineExceeded if none comes.
+func awaitLink(ctx context.Context, client *control.Client, network control.Network, addr netip.Addr) (string, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, err := client.Info2(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, n := range status.Networks {
+			for _, l := range n.Links {
+				if n.Network == string(network) && l.Addr == addr && l.State == "open" {
+					return l.Name, nil
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/info2"
+)
+
+// maxLines is how many texts go out in one go: at two a second, three minutes.
+const maxLines = 400
+
+// sayAnswer is the JSON of say.
+type sayAnswer struct {
+	Schema  int             `json:"schema"`
+	Network control.Network `json:"network"`
+	Said    []saidText      `json:"said"`
+}
+
+type saidText struct {
+	MID  info2.MID `json:"mid"`
+	Text string    `json:"text"`
+}
+
+func (a *app) sayCommand() *cobra.Command {
+	var network string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "say TEXT...",
+		Short: "Say a text to all who are linked, and through them to everybody",
+		Long: "Say a text to all who are linked, and through them to everybody.\n\n" +
+			"Its words are joined by spaces. With - each line of the standard input is a text.\n" +
+			"One that looks like a password, a key or the like is not said without --yes.",
+		GroupID: groupPeople,
+		Args:    want(1, maxLines),
+	}
+	networkFlag(cmd, &network)
+	cmd.Flags().BoolVar(&yes, "yes", false, "even if it looks like a secret")
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		texts := []string{strings.Join(args, " ")}
+		if len(args) == 1 && args[0] == "-" {
+			var err error
+			if texts, err = readTexts(cmd.InOrStdin()); err != nil {
+				return err
+			}
+		}
+		// All are looked at before the first one leaves.
+		asks := isTerminal(cmd.InOrStdin()) && a.terminal && args[0] != "-"
+		anyway := make([]bool, len(texts))
+		for i, text := range texts {
+			if err := checkText(text); err != nil {
+				return err
+			}
+			if anyway[i] = yes; !yes {
+				var err error
+				if anyway[i], err = a.maySay(text, cmd.InOrStdin(), asks); err != nil {
+					return err
+				}
+			}
+		}
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		return a.say(cmd.Context(), client, control.Network(network), texts, anyway, *asJSON)
+	}
+	return cmd
+}
+
+// networkFlag adds --network.
+func networkFlag(cmd *cobra.Command, network *string) {
+	cmd.Flags().StringVar(network, "network", "", "`which` to say it on: adapter, or bare (clear text)")
+	cmd.RegisterFlagCompletionFunc("network", cobra.FixedCompletions([]cobra.Completion{"adapter", "bare"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (a *app) say(ctx context.Context, client *control.Client, network control.Network, texts []string, anyway []bool, asJSON bool) error {
+	answer := sayAnswer{Schema: schema, Said: []saidText{}}
+	for i, text := range texts {
+		said, err := client.Say(ctx, control.SayRequest{Network: network, Text: text, Anyway: anyway[i]})
+		if err != nil {
+			return after(i, len(texts), err)
+		}
+		answer.Network = said.Network
+		answer.Said = append(answer.Said, saidText{said.MID, info2.Clean(text)})
+	}
+	if asJSON {
+		return a.json(answer)
+	}
+	return nil
+}
+
+// after is an error that came when some of several texts had been said.
+func after(said, of int, err error) error {
+	if said == 0 {
+		return err
+	}
+	f := *explain(err)
+	f.message = fmt.Sprintf("after %d of %d texts: %s", said, of, f.message)
+	return &f
+}
+
+// readTexts reads a text a line; empty lines are none.
+func readTexts(r io.Reader) (texts []string, err error) {
+	in := bufio.NewScanner(io.LimitReader(r, 1<<20))
+	for in.Scan() {
+		if info2.Clean(in.Text()) != "" {
+			texts = append(texts, in.Text())
+		}
+	}
+	switch {
+	case in.Err() != nil:
+		return nil, in.Err()
+	case len(texts) == 0:
+		return nil, &failure{exitUsage, "there is no text in the input", "anode say TEXT"}
+	case len(texts) > maxLines:
+		return nil, &failure{exitUsage, fmt.Sprintf("%d lines are too many: at most %d at once", len(texts), maxLines), "a file over the adapter, by scp or the like"}
+	}
+	return texts, nil
+}
+
+// checkText says whether a text fits into a message.
+func checkText(text string) error {
+	switch n := len(info2.Clean(text)); {
+	case n == 0:
+		return &failure{exitUsage, "there is no text", "anode say TEXT"}
+	case n > info2.MaxText:
+		return &failure{exitUsage, fmt.Sprintf("the text has %d bytes, and at most %d fit", n, info2.MaxText), "a shorter one, or several"}
+	}
+	return nil
+}
+
+// maySay says whether to insist on a text: false if it is harmless, true if it
+// looks like a secret and the user, who is asked if somebody is there, wants it
+// said all the same.
+func (a *app) maySay(text string, in io.Reader, asks bool) (bool, error) {
+	what := info2.LooksSecret(text)
+	if what == "" {
+		return false, nil
+	}
+	refused := &failure{exitFailed, fmt.Sprintf("the text looks like %s, and everybody would read it; it was not said", what), "again with --yes if everybody may read it"}
+	if !asks {
+		return false, refused
+	}
+	fmt.Fprintf(a.err, "The text looks like %s, and everybody would read it. Say it? [y/N] ", what)
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return false, &failure{exitFailed, "it was not said", ""}
+	}
+	return true, nil
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
