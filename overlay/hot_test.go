@@ -149,6 +149,16 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// The longest super-packet of the system is one train.
+func TestLongestSuperPacketIsOneTrain(t *testing.T) {
+	h := newHot(t, 44)
+	h.send()
+	w := h.out.w.(*countingWriter)
+	if w.trains != 1 || w.bytes != 44*h.wire.Size || h.wire.Size != 1450 {
+		t.Errorf("%d trains of %d bytes in all, %d a packet", w.trains, w.bytes, h.wire.Size)
+	}
+}
+
 func TestRelayingKeepsTrainsAndDoesNotAllocate(t *testing.T) {
 	h := newHot(t, 40)
 	dest := newRemote(newIdentity(t).Address())

@@ -32,12 +32,14 @@ func newSender(w link.Writer, lane int, c *counters) *sender {
 // seal appends one message to the batch, which is flushed first if it is full.
 func (s *sender) seal(f *flight, counter uint64, msg []byte) {
 	n := len(msg) + wire.SealedMin
-	if len(s.buf)+n > sendSize || len(s.trains) == cap(s.trains) && !s.fits(f, n) {
+	fits := s.fits(f, n)
+	if len(s.buf)+n > sendSize || len(s.trains) == cap(s.trains) && !fits {
 		s.flush()
+		fits = false
 	}
 	at := len(s.buf)
 	s.buf = f.session.Seal(s.buf, counter, msg)
-	if s.fits(f, n) {
+	if fits {
 		t := &s.trains[len(s.trains)-1]
 		t.Buf = s.buf[s.start:]
 		s.segments++
