@@ -9,8 +9,9 @@ import (
 	"anodenet/overlay/link"
 )
 
-// readTrains is how many trains one read may bring.
-const readTrains = 8
+// readTrains is how many trains one read may bring; a Conn has fewer buffers where
+// trains are long.
+const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {

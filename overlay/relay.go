@@ -9,6 +9,9 @@ import (
 // hopLimit is how many relays a packet may cross (draft 3.1).
 const hopLimit = 3
 
+// relayTrains is how many trains are written at once: of mixed traffic, each packet is one.
+const relayTrains = 256
+
 // relay forwards packets for peers that were added (draft 2.3), without keys, in
 // the buffers that they were read into: a train that goes to one peer stays one.
 type relay struct {
@@ -21,7 +24,7 @@ type relay struct {
 }
 
 func newRelay(w link.Writer, c *counters) *relay {
-	return &relay{w: w, counters: c, trains: make([]link.Train, 0, readTrains*link.MaxSegments)}
+	return &relay{w: w, counters: c, trains: make([]link.Train, 0, relayTrains)}
 }
 
 // forward relays one packet of a train that was read. Only what comes from an

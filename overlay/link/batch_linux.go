@@ -5,7 +5,7 @@ import "sync/atomic"
 // batch is the rungs gso and batch: many messages a system call. It reads the same
 // way for as long as it lives; only its writing can go down a rung.
 //
-// Memory is fixed: 8 buffers of ReadSize for gso, 32 for batch (of which ordinary
+// Memory is fixed: 4 buffers of ReadSize for gso, 32 for batch (of which ordinary
 // packets touch a page each), and 13 KiB for each writer.
 type batch struct {
 	*socket
@@ -17,7 +17,7 @@ type batch struct {
 }
 
 const (
-	readTrains    = 8  // messages of a recvmmsg on gso
+	readTrains    = 4  // messages of a recvmmsg on gso: what fits a core's cache
 	readPackets   = 32 // and on batch
 	writeMessages = 64 // messages of a sendmmsg
 	maxFailures   = 8  // so many trains may fail before they are given up
