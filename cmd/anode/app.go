@@ -102,7 +102,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
-		a.configCommand(), a.versionCommand(),
+		a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return group(root)
 }
@@ -214,11 +214,11 @@ func (a *app) painted(cell string) string {
 	switch {
 	case !a.color:
 		return cell
-	case cell == "up":
+	case cell == "up", cell == string(fine):
 		return green + cell + end
-	case cell == "connecting":
+	case cell == "connecting", cell == string(slow):
 		return yellow + cell + end
-	case slices.Contains([]string{"unreachable", "blocked"}, cell):
+	case slices.Contains([]string{"unreachable", "blocked", string(bad)}, cell):
 		return red + cell + end
 	}
 	return cell
