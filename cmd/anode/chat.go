@@ -27,7 +27,7 @@ func (a *app) chatCommand() *cobra.Command {
 		Short: "Talk with all who are linked: full screen, or line by line in a pipe",
 		Long: "Talk with all who are linked.\n\n" +
 			"On a terminal: type and Enter; PgUp, PgDn and the arrows scroll; Esc or Ctrl-C quits.\n" +
-			"A name is the neighbour that brought a text: who wrote it nobody can tell.\n\n" +
+			"\"via\" names the neighbour that brought a text: who wrote it nobody can tell.\n\n" +
 			"If input or output is no terminal, each line of the input is said, and each text that\n" +
 			"others say is printed, until the input ends. To only listen: anode info2 log -f.\n\n" + execHelp,
 		GroupID: groupPeople,
@@ -43,6 +43,9 @@ func (a *app) chatCommand() *cobra.Command {
 		defer client.Close()
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()
+		if _, err := client.Info2(ctx); err != nil {
+			return err // said where it can still be read
+		}
 		in := cmd.InOrStdin()
 		if !isTerminal(in) || !a.terminal || *asJSON {
 			hook, err := newHook(ctx, program, a.out, a.err)
@@ -51,9 +54,6 @@ func (a *app) chatCommand() *cobra.Command {
 			}
 			defer hook.close()
 			return a.chatLines(ctx, client, in, o, hook, a.newPrinter(*asJSON))
-		}
-		if _, err := client.Info2(ctx); err != nil {
-			return err // said where it can still be read
 		}
 		hook, err := newHook(ctx, program, io.Discard, io.Discard)
 		if err != nil {
@@ -107,13 +107,21 @@ func (a *app) chatLines(ctx context.Context, client *control.Client, in io.Reade
 		case err := <-read:
 			stop()
 			<-heard
-			return errors.Join(err, failed)
+			if err == nil {
+				err = failed
+			}
+			return err
 		case line := <-lines:
 			err := a.chatLine(ctx, client, o, line)
-			if f := (*failure)(nil); err != nil {
-				if f = explain(err); f.exit == exitNoDaemon || ctx.Err() != nil {
-					return err
-				}
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err == nil:
+				wait(ctx, linePause) // ctx's end is seen above
+			case errors.Is(err, control.ErrNoDaemon):
+				return err
+			default:
+				f := explain(err)
 				fmt.Fprintf(a.err, "anode: %s\n", f.message)
 				failed = &failure{exit: f.exit} // it was said
 			}

@@ -15,8 +15,8 @@ import (
 //
 //	anode chat   adapter: north, south                        linked
 //	── Saturday 21 November 2026 ──
-//	12:00 north  a text, wrapped
-//	             where it is long
+//	12:00 via north        a text, wrapped
+//	                       where it is long
 //	 2 new texts below                                        notice, or a question
 //	> what is being written_
 //
@@ -55,10 +55,11 @@ type outgoing struct {
 	anyway bool
 }
 
-// question is asked in the place of the notice; keys go to it alone.
+// question is asked in the place of the notice. All keys go to it; those that it has
+// no answer for do nothing.
 type question struct {
-	text   string
-	answer func(m *chatModel, key string) tea.Cmd // nil after it is answered
+	text    string
+	answers map[string]func() tea.Cmd // by key
 }
 
 // What a chat is told.
@@ -72,6 +73,7 @@ type (
 		err error
 	}
 	saidMsg  struct{ err error }
+	nextMsg  struct{} // of the outbox
 	endedMsg struct{ err error }
 	lookMsg  struct{}
 	againMsg struct{}
@@ -79,7 +81,7 @@ type (
 
 const (
 	chatMost  = 2000            // entries that are kept
-	nameCells = 12              // of a name
+	nameCells = 16              // of who brought a text
 	lookEvery = 2 * time.Second // at who is linked
 	tryEvery  = 2 * time.Second // to find the daemon again
 )
@@ -109,6 +111,8 @@ func (m *chatModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.look
 	case saidMsg:
 		return m, m.said(msg.err)
+	case nextMsg:
+		return m, m.say(m.outbox[0].text, m.outbox[0].anyway)
 	case endedMsg:
 		m.notice = "No daemon: " + explain(msg.err).message
 		return m, tea.Tick(tryEvery, func(time.Time) tea.Msg { return againMsg{} })
@@ -189,10 +193,7 @@ func (m *chatModel) addRows(e control.Entry) {
 	if e.Lost > 0 {
 		m.rows = append(m.rows, m.paint(dim, fit(fmt.Sprintf("%d texts came too fast to be shown", e.Lost), m.width)))
 	}
-	who := broughtBy(e)
-	if e.Network == control.NetworkBare {
-		who = "*" + who
-	}
+	who := via(e)
 	const clock = 6 // "12:00 "
 	indent := clock + nameCells + 1
 	name := pad(fit(who, nameCells), nameCells)
@@ -228,7 +229,12 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		return tea.Quit
 	}
 	if m.ask != nil {
-		return m.ask.answer(m, key)
+		answer := m.ask.answers[key]
+		if answer == nil {
+			return nil
+		}
+		m.ask = nil
+		return answer()
 	}
 	m.notice = ""
 	e := &m.edit
@@ -318,17 +324,16 @@ func (m *chatModel) enter() tea.Cmd {
 	}
 	m.ask = &question{
 		text: fmt.Sprintf("This looks like %s, and everybody would read it. Say it? y/N", what),
-		answer: func(m *chatModel, key string) tea.Cmd {
-			m.ask = nil
-			if key != "y" && key != "shift+y" {
-				return nil
-			}
+		answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": no, "y": func() tea.Cmd {
 			m.edit.set("")
 			return m.post(outgoing{text, true})
-		},
+		}},
 	}
 	return nil
 }
+
+// no is the answer after which nothing happens.
+func no() tea.Cmd { return nil }
 
 // post says texts, one after the other, as fast as the budget lets them out.
 func (m *chatModel) post(texts ...outgoing) tea.Cmd {
@@ -360,7 +365,7 @@ func (m *chatModel) said(err error) tea.Cmd {
 	if len(m.outbox) == 0 {
 		return nil
 	}
-	return m.say(m.outbox[0].text, m.outbox[0].anyway)
+	return tea.Tick(linePause, func(time.Time) tea.Msg { return nextMsg{} })
 }
 
 // paste writes one line at the cursor; with several it asks what to do.
@@ -400,22 +405,24 @@ func (m *chatModel) paste(content string) tea.Cmd {
 
 // askPaste asks what to do with several lines.
 func (m *chatModel) askPaste(lines []outgoing, secret string) {
-	text := fmt.Sprintf("Say %d lines, about %d s? Enter: each, j: join here, Esc: no", len(lines), len(lines)/2)
+	each := func() tea.Cmd { return m.post(lines...) }
 	if secret != "" && !m.yes {
-		text = fmt.Sprintf("Of %d lines one looks like %s; everybody would read it. y: say all, N: no", len(lines), secret)
+		m.ask = &question{
+			text:    fmt.Sprintf("Of %d lines one looks like %s; everybody would read it. y: say all, N: no", len(lines), secret),
+			answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": no, "y": each},
+		}
+		return
 	}
-	m.ask = &question{text: text, answer: func(m *chatModel, key string) tea.Cmd {
-		m.ask = nil
-		switch {
-		case key == "y" || key == "shift+y", secret == "" && (key == "enter" || key == "kpenter"):
-			return m.post(lines...)
-		case key == "j" && secret == "":
+	seconds := int(float64(len(lines)-1)*linePause.Seconds()) + 1
+	m.ask = &question{
+		text: fmt.Sprintf("Say %d lines, in about %d s? Enter: yes, j: join them here, Esc: no", len(lines), seconds),
+		answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": each, "y": each, "j": func() tea.Cmd {
 			var all []string
 			for _, l := range lines {
 				all = append(all, l.text)
 			}
 			m.insert(strings.Join(all, " "))
-		}
-		return nil
-	}}
+			return nil
+		}},
+	}
 }

@@ -38,33 +38,47 @@ func textOf(list []cluster) string {
 	return b.String()
 }
 
-// wrap cuts a text into rows of at most width cells, between words where it can.
+// wrap cuts a text into rows of at most width cells, between words where it can. East
+// Asian text may be cut anywhere, and a word that is longer than a row has to be.
 func wrap(text string, width int) (rows []string) {
 	rest := clusters(text)
 	for len(rest) > 0 {
-		end, space, cells := 0, -1, 0
+		end, cells := 0, 0
 		for end < len(rest) && cells+rest[end].width <= width {
-			if rest[end].text == " " {
-				space = end
-			}
 			cells += rest[end].width
 			end++
 		}
-		switch {
-		case end == len(rest):
+		end = max(end, 1) // wider than a row
+		if end == len(rest) {
 			return append(rows, textOf(rest))
-		case rest[end].text == " ":
-			space = end
-		case end == 0: // wider than a row
-			end = 1
 		}
-		if space > 0 {
-			rows, rest = append(rows, textOf(rest[:space])), rest[space+1:]
-		} else {
-			rows, rest = append(rows, textOf(rest[:end])), rest[end:]
+		cut := end
+		for cut > 0 && !mayCut(rest, cut) {
+			cut--
+		}
+		if cut > 0 && widthOf(rest[cut:wordEnd(rest, end)]) <= width {
+			end = cut
+		}
+		rows = append(rows, strings.TrimRight(textOf(rest[:end]), " "))
+		rest = rest[end:]
+		for len(rest) > 0 && rest[0].text == " " {
+			rest = rest[1:]
 		}
 	}
 	return rows
+}
+
+// mayCut says whether a row may end before list[i].
+func mayCut(list []cluster, i int) bool {
+	return list[i].text == " " || list[i-1].text == " " || list[i].width > 1 || list[i-1].width > 1
+}
+
+// wordEnd is the end of the word that list[i] is in.
+func wordEnd(list []cluster, i int) int {
+	for i < len(list) && !mayCut(list, i) {
+		i++
+	}
+	return i
 }
 
 // fit cuts a text to a width, with … where something is missing.

@@ -33,13 +33,17 @@ func (m *chatModel) View() tea.View {
 	if m.height > 1 {
 		rows = append(rows, m.message())
 	}
-	text, cursor := m.edit.view(max(1, m.width-len(prompt)-1))
-	rows = append(rows, prompt+text)
+	ps := prompt
+	if m.width < 2*len(ps) {
+		ps = ""
+	}
+	text, cursor := m.edit.view(m.width - len(ps))
+	rows = append(rows, ps+text)
 	v := tea.NewView(strings.Join(rows, "\n"))
 	v.AltScreen = true
 	v.WindowTitle = "anode chat"
 	if m.ask == nil {
-		v.Cursor = tea.NewCursor(len(prompt)+cursor, len(rows)-1)
+		v.Cursor = tea.NewCursor(len(ps)+cursor, len(rows)-1)
 	}
 	return v
 }
@@ -66,7 +70,7 @@ func (m *chatModel) message() string {
 	case text == "" && m.up > 0:
 		text = fmt.Sprintf("↓ %d rows below; PgDn", m.up)
 	case text == "" && len(m.entries) == 0:
-		text = "Nobody has said anything yet. A name is the neighbour that brought a text."
+		text = "Nobody has said anything yet."
 	case text == "" && m.edit.empty():
 		text = "Enter says it, PgUp scrolls, Esc quits"
 	}

@@ -35,6 +35,10 @@ func newFixtureTalk() *fixtureTalk {
 }
 
 func (f *fixtureTalk) Status(context.Context) (control.Info2Status, error) {
+	return fixtureInfo2(), nil
+}
+
+func fixtureInfo2() control.Info2Status {
 	return control.Info2Status{
 		Schema: 1, History: 2000,
 		Networks: []control.Info2Network{
@@ -56,7 +60,7 @@ func (f *fixtureTalk) Status(context.Context) (control.Info2Status, error) {
 				Failed: "the port is taken", Counters: map[string]uint64{},
 			},
 		},
-	}, nil
+	}
 }
 
 func (f *fixtureTalk) Hosts(context.Context) (control.Info2Hosts, error) {

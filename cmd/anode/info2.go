@@ -26,8 +26,8 @@ func (a *app) info2Command() *cobra.Command {
 		Long: "The network of \"anode say\" and \"anode chat\": short texts that reach everybody.\n\n" +
 			"On the adapter your neighbours are the peers that you added, and what you say is\n" +
 			"encrypted on its way to them; they pass it on to their own. The bare network\n" +
-			"(anode up --info2-bare) is another one, of strangers, in clear text. A name beside a text\n" +
-			"is the neighbour that brought it: who wrote it nobody can tell.",
+			"(anode up --info2-bare) is another one, of strangers, in clear text. \"via\" names\n" +
+			"the neighbour that brought a text: who wrote it nobody can tell.",
 		GroupID: groupPeople,
 	})
 	cmd.AddCommand(a.info2Status(), a.info2Links(), a.info2Connect(), a.info2Friends(), a.info2Log())

@@ -107,19 +107,29 @@ func (p *printer) print(e control.Entry) error {
 			return err
 		}
 	}
-	who := broughtBy(e)
+	who := via(e)
 	if p.color {
 		who = nameColor(e) + who + colorEnd
 	}
-	bare := ""
-	if e.Network == control.NetworkBare {
-		bare = "[bare] "
-	}
-	_, err := fmt.Fprintf(p.out, "%s  %s%s  %s\n", e.Time.In(p.zone).Format(time.DateTime), bare, who, e.Text)
+	_, err := fmt.Fprintf(p.out, "%s  %s  %s\n", e.Time.In(p.zone).Format(time.DateTime), who, e.Text)
 	return err
 }
 
-// broughtBy is what stands before a text.
+// via is what people see before a text: not its author's name.
+func via(e control.Entry) string {
+	bare := e.Network == control.NetworkBare
+	switch {
+	case e.Own && bare:
+		return "you, bare"
+	case e.Own:
+		return "you"
+	case bare:
+		return "bare " + broughtBy(e)
+	}
+	return "via " + broughtBy(e)
+}
+
+// broughtBy is who brought a text to us.
 func broughtBy(e control.Entry) string {
 	if e.Own {
 		return "you"

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -15,8 +17,12 @@ import (
 	"anodenet/info2"
 )
 
-// maxLines is how many texts go out in one go: at two a second, three minutes.
-const maxLines = 400
+// maxLines is how many texts go out in one go.
+const maxLines = 200
+
+// linePause is between lines that belong together: each is held up by as much as
+// 600 ms, so that closer ones would arrive in any order.
+const linePause = 700 * time.Millisecond
 
 // sayAnswer is the JSON of say.
 type sayAnswer struct {
@@ -40,7 +46,7 @@ func (a *app) sayCommand() *cobra.Command {
 			"Its words are joined by spaces. With - each line of the standard input is a text.\n" +
 			"One that looks like a password, a key or the like is not said without --yes.",
 		GroupID: groupPeople,
-		Args:    want(1, maxLines),
+		Args:    want(1, math.MaxInt),
 	}
 	networkFlag(cmd, &network)
 	cmd.Flags().BoolVar(&yes, "yes", false, "even if it looks like a secret")
@@ -83,6 +89,11 @@ func networkFlag(cmd *cobra.Command, network *string) {
 func (a *app) say(ctx context.Context, client *control.Client, network control.Network, texts []string, anyway []bool, asJSON bool) error {
 	answer := sayAnswer{Schema: schema, Said: []saidText{}}
 	for i, text := range texts {
+		if i > 0 {
+			if err := wait(ctx, linePause); err != nil {
+				return after(i, len(texts), err)
+			}
+		}
 		said, err := client.Say(ctx, control.SayRequest{Network: network, Text: text, Anyway: anyway[i]})
 		if err != nil {
 			return after(i, len(texts), err)
@@ -94,6 +105,18 @@ func (a *app) say(ctx context.Context, client *control.Client, network control.N
 		return a.json(answer)
 	}
 	return nil
+}
+
+// wait waits, or returns ctx's error.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // after is an error that came when some of several texts had been said.
