@@ -512,7 +512,7 @@ func sound(t *testing.T, hosts ...*host) {
 	t.Helper()
 	for _, h := range hosts {
 		k := h.kernel()
-		for _, name := range []string{"TcpInCsumErrors", "TcpInErrs", "Udp6InCsumErrors", "Icmp6InCsumErrors", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
+		for _, name := range []string{"TcpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
 			if n, ok := k[name]; !ok || n != 0 {
 				t.Errorf("%s: %s is %d", h.name, name, n)
 			}

@@ -75,6 +75,15 @@ func TestNetDiscovery(t *testing.T) {
 		b.add(a)
 		t.Logf("they are added, and a pings b after %v", a.meets(b))
 	})
+	t.Run("without IPv6", func(t *testing.T) {
+		a, b := pair(t)
+		for _, h := range []*host{a, b} {
+			h.sysctl("ipv6/conf/all/disable_ipv6=1")
+			h.sysctl("ipv6/conf/default/disable_ipv6=1") // the adapter has it all the same
+			h.up()
+		}
+		a.meets(b)
+	})
 	t.Run("in another zone", func(t *testing.T) {
 		a, b := newHost(t, "a"), newMachine(t, "b")
 		join(1, a, b)
@@ -90,6 +99,47 @@ func TestNetDiscovery(t *testing.T) {
 			t.Errorf("the ULA of b is %s", b.ula)
 		}
 	})
+}
+
+// TestNetRouted: across a router nobody hears beacons. One side is told where the other
+// is, and the other learns it; the machines' own IPv6 networks are let alone.
+//
+//	a ── 10.0.1.0/24, fd77:1::/64 ── router ── 10.0.2.0/24, fd77:2::/64 ── b
+func TestNetRouted(t *testing.T) {
+	for _, c := range []struct{ name, endpoint string }{{"IPv4", "10.0.2.2"}, {"IPv6", "[fd77:2::2]"}} {
+		t.Run(c.name, func(t *testing.T) {
+			a, router, b := newHost(t, "a"), newMachine(t, "router"), newHost(t, "b")
+			join(1, router, a)
+			join(2, router, b)
+			for i, h := range []*host{a, b} {
+				dev := fmt.Sprintf("eth%d", i+1)
+				router.ip(fmt.Sprintf("addr add fd77:%d::1/64 dev %s nodad", i+1, dev))
+				h.ip(fmt.Sprintf("addr add fd77:%d::2/64 dev %s nodad", i+1, dev),
+					fmt.Sprintf("route add default via 10.0.%d.1", i+1), fmt.Sprintf("-6 route add fd77::/16 via fd77:%d::1", i+1))
+			}
+			router.sysctl("ipv4/ip_forward=1")
+			router.sysctl("ipv6/conf/all/forwarding=1")
+			a.run(a.bin, "peers", "add", b.address.String(), "b", "--endpoint", "udp:"+c.endpoint+":8737", "--state", a.state())
+			b.add(a)
+			b.up()
+			a.up()
+			t.Logf("the first ping comes back after %v", a.meets(b))
+			b.meets(a)
+			if out := a.anode("ping", "b", "-c1"); !strings.Contains(out, "via udp "+c.endpoint+":8737, direct\n") {
+				t.Error(out)
+			}
+			for _, way := range [][2]*host{{a, b}, {b, a}} {
+				if p := way[0].peer(way[1]); p.State != "up" || p.Path.Kind != "direct" {
+					t.Errorf("%s: %+v", way[0].name, p)
+				}
+			}
+			transfer(t, a, b, 8<<20)
+			b.down(syscall.SIGKILL)
+			b.up() // and it knows where a was
+			b.meets(a)
+			sound(t, a, b)
+		})
+	}
 }
 
 // TestNetPrograms: ordinary programs use the adapter.

@@ -321,6 +321,27 @@ func TestNetIntegrity(t *testing.T) {
 	sound(t, a, b)
 }
 
+// TestNetLoaded: pings beside a transfer are slower, and none is lost.
+func TestNetLoaded(t *testing.T) {
+	a, b := upPair(t)
+	for _, way := range [][2]*host{{a, b}, {b, a}} {
+		pings := a.start("ping", "-6", "-n", "-q", "-i0.01", "-c100", b.ula.String())
+		for running := true; running; {
+			transfer(t, way[0], way[1], 64<<20)
+			select {
+			case <-pings.done:
+				running = false
+			default:
+			}
+		}
+		out := pings.output()
+		t.Logf("%s sends: %s", way[0].name, lastLines(out, 2))
+		if !strings.Contains(out, " 100 received") {
+			t.Errorf("pings were lost: %s", out)
+		}
+	}
+}
+
 // TestNetRungs: every way of handing packets to the system, on either side, carries
 // all sizes and keeps every byte.
 func TestNetRungs(t *testing.T) {

@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -231,6 +233,30 @@ func TestNetMTU(t *testing.T) {
 		}
 		transfer(t, a, b, 32<<20)
 		transfer(t, b, a, 32<<20)
+		sound(t, a, b)
+	})
+	t.Run("narrowed later", func(t *testing.T) {
+		a, b := upPair(t)
+		b.echoTCP(7)
+		c, err := a.dial(b, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, mtu := range []int{1500, 1350, 1280, 1500} {
+			for _, h := range []*host{a, b} {
+				h.ip(fmt.Sprintf("link set eth1 mtu %d", mtu))
+			}
+			start := time.Now()
+			c.SetDeadline(start.Add(20 * time.Second))
+			data := random(uint64(mtu), 300_000)
+			go c.Write(data)
+			back := make([]byte, len(data))
+			if _, err := io.ReadFull(c, back); err != nil || !bytes.Equal(back, data) {
+				t.Fatalf("at %d: other bytes, or %v", mtu, err)
+			}
+			t.Logf("at %d, an exchange took %v", mtu, time.Since(start))
+		}
 		sound(t, a, b)
 	})
 	t.Run("silent", func(t *testing.T) {
