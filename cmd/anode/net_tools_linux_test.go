@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -226,3 +227,68 @@ func (h *host) proc(file, key string) (sum int) {
 
 // resident is the daemon's memory in kB.
 func (h *host) resident() int { return h.proc("status", "VmRSS") }
+
+// kernel gives the host's counters of IPv6, TCP and UDP, as nstat names them.
+func (h *host) kernel() map[string]int {
+	h.t.Helper()
+	m := map[string]int{}
+	for _, file := range []string{"snmp6", "snmp", "netstat"} {
+		b, err := in(h, func() ([]byte, error) { return os.ReadFile("/proc/thread-self/net/" + file) })
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		if file == "snmp6" { // name value
+			for _, l := range lines {
+				f := strings.Fields(l)
+				m[f[0]], _ = strconv.Atoi(f[1])
+			}
+			continue
+		}
+		for i := 0; i+1 < len(lines); i += 2 { // Group: names, Group: values
+			names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+			for j := 1; j < len(names); j++ {
+				m[strings.TrimSuffix(names[0], ":")+names[j]], _ = strconv.Atoi(values[j])
+			}
+		}
+	}
+	return m
+}
+
+// sound checks that no kernel found a packet of the adapter's damaged.
+func sound(t *testing.T, hosts ...*host) {
+	t.Helper()
+	for _, h := range hosts {
+		k := h.kernel()
+		for _, name := range []string{"TcpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
+			if n, ok := k[name]; !ok || n != 0 {
+				t.Errorf("%s: %s is %d", h.name, name, n)
+			}
+		}
+	}
+}
+
+// linkLocal tells what the system adds by itself, a while after a link comes up.
+func linkLocal(s string) bool { return strings.Contains(s, "fe80::") || strings.Contains(s, "ff00::") }
+
+// network lists what a daemon puts into the host's kernel: interfaces, addresses,
+// routes and rules.
+func (h *host) network() (all []string) {
+	h.t.Helper()
+	for _, list := range []string{"-brief link", "-brief addr", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule"} {
+		for _, line := range strings.Split(strings.TrimSpace(h.run(append([]string{"ip"}, strings.Fields(list)...)...)), "\n") {
+			f := strings.Fields(line)
+			switch {
+			case list == "-brief link":
+				line = f[0] // the rest says how the cable is
+			case list == "-brief addr":
+				f = slices.Delete(f, 1, 2)
+				line = strings.Join(slices.DeleteFunc(f, linkLocal), " ")
+			case linkLocal(line):
+				continue
+			}
+			all = append(all, line)
+		}
+	}
+	return all
+}
