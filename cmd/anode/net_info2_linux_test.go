@@ -226,3 +226,27 @@ func TestNetInfo2PortTaken(t *testing.T) {
 		t.Errorf("%d, %q", code, out)
 	}
 }
+
+// TestNetInfo2Later: two that could not reach each other for a while are linked as soon
+// as one of them has something to say.
+func TestNetInfo2Later(t *testing.T) {
+	a, b, wall := newHost(t, "a"), newHost(t, "b"), newMachine(t, "wall")
+	join(1, a, wall)
+	join(2, wall, b)
+	a.add(b)
+	b.add(a)
+	a.up()
+	b.up()
+	// The dials have failed, and pause, when a way comes that no cable tells of.
+	within(t, 2*dialWait, "the dials to fail", func() bool {
+		return !strings.Contains(a.anode("info2", "friends"), "\t0\t-") && !strings.Contains(b.anode("info2", "friends"), "\t0\t-")
+	})
+	wall.ip("addr flush dev eth1", "addr flush dev eth2", "link add br0 type bridge", "link set br0 up",
+		"link set eth1 master br0", "link set eth2 master br0")
+	within(t, dialWait, "a to have a path to b", func() bool {
+		a.tryAnode("ping", "-c", "1", "-W", "0.5", "b")
+		return a.peer(b).State == "up"
+	})
+	a.anode("say", "finally")
+	within(t, dialWait, "b to hear it", func() bool { return b.heard("finally") == 1 })
+}

@@ -166,6 +166,7 @@ func (d *daemon) run(ctx context.Context) error {
 		})
 	}
 	routed := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
+	d.talk.node = routed
 	node := talking{routed, d.talk}
 	server := control.NewServer(node, d.talk, func() { cancel(nil) }, d.log)
 	service := newService()
@@ -173,7 +174,7 @@ func (d *daemon) run(ctx context.Context) error {
 	start("node", func() error { return d.node.Run(ctx) })
 	start("control", func() error { return server.Serve(ctx, d.listener) })
 	routed.update(ctx)
-	start("info2", func() error { d.talk.run(ctx, routed); return nil })
+	start("info2", func() error { d.talk.run(ctx); return nil })
 	start("hangup", func() error { return d.reloads(ctx, service) })
 	start("watchdog", func() error { return service.watch(ctx, d.node) })
 	if d.options.Ready != nil {

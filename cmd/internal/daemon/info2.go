@@ -32,6 +32,15 @@ type talk struct {
 	circle   *circle
 	networks []*network
 	bridged  bool
+	node     peerLister // set before anything runs
+
+	mu     sync.Mutex
+	nudged time.Time // last
+}
+
+// peerLister is what the text networks need of the node.
+type peerLister interface {
+	Status(ctx context.Context) (overlay.Status, error)
 }
 
 // network is a servent and what became of it.
@@ -104,6 +113,13 @@ func listenBare(ctx context.Context, port uint16) (net.Listener, error) {
 	return c.Listen(ctx, "tcp4", fmt.Sprintf(":%d", port))
 }
 
+// Of nudges: how often, and how long a text waits for what comes of one.
+const (
+	nudgeEvery = 5 * time.Second
+	nudgeWait  = 2 * time.Second
+	nudgeLook  = 100 * time.Millisecond
+)
+
 // find gives a network, nil if it is off.
 func (t *talk) find(name control.Network) *network {
 	for _, n := range t.networks {
@@ -115,7 +131,7 @@ func (t *talk) find(name control.Network) *network {
 }
 
 // run takes part in the networks until ctx ends. It never fails.
-func (t *talk) run(ctx context.Context, node control.Node) {
+func (t *talk) run(ctx context.Context) {
 	defer t.history.close()
 	if len(t.networks) == 0 {
 		return
@@ -136,7 +152,7 @@ func (t *talk) run(ctx context.Context, node control.Node) {
 			t.log.Warn("info2 does not hear of changes of the network", "err", err)
 		}
 	})
-	t.refresh(ctx, node)
+	t.refresh(ctx)
 	<-ctx.Done()
 	t.saveHosts()
 	stop()
@@ -162,18 +178,55 @@ func (n *network) problem() error {
 }
 
 // refresh makes the peers that were added the adapter's neighbours.
-func (t *talk) refresh(ctx context.Context, node control.Node) {
+func (t *talk) refresh(ctx context.Context) {
 	n := t.find(control.NetworkAdapter)
 	if n == nil {
 		return
 	}
-	status, err := node.Status(ctx)
+	status, err := t.node.Status(ctx)
 	if err == nil {
 		err = n.SetFriends(ctx, t.circle.set(status.Peers))
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, info2.ErrStopped) {
 		t.log.Error("info2 did not learn which peers were added", "err", err)
 	}
+}
+
+// nudge dials the peers that are reachable and not linked, when somebody looks or
+// speaks: a servent that could not reach them pauses for up to hours, and nobody tells
+// it that there is a way now. It reports whether there are any.
+func (t *talk) nudge(ctx context.Context) bool {
+	n := t.find(control.NetworkAdapter)
+	if n == nil || n.problem() != nil {
+		return false
+	}
+	t.mu.Lock()
+	early := time.Since(t.nudged) < nudgeEvery
+	if !early {
+		t.nudged = time.Now()
+	}
+	t.mu.Unlock()
+	if early {
+		return false
+	}
+	peers, err := t.node.Status(ctx)
+	if err != nil {
+		return false
+	}
+	status, err := n.Servent.Status(ctx)
+	if err != nil {
+		return false
+	}
+	linked := map[netip.Addr]bool{}
+	for _, l := range status.Links {
+		linked[l.Addr] = true
+	}
+	for _, p := range peers.Peers {
+		if p.Allowed && p.State == overlay.StateUp && !linked[p.ULA.Addr()] {
+			return n.NetworkChanged(ctx) == nil
+		}
+	}
+	return false
 }
 
 // wake tries again whom it could not reach.
@@ -187,6 +240,7 @@ func (t *talk) wake(ctx context.Context) {
 
 // Status tells how the networks are.
 func (t *talk) Status(ctx context.Context) (control.Info2Status, error) {
+	t.nudge(ctx)
 	status := control.Info2Status{Schema: 1, Networks: []control.Info2Network{}, Bridged: t.bridged, History: historyMax}
 	for _, n := range t.networks {
 		one := control.Info2Network{Encrypted: n.name == control.NetworkAdapter, Counters: map[string]uint64{}}
@@ -240,8 +294,27 @@ func (t *talk) Say(ctx context.Context, r control.SayRequest) (control.Said, err
 	if r.Anyway {
 		say = n.Servent.SayAnyway
 	}
+	nudged := n.name == control.NetworkAdapter && t.nudge(ctx)
 	mid, err := say(ctx, r.Text)
+	for until := time.Now().Add(nudgeWait); nudged && errors.Is(err, info2.ErrNobody) && time.Now().Before(until); {
+		if pause(ctx, nudgeLook) != nil {
+			break
+		}
+		mid, err = say(ctx, r.Text)
+	}
 	return control.Said{Network: n.name, MID: mid}, err
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // Connect dials an address, and remembers it for the next start if it is a

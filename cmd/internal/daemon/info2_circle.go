@@ -114,12 +114,8 @@ func (c *circle) dial(own netip.Addr) func(context.Context, netip.AddrPort) (net
 			case try == dialTries, errors.Is(err, syscall.ECONNREFUSED), !c.has(to.Addr()):
 				return nil, err
 			}
-			again := time.NewTimer(dialAgain)
-			select {
-			case <-ctx.Done():
-				again.Stop()
+			if pause(ctx, dialAgain) != nil {
 				return nil, err
-			case <-again.C:
 			}
 		}
 	}
@@ -184,7 +180,7 @@ func (n talking) BlockPeer(ctx context.Context, a anode.Address, blocked bool) e
 
 func (n talking) changed(ctx context.Context, err error) error {
 	if err == nil {
-		n.talk.refresh(ctx, n.Node)
+		n.talk.refresh(ctx)
 	}
 	return err
 }
