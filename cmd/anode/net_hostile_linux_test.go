@@ -27,6 +27,7 @@ func TestNetRelay(t *testing.T) {
 	a.up("--peer", r.address.String()+"@udp:10.0.1.1:8737", "--peer", b.address.String())
 	b.up("--peer", r.address.String()+"@udp:10.0.2.1:8737", "--peer", a.address.String())
 	t.Logf("the first ping through the relay comes back after %v", a.meets(b))
+	b.meets(a) // until b knows a way too, it can only answer
 
 	relayed := func(h, other *host) {
 		t.Helper()
@@ -71,6 +72,7 @@ func TestNetRelay(t *testing.T) {
 	t.Logf("joined, they talk directly after %v", took)
 	b.ip("link del eth3")
 	t.Logf("parted, pings come through the relay after %v", a.meets(b))
+	b.meets(a)
 	relayed(a, b)
 }
 
