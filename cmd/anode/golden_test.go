@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,12 +100,11 @@ func TestWords(t *testing.T) {
 // none within 2 s.
 func pings(ctx context.Context, count int, interval time.Duration, answers ...time.Duration) (string, error) {
 	var out bytes.Buffer
-	sent := 0
+	var sent atomic.Int64
 	p := &pinger{
 		out: &out, now: time.Now, label: "north (dd9fcbf1d49c786b)", count: count, interval: interval,
 		ping: func(ctx context.Context) (overlay.PingReply, error) {
-			rtt := answers[sent%len(answers)]
-			sent++
+			rtt := answers[int(sent.Add(1)-1)%len(answers)]
 			if rtt == 0 {
 				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 				defer cancel()
