@@ -55,12 +55,7 @@ func (a *app) chatCommand() *cobra.Command {
 			defer hook.close()
 			return a.chatLines(ctx, client, in, o, hook, a.newPrinter(*asJSON))
 		}
-		hook, err := newHook(ctx, program, io.Discard, io.Discard)
-		if err != nil {
-			return err
-		}
-		defer hook.close()
-		return a.chatScreen(ctx, client, o, hook)
+		return a.chatScreen(ctx, client, o, program)
 	}
 	return cmd
 }
@@ -146,8 +141,12 @@ func (a *app) chatLine(ctx context.Context, client *control.Client, o chatOption
 }
 
 // chatScreen runs the full-screen chat until the user quits.
-func (a *app) chatScreen(ctx context.Context, client *control.Client, o chatOptions, hook *hook) error {
+func (a *app) chatScreen(ctx context.Context, client *control.Client, o chatOptions, execute string) error {
 	var program *tea.Program
+	hook, err := newHook(ctx, execute, io.Discard, noticeWriter(func(text string) { program.Send(noticeMsg{text}) }))
+	if err != nil {
+		return err
+	}
 	m := newChatModel(a.color, time.Local)
 	m.yes = o.yes
 	m.say = func(text string, anyway bool) tea.Cmd {
@@ -160,23 +159,34 @@ func (a *app) chatScreen(ctx context.Context, client *control.Client, o chatOpti
 		status, err := client.Info2(ctx)
 		return linksMsg{status, err}
 	}
-	began := a.now()
+	began := a.now() // programs run for what comes after it
 	m.follow = func() tea.Msg {
-		first := true
+		first, last := true, began
 		err := client.Log(ctx, control.LogRequest{Last: chatPast, Follow: true}, func(e control.Entry) error {
 			if e.Time.After(began) {
 				hook.run(e)
 			}
 			program.Send(entryMsg{e, first})
-			first = false
+			first, last = false, e.Time
 			return nil
 		})
+		began = last // the next stream begins with some of this one
 		return endedMsg{err}
 	}
 	program = tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(a.out), tea.WithEnvironment(os.Environ()))
-	_, err := program.Run()
+	_, err = program.Run()
+	hook.close()
 	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// noticeWriter shows what a program writes, line by line as it comes.
+type noticeWriter func(text string)
+
+// Write never fails.
+func (f noticeWriter) Write(b []byte) (int, error) {
+	f(info2.Clean(string(b)))
+	return len(b), nil
 }

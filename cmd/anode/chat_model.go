@@ -72,11 +72,12 @@ type (
 		control.Info2Status
 		err error
 	}
-	saidMsg  struct{ err error }
-	nextMsg  struct{} // of the outbox
-	endedMsg struct{ err error }
-	lookMsg  struct{}
-	againMsg struct{}
+	saidMsg   struct{ err error }
+	nextMsg   struct{} // of the outbox
+	endedMsg  struct{ err error }
+	noticeMsg struct{ text string }
+	lookMsg   struct{}
+	againMsg  struct{}
 )
 
 const (
@@ -107,6 +108,8 @@ func (m *chatModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case linksMsg:
 		m.linked = linkedWords(msg)
 		return m, tea.Tick(lookEvery, func(time.Time) tea.Msg { return lookMsg{} })
+	case noticeMsg:
+		m.notice = msg.text
 	case lookMsg:
 		return m, m.look
 	case saidMsg:
@@ -229,7 +232,7 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		return tea.Quit
 	}
 	if m.ask != nil {
-		answer := m.ask.answers[key]
+		answer := m.ask.answers[strings.TrimPrefix(strings.ToLower(key), "shift+")]
 		if answer == nil {
 			return nil
 		}

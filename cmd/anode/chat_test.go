@@ -85,6 +85,7 @@ func (c *chatTest) press(keys ...string) (quit bool) {
 		"home": {Code: tea.KeyHome}, "end": {Code: tea.KeyEnd}, "backspace": {Code: tea.KeyBackspace}, "delete": {Code: tea.KeyDelete},
 		"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+w": {Code: 'w', Mod: tea.ModCtrl},
 		"ctrl+left": {Code: tea.KeyLeft, Mod: tea.ModCtrl}, "ctrl+right": {Code: tea.KeyRight, Mod: tea.ModCtrl},
+		"Y":      {Code: 'y', ShiftedCode: 'Y', Text: "Y", Mod: tea.ModShift},
 		"ctrl+k": {Code: 'k', Mod: tea.ModCtrl}, "ctrl+d": {Code: 'd', Mod: tea.ModCtrl},
 	}
 	for _, key := range keys {
@@ -177,6 +178,43 @@ func TestChatWrap(t *testing.T) {
 		}
 	}
 }
+
+// FuzzChatWrap: rows fit, and nothing but spaces is lost between them.
+func FuzzChatWrap(f *testing.F) {
+	for _, text := range []string{"one two three", "漢字 abc", "👨\u200d👩\u200d👧 e\u0301", "שלום  x", "\u0301", "\u00ad\u200b"} {
+		f.Add(text, 7)
+	}
+	f.Fuzz(func(t *testing.T, text string, width int) {
+		if len(text) > info2.MaxText/4 {
+			return // the editor is quadratic, and has a bound
+		}
+		text, width = info2.Clean(text), 1+abs(width%300)
+		rows := wrap(text, width)
+		for _, row := range rows {
+			if list := clusters(row); widthOf(list) > width && len(list) > 1 {
+				t.Errorf("%q is wider than %d", row, width)
+			}
+		}
+		bare := func(s string) string { return strings.ReplaceAll(s, " ", "") }
+		if got := bare(strings.Join(rows, "")); got != bare(text) {
+			t.Errorf("%q became %q", text, got)
+		}
+		// The same text, written by hand a piece at a time, is the same in the editor.
+		var e editor
+		for _, r := range text {
+			e.insert(string(r))
+		}
+		shown, cursor := e.view(width)
+		if e.text() != text || e.cursor != len(e.list) || widthOf(clusters(shown)) > width || cursor > width {
+			t.Errorf("%q became %q, shown as %q, cursor %d of %d", text, e.text(), shown, cursor, width)
+		}
+		for !e.empty() {
+			e.cut(e.cursor-1, e.cursor)
+		}
+	})
+}
+
+func abs(n int) int { return max(n, -n) }
 
 func TestChatFit(t *testing.T) {
 	for _, test := range []struct {
@@ -274,7 +312,7 @@ func TestChatSecret(t *testing.T) {
 		t.Fatalf("said %v", c.said)
 	}
 	c.press("enter", "enter") // the default is no
-	if c.press("enter", "y"); len(c.said) != 1 || c.said[0] != (outgoing{secret, true}) {
+	if c.press("enter", "Y"); len(c.said) != 1 || c.said[0] != (outgoing{secret, true}) {
 		t.Errorf("said %v", c.said)
 	}
 	c.yes = true
