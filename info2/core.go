@@ -33,6 +33,7 @@ type rules struct {
 	allow     func(netip.Addr) bool // who may be a neighbour; nil: anybody
 	loopback  bool                  // 127/8 and ::1 may be dialled
 	listening bool                  // so BACKCONNECT makes sense
+	closed    bool                  // nobody is looked for beyond the friends
 }
 
 // core is a servent without I/O. Each event method takes the time and leaves

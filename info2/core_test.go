@@ -196,6 +196,24 @@ func TestClient(t *testing.T) {
 }
 
 // TestHandshakes: who gets in and who does not.
+// Among friends alone nobody is asked whom he knows, and nothing wakes a servent that
+// has nothing to say; an open one looks around.
+func TestClosed(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		b := newBench(t)
+		b.core.closed = closed
+		id := b.join("198.51.100.1")
+		b.pass(6 * time.Hour)
+		asked := slices.ContainsFunc(b.data(id), func(s string) bool { return strings.HasPrefix(s, "FRIEND") })
+		if asked == closed {
+			t.Errorf("closed %v: asked %v: %q", closed, asked, b.data(id))
+		}
+		if at := b.core.next(b.now); closed && !at.IsZero() {
+			t.Errorf("a closed servent wakes in %v", at.Sub(b.now))
+		}
+	}
+}
+
 func TestHandshakes(t *testing.T) {
 	for in, want := range map[string]Counter{
 		"SEND 123456 hi\n\n":      BadHandshake,

@@ -75,9 +75,11 @@ func (c *core) nextDial(now time.Time) (at time.Time) {
 	if c.leaving || c.underWay() >= dialsAtOnce {
 		return at
 	}
-	at = c.explore
+	if !c.closed {
+		at = c.explore
+	}
 	sooner := func(t time.Time) {
-		if !t.IsZero() && t.Before(at) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
 	}
@@ -95,11 +97,13 @@ func (c *core) nextDial(now time.Time) (at time.Time) {
 		} else {
 			sooner(c.hosts.nextReady(now, c.usable))
 			for _, l := range c.prunable() {
-				sooner(l.askable())
+				if !c.closed {
+					sooner(l.askable())
+				}
 			}
 		}
 	}
-	if ready := c.dials.ready(now); at.Before(ready) {
+	if ready := c.dials.ready(now); !at.IsZero() && at.Before(ready) {
 		at = ready
 	}
 	return at
@@ -147,7 +151,7 @@ func (c *core) dialParcel(now time.Time) bool {
 
 // dialLink makes a new link, because there are few, or to see more of the network.
 func (c *core) dialLink(now time.Time) bool {
-	exploring := !now.Before(c.explore)
+	exploring := !c.closed && !now.Before(c.explore)
 	if !c.filling && !exploring {
 		return false
 	}
@@ -156,7 +160,7 @@ func (c *core) dialLink(now time.Time) bool {
 	}
 	h := c.hosts.pick(now, c.rng, c.usable)
 	if h == nil {
-		if c.filling {
+		if c.filling && !c.closed {
 			c.askAround(now)
 		}
 		return false

@@ -51,6 +51,10 @@ type Config struct {
 
 	// Friends are linked first, kept when links must go, and never forgotten.
 	Friends []netip.Addr
+	// Closed says that nobody but the friends is to be found: nobody is asked whom he
+	// knows, and nothing is dialled to see more of the network, so that a servent
+	// with nothing to say is silent.
+	Closed bool
 	// Known are addresses to start from, as hearsay.
 	Known []netip.Addr
 
@@ -105,7 +109,7 @@ func New(config Config) (*Servent, error) {
 	if _, err := io.ReadFull(config.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("info2: no randomness: %w", err)
 	}
-	r := rules{allow: config.Allow, loopback: config.AllowLoopback, listening: config.Listen != nil}
+	r := rules{allow: config.Allow, loopback: config.AllowLoopback, listening: config.Listen != nil, closed: config.Closed}
 	now := config.Now()
 	s := &Servent{
 		config:  config,

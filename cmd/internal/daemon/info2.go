@@ -65,7 +65,7 @@ func newTalk(c config.Info2, ula netip.Addr, store *overlay.Store, log *slog.Log
 		err := t.add(control.NetworkAdapter, info2.Config{
 			Port: c.Port,
 			Dial: t.circle.dial(ula), Listen: t.circle.listen(ula),
-			Allow: t.circle.has, NameOf: t.circle.name,
+			Allow: t.circle.has, NameOf: t.circle.name, Closed: true,
 		})
 		if err != nil {
 			return nil, err
