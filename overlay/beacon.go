@@ -75,6 +75,7 @@ func (c *control) heardBeacon(from anode.Address, msg []byte, ep link.Endpoint) 
 		c.n.counters.count(dBlocked)
 	case p.added:
 		c.heardFrom(p, ep, 0)
+		p.again(c)
 		p.touched = true
 	default:
 		p.seen = c.n.cfg.Clock.Now()

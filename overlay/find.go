@@ -77,6 +77,7 @@ func (c *control) sendMessage(p *peer, msg []byte, failed chan error) {
 		return
 	}
 	c.search(p)
+	p.again(c)
 	if err := p.set.Want(c.now); err != nil {
 		c.n.log.Warn("handshake", "peer", p.label(), "err", err)
 	}

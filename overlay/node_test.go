@@ -353,7 +353,7 @@ func TestPeerGoesAway(t *testing.T) {
 		a.say(b, "one")
 		settle(time.Second)
 		b.stop()
-		for range 15 {
+		for range 7 {
 			a.say(b, "into the void")
 			settle(time.Second)
 		}

@@ -35,6 +35,7 @@ type peer struct {
 	hello    *seal.Message // the last one sent
 	answered link.Endpoint // where the last WELCOME came from
 	failed   bool          // the last try to reach it failed
+	tried    time.Duration // when a lost peer was last sent a HELLO out of turn
 	lost     time.Duration // since when it has been silent in spite of HELLOs; 0: it is not
 	saved    []wire.Endpoint
 
@@ -61,7 +62,9 @@ type waitingMessage struct {
 const (
 	waitingMessages = 64
 	waitingBytes    = 128 << 10
-	waitingFor      = 5 * time.Second
+	waitingFor      = 5 * time.Second // for a way and a session
+	waitingForLost  = time.Second     // for a peer that just fell silent
+	silentFor       = 3 * time.Second // with HELLOs unanswered: the peer is lost
 )
 
 // newPeer makes a peer and enters it into the indexes.
@@ -220,7 +223,7 @@ func (c *control) settlePeer(p *peer) {
 		p.due = 0
 		return
 	}
-	if len(p.queue.msgs) > 0 && c.now-p.queue.since > waitingFor {
+	if len(p.queue.msgs) > 0 && c.now-p.queue.since > p.patience() {
 		p.fail(c, ErrUnreachable)
 	}
 	p.route(c)
@@ -246,7 +249,7 @@ func (c *control) settlePeer(p *peer) {
 	p.sooner(tick)
 	p.sooner(p.settleProbe(c))
 	if len(p.queue.msgs) > 0 {
-		p.sooner(p.queue.since + waitingFor + 1)
+		p.sooner(p.queue.since + p.patience() + 1)
 	}
 }
 
@@ -348,9 +351,27 @@ func (p *peer) silent(c *control) {
 	switch {
 	case p.lost != 0 && heard > p.lost:
 		p.lost = 0
-	case p.lost == 0 && p.set.Unanswered(c.now) > waitingFor && c.now-heard > waitingFor:
+	case p.lost == 0 && p.set.Unanswered(c.now) > silentFor && c.now-heard > silentFor:
 		p.lost, p.failed = c.now, true
 	}
+}
+
+// again sends a lost peer the HELLO that it owes an answer to, at most once a second:
+// somebody wants to speak to it, or it was heard.
+func (p *peer) again(c *control) {
+	if p.lost == 0 || p.hello == nil || p.set.Unanswered(c.now) == 0 || c.now-p.tried < time.Second {
+		return
+	}
+	p.tried = c.now
+	c.everyWay(p, p.hello)
+}
+
+// patience is how long messages wait for the peer.
+func (p *peer) patience() time.Duration {
+	if p.lost != 0 {
+		return waitingForLost
+	}
+	return waitingFor
 }
 
 // forward publishes where a relay sends the peer's packets.

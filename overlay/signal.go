@@ -317,6 +317,7 @@ func (c *control) heardFrom(p *peer, ep link.Endpoint, hop uint8) {
 	}
 	for _, i := range p.ways.Ways() {
 		if i.Way == w && i.State != path.Failed {
+			p.ways.Nudge(c.now, w)
 			return
 		}
 	}

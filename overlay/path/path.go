@@ -154,6 +154,16 @@ func (s *Set) Suspect(now time.Duration) {
 	}
 }
 
+// Nudge has a way that owes an answer checked again now, since something came from
+// there: its checks may have been lost, and the next be due only in a while.
+func (s *Set) Nudge(now time.Duration, w Way) {
+	i := s.find(w)
+	if i == nil || !i.pending || len(i.checks) == 0 || now-i.checks[len(i.checks)-1].sent < firstRetry {
+		return
+	}
+	i.start(now)
+}
+
 // Requests gives the checks that are due, and when to ask again (0: never, unless
 // something changes).
 func (s *Set) Requests(now time.Duration) (due []Request, next time.Duration) {

@@ -109,6 +109,25 @@ func TestRetriesBackOffAndEnd(t *testing.T) {
 	}
 }
 
+// A way from which something came is checked at once, though its next check is far.
+func TestNudge(t *testing.T) {
+	s := NewSet(ids())
+	w := way("192.0.2.1:1")
+	s.Add(0, w, Heard, false)
+	for _, now := range []time.Duration{0, 250 * ms, 750 * ms} {
+		s.Requests(now)
+	}
+	s.Nudge(800*ms, w)
+	if due, _ := s.Requests(800 * ms); len(due) != 0 {
+		t.Error("checked again within 250 ms")
+	}
+	s.Nudge(1100*ms, w)
+	if due, _ := s.Requests(1100 * ms); len(due) != 1 || !due[0].First {
+		t.Errorf("due %v", due)
+	}
+	s.Nudge(1100*ms, way("192.0.2.2:1"))
+}
+
 func TestStaticIsTriedAgain(t *testing.T) {
 	s := NewSet(ids())
 	w := way("192.0.2.1:1")
