@@ -89,6 +89,19 @@ func rawPort(name string) (int, error) {
 	return fd, nil
 }
 
+// isUDP tells whether a frame is UDP over IPv4, or over IPv6 without extension headers.
+// The kernels' own packets, to find each other, are not to be damaged: they have
+// checksums of their own, which the kernels count.
+func isUDP(frame []byte) bool {
+	switch uint16(frame[12])<<8 | uint16(frame[13]) {
+	case 0x0800:
+		return frame[14+9] == unix.IPPROTO_UDP
+	case 0x86dd:
+		return frame[14+6] == unix.IPPROTO_UDP
+	}
+	return false
+}
+
 // pass takes frames from one side to the other until told to stop.
 func (m *middle) pass(from int, stop <-chan struct{}) {
 	const virtio, headers, remembered = 10, 14 + 20 + 8, 512
@@ -130,7 +143,7 @@ func (m *middle) pass(from int, stop <-chan struct{}) {
 			continue
 		case chance(bad.double):
 			send(frame)
-		case chance(bad.damage) && n > virtio+headers:
+		case chance(bad.damage) && n > virtio+headers && isUDP(frame[virtio:]):
 			damaged := append([]byte(nil), frame...)
 			damaged[virtio+headers+r.IntN(n-virtio-headers)] ^= byte(1 << r.IntN(8))
 			send(damaged)
