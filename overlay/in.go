@@ -228,6 +228,10 @@ func (rx *receiver) deliver(in *inbound, msg, p []byte, t *link.Train) {
 		rx.fragment(in, msg, p, t)
 	case wire.EPCReq, wire.EPC, wire.EPI, wire.NATT, wire.NetIDReq, wire.NetID, wire.Error,
 		wire.Probe, wire.ProbeAck, wire.Whois, wire.IAm:
+		if !r.trusted.Load() && !rx.n.strangerCalls.allow(rx.now) {
+			rx.n.counters.count(dBudget) // strangers shall not fill the inbox that all share
+			return
+		}
 		rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, hop: p[0], msg: append([]byte(nil), msg...)})
 	default:
 		rx.n.counters.count(dSealType)

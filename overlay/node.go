@@ -5,10 +5,12 @@
 //	in.go     link.Read -> header -> session -> Session.Open -> Queue.Put
 //	relay.go  link.Read -> recipient -> hop+1 -> link.Write        (no keys)
 //
-// These loops run to completion on a goroutine each, without locks, channels or
-// allocation. Everything else happens in one control loop (control.go), which owns
-// the peers, their paths and sessions, and all timers. It publishes what the data
-// path needs as immutable snapshots (table.go), and has one bounded inbox.
+// These loops run to completion on a goroutine each, one of each kind for each of the
+// device's queues, without channels or allocation; the one lock on their way is that of
+// a replay window, which hardly anybody else wants. Everything else happens in one
+// control loop (control.go), which owns the peers, their paths and sessions, and all
+// timers. It publishes what the data path needs as immutable snapshots (table.go), and
+// has two bounded inboxes: for what is authentic, and for whatever else came in.
 package overlay
 
 import (
@@ -78,6 +80,7 @@ type Node struct {
 	table         atomic.Pointer[table]
 	pings         pings
 	strangerPings limiter
+	strangerCalls limiter // their sealed messages to the control loop
 	fragments     fragments
 
 	// towards the control loop
@@ -120,6 +123,7 @@ func New(cfg Config) (*Node, error) {
 		done:     make(chan struct{}),
 
 		strangerPings: limiter{rate: 10, burst: 10},
+		strangerCalls: limiter{rate: 100, burst: 100},
 	}
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
