@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,4 +73,13 @@ func Watch(ctx context.Context, changed func()) error {
 		return fmt.Errorf("watching links: %w", err)
 	}
 	return watch(ctx, os.NewFile(uintptr(fd), "route"), func(err error) bool { return false }, changed)
+}
+
+// clock reads one of the system's clocks. A clock that is not there stands still.
+func clock(id int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -195,8 +196,13 @@ func Watch(ctx context.Context, changed func()) error {
 }
 
 // BootTime is the time since the machine was started, sleep included. Only
-// differences mean anything.
-func BootTime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
+// differences mean anything. It is asked for with each batch of packets, and is a system
+// call that never waits: the scheduler is not told, as it would wake its monitor.
+func BootTime() time.Duration {
+	var t unix.Timespec
+	unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&t)), 0)
+	return time.Duration(t.Nano())
+}
 
 // DefaultDirectories are Linux's.
 func DefaultDirectories() Directories {

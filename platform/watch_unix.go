@@ -5,9 +5,6 @@ package platform
 import (
 	"context"
 	"os"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // watch tells each read from a socket of the kernel's as an event, until ctx ends. passing
@@ -37,13 +34,4 @@ func watch(ctx context.Context, socket *os.File, passing func(error) bool, chang
 		return nil
 	}
 	return err
-}
-
-// clock reads one of the system's clocks. A clock that is not there stands still.
-func clock(id int32) time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(id, &ts); err != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
 }

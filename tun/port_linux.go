@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,23 +39,32 @@ func newRawPort(f *os.File, vnet bool) (*rawPort, error) {
 	}
 	p.reading.run = func(fd uintptr) bool {
 		r := &p.reading
-		r.n, r.err = again(unix.Read, int(fd), r.b)
+		r.n, r.err = readWrite(unix.SYS_READ, fd, r.b)
 		return r.err != unix.EAGAIN || !r.wait
 	}
 	p.writing.run = func(fd uintptr) bool {
 		w := &p.writing
-		w.n, w.err = again(unix.Write, int(fd), w.b)
+		w.n, w.err = readWrite(unix.SYS_WRITE, fd, w.b)
 		return true
 	}
 	return p, nil
 }
 
-// again repeats a call that a signal interrupted.
-func again(call func(int, []byte) (int, error), fd int, b []byte) (n int, err error) {
+// readWrite is read(2) or write(2), repeated when a signal interrupted it.
+//
+// The descriptor does not block, so the scheduler need not hear of the call. If it
+// does, the first call after a pause wakes its monitor, which takes the processor from
+// the packet: it cost a quarter of an idle round trip, and a fifth of the throughput.
+func readWrite(call, fd uintptr, b []byte) (int, error) {
 	for {
-		if n, err = call(fd, b); err != unix.EINTR {
-			return n, err
+		n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+			continue
 		}
+		return 0, errno
 	}
 }
 

@@ -52,10 +52,11 @@ func (r *reader) reset(n int) {
 }
 
 // recvmmsg takes what is there. It reports false to be called again when there is
-// something.
+// something. It and sendmmsg never wait, so they need not tell the scheduler, which
+// would cost more than it is good for (tun/port_linux.go).
 func (r *reader) recvmmsg(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
 			uintptr(r.want), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:

@@ -265,7 +265,7 @@ func (s *sender) send(first, last int) (n int, errno syscall.Errno, ok bool) {
 
 func (s *sender) sendmmsg(fd uintptr) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.out[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.out[0])),
 			uintptr(len(s.out)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
