@@ -56,7 +56,7 @@ func TestNetRelay(t *testing.T) {
 	}
 	everySize(t, a, b, 13)
 	for _, way := range [][2]*host{{a, b}, {b, a}} {
-		t.Logf("%s to %s: %.2f Gbit/s", way[0].name, way[1].name, transfer(t, way[0], way[1], 64<<20))
+		t.Logf("%s to %s: %.2f Gbit/s", way[0].name, way[1].name, transfer(t, way[0], way[1], bulk(64<<20)))
 	}
 	relayed(a, b)
 	if n := r.status().Counters["relayed_packets"]; n < 2*(64<<20)/61000 {

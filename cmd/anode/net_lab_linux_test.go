@@ -55,6 +55,14 @@ var program = sync.OnceValues(func() (string, error) {
 // long asks for the full numbers of repetitions, which take minutes.
 func long() bool { return os.Getenv("LONG") != "" }
 
+// bulk is how many bytes a transfer has: n, or a gigabyte if that is asked for.
+func bulk(n int) int {
+	if long() {
+		return 1 << 30
+	}
+	return n
+}
+
 // need says that a test cannot run here, which in CI is a failure.
 func need(t *testing.T, what string) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -297,10 +298,7 @@ func TestNetFlows(t *testing.T) {
 // TestNetIntegrity: the SHA-256 of many bytes is the same on the other side.
 func TestNetIntegrity(t *testing.T) {
 	a, b := upPair(t)
-	n := 256 << 20
-	if long() {
-		n = 1 << 30
-	}
+	n := bulk(256 << 20)
 	for _, way := range [][2]*host{{a, b}, {b, a}} {
 		t.Logf("%s to %s: %.2f Gbit/s, hashes included", way[0].name, way[1].name, transfer(t, way[0], way[1], n))
 	}
@@ -360,9 +358,43 @@ func TestNetRungs(t *testing.T) {
 			a.meets(b)
 			everySize(t, a, b, 5)
 			for _, way := range [][2]*host{{a, b}, {b, a}} {
-				t.Logf("%s to %s: %.2f Gbit/s", way[0].name, way[1].name, transfer(t, way[0], way[1], 48<<20))
+				t.Logf("%s to %s: %.2f Gbit/s", way[0].name, way[1].name, transfer(t, way[0], way[1], bulk(48<<20)))
 			}
 			sound(t, a, b)
 		})
 	}
+}
+
+// TestNetOnward: what the adapter hands to the kernel, checksums and segments left to
+// that, is sound also where the kernel does not take it itself but sends it onward, by an
+// interface that does the rest or by one that does nothing of it.
+//
+//	a ── eth1 ── b ── eth2 ── c, which has b's address
+func TestNetOnward(t *testing.T) {
+	if _, err := exec.LookPath("ethtool"); err != nil {
+		need(t, "ethtool")
+	}
+	a, b := upPair(t)
+	c := newMachine(t, "c")
+	c.ula = b.ula
+	join(2, b, c)
+	b.sysctl("ipv6/conf/all/forwarding=1")
+	b.ip("addr add fd77::1/64 dev eth2 nodad", "addr del "+b.ula.String()+"/128 dev anode0",
+		"route add "+b.ula.String()+"/128 via fd77::2")
+	c.ip("addr add fd77::2/64 dev eth2 nodad", "addr add "+b.ula.String()+"/128 dev eth2 nodad",
+		"route add "+a.ula.String()+"/128 via fd77::1 src "+b.ula.String())
+	within(t, dialWait, "a ping from a to c", func() bool { return a.pings(c) })
+	for _, offload := range []string{"on", "off"} {
+		step(t, "offload "+offload, func(t *testing.T) {
+			b.run("ethtool", "-K", "eth2", "tx", offload, "tso", offload, "gso", offload, "gro", offload)
+			everySize(t, a, c, 7)
+			for _, way := range [][2]*host{{a, c}, {c, a}} {
+				t.Logf("%s to %s: %.2f Gbit/s", way[0].name, way[1].name, transfer(t, way[0], way[1], 32<<20))
+			}
+		}, a, b, c)
+	}
+	if n := b.kernel()["Ip6OutForwDatagrams"]; n < 4*(32<<20)/65535 {
+		t.Errorf("%d packets went onward", n)
+	}
+	sound(t, a, b, c)
 }
