@@ -28,7 +28,6 @@ func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
 		s.seal(f, c, m.Append(append(part[:0], byte(wire.Frag))))
 	}
 	r.txBytes.Add(uint64(len(msg)))
-	n.sentOn(r, f)
 }
 
 // fragmentMemory bounds what all sessions together hold of unfinished messages.

@@ -122,7 +122,7 @@ func newHot(t testing.TB, segments int) *hot {
 }
 
 func (h *hot) send() {
-	h.node.outPacket(h.q, h.out, h.q.to)
+	h.node.outPacket(h.q, h.out, h.q.to, h.node.now())
 	h.out.flush()
 }
 

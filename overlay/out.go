@@ -84,8 +84,9 @@ func (n *Node) outLoop(q Queue, lane int) error {
 	s := newSender(n.conns[lane].NewWriter(), lane, &n.counters)
 	for {
 		to, ok, err := q.Read(true)
+		now := n.now() // of the batch: asking for each packet would be a system call more
 		for ok && err == nil {
-			n.outPacket(q, s, to)
+			n.outPacket(q, s, to, now)
 			if s.full() {
 				break
 			}
@@ -99,7 +100,7 @@ func (n *Node) outLoop(q Queue, lane int) error {
 }
 
 // outPacket seals the packet just read from q, or hands it to the control loop.
-func (n *Node) outPacket(q Queue, s *sender, to anode.ULA) {
+func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now int64) {
 	r := n.table.Load().byULA[to]
 	if r == nil || r.flight.Load() == nil {
 		n.outWaiting(q, r, to)
@@ -111,7 +112,7 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA) {
 	}
 	count, size, last := q.Shape()
 	if size+wire.SealedMin > f.datagram {
-		n.outTooBig(q, s, r, f)
+		n.outTooBig(q, s, r, f, now)
 		return
 	}
 	first, ok := f.session.Reserve(s.lane, count)
@@ -124,12 +125,12 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA) {
 		first++
 	}
 	r.txBytes.Add(uint64((count-1)*(size+wire.SealedMin) + last + wire.SealedMin))
-	n.sentOn(r, f)
+	n.sentOn(r, f, now)
 }
 
 // sentOn does the bookkeeping of the session's timers.
-func (n *Node) sentOn(r *remote, f *flight) {
-	f.session.Sent(n.now())
+func (n *Node) sentOn(r *remote, f *flight, now int64) {
+	f.session.Sent(now)
 	if f.session.Activate() && !n.post(event{kind: evActive, ula: r.ula}) {
 		f.session.Deactivate()
 	}
@@ -148,7 +149,7 @@ func (n *Node) outWaiting(q Queue, r *remote, to anode.ULA) {
 
 // outTooBig answers packets beyond the path's MTU. IPv6 promises 1280 bytes, so
 // below that they are cut into FRAG messages.
-func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight) {
+func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight, now int64) {
 	mtu := f.mtu()
 	for msg := q.Next(); msg != nil; msg = q.Next() {
 		if packetSize(msg) > max(mtu, minMTU) {
@@ -164,5 +165,5 @@ func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight) {
 		}
 		n.sendFragments(s, r, f, msg)
 	}
-	n.sentOn(r, f)
+	n.sentOn(r, f, now)
 }

@@ -512,9 +512,9 @@ func (c *control) sealTo(p *peer, msg []byte) {
 	}
 	if len(msg)+wire.SealedMin > f.datagram {
 		c.n.sendFragments(c.send, p.remote, f, msg)
-		return
+	} else {
+		c.sealFlight(f, p, msg)
 	}
-	c.sealFlight(f, p, msg)
 	c.used(p, f.session)
 }
 
