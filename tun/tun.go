@@ -5,7 +5,7 @@
 //	UDP, class 0, hop limit 64    09 | source port[2] destination port[2] | payload       DGRAM
 //	echo request, the same        01 | ident[2] sequence[2] | data                        PING
 //	  its reply                   02 | ident[2] sequence[2] | data                        PONG
-//	TCP and UDP, checksum left    53 | version/class/flow[4] next[1] hops[1] | TCP, UDP    IP6P
+//	TCP and UDP, checksum sound   53 | version/class/flow[4] next[1] hops[1] | TCP, UDP    IP6P
 //	everything else               50 | version/class/flow[4] next[1] hops[1] | payload     IP6
 //
 // Files in the order in which packets meet them:
@@ -75,13 +75,13 @@ type port interface {
 
 // Device is an open TUN device. It implements overlay.Device.
 type Device struct {
-	name    string
-	mtu     int
-	offload string
-	close   func() error
-	queues  []*Queue
-	errors  errorMaker
-	count   counters // of errors
+	name   string
+	mtu    int
+	has    offloads
+	close  func() error
+	queues []*Queue
+	errors errorMaker
+	count  counters // of errors
 }
 
 // opened is what the system's part of Open returns.
@@ -116,12 +116,12 @@ func Open(c Config) (*Device, error) {
 		return nil, err
 	}
 	d := newDevice(c, o)
-	c.Log.Info("adapter is open", "name", d.name, "queues", len(d.queues), "offload", d.offload)
+	c.Log.Info("adapter is open", "name", d.name, "queues", len(d.queues), "offload", d.Offload())
 	return d, nil
 }
 
 func newDevice(c Config, o opened) *Device {
-	d := &Device{name: o.name, mtu: c.MTU, offload: o.has.String(), close: o.close}
+	d := &Device{name: o.name, mtu: c.MTU, has: o.has, close: o.close}
 	d.errors = errorMaker{self: c.Self, now: c.Now, write: o.errors.write, count: &d.count}
 	p := newPolicy(c.Self, c.Open, c.Now)
 	for _, port := range o.ports {
@@ -137,7 +137,10 @@ func (d *Device) Name() string { return d.name }
 func (d *Device) MTU() int { return d.mtu }
 
 // Offload tells what is left to the kernel: "tcp udp", "tcp", "checksum" or "off".
-func (d *Device) Offload() string { return d.offload }
+func (d *Device) Offload() string { return d.has.String() }
+
+// SuperPackets tells whether the system hands over many packets of a TCP flow as one.
+func (d *Device) SuperPackets() bool { return d.has.tcp }
 
 // Queues are the device's queues. What is read from one should be answered on the
 // same: the system follows.

@@ -18,6 +18,10 @@ import (
 // segment gains when it is sealed, it still is one train.
 const gsoMaxSize = 61000
 
+// singlesQueue is how many packets wait for us where each is one, not a super-packet: the
+// system's usual 500 are what one TCP flow sends in a millisecond.
+const singlesQueue = 2000
+
 // adapter is the TUN device, and the interface that the system made of it.
 type adapter struct {
 	*tun.Device
@@ -39,6 +43,9 @@ func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, 
 	}
 	a := &adapter{Device: d, zones: []anode.Zone{self.Zone()}}
 	settings := platform.Settings{ULA: self.ULA().Addr(), MTU: c.MTU, GSOMaxSize: gsoMaxSize}
+	if !d.SuperPackets() {
+		settings.TxQueueLen = singlesQueue
+	}
 	for _, z := range a.zones {
 		settings.Routes = append(settings.Routes, z.Prefix())
 	}
