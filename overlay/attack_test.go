@@ -331,7 +331,7 @@ func TestRubbish(t *testing.T) {
 		a.say(b, "after")
 		settle(time.Second)
 		b.heard(a, "after", 1)
-		if n := len(b.status().Peers); n > maxStrangers+1 {
+		if n := len(b.status().Peers); n > strangersMax+1 {
 			t.Errorf("%d peers are known", n)
 		}
 	})
@@ -350,15 +350,15 @@ func TestCookieUnderLoad(t *testing.T) {
 		settle(time.Second)
 		body := seal.Hello{Index: 1, Noise: make([]byte, 33+12+16)}.Append(nil)
 		hello := b.packet(n, true, wire.Hello, body)
-		err := n.call(t.Context(), func(c *control) error {
+		err := n.call(t.Context(), func(l *loop) error {
 			head, msg, err := wire.Parse(hello)
 			if err != nil {
 				return err
 			}
-			for len(n.unsealed) <= unsealedInbox/4 {
-				n.unsealed <- event{kind: evUnsealed}
+			for len(n.inbox.unsigned) <= unsignedInbox/4 {
+				n.inbox.unsigned <- event{kind: evUnsigned}
 			}
-			if c.helloCookie(&head, msg, link.Endpoint{Addr: b.addr}) {
+			if l.cookie(&head, msg, link.Endpoint{Addr: b.addr}) {
 				t.Error("a HELLO without a cookie passed under load")
 			}
 			return nil

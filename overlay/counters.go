@@ -5,7 +5,7 @@ import "sync/atomic"
 // counter names one thing that is counted; every packet that is dropped has one.
 type counter int
 
-// The counters, in the order of counterNames.
+// The counters. What is not in the comment of one is in its name in counterNames.
 const (
 	cTxPackets counter = iota
 	cTxBytes
@@ -13,27 +13,32 @@ const (
 	cRxBytes
 	cRelayedPackets
 	cRelayedBytes
-	cControlRx
+	cControlRx // unsealed messages that were authentic
 	cControlTx
 	cHandshakes
 
 	dShort
 	dFlags
 	dHeader
-	dNotOurs
+	dNotOurs // for a node that we do not know
 	dRelayRefused
 	dRelayHops
-	dSourceRate
-	dInboxFull
+	dSourceRate // unauthenticated packets beyond their source's budget, or that of all
+	dInboxAuthentic
+	dInboxWaiting
+	dInboxUnsigned
 	dUnknownSession
 	dSealAuth
 	dSealReplay
 	dSealOther
-	dSealType
+	dSealType // a sealed message that is not to be sent sealed, or unknown
 	dUnknownSender
 	dOwnAddress
+	dMachine // for another machine with our address
 	dMAC
 	dBudget
+	dHint // endpoints that were not looked at
+	dStanding
 	dBlocked
 	dCleartext
 	dMessage
@@ -51,20 +56,27 @@ const (
 	dReflection
 	dWrite
 	dPong
-	dCopies
+	dCopies // of a broadcast, by another lane
 
 	counterCount
 )
 
+// counterNames are the names in Status.
 var counterNames = [counterCount]string{
-	"tx_packets", "tx_bytes", "rx_packets", "rx_bytes", "relayed_packets", "relayed_bytes",
-	"control_rx", "control_tx", "handshakes",
-	"drop_short", "drop_flags", "drop_header", "drop_not_ours", "drop_relay_refused", "drop_relay_hops",
-	"drop_source_rate", "drop_inbox_full", "drop_unknown_session", "drop_seal_auth", "drop_seal_replay",
-	"drop_seal_other", "drop_seal_type", "drop_unknown_sender", "drop_own_address", "drop_mac", "drop_budget",
-	"drop_blocked", "drop_cleartext", "drop_message", "drop_handshake", "drop_cookie", "drop_strangers",
-	"drop_no_secret", "auth_errors_received", "errors_received", "drop_waiting_full", "drop_no_route",
-	"drop_key_ended", "drop_too_big", "drop_fragment", "drop_reflection", "drop_write", "drop_pong", "drop_copies",
+	cTxPackets: "tx_packets", cTxBytes: "tx_bytes", cRxPackets: "rx_packets", cRxBytes: "rx_bytes",
+	cRelayedPackets: "relayed_packets", cRelayedBytes: "relayed_bytes",
+	cControlRx: "control_rx", cControlTx: "control_tx", cHandshakes: "handshakes",
+	dShort: "drop_short", dFlags: "drop_flags", dHeader: "drop_header", dNotOurs: "drop_not_ours",
+	dRelayRefused: "drop_relay_refused", dRelayHops: "drop_relay_hops", dSourceRate: "drop_source_rate",
+	dInboxAuthentic: "drop_inbox_authentic", dInboxWaiting: "drop_inbox_waiting", dInboxUnsigned: "drop_inbox_unsigned",
+	dUnknownSession: "drop_unknown_session", dSealAuth: "drop_seal_auth", dSealReplay: "drop_seal_replay",
+	dSealOther: "drop_seal_other", dSealType: "drop_seal_type", dUnknownSender: "drop_unknown_sender",
+	dOwnAddress: "drop_own_address", dMachine: "drop_machine", dMAC: "drop_mac", dBudget: "drop_budget", dHint: "drop_hint",
+	dStanding: "drop_standing", dBlocked: "drop_blocked", dCleartext: "drop_cleartext", dMessage: "drop_message",
+	dHandshake: "drop_handshake", dCookie: "drop_cookie", dStrangers: "drop_strangers", dNoSecret: "drop_no_secret",
+	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
+	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
+	dReflection: "drop_reflection", dWrite: "drop_write", dPong: "drop_pong", dCopies: "drop_copies",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -1,33 +1,35 @@
 package overlay
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
+	"anodenet/overlay/peer"
 )
 
 // sendFragments cuts a message that the path does not take whole. s is the caller's.
-func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
-	room := f.datagram - wire.SealedOverhead - wire.FragHeader
+func (n *Node) sendFragments(s *sender, c *peer.Contact, r *peer.Route, msg []byte) {
+	room := r.Datagram - wire.SealedOverhead - wire.FragHeader
 	if room < 64 || len(msg) > 0xffff {
 		n.counters.count(dTooBig)
 		return
 	}
-	id := requestID()
-	part := make([]byte, 0, f.datagram)
+	id := rand.Uint32()
+	part := make([]byte, 0, r.Datagram)
 	for at := 0; at < len(msg); at += room {
-		c, ok := f.session.Reserve(s.lane, 1)
+		counter, ok := r.Session.Reserve(s.lane, 1, int64(s.now))
 		if !ok {
 			n.counters.count(dKeyEnded)
 			return
 		}
 		m := wire.FragMsg{ID: id, Offset: uint16(at), Total: uint16(len(msg)), Part: msg[at:min(at+room, len(msg))]}
-		s.seal(f, c, m.Append(append(part[:0], byte(wire.Frag))))
+		s.seal(r, counter, m.Append(append(part[:0], byte(wire.Frag))))
 	}
-	r.txBytes.Add(uint64(len(msg)))
+	c.TxBytes.Add(uint64(len(msg)))
 }
 
 // fragmentMemory bounds what all sessions together hold of unfinished messages.
@@ -63,13 +65,13 @@ func (f *fragments) add(now time.Time, s *seal.Session, m wire.FragMsg) ([]byte,
 }
 
 // fragment takes a FRAG, and delivers the message that it completes.
-func (rx *receiver) fragment(in *inbound, msg, p []byte, t *link.Train) {
+func (rx *receiver) fragment(in *peer.Inbound, msg, p []byte, t *link.Train) {
 	m, err := wire.ParseFrag(msg[1:])
 	if err != nil {
 		rx.n.counters.count(dFragment)
 		return
 	}
-	whole, result := rx.n.fragments.add(time.Unix(0, rx.now), in.session, m)
+	whole, result := rx.n.fragments.add(time.Unix(0, int64(rx.now)), in.Session, m)
 	switch result {
 	case wire.FragHeld:
 	case wire.FragWhole:

@@ -15,7 +15,9 @@ import (
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/store"
 	"anodenet/overlay/vnet"
 )
 
@@ -171,10 +173,16 @@ type testNode struct {
 	host   *vnet.Host
 	dev    *fakeDevice
 	clock  *testClock
-	cfg    Config
+	cfg    testConfig
 	dir    string
 	cancel context.CancelFunc
 	ended  chan error
+}
+
+// testConfig is a node's Config, and the peers of its configuration.
+type testConfig struct {
+	Config
+	Peers []Peer
 }
 
 // bubble runs f under virtual time, with an internet that ends with it.
@@ -201,25 +209,28 @@ func newIdentity(t testing.TB) *anode.Identity {
 func newTestNode(t *testing.T, h *vnet.Host, change func(*Config)) *testNode {
 	t.Helper()
 	n := &testNode{t: t, host: h, clock: &testClock{}, dir: t.TempDir()}
-	n.cfg = Config{Identity: newIdentity(t), Network: h, Port: link.Port, Relay: true, Version: "test"}
+	n.cfg.Config = Config{Identity: newIdentity(t), Network: h, Port: link.Port, Relay: true, Version: "test"}
 	if testing.Verbose() && os.Getenv("ANODE_LOG") != "" {
 		n.cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", h.Name())
 	}
 	if change != nil {
-		change(&n.cfg)
+		change(&n.cfg.Config)
 	}
 	return n
 }
 
 func (n *testNode) start() *testNode {
 	n.t.Helper()
-	store, err := OpenStore(n.dir)
+	s, err := store.Open(n.dir)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.dev = newFakeDevice()
-	cfg := n.cfg
-	cfg.Store, cfg.Clock, cfg.Device, cfg.Queues = store, n.clock, n.dev, []Queue{n.dev}
+	cfg := n.cfg.Config
+	if cfg.Book, _, err = book.Open(n.address0(), s, n.cfg.Peers); err != nil {
+		n.t.Fatal(err)
+	}
+	cfg.Clock, cfg.Device, cfg.Queues = n.clock, n.dev, []Queue{n.dev}
 	if n.Node, err = New(cfg); err != nil {
 		n.t.Fatal(err)
 	}
@@ -227,7 +238,7 @@ func (n *testNode) start() *testNode {
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	go func() {
 		err := n.Run(ctx)
-		store.Close()
+		s.Close()
 		n.ended <- err
 	}()
 	return n

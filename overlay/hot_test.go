@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -8,8 +9,10 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
 )
 
 // countingWriter takes trains and forgets them.
@@ -75,10 +78,10 @@ func sessions(t testing.TB) (a, b *seal.Session, ida, idb *anode.Identity) {
 	return a, b, ida, idb
 }
 
-func newRemote(a anode.Address) *remote {
-	r := &remote{address: a, ula: a.ULA(), id: a.ID()}
-	r.trusted.Store(true)
-	return r
+func newContact(a anode.Address) *peer.Contact {
+	c := peer.NewContact(a)
+	c.SetStanding(book.Added)
+	return c
 }
 
 // hot is the data path of a node between a super-packet and the wire, without either.
@@ -87,7 +90,7 @@ type hot struct {
 	q    *superQueue
 	out  *sender
 	rx   *receiver
-	peer *remote
+	peer *peer.Contact
 	wire link.Train // what the other side sends: a sealed train
 	fill func()     // seals the train anew, since nothing is opened twice
 }
@@ -95,25 +98,24 @@ type hot struct {
 func newHot(t testing.TB, segments int) *hot {
 	a, b, ida, idb := sessions(t)
 	n := &Node{cfg: Config{Identity: ida, Clock: SystemClock(), Relay: true}, address: ida.Address(), id: ida.Address().ID(), conns: []link.Conn{loopConn{}},
-		sealed: make(chan event, 16)}
-	r := newRemote(idb.Address())
+		inbox: newInbox(), lanes: lanes{index: newIndex(), strangers: newBudgets()}}
+	n.setOpen(false)
+	r := newContact(idb.Address())
 	ep := link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:8737")}
-	r.flight.Store(&flight{session: a, way: path.Way{Endpoint: ep}, datagram: 1450})
-	in := newInbound(a, r)
-	n.table.Store(&table{
-		byULA:    map[anode.ULA]*remote{r.ula: r},
-		byID:     map[anode.ID]*remote{r.id: r},
-		sessions: map[sessionKey]*inbound{{r.id, a.Index()}: in},
-		sources:  map[link.Endpoint]*remote{ep: r},
-	})
+	line := new(peer.Line)
+	line.Route.Store(&peer.Route{Session: a, Way: path.Way{Endpoint: ep}, Datagram: 1450, Large: 1000, Trains: true, Line: line})
+	r.Route.Store(line.Route.Load())
+	r.Inbound.Store(&[]*peer.Inbound{{Session: a, Contact: r, Line: line}})
+	n.index.add(r)
+	n.index.sources.set(ep, r)
 	msg := wire.IP6Msg{Flow: 6 << 28, NextHeader: 6, HopLimit: 64, Payload: make([]byte, 1400)}.Append([]byte{byte(wire.IP6P)})
-	h := &hot{node: n, peer: r, q: &superQueue{to: r.ula, msg: msg, count: segments}}
+	h := &hot{node: n, peer: r, q: &superQueue{to: r.ULA, msg: msg, count: segments}}
 	h.out = newSender(&countingWriter{}, 0, &n.counters)
-	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, 0, &n.counters), t: n.table.Load()}
+	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, 0, &n.counters), sources: newSources()}
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}
 	h.fill = func() {
 		h.wire.Buf = h.wire.Buf[:0]
-		c, _ := b.Reserve(0, segments)
+		c, _ := b.Reserve(0, segments, int64(time.Second))
 		for i := range segments {
 			h.wire.Buf = b.Seal(h.wire.Buf, c+uint64(i), msg)
 		}
@@ -161,14 +163,12 @@ func TestLongestSuperPacketIsOneTrain(t *testing.T) {
 
 func TestRelayingKeepsTrainsAndDoesNotAllocate(t *testing.T) {
 	h := newHot(t, 40)
-	dest := newRemote(newIdentity(t).Address())
-	dest.forward.Store(&forward{0: link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.7:8737")}})
-	tab := *h.node.table.Load()
-	tab.byID = map[anode.ID]*remote{dest.id: dest}
-	h.rx.t = &tab
+	dest := newContact(newIdentity(t).Address())
+	dest.Forward.Store(&peer.Forward{{Endpoint: link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.7:8737")}}})
+	h.node.index.add(dest)
 	h.fill()
 	for at := 0; at < len(h.wire.Buf); at += h.wire.Size {
-		copy(h.wire.Buf[at+18:], dest.id[:])
+		copy(h.wire.Buf[at+18:], dest.ID[:])
 	}
 	w := h.rx.relay.w.(*countingWriter)
 	n := testing.AllocsPerRun(100, func() {
@@ -215,12 +215,12 @@ func BenchmarkReceive(b *testing.B) {
 
 func BenchmarkRelay(b *testing.B) {
 	h := newHot(b, 40)
-	dest := newRemote(newIdentity(b).Address())
-	dest.forward.Store(&forward{0: link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.7:8737")}})
-	h.rx.t.byID[dest.id] = dest
+	dest := newContact(newIdentity(b).Address())
+	dest.Forward.Store(&peer.Forward{{Endpoint: link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.7:8737")}}})
+	h.node.index.add(dest)
 	h.fill()
 	for at := 0; at < len(h.wire.Buf); at += h.wire.Size {
-		copy(h.wire.Buf[at+18:], dest.id[:])
+		copy(h.wire.Buf[at+18:], dest.ID[:])
 	}
 	b.SetBytes(int64(40 * 1400))
 	for b.Loop() {
@@ -235,24 +235,22 @@ func BenchmarkRelay(b *testing.B) {
 // (draft 3.5). Such addresses cannot be made here, so the indexes are told a lie.
 func TestShortIDClash(t *testing.T) {
 	ida, idb, own := newIdentity(t), newIdentity(t), newIdentity(t)
-	store, err := OpenStore(t.TempDir())
+	b, _, err := book.Open(own.Address(), book.NewMemory(), []Peer{{Address: ida.Address()}, {Address: idb.Address()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	n := &Node{cfg: Config{Identity: own, Clock: SystemClock(), Store: store}, address: own.Address(), id: own.Address().ID(), conns: []link.Conn{loopConn{}}}
-	n.table.Store(&table{})
-	c, err := newControl(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.saver.close()
-	pa, pb := c.adopt(Peer{Address: ida.Address()}), c.adopt(Peer{Address: idb.Address()})
+	n := &Node{cfg: Config{Identity: own, Clock: SystemClock()}, log: slog.New(slog.DiscardHandler), book: b, address: own.Address(), id: own.Address().ID(),
+		conns: []link.Conn{loopConn{}}, inbox: newInbox(), lanes: lanes{index: newIndex(), strangers: newBudgets()}}
+	l := newLoop(n, link.State{})
+	pa, pb := l.peers.get(ida.Address()), l.peers.get(idb.Address())
 	clash := anode.ID{1, 2, 3}
-	c.byID = map[anode.ID][]*peer{clash: {pa, pb}}
+	for _, p := range []*peer.Peer{pa, pb} {
+		p.Contact.ID = clash
+		n.index.add(p.Contact)
+	}
 	for _, x := range []struct {
 		id   *anode.Identity
-		want *peer
+		want *peer.Peer
 	}{{ida, pa}, {idb, pb}} {
 		k, err := seal.SharedKey(x.id, own.Address())
 		if err != nil {
@@ -261,11 +259,11 @@ func TestShortIDClash(t *testing.T) {
 		h := wire.Header{Sender: wire.Party{ID: clash}, Recipient: wire.Party{ID: n.id}, Type: wire.Ping}
 		p := h.Append(nil, []byte("me"))
 		seal.NewMAC(k).Sign(p)
-		if got := c.authenticate(&h, p, link.Endpoint{}); got != x.want {
+		if got := l.authenticate(&h, p, link.Endpoint{}); got != x.want {
 			t.Errorf("authenticated as %v", got)
 		}
 		p[len(p)-1] ^= 1
-		if got := c.authenticate(&h, p, link.Endpoint{}); got != nil {
+		if got := l.authenticate(&h, p, link.Endpoint{}); got != nil {
 			t.Errorf("a changed packet was authenticated as %v", got)
 		}
 	}

@@ -2,11 +2,17 @@ package overlay
 
 import (
 	"errors"
+	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
 
 // readTrains is how many trains one read may bring; a Conn has fewer buffers where
@@ -19,15 +25,15 @@ type receiver struct {
 	q       Queue
 	beacons bool // reads the beacons' socket, where nothing sealed belongs
 	relay   *relay
-	reply   *sender // PONGs
-	sources sourceLimit
+	reply   *sender       // PONGs
+	sources mono.Networks // of what is not authentic
 
-	t    *table
-	now  int64
-	last *inbound // of the packet before, since trains come from one peer
-	key  sessionKey
+	now    mono.Time
+	last   *peer.Inbound // of the packet before, since trains come from one peer
+	sender anode.ID      // of that packet
 
-	noted      *inbound // whose packets noteBytes counts
+	noted      *peer.Inbound // whose packets noteBytes counts
+	notedFrom  netip.AddrPort
 	notedBytes int
 	notedData  bool // more than keepalives was among them
 
@@ -36,7 +42,7 @@ type receiver struct {
 
 // inLoop moves packets from a socket to where they belong, until it is closed.
 func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
-	rx := &receiver{n: n, q: q, beacons: c == n.beacons,
+	rx := &receiver{n: n, q: q, beacons: c == n.beacons, sources: newSources(),
 		relay: newRelay(n.conns[lane].NewWriter(), &n.counters),
 		reply: newSender(n.conns[lane].NewWriter(), lane, &n.counters)}
 	trains := make([]link.Train, readTrains)
@@ -44,9 +50,6 @@ func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
 		k, err := c.Read(trains)
 		if err != nil {
 			return err
-		}
-		if t := n.table.Load(); t != rx.t {
-			rx.t, rx.last = t, nil
 		}
 		rx.now = n.now()
 		for i := range trains[:k] {
@@ -63,6 +66,12 @@ func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
 	}
 }
 
+// newSources is what may come in unsealed and unauthenticated: 200 packets a second of a
+// host, and of all together no more than the loop takes without delay.
+func newSources() mono.Networks {
+	return mono.Networks{Each: mono.Rate{PerSecond: 200, Burst: 100}, Total: mono.Rate{PerSecond: 2000, Burst: 1000}, Prefix: mono.Host}
+}
+
 func (rx *receiver) train(t *link.Train) {
 	rx.packets += (len(t.Buf) + t.Size - 1) / max(t.Size, 1)
 	rx.bytes += len(t.Buf)
@@ -76,7 +85,7 @@ func (rx *receiver) train(t *link.Train) {
 
 // packet is the security order: length, header, whose it is, and for sealed packets
 // session, replay, authentication; only then effects. What is not sealed is
-// authenticated by the control loop.
+// authenticated by the loop, or by its MAC.
 func (rx *receiver) packet(p []byte, t *link.Train) {
 	n := rx.n
 	if len(p) < wire.MinPacket {
@@ -107,66 +116,119 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 	rx.deliver(in, msg, p, t)
 }
 
-// unsealed hands a packet to the control loop, within its source's rate.
+// signedRate bounds the unsealed packets of one added peer that bear its MAC. Whoever
+// recorded them can send them again.
+var signedRate = mono.Rate{PerSecond: 100, Burst: 200}
+
+// unsealed hands a packet to the loop. What bears the MAC of an added peer shares
+// nothing with what anybody can make: neither a budget nor an inbox.
 func (rx *receiver) unsealed(p []byte, t *link.Train) {
+	n := rx.n
 	if rx.reply.lane != 0 { // of a broadcast each lane gets a copy
-		rx.n.counters.count(dCopies)
+		n.counters.count(dCopies)
 		return
 	}
-	if !rx.sources.allow(t.Endpoint.Addr.Addr(), rx.now) {
-		rx.n.counters.count(dSourceRate)
+	h, _, err := wire.Parse(p)
+	if err != nil {
+		n.counters.count(dHeader)
 		return
 	}
-	rx.n.postUnsealed(event{kind: evUnsealed, ep: t.Endpoint, msg: append([]byte(nil), p...)})
+	if h.RecipientPeer != 0 && h.RecipientPeer != n.peerID() {
+		n.counters.count(dMachine)
+		return
+	}
+	c := rx.signer(&h, p)
+	switch {
+	case c != nil && c.Marks.Signed.Allow(rx.now, signedRate):
+		n.post(event{kind: evSigned, contact: c, ep: t.Endpoint, msg: append([]byte(nil), p...)})
+	case c != nil:
+		n.counters.count(dBudget)
+	case rx.unkeyed(&h) || rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()):
+		n.post(event{kind: evUnsigned, ep: t.Endpoint, msg: append([]byte(nil), p...)})
+	default:
+		n.counters.count(dSourceRate)
+	}
+}
+
+// signer returns the added peer whose MAC a packet bears, or nil.
+func (rx *receiver) signer(h *wire.Header, p []byte) *peer.Contact {
+	if h.MAC == [8]byte{} || h.Flags&wire.FlagAuthError != 0 {
+		return nil
+	}
+	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
+		if mac := c.MAC.Load(); mac != nil && mac.Verify(p) {
+			return c
+		}
+		if h.Sender.Full() {
+			break
+		}
+	}
+	return nil
+}
+
+// unkeyed reports whether a packet names an added peer with whom no key was agreed on
+// yet. That happens once for each peer.
+func (rx *receiver) unkeyed(h *wire.Header) bool {
+	if !h.Sender.Full() || h.MAC == [8]byte{} {
+		return false
+	}
+	c := rx.n.index.bySender(&h.Sender)
+	return c != nil && c.Standing() >= book.Added && c.MAC.Load() == nil && rx.n.unkeyed.Allow(rx.now)
 }
 
 // open finds the session of a sealed packet and opens it into the queue's slot.
-func (rx *receiver) open(p []byte, t *link.Train) (*inbound, []byte) {
+func (rx *receiver) open(p []byte, t *link.Train) (*peer.Inbound, []byte) {
 	n := rx.n
-	key := sessionKey{wire.SealedSender(p), wire.SealedIndex(p)}
-	in := rx.last
-	if in == nil || rx.key != key {
-		in = rx.t.sessions[key]
-		if in == nil {
-			n.counters.count(dUnknownSession)
-			rx.unknown(p, key.sender)
-			return nil, nil
-		}
-	}
+	sender, index := wire.SealedSender(p), wire.SealedIndex(p)
 	slot := rx.q.Slot(len(p) - wire.SealedMin)
-	for ; in != nil; in = in.next {
-		msg, err := in.session.Open(slot, p)
-		switch {
-		case err == nil:
-			rx.last, rx.key = in, key
+	if in := rx.last; in != nil && rx.sender == sender && in.Has(index) {
+		if msg, err := in.Session.Open(slot, p, int64(rx.now)); err == nil {
 			rx.opened(in, p, t)
 			return in, msg
-		case in.next != nil: // another peer may share the key
-		case errors.Is(err, seal.ErrReplay):
-			n.counters.count(dSealReplay)
-		case errors.Is(err, seal.ErrAuth):
-			n.counters.count(dSealAuth)
-		default:
-			n.counters.count(dSealOther)
 		}
+	}
+	found := false
+	err := seal.ErrAuth
+	for c := n.index.byID(sender); c != nil; c = c.Next.Load() {
+		for in := c.Find(index, nil); in != nil; in = c.Find(index, in) {
+			found = true
+			var msg []byte
+			if msg, err = in.Session.Open(slot, p, int64(rx.now)); err == nil {
+				rx.last, rx.sender = in, sender
+				rx.opened(in, p, t)
+				return in, msg
+			}
+		}
+	}
+	switch {
+	case !found:
+		n.counters.count(dUnknownSession)
+		rx.unknown(p, sender)
+	case errors.Is(err, seal.ErrReplay):
+		n.counters.count(dSealReplay)
+	case errors.Is(err, seal.ErrAuth):
+		n.counters.count(dSealAuth)
+	default:
+		n.counters.count(dSealOther)
 	}
 	return nil, nil
 }
 
 // opened does what every authentic packet causes, whatever is in it.
-func (rx *receiver) opened(in *inbound, p []byte, t *link.Train) {
+func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
 	if rx.noted != in {
 		rx.note()
 		rx.noted = in
 	}
+	rx.notedFrom = t.Endpoint.Addr
 	rx.notedBytes += len(p)
 	rx.notedData = rx.notedData || len(p) > wire.SealedMin
-	if in.pending.Load() && in.pending.CompareAndSwap(true, false) {
+	if in.Pending.Load() && in.Pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
-			in.pending.Store(true) // the next packet tries again
+			in.Pending.Store(true) // the next packet tries again
 		}
 	}
-	if f := in.remote.flight.Load(); f != nil && p[0] == 0 && f.way.Endpoint.Addr != t.Endpoint.Addr {
+	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr != t.Endpoint.Addr {
 		rx.roamed(in, p, t)
 	}
 }
@@ -177,91 +239,118 @@ func (rx *receiver) note() {
 	if in == nil {
 		return
 	}
-	in.session.Received(rx.now, rx.notedData)
-	in.remote.rxBytes.Add(uint64(rx.notedBytes))
-	in.remote.heard.Store(rx.now)
-	if in.session.Activate() && !rx.n.post(event{kind: evActive, ula: in.remote.ula}) {
-		in.session.Deactivate()
+	in.Session.Received(int64(rx.now), rx.notedData)
+	in.Contact.RxBytes.Add(uint64(rx.notedBytes))
+	in.Contact.Marks.Heard.Store(int64(rx.now))
+	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.notedFrom {
+		in.Line.Heard.Store(int64(rx.now))
+	}
+	if in.Session.Activate() && !rx.n.post(event{kind: evActive, contact: in.Contact}) {
+		in.Session.Deactivate()
 	}
 	rx.noted, rx.notedBytes, rx.notedData = nil, 0, false
 }
 
-// roamed proposes a new endpoint, at most once a second.
-func (rx *receiver) roamed(in *inbound, p []byte, t *link.Train) {
-	last := in.remote.roamAt.Load()
-	if last != 0 && rx.now-last < int64(roamEvery) || !in.session.Newest(p) {
-		return
+// markEvery is how often a lane does what it does once in a while for a contact.
+const markEvery = time.Second
+
+// due reports whether a mark is older than markEvery, and sets it then.
+func (rx *receiver) due(mark *atomic.Int64) bool {
+	if rx.now.Sub(mono.Time(mark.Load())) < markEvery {
+		return false
 	}
-	in.remote.roamAt.Store(rx.now)
-	rx.n.post(event{kind: evRoam, in: in, ep: t.Endpoint})
+	mark.Store(int64(rx.now))
+	return true
 }
 
-// unknown asks for a new session with an added peer that has one which we lost.
+// roamed proposes a new endpoint.
+func (rx *receiver) roamed(in *peer.Inbound, p []byte, t *link.Train) {
+	if in.Session.Newest(p) && rx.due(&in.Contact.Marks.Roamed) {
+		rx.n.post(event{kind: evRoam, in: in, ep: t.Endpoint, hop: p[0]})
+	}
+}
+
+// unknown asks for a new session with an added peer that has one which we lost. Anybody
+// can send such packets.
 func (rx *receiver) unknown(p []byte, sender anode.ID) {
-	if r := rx.t.byID[sender]; r != nil {
-		last := r.roamAt.Load()
-		if last != 0 && rx.now-last < int64(roamEvery) {
-			return
+	from, to := wire.SealedPeers(p)
+	if to != 0 && to != rx.n.peerID() {
+		return // it is another machine's
+	}
+	for c := rx.n.index.byID(sender); c != nil; c = c.Next.Load() {
+		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) {
+			rx.n.post(event{kind: evUnknown, contact: c, machine: from})
 		}
-		r.roamAt.Store(rx.now)
-		rx.n.post(event{kind: evUnknown, ula: r.ula})
 	}
 }
 
-// deliver acts on an authentic message. msg is in the queue's slot.
-func (rx *receiver) deliver(in *inbound, msg, p []byte, t *link.Train) {
+// sealedRate bounds the sealed messages of one added peer that the loop takes.
+var sealedRate = mono.Rate{PerSecond: 200, Burst: 400}
+
+// deliver acts on an authentic message, if the rules admit it. msg is in the queue's
+// slot.
+func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 	if len(msg) == 0 {
 		return // a keepalive
 	}
-	r := in.remote
-	switch wire.Type(msg[0]) {
+	n, c, kind := rx.n, in.Contact, wire.Type(msg[0])
+	if a := n.admit(rx.now, kind, true, c.Standing()); a != admitted {
+		n.countRefused(a, kind, true)
+		return
+	}
+	switch kind {
 	case wire.IP6P, wire.Dgram, wire.IP6:
-		rx.q.Put(r.ula, r.trusted.Load(), msg)
+		rx.noteFlow(in, msg)
+		rx.q.Put(c.ULA, n.trusts(c), msg)
 	case wire.Ping:
 		rx.pong(in, msg, t)
 	case wire.Pong:
-		if rx.n.pings.answer(r, msg[1:], t.Endpoint, p[0]) {
-			return
+		if !n.pings.answer(c, msg[1:], t.Endpoint, p[0]) {
+			rx.q.Put(c.ULA, n.trusts(c), msg)
 		}
-		rx.q.Put(r.ula, r.trusted.Load(), msg)
 	case wire.Frag:
 		rx.fragment(in, msg, p, t)
-	case wire.EPCReq, wire.EPC, wire.EPI, wire.NATT, wire.NetIDReq, wire.NetID, wire.Error,
-		wire.Probe, wire.ProbeAck, wire.Whois, wire.IAm:
-		if !r.trusted.Load() && !rx.n.strangerCalls.allow(rx.now) {
-			rx.n.counters.count(dBudget) // strangers shall not fill the inbox that all share
-			return
-		}
-		rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, hop: p[0], msg: append([]byte(nil), msg...)})
 	default:
-		rx.n.counters.count(dSealType)
+		rx.post(in, msg, p, t)
+	}
+}
+
+// post hands a message to the loop.
+func (rx *receiver) post(in *peer.Inbound, msg, p []byte, t *link.Train) {
+	if !in.Contact.Marks.Sealed.Allow(rx.now, sealedRate) {
+		rx.n.counters.count(dBudget)
+		return
+	}
+	rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, hop: p[0], msg: append([]byte(nil), msg...)})
+}
+
+// noteFlow remembers which machine of several a flow is with.
+func (rx *receiver) noteFlow(in *peer.Inbound, msg []byte) {
+	if many := in.Contact.Machines.Load(); many != nil {
+		flow, _ := flowOf(msg)
+		many.Note(flow, in.PeerID)
 	}
 }
 
 // pong answers an echo request where its session's packets go. While there is no
-// such place, the control loop does it, after it has confirmed the session.
-func (rx *receiver) pong(in *inbound, msg []byte, t *link.Train) {
-	r := in.remote
-	if !r.trusted.Load() && !rx.n.strangerPings.allow(rx.now) {
-		rx.n.counters.count(dBudget)
-		return
-	}
-	f := r.flight.Load()
-	if f == nil {
+// such place, the loop does it, after it has confirmed the session.
+func (rx *receiver) pong(in *peer.Inbound, msg []byte, t *link.Train) {
+	r := in.Line.Route.Load()
+	if r == nil {
 		rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, msg: append([]byte(nil), msg...)})
 		return
 	}
-	if len(msg)+wire.SealedMin > f.datagram {
+	if len(msg)+wire.SealedMin > r.Datagram {
 		rx.n.counters.count(dPong)
 		return
 	}
-	c, ok := f.session.Reserve(rx.reply.lane, 1)
+	counter, ok := r.Session.Reserve(rx.reply.lane, 1, int64(rx.now))
 	if !ok {
 		rx.n.counters.count(dKeyEnded)
 		return
 	}
 	msg[0] = byte(wire.Pong)
-	rx.reply.seal(f, c, msg)
-	r.txBytes.Add(uint64(len(msg) + wire.SealedMin))
-	f.session.Sent(rx.now)
+	rx.reply.seal(r, counter, msg)
+	in.Contact.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
+	r.Session.Sent(int64(rx.now))
 }

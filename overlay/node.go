@@ -5,36 +5,44 @@
 //	in.go     link.Read -> header -> session -> Session.Open -> Queue.Put
 //	relay.go  link.Read -> recipient -> hop+1 -> link.Write        (no keys)
 //
-// These loops run to completion on a goroutine each, one of each kind for each of the
+// These lanes run to completion on a goroutine each, one of each kind for each of the
 // device's queues, without channels or allocation; the one lock on their way is that of
 // a replay window, which hardly anybody else wants. Everything else happens in one
-// control loop (control.go), which owns the peers, their paths and sessions, and all
-// timers. It publishes what the data path needs as immutable snapshots (table.go), and
-// has two bounded inboxes: for what is authentic, and for whatever else came in.
+// loop (loop.go), which owns the peers, their paths and sessions, and all timers. It
+// shows the lanes what they need through an index of contacts (index.go), in which each
+// fact is an atomic pointer to an immutable value.
+//
+// What comes in for the loop waits in inboxes of which each has its bound: what is
+// authentic, what the adapter sends to peers without a session, and what anybody can
+// send share none. messages.go has the rules about who may send what.
 package overlay
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
 
 // Errors that callers tell apart.
 var (
-	ErrUnknownPeer = errors.New("no such peer")
-	ErrUnreachable = errors.New("the peer cannot be reached")
+	ErrUnknownPeer = book.ErrUnknownPeer
+	ErrSelf        = book.ErrSelf
+	ErrUnreachable = peer.ErrUnreachable
+	ErrBlocked     = peer.ErrBlocked
 	ErrClosed      = errors.New("the node is closed")
-	ErrBlocked     = fmt.Errorf("%w: it is blocked", ErrUnreachable)
-	ErrSelf        = errors.New("that is this node's own address")
 )
 
 // Clock tells the time to a node: Now for what people and peers see, Since for
@@ -44,10 +52,10 @@ type Clock interface {
 	Since() time.Duration // monotonic, from any fixed point
 }
 
-// Config is what a node is made of. Identity, Store and Network are required.
+// Config is what a node is made of. Identity and Network are required.
 type Config struct {
 	Identity    *anode.Identity
-	Store       *Store
+	Book        *book.Book // nil: one in memory, with nobody in it
 	Network     link.Network
 	Device      Device   // nil: no adapter; the node still answers pings and relays
 	Queues      []Queue  // the device's; each has a lane: goroutines, a socket, a receiver index
@@ -56,7 +64,6 @@ type Config struct {
 	PSK         [32]byte // the network secret; zeros: none
 	StandardAES bool     // seal with the standard library's AES-GCM, even where ours runs
 	Relay       bool     // forward for the peers that were added
-	Peers       []Peer   // in addition to the Store's; not kept
 	Clock       Clock    // nil: the system's
 	Log         *slog.Logger
 	Version     string
@@ -64,37 +71,36 @@ type Config struct {
 
 // Node is a running node. New makes it, Run runs it.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	address anode.Address
-	id      anode.ID
-	ula     anode.ULA
-	peerID  uint8
-	started time.Time
+	cfg      Config
+	log      *slog.Logger
+	book     *book.Book
+	address  anode.Address
+	id       anode.ID
+	ula      anode.ULA
+	instance wire.Instance // of this run
+	started  time.Time
 
 	conns   []link.Conn // one for each lane; what is not sealed comes in by the first
 	beacons link.Conn   // nil: conns have the port of the beacons
 
-	// shared by the loops
-	counters      counters
-	table         atomic.Pointer[table]
-	pings         pings
-	strangerPings limiter
-	strangerCalls limiter // their sealed messages to the control loop
-	fragments     fragments
-
-	// towards the control loop
-	sealed   chan event // from authentic packets and from the adapter
-	unsealed chan event // whatever else came in
-	calls    chan call
-	done     chan struct{} // closed when Run ends
+	lanes
+	inbox  inbox
+	events events
+	newID  chan uint8    // a peer ID to keep
+	done   chan struct{} // closed when Run ends
 }
 
-// The bounds of the inboxes; what does not fit is dropped and counted.
-const (
-	sealedInbox   = 1024
-	unsealedInbox = 1024
-)
+// lanes is what the lanes share with each other and the loop.
+type lanes struct {
+	counters  counters
+	index     *index
+	pings     pings
+	fragments fragments
+	strangers *[256]mono.Limiter // by type of message: see messageRules
+	unkeyed   mono.Limiter       // packets that name an added peer with whom no key was agreed on
+	admits    atomic.Uint32      // from which standing on the adapter's policy lets everything in
+	ownID     atomic.Uint32      // our peer ID
+}
 
 // New opens the node's socket, so that a port that is taken is an error at once.
 func New(cfg Config) (*Node, error) {
@@ -105,7 +111,13 @@ func New(cfg Config) (*Node, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	address := cfg.Identity.Address()
-	peerID, err := ownPeerID(cfg.Store)
+	if cfg.Book == nil {
+		var err error
+		if cfg.Book, _, err = book.Open(address, book.NewMemory(), nil); err != nil {
+			return nil, err
+		}
+	}
+	peerID, err := ownPeerID(cfg.Book)
 	if err != nil {
 		return nil, err
 	}
@@ -114,23 +126,22 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, address: address, id: address.ID(), ula: address.ULA(), peerID: peerID,
-		started:  cfg.Clock.Now(),
-		conns:    conns,
-		sealed:   make(chan event, sealedInbox),
-		unsealed: make(chan event, unsealedInbox),
-		calls:    make(chan call),
-		done:     make(chan struct{}),
-
-		strangerPings: limiter{rate: 10, burst: 10},
-		strangerCalls: limiter{rate: 100, burst: 100},
+		cfg: cfg, log: cfg.Log, book: cfg.Book, address: address, id: address.ID(), ula: address.ULA(),
+		started: cfg.Clock.Now(),
+		conns:   conns,
+		inbox:   newInbox(),
+		newID:   make(chan uint8, 1),
+		done:    make(chan struct{}),
+		lanes:   lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}}},
 	}
+	rand.Read(n.instance[:])
+	n.ownID.Store(uint32(peerID))
+	n.setOpen(cfg.Open)
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)
 		}
 	}
-	n.table.Store(&table{})
 	return n, nil
 }
 
@@ -144,39 +155,78 @@ func listen(cfg *Config) ([]link.Conn, error) {
 	return []link.Conn{conn}, err
 }
 
+// metaPeerID is where the book keeps our peer ID.
+const metaPeerID = "peer-id"
+
 // ownPeerID is this machine's among those that share its address (draft 3.4): drawn
 // once, then kept.
-func ownPeerID(s *Store) (uint8, error) {
-	const name = "peer-id"
-	b, err := s.Meta(name)
+func ownPeerID(b *book.Book) (uint8, error) {
+	v, err := b.Meta(metaPeerID)
 	if err != nil {
 		return 0, err
 	}
-	if len(b) == 1 && b[0] >= 1 && b[0] <= 15 {
-		return b[0], nil
+	if len(v) == 1 && v[0] >= 1 && v[0] <= 15 {
+		return v[0], nil
 	}
-	id := uint8(1 + rand.IntN(15))
-	return id, s.PutMeta(name, []byte{id})
+	id := uint8(1 + mathrand.IntN(15))
+	return id, b.PutMeta(metaPeerID, []byte{id})
 }
+
+// keepPeerIDs writes the peer IDs that the loop draws, which does not wait for the disk.
+func (n *Node) keepPeerIDs(ctx context.Context) {
+	for {
+		select {
+		case id := <-n.newID:
+			if err := n.book.PutMeta(metaPeerID, []byte{id}); err != nil {
+				n.log.Warn("the new peer ID is not kept", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// keepPeerID has a peer ID written. One is drawn in a minute at most.
+func (n *Node) keepPeerID(id uint8) {
+	select {
+	case n.newID <- id:
+	default:
+	}
+}
+
+// peerID is our peer ID.
+func (n *Node) peerID() uint8 { return uint8(n.ownID.Load()) }
+
+// setOpen lets everybody in, or only the peers that were added.
+func (n *Node) setOpen(open bool) {
+	from := book.Added
+	if open {
+		from = book.Stranger
+	}
+	n.admits.Store(uint32(from))
+}
+
+// trusts reports whether the policy lets everything of a contact in.
+func (n *Node) trusts(c *peer.Contact) bool { return uint32(c.Standing()) >= n.admits.Load() }
 
 // Run runs the node until ctx ends or a loop fails, and returns when all its
 // goroutines are gone. It closes the device and the socket.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var loops sync.WaitGroup
+	var running sync.WaitGroup
 	start := func(run func() error) {
-		loops.Go(func() {
+		running.Go(func() {
 			if err := run(); err != nil {
 				cancel(err)
 			}
 		})
 	}
-	c, err := newControl(n)
+	known, err := n.cfg.Network.State()
 	if err != nil {
-		n.close()
-		return err
+		n.log.Warn("links cannot be listed", "err", err)
 	}
+	l := newLoop(n, known)
 	queues := n.cfg.Queues
 	if len(queues) == 0 {
 		queues = []Queue{new(noQueue)}
@@ -191,12 +241,14 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.beacons != nil {
 		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0) })
 	}
-	start(func() error { return c.run(ctx) })
-	start(func() error { return n.cfg.Network.Watch(ctx, func() { n.post(event{kind: evLinks}) }) })
+	start(func() error { return l.run(ctx) })
+	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
+	running.Go(func() { n.book.Run(ctx, n.log) })
+	running.Go(func() { n.keepPeerIDs(ctx) })
 
 	<-ctx.Done()
 	n.close()
-	loops.Wait()
+	running.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -216,48 +268,5 @@ func (n *Node) close() {
 	close(n.done)
 }
 
-// now is the node's time in nanoseconds; it counts sleep.
-func (n *Node) now() int64 { return int64(n.cfg.Clock.Since()) }
-
-// post gives an event to the control loop, unless its inbox is full.
-func (n *Node) post(e event) bool {
-	select {
-	case n.sealed <- e:
-		return true
-	default:
-		n.counters.count(dInboxFull)
-		return false
-	}
-}
-
-func (n *Node) postUnsealed(e event) {
-	select {
-	case n.unsealed <- e:
-	default:
-		n.counters.count(dInboxFull)
-	}
-}
-
-// call is a function to be run by the control loop.
-type call struct {
-	run  func(*control) error
-	done chan error
-}
-
-// call has the control loop run f and waits for it.
-func (n *Node) call(ctx context.Context, f func(*control) error) error {
-	k := call{f, make(chan error, 1)}
-	select {
-	case n.calls <- k:
-	case <-n.done:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-k.done:
-		return err
-	case <-n.done:
-		return ErrClosed
-	}
-}
+// now is the node's time; it counts sleep.
+func (n *Node) now() mono.Time { return mono.At(n.cfg.Clock.Since()) }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/overlay/link"
 	"anodenet/overlay/vnet"
 )
@@ -139,7 +138,7 @@ func TestRestarts(t *testing.T) {
 func TestRestartFromStore(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
 		a, b, _ := pair(t, w)
-		if err := b.AddPeer(t.Context(), Peer{Address: a.address0(), Name: "a"}); err != nil {
+		if _, err := b.AddPeer(t.Context(), Peer{Address: a.address0(), Name: "a"}); err != nil {
 			t.Fatal(err)
 		}
 		settle(time.Second)
@@ -408,7 +407,7 @@ func TestBlocked(t *testing.T) {
 		a.say(b, "one")
 		settle(time.Second)
 		b.heard(a, "one", 1)
-		if err := b.BlockPeer(t.Context(), a.address0(), true); err != nil {
+		if _, err := b.BlockPeer(t.Context(), a.address0(), true); err != nil {
 			t.Fatal(err)
 		}
 		a.say(b, "two")
@@ -429,7 +428,7 @@ func TestBlocked(t *testing.T) {
 		if e := b.dev.answers(); len(e) == 0 || e[0].what != "prohibited" {
 			t.Errorf("our apps were told %v", e)
 		}
-		if err := b.BlockPeer(t.Context(), a.address0(), false); err != nil {
+		if _, err := b.BlockPeer(t.Context(), a.address0(), false); err != nil {
 			t.Fatal(err)
 		}
 		settle(time.Second)
@@ -520,24 +519,24 @@ func TestTrainsThatVanish(t *testing.T) {
 			settle(time.Second)
 			a.say(b, "one")
 			settle(3 * time.Second)
-			want := link.RungGSO
-			if broken {
-				want = link.RungBatch
-			}
-			if r := a.status().Rung; r != want {
-				t.Errorf("rung %q, want %q", r, want)
+			r := a.index.byULA(b.address0().ULA()).Route.Load()
+			if r == nil || r.Trains == broken {
+				t.Errorf("route %+v, broken %v", r, broken)
 			}
 			a.dev.out <- outgoing{b.address0().ULA(), [][]byte{ip6("x1"), ip6("x2"), ip6("x3")}}
 			settle(100 * time.Millisecond)
 			b.heard(a, "x3", 1)
-			if b.status().Rung != link.RungGSO {
-				t.Error("the other side stepped down too")
+			if x := b.index.byULA(a.address0().ULA()).Route.Load(); x == nil || !x.Trains {
+				t.Error("the other side sends single packets too")
+			}
+			if a.status().Rung != link.RungGSO {
+				t.Error("one way changed the whole node")
 			}
 		})
 	}
 }
 
-// trainEater is a host whose trains vanish until it steps down.
+// trainEater is a host whose trains vanish.
 type trainEater struct {
 	*vnet.Host
 	broken bool
@@ -550,17 +549,10 @@ func (e *trainEater) Listen(port uint16) (link.Conn, error) {
 
 type eaterConn struct {
 	link.Conn
-	broken, stepped bool
+	broken bool
 }
 
-func (c *eaterConn) StepDown() { c.stepped = true }
-
-func (c *eaterConn) Rung() string {
-	if c.stepped {
-		return link.RungBatch
-	}
-	return link.RungGSO
-}
+func (c *eaterConn) Rung() string { return link.RungGSO }
 
 func (c *eaterConn) NewWriter() link.Writer { return &eaterWriter{c.Conn.NewWriter(), c} }
 
@@ -572,7 +564,7 @@ type eaterWriter struct {
 func (w *eaterWriter) Write(ts []link.Train) (int, error) {
 	var left []link.Train
 	for _, t := range ts {
-		if !w.c.broken || w.c.stepped || t.Packets() == 1 {
+		if !w.c.broken || t.Packets() == 1 {
 			left = append(left, t)
 		}
 	}
@@ -625,34 +617,4 @@ func TestNetworkSecret(t *testing.T) {
 		c.heard(a, "not for you", 0)
 		a.heard(c, "let me in", 0)
 	})
-}
-
-func TestStoreRoundTrip(t *testing.T) {
-	dir := t.TempDir()
-	s, err := OpenStore(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := OpenStore(dir); !errors.Is(err, ErrStateBusy) {
-		t.Errorf("a second opening: %v", err)
-	}
-	p := Peer{Address: newIdentity(t).Address(), Name: "n", Added: time.Unix(1, 0).UTC(),
-		Endpoints: []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.1:8737"))}}
-	if err := s.PutPeer(p); err != nil {
-		t.Fatal(err)
-	}
-	got, err := s.Peers()
-	if err != nil || len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(p) {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	for i := range 10 {
-		if err := s.AppendLog("chat", fmt.Append(nil, i), 4); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tail, err := s.TailLog("chat", 100)
-	if err != nil || fmt.Sprintf("%s", tail) != "[6 7 8 9]" {
-		t.Errorf("log: %s, %v", tail, err)
-	}
 }

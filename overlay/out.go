@@ -1,10 +1,40 @@
 package overlay
 
 import (
+	"encoding/binary"
+
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
+
+// minMTU is what IPv6 promises (RFC 8200, 5): shorter paths are crossed by FRAG.
+const minMTU = 1280
+
+const (
+	// mtuOverhead is what a sealed packet is longer than the IPv6 packet in it that it
+	// carries as IP6: 27 header, 1 type and 16 tag; 34 of the 40 bytes go.
+	mtuOverhead = wire.SealedOverhead + wire.IP6Header - 40
+
+	ip4Headers = 20 + 8 // IPv4 and UDP around a datagram
+	ip6Headers = 40 + 8
+)
+
+// mtuOf is the longest IPv6 packet that goes into one datagram of a route.
+func mtuOf(r *peer.Route) int { return r.Datagram - mtuOverhead }
+
+// packetSize is the length of the IPv6 packet that a message was made of.
+func packetSize(msg []byte) int {
+	switch wire.Type(msg[0]) {
+	case wire.IP6, wire.IP6P:
+		return len(msg) - 1 - wire.IP6Header + 40
+	case wire.Dgram:
+		return len(msg) - 1 - wire.DgramHeader + 40 + 8
+	}
+	return len(msg) - 5 + 40 + 8 // PING: ident and seq are part of ICMPv6's 8
+}
 
 // sendSize is the length of a sender's buffer: four trains.
 const sendSize = 4 * link.MaxTrain
@@ -15,6 +45,7 @@ type sender struct {
 	w        link.Writer
 	lane     int
 	counters *counters
+	now      mono.Time // of the batch
 
 	buf      []byte // sealed packets
 	trains   []link.Train
@@ -26,39 +57,42 @@ type sender struct {
 }
 
 func newSender(w link.Writer, lane int, c *counters) *sender {
-	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize), trains: make([]link.Train, 0, 64)}
+	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize), trains: make([]link.Train, 0, 128)}
 }
 
 // seal appends one message to the batch, which is flushed first if it is full.
-func (s *sender) seal(f *flight, counter uint64, msg []byte) {
+func (s *sender) seal(r *peer.Route, counter uint64, msg []byte) {
 	n := len(msg) + wire.SealedMin
-	fits := s.fits(f, n)
+	fits := s.fits(r, n)
 	if len(s.buf)+n > sendSize || len(s.trains) == cap(s.trains) && !fits {
 		s.flush()
 		fits = false
 	}
 	at := len(s.buf)
-	s.buf = f.session.Seal(s.buf, counter, msg)
+	s.buf = r.Session.Seal(s.buf, counter, msg)
 	if fits {
 		t := &s.trains[len(s.trains)-1]
 		t.Buf = s.buf[s.start:]
 		s.segments++
 		s.open = n == t.Size
 	} else {
-		s.trains = append(s.trains, link.Train{Buf: s.buf[at:], Size: n, Endpoint: f.way.Endpoint})
-		s.start, s.segments, s.open = at, 1, true
+		s.trains = append(s.trains, link.Train{Buf: s.buf[at:], Size: n, Endpoint: r.Way.Endpoint})
+		s.start, s.segments, s.open = at, 1, r.Trains
 	}
 	s.packets++
 	s.bytes += n
 }
 
-// fits tells whether a packet of n bytes may join the last train.
-func (s *sender) fits(f *flight, n int) bool {
+// end closes the last train: what measures a way must not depend on what leaves with it.
+func (s *sender) end(now bool) { s.open = s.open && !now }
+
+// fits reports whether a packet of n bytes may join the last train.
+func (s *sender) fits(r *peer.Route, n int) bool {
 	if !s.open || s.segments == link.MaxSegments {
 		return false
 	}
 	t := &s.trains[len(s.trains)-1]
-	return n <= t.Size && len(s.buf)-s.start+n <= link.MaxTrain && t.Endpoint == f.way.Endpoint
+	return n <= t.Size && len(s.buf)-s.start+n <= link.MaxTrain && t.Endpoint == r.Way.Endpoint
 }
 
 // flush writes the batch.
@@ -75,7 +109,7 @@ func (s *sender) flush() {
 	s.packets, s.bytes, s.open = 0, 0, false
 }
 
-// full tells whether a batch is worth writing before more is read.
+// full reports whether a batch is worth writing before more is read.
 func (s *sender) full() bool { return len(s.buf) >= link.MaxTrain*3/4 }
 
 // outLoop moves packets from one queue of the device to the network, until the
@@ -85,6 +119,7 @@ func (n *Node) outLoop(q Queue, lane int) error {
 	for {
 		to, ok, err := q.Read(true)
 		now := n.now() // of the batch: asking for each packet would be a system call more
+		s.now = now
 		for ok && err == nil {
 			n.outPacket(q, s, to, now)
 			if s.full() {
@@ -99,47 +134,103 @@ func (n *Node) outLoop(q Queue, lane int) error {
 	}
 }
 
-// outPacket seals the packet just read from q, or hands it to the control loop.
-func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now int64) {
-	r := n.table.Load().byULA[to]
-	if r == nil || r.flight.Load() == nil {
-		n.outWaiting(q, r, to)
+// outPacket seals the packet just read from q, or hands it to the loop.
+func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
+	c := n.index.byULA(to)
+	if c == nil {
+		n.outWaiting(q, c, to)
 		return
 	}
-	f := r.flight.Load()
-	if !r.trusted.Load() {
+	if many := c.Machines.Load(); many != nil {
+		n.outMany(q, s, c, many, now)
+		return
+	}
+	r := c.Route.Load()
+	if r == nil {
+		n.outWaiting(q, c, to)
+		return
+	}
+	if !n.trusts(c) {
 		q.Track(to)
 	}
 	count, size, last := q.Shape()
-	if size+wire.SealedMin > f.datagram {
-		n.outTooBig(q, s, r, f, now)
+	if size+wire.SealedMin > r.Datagram {
+		n.outTooBig(q, s, c, r, now)
 		return
 	}
-	first, ok := f.session.Reserve(s.lane, count)
+	first, ok := r.Session.Reserve(s.lane, count, int64(now))
 	if !ok {
-		n.outWaiting(q, r, to)
+		n.outWaiting(q, c, to)
 		return
 	}
 	for msg := q.Next(); msg != nil; msg = q.Next() {
-		s.seal(f, first, msg)
+		s.seal(r, first, msg)
 		first++
 	}
-	r.txBytes.Add(uint64((count-1)*(size+wire.SealedMin) + last + wire.SealedMin))
-	n.sentOn(r, f, now)
+	c.TxBytes.Add(uint64((count-1)*(size+wire.SealedMin) + last + wire.SealedMin))
+	n.sentOn(c, r, size+wire.SealedMin, now)
 }
 
-// sentOn does the bookkeeping of the session's timers.
-func (n *Node) sentOn(r *remote, f *flight, now int64) {
-	f.session.Sent(now)
-	if f.session.Activate() && !n.post(event{kind: evActive, ula: r.ula}) {
-		f.session.Deactivate()
+// outMany seals a packet for an address of which several machines are up: each message
+// goes to the machine of its flow.
+func (n *Node) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines, now mono.Time) {
+	if !n.trusts(c) {
+		q.Track(c.ULA)
+	}
+	for msg := q.Next(); msg != nil; msg = q.Next() {
+		flow, _ := flowOf(msg)
+		r := many.Route(flow)
+		if r == nil {
+			if r = c.Route.Load(); r == nil {
+				n.post(event{kind: evWaiting, ula: c.ULA, msg: append([]byte(nil), msg...)})
+				continue
+			}
+			many.Note(flow, r.PeerID)
+		}
+		if n.outMessage(s, c, r, msg) {
+			n.sentOn(c, r, len(msg)+wire.SealedMin, now)
+		}
 	}
 }
 
-// outWaiting copies the packet's messages for the control loop, which has to find
-// the peer or make a session first.
-func (n *Node) outWaiting(q Queue, r *remote, to anode.ULA) {
-	if r == nil || !r.trusted.Load() {
+// outMessage seals one message, whole or in parts, or answers it if it is too big.
+func (n *Node) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte) bool {
+	if len(msg)+wire.SealedMin <= r.Datagram {
+		counter, ok := r.Session.Reserve(s.lane, 1, int64(s.now))
+		if !ok {
+			n.counters.count(dKeyEnded)
+			return false
+		}
+		s.seal(r, counter, msg)
+		c.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
+		return true
+	}
+	// IPv6 promises 1280 bytes, so below that packets are cut into FRAG messages.
+	if mtu := max(mtuOf(r), minMTU); packetSize(msg) > mtu {
+		n.counters.count(dTooBig)
+		n.cfg.Device.TooBig(c.ULA, msg, mtu)
+		return false
+	}
+	n.sendFragments(s, c, r, msg)
+	return true
+}
+
+// sentOn does the bookkeeping of the session's timers. size is that of the longest
+// datagram.
+func (n *Node) sentOn(c *peer.Contact, r *peer.Route, size int, now mono.Time) {
+	r.Session.Sent(int64(now))
+	if size >= r.Large && r.Line.Large.Load() != int64(now) {
+		r.Line.Large.Store(int64(now))
+	}
+	if r.Session.Activate() && !n.post(event{kind: evActive, contact: c}) {
+		r.Session.Deactivate()
+	}
+}
+
+// outWaiting copies the packet's messages for the loop, which has to find the peer or
+// make a session first.
+func (n *Node) outWaiting(q Queue, c *peer.Contact, to anode.ULA) {
+	if c == nil || !n.trusts(c) {
 		q.Track(to)
 	}
 	for msg := q.Next(); msg != nil; msg = q.Next() {
@@ -147,23 +238,38 @@ func (n *Node) outWaiting(q Queue, r *remote, to anode.ULA) {
 	}
 }
 
-// outTooBig answers packets beyond the path's MTU. IPv6 promises 1280 bytes, so
-// below that they are cut into FRAG messages.
-func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight, now int64) {
-	mtu := f.mtu()
+// outTooBig takes a packet or super-packet that is beyond the way's size. Its first
+// message that is too big is answered, for all.
+func (n *Node) outTooBig(q Queue, s *sender, c *peer.Contact, r *peer.Route, now mono.Time) {
+	largest := 0
 	for msg := q.Next(); msg != nil; msg = q.Next() {
-		if packetSize(msg) > max(mtu, minMTU) {
-			n.counters.count(dTooBig)
-			n.cfg.Device.TooBig(r.ula, msg, max(mtu, minMTU))
+		if !n.outMessage(s, c, r, msg) {
 			return
 		}
-		if len(msg)+wire.SealedMin <= f.datagram {
-			if c, ok := f.session.Reserve(s.lane, 1); ok {
-				s.seal(f, c, msg)
-			}
-			continue
-		}
-		n.sendFragments(s, r, f, msg)
+		largest = max(largest, len(msg)+wire.SealedMin)
 	}
-	n.sentOn(r, f, now)
+	n.sentOn(c, r, min(largest, r.Datagram), now)
+}
+
+// flowOf returns a hash of a message's flow, the same for both directions; ok is false
+// for a message without ports, which all are one flow.
+func flowOf(msg []byte) (flow uint64, ok bool) {
+	var proto byte
+	var ports []byte
+	switch wire.Type(msg[0]) {
+	case wire.Dgram:
+		proto, ports = 17, msg[1:]
+	case wire.IP6, wire.IP6P:
+		if len(msg) < 1+wire.IP6Header {
+			return 1 << 4, false
+		}
+		proto, ports = msg[5], msg[1+wire.IP6Header:]
+	}
+	if (proto != 6 && proto != 17) || len(ports) < 4 {
+		return (uint64(proto) + 1) << 4, false
+	}
+	a, b := binary.BigEndian.Uint16(ports), binary.BigEndian.Uint16(ports[2:])
+	h := uint64(min(a, b))<<16 | uint64(max(a, b)) | uint64(proto)<<32
+	h *= 0x9e3779b97f4a7c15
+	return h ^ h>>29, true
 }

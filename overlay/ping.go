@@ -12,6 +12,8 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
 
 const (
@@ -32,10 +34,10 @@ type pings struct {
 }
 
 type ping struct {
-	remote *remote
-	sent   int64 // ns
-	now    func() int64
-	answer chan pong
+	contact *peer.Contact
+	sent    mono.Time
+	now     func() mono.Time
+	answer  chan pong
 }
 
 type pong struct {
@@ -66,20 +68,20 @@ func (t *pings) remove(nonce [nonceSize]byte) {
 	t.waiting.Store(int32(len(t.m)))
 }
 
-// answer takes a PONG's payload and tells whether it was for one of these.
-func (t *pings) answer(from *remote, payload []byte, ep link.Endpoint, hop uint8) bool {
+// answer takes a PONG's payload and reports whether it was for one of these.
+func (t *pings) answer(from *peer.Contact, payload []byte, ep link.Endpoint, hop uint8) bool {
 	if t.waiting.Load() == 0 || len(payload) < nonceSize {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.m[[nonceSize]byte(payload)]
-	if p == nil || p.remote != from {
+	if p == nil || p.contact != from {
 		return false
 	}
 	delete(t.m, [nonceSize]byte(payload))
 	t.waiting.Store(int32(len(t.m)))
-	p.answer <- pong{time.Duration(p.now() - p.sent), ep, hop, len(payload)}
+	p.answer <- pong{p.now().Sub(p.sent), ep, hop, len(payload)}
 	return true
 }
 
@@ -99,16 +101,17 @@ func (n *Node) Ping(ctx context.Context, a anode.Address, size int) (PingReply, 
 	nonce := [nonceSize]byte(msg[1:])
 	p := &ping{sent: n.now(), now: n.now, answer: make(chan pong, 1)}
 	failed := make(chan error, 1)
-	err := n.call(ctx, func(c *control) error {
-		pr, err := c.meet(a)
+	err := n.call(ctx, func(l *loop) error {
+		to, err := l.meet(a, noSite)
 		if err != nil {
 			return err
 		}
-		p.remote = pr.remote
+		p.contact = to.Contact
 		if err := n.pings.add(nonce, p); err != nil {
 			return err
 		}
-		c.sendMessage(pr, msg, failed)
+		to.Send(l.now, peer.Waiting{Msg: msg, Failed: failed})
+		l.touch(to)
 		return nil
 	})
 	if err != nil {
@@ -132,8 +135,10 @@ func (n *Node) Ping(ctx context.Context, a anode.Address, size int) (PingReply, 
 
 func (n *Node) pingReply(ctx context.Context, a anode.Address, r pong) (PingReply, error) {
 	reply := PingReply{Address: a, Size: r.size, RTT: r.rtt, Hops: int(r.hop), Sealed: true}
-	err := n.call(ctx, func(c *control) error {
-		reply.Path = c.describe(r.ep, r.hop)
+	err := n.call(ctx, func(l *loop) error {
+		if p := l.peers.get(a); p != nil {
+			reply.Path = l.describe(p, r.ep, r.hop)
+		}
 		return nil
 	})
 	return reply, err

@@ -3,6 +3,7 @@ package overlay
 import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
 
@@ -32,21 +33,19 @@ func newRelay(w link.Writer, c *counters) *relay {
 // spend nothing of ours.
 func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
 	n := rx.n
-	r := rx.t.byID[to]
-	if r == nil {
+	c := n.index.byID(to)
+	if c == nil {
 		n.counters.count(dNotOurs)
 		return
 	}
-	fw := r.forward.Load()
-	if fw == nil || !n.cfg.Relay || rx.t.sources[at(t.Endpoint)] == nil {
+	fw := c.Forward.Load()
+	from := n.index.source(t.Endpoint)
+	if fw == nil || !n.cfg.Relay || c.Standing() < book.Added || from == nil || from.Standing() < book.Added {
 		n.counters.count(dRelayRefused)
 		return
 	}
-	ep := fw[recipientPeer(p)]
-	if !ep.Addr.IsValid() {
-		ep = fw[0]
-	}
-	if ep.Addr == t.Endpoint.Addr {
+	ep, ok := fw.To(recipientPeer(p))
+	if !ok || ep.Addr == t.Endpoint.Addr {
 		n.counters.count(dRelayRefused) // it would go back to where it came from
 		return
 	}

@@ -18,7 +18,9 @@ type Status struct {
 	Uptime   int64             `json:"uptime_s"`
 	Tun      *TunStatus        `json:"tun"` // null without an adapter
 	Listen   []string          `json:"listen"`
-	Rung     string            `json:"rung"` // of package link
+	Rung     string            `json:"rung"`    // of package link
+	PeerID   uint8             `json:"peer_id"` // of this machine, among those with its address
+	Copies   bool              `json:"copies"`  // another machine with this address was noticed lately
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -38,6 +40,8 @@ type PeerStatus struct {
 	Allowed  bool          `json:"allowed"` // added and not blocked
 	Blocked  bool          `json:"blocked"`
 	State    PeerState     `json:"state"`
+	Admits   *bool         `json:"admits"`   // the other side has added us; null: it has not told
+	Machines int           `json:"machines"` // with which there are sessions
 	Path     PathStatus    `json:"path"`
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`

@@ -12,12 +12,12 @@ import (
 	"github.com/flynn/noise"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 const (
 	maxLive    = 3 // confirmed sessions of a Set
 	maxPending = 2
-	maxCaps    = 255
 
 	pendingLife = 10 * time.Second // to be confirmed in
 	together    = 5 * time.Second  // handshakes of both sides within this are one event
@@ -34,7 +34,8 @@ type Local struct {
 	Lanes    int       // how many consecutive indices we receive on; 0: 1
 	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
 	StandardAES bool
-	Caps        []byte           // the other TLVs we send; more than 255 bytes, or broken ones, are not sent
+	Adapter     bool             // we have one, and take IP6 and IP6P
+	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
@@ -56,17 +57,6 @@ func (l *Local) stamp() Stamp {
 	return stampOf(l.Clock())
 }
 
-func (l *Local) caps() []byte {
-	var caps []byte
-	if n := l.lanes(); n > 1 {
-		caps = AppendTLV(caps, TLVLanes, []byte{byte(n)})
-	}
-	if len(caps)+len(l.Caps) > maxCaps || !validTLVs(l.Caps) {
-		return caps
-	}
-	return append(caps, l.Caps...)
-}
-
 func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
 
 // life is what a Set knows of a session:
@@ -80,7 +70,6 @@ func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
 type life struct {
 	state     state
 	began     time.Duration // of the handshake: HELLO first sent, or received
-	born      time.Duration // of the keys
 	confirmed time.Duration
 	confirms  int           // keepalives sent so that the peer confirms it
 	confirmAt time.Duration // when to send the next
@@ -104,6 +93,15 @@ func (s state) String() string { return [...]string{"pending", "confirmed", "end
 // Set has the sessions with one machine: one address and peer ID. It does no I/O,
 // and its memory is bounded whatever comes in. It belongs to one goroutine.
 //
+// A Set may begin without a peer ID, as the one of whichever machine of the address
+// answers. It takes the peer ID of the first machine that proves to have the keys, by
+// a WELCOME or by the first packet in a session of its HELLO, and keeps it. So an
+// engine has a Set for each machine of an address, and at most one that is for any.
+// It gives a HELLO to the Set of the sender's peer ID, else to the one for any machine,
+// else to a new Set; and a WELCOME, COOKIE or STALE to the Sets that it may answer
+// (Answers, Outstanding). If the Set for any machine turns out to be of a machine that
+// has a Set, that one absorbs it.
+//
 // now is the engine's clock in all methods, from any fixed point; it counts sleep,
 // and is the clock of Session.Sent and Session.Received. After each call of a method
 // that takes now, other than Current and Unanswered, the engine calls Tick.
@@ -111,6 +109,7 @@ type Set struct {
 	local  *Local
 	peer   anode.Address
 	peerID uint8 // 0: not known yet
+	added  bool  // we have added the peer, and say so
 
 	live    []*Session // confirmed, oldest first
 	pending []*Session
@@ -145,9 +144,50 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 // Peer is whom the sessions are with.
 func (s *Set) Peer() anode.Address { return s.peer }
 
-// PeerID is the peer ID of the machine that the sessions are with; 0 until it is
-// known, which a WELCOME or Confirm changes.
+// PeerID is the peer ID of the machine that the sessions are with. 0 is any machine;
+// OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
+
+// SetStanding says whether we have added the peer, which handshakes from now on tell it.
+// A Set is made for a peer that is not added.
+func (s *Set) SetStanding(added bool) { s.added = added }
+
+// announcement is what we say of ourselves.
+func (s *Set) announcement() Announcement {
+	a := Announcement{Lanes: s.local.lanes(), Standing: wire.StandingNotAdded, Instance: s.local.Instance}
+	if s.added {
+		a.Standing = wire.StandingAdded
+	}
+	if s.local.Adapter {
+		a.Capabilities = TakesIP6
+	}
+	return a
+}
+
+// Outstanding reports whether our HELLO with this index is waiting for its answer.
+func (s *Set) Outstanding(index uint16) bool {
+	return s.attempt != nil && s.attempt.hello.Index == index
+}
+
+// Absorb takes over all that other has: a Set for any machine of the address, which the
+// machine of s answered. other is empty afterwards, and of no more use.
+func (s *Set) Absorb(now time.Duration, other *Set) {
+	now = max(now, 1)
+	for _, x := range other.live {
+		s.confirm(x.life.confirmed, x)
+	}
+	for _, x := range other.pending {
+		s.enqueue(x)
+	}
+	s.ended = append(s.ended, other.ended...)
+	s.sent, s.reported = later(s.sent, other.sent), later(s.reported, other.reported)
+	s.greatest = later(s.greatest, other.greatest)
+	s.timers.heard = max(s.timers.heard, other.timers.heard)
+	if len(other.live) > 0 {
+		s.relax(now)
+	}
+	*other = Set{local: other.local, peer: other.peer, added: other.added}
+}
 
 // Empty tells whether there are no sessions and no handshake.
 func (s *Set) Empty() bool {
@@ -162,7 +202,7 @@ func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
 // both sides choose the same; it does no harm where they do not.
 func (s *Set) Current(now time.Duration) (current *Session) {
 	for _, c := range s.live { // oldest first
-		if c.Ended() || now-c.life.born >= keyLife {
+		if c.Ended() || c.tooOld(int64(now)) {
 			continue
 		}
 		if current == nil || !current.crossed(c) || c.initiator == s.lower() {
@@ -211,13 +251,10 @@ func (s *Set) OnUnknown(now time.Duration) error {
 	return s.begin(now)
 }
 
-// accepts tells whether a handshake may be with a machine. Another than the one known
-// so far replaces it only where there is no session, or where it was asked and has not
-// been heard for a while: the peer may have lost its state, and its peer ID with it.
-// An engine with a Set for each machine does not come to that.
-func (s *Set) accepts(now time.Duration, peerID uint8) bool {
-	return s.peerID == 0 || peerID == s.peerID || s.Current(now) == nil ||
-		s.attempt != nil && now-s.flow().received >= helloAfter
+// foreign reports whether a machine is not the one of the Set. Every machine has a
+// peer ID other than 0 (draft 3.4).
+func (s *Set) foreign(peerID uint8) bool {
+	return peerID == 0 || s.peerID != 0 && peerID != s.peerID
 }
 
 // begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
@@ -233,7 +270,7 @@ func (s *Set) begin(now time.Duration) error {
 		return err
 	}
 	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
-	msg, _, _, err := state.WriteMessage(nil, append(stamp[:], s.local.caps()...))
+	msg, _, _, err := state.WriteMessage(nil, s.announcement().append(stamp[:]))
 	if err != nil {
 		return err
 	}
@@ -293,32 +330,29 @@ func (s *Set) overlap(a, b uint16) bool {
 
 // message is the HELLO to be sent now.
 func (s *Set) message() *Message {
-	return &Message{Type: TypeHello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
+	return &Message{Type: wire.Hello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
 }
 
 // session makes the session of a finished handshake; first is the initiator's key.
 func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, remote uint16,
-	first, second *noise.CipherState, caps []byte) (*Session, error) {
+	first, second *noise.CipherState, announced Announcement) (*Session, error) {
 	send, recv := first.UnsafeKey(), second.UnsafeKey()
 	if !initiator {
 		send, recv = recv, send
 	}
-	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES},
-		initiator, &send, &recv, caps)
+	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES, now},
+		initiator, &send, &recv, announced)
 	clear(send[:])
 	clear(recv[:])
-	if err != nil {
-		return nil, err
-	}
-	x.life.born = now
-	return x, nil
+	return x, err
 }
 
 // confirm makes a session one of the live ones. The peer has proved that it has the
 // keys.
 func (s *Set) confirm(now time.Duration, x *Session) {
-	if s.peerID != x.peerID {
-		s.adopt(x.peerID)
+	if s.peerID == 0 {
+		s.peerID = x.peerID
+		s.keep(func(x *Session) bool { return x.peerID == s.peerID })
 	}
 	x.life.state, x.life.confirmed = confirmed, now
 	s.live = append(s.live, x)
@@ -330,10 +364,11 @@ func (s *Set) confirm(now time.Duration, x *Session) {
 	}
 }
 
-// adopt makes the Set that of another machine, and ends what it had with the old one.
-func (s *Set) adopt(peerID uint8) {
-	s.peerID, s.greatest = peerID, Stamp{}
-	s.keep(func(x *Session) bool { return x.peerID == peerID })
+// relax lets the handshake under way end soon: it has lost its urgency.
+func (s *Set) relax(now time.Duration) {
+	if s.attempt != nil {
+		s.timers.wanted = min(s.timers.wanted, now-giveUp+together)
+	}
 }
 
 // keep ends the sessions for which keep is false.

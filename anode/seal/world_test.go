@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // world is two or more machines, the links between all of them, and the time.
@@ -221,7 +222,7 @@ func (s *side) check() {
 
 // seal sends one message; an empty one is a keepalive.
 func (s *side) seal(x *Session, msg []byte) {
-	c, ok := x.Reserve(0, 1)
+	c, ok := x.Reserve(0, 1, int64(s.w.now))
 	if !ok {
 		s.w.t.Errorf("%s: no counter", s.name)
 		return
@@ -273,23 +274,23 @@ func (s *side) receive(p *packet) {
 	}
 	now, body := s.w.now, p.msg.Body
 	switch p.msg.Type {
-	case TypeHello:
+	case wire.Hello:
 		reply, _, err := s.set.OnHello(now, p.from.local.PeerID, body)
 		s.note(err)
 		s.tick() // which publishes the session
 		if reply != nil {
 			s.w.send(&packet{from: s, to: p.from, msg: reply})
 		}
-	case TypeWelcome:
+	case wire.Welcome:
 		_, err := s.set.OnWelcome(now, p.from.local.PeerID, body)
 		s.note(err)
-	case TypeCookie:
+	case wire.Cookie:
 		m, err := s.set.OnCookie(now, body)
 		s.note(err)
 		if m != nil {
 			s.w.send(&packet{from: s, to: p.from, msg: m})
 		}
-	case TypeStale:
+	case wire.Stale:
 		s.note(s.set.OnStale(now, body))
 	}
 	s.tick()
@@ -307,7 +308,7 @@ func (s *side) open(p *packet) {
 		return
 	}
 	for i, x := range candidates {
-		msg, err := x.Open(make([]byte, len(p.sealed)), p.sealed)
+		msg, err := x.Open(make([]byte, len(p.sealed)), p.sealed, int64(s.w.now))
 		if err != nil {
 			if i == len(candidates)-1 {
 				s.note(err)

@@ -1,0 +1,7 @@
+package book
+
+// Meta returns a value of the node's own, such as its peer ID; nil if there is none.
+func (b *Book) Meta(name string) ([]byte, error) { return b.store.Meta(name) }
+
+// PutMeta keeps a value of the node's own. It waits for the disk.
+func (b *Book) PutMeta(name string, value []byte) error { return b.store.PutMeta(name, value) }

@@ -1,0 +1,259 @@
+package overlay
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/seal"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/lookup"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
+)
+
+// loop is the one goroutine that owns all that is not on the data path: peers, look-ups,
+// beacons, and what is known of our links. Each has its part; the loop calls them in
+// turn, and sends what they ask for.
+type loop struct {
+	n      *Node
+	now    mono.Time
+	shell  *shell
+	env    *peer.Env
+	peers  peers
+	finder finder
+	beacon beacon
+	links  links
+	copies copies
+	gate   gate
+	errors mono.Bucket // ERRORs that are sent
+}
+
+const (
+	inboxRounds = 64 // events of one inbox before timers are looked at
+	slack       = time.Millisecond
+)
+
+func newLoop(n *Node, known link.State) *loop {
+	l := &loop{n: n, now: n.now(), gate: newGate()}
+	l.shell = newShell(l)
+	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
+		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
+			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil}}
+	l.peers = newPeers(n.index)
+	l.finder.table = lookup.New[waiter](rand.Uint32)
+	l.links.set(known)
+	l.beacon.restart(l.now)
+	for _, e := range n.book.Entries() {
+		l.decide(e)
+		if known := n.book.Learned(e.Address); len(known) > 0 && e.Standing() == book.Added {
+			l.finder.warm = append(l.finder.warm, e.Address)
+		}
+	}
+	return l
+}
+
+// run is the loop.
+func (l *loop) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		next := l.settle()
+		if next == mono.Never {
+			timer.Stop()
+		} else {
+			timer.Reset(max(next.Sub(l.n.now()), slack))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case k := <-l.n.inbox.calls:
+			l.now = l.n.now()
+			k.done <- k.run(l)
+		case list := <-l.n.inbox.links:
+			l.now = l.n.now()
+			l.linksChanged(list)
+		case e := <-l.n.inbox.authentic:
+			l.drain(e, l.n.inbox.authentic)
+		case e := <-l.n.inbox.waiting:
+			l.drain(e, l.n.inbox.waiting)
+		case e := <-l.n.inbox.unsigned:
+			l.drain(e, l.n.inbox.unsigned)
+		case <-timer.C:
+			l.now = l.n.now()
+		}
+	}
+}
+
+// drain handles an event and those behind it, up to a bound.
+func (l *loop) drain(e event, rest <-chan event) {
+	l.now = l.n.now()
+	l.handle(e)
+	for range min(len(rest), inboxRounds) {
+		l.handle(<-rest)
+	}
+}
+
+// settle does what is due, and returns when it is needed again.
+func (l *loop) settle() mono.Time {
+	for {
+		p := l.peers.schedule.Next(l.now)
+		if p == nil {
+			break
+		}
+		l.tick(p)
+	}
+	next := min(l.settleLookups(), l.settleBeacon(), l.settleWarm(), l.settleCopies())
+	for { // what was found may have touched a peer
+		p := l.peers.schedule.Next(l.now)
+		if p == nil {
+			break
+		}
+		l.tick(p)
+	}
+	l.shell.flush()
+	return min(next, l.peers.schedule.Due())
+}
+
+// tick does what is due for a peer.
+func (l *loop) tick(p *peer.Peer) {
+	p.Tick(l.now)
+	l.peers.schedule.Update(p)
+}
+
+// touch has a peer looked at before the loop waits again.
+func (l *loop) touch(p *peer.Peer) { l.peers.schedule.Touch(p) }
+
+func (l *loop) handle(e event) {
+	switch e.kind {
+	case evUnsigned:
+		l.unsigned(e.msg, e.ep)
+	case evSigned:
+		l.signed(e.contact, e.msg, e.ep)
+	case evSealed:
+		l.sealed(e)
+	case evConfirm:
+		l.confirm(e)
+	case evRoam:
+		l.roam(e)
+	case evUnknown:
+		if p := l.peers.get(e.contact.Address); p != nil && p.Standing() >= book.Added {
+			p.Lost(l.now, e.machine)
+			l.touch(p)
+		}
+	case evActive:
+		if p := l.peers.get(e.contact.Address); p != nil {
+			p.Active()
+			l.touch(p)
+		}
+	case evWaiting:
+		l.waiting(e.ula, e.msg)
+	}
+}
+
+// sealed takes a message that was opened in a session.
+func (l *loop) sealed(e event) {
+	p := l.peers.get(e.in.Contact.Address)
+	if p == nil || p.Standing() == book.Blocked || len(e.msg) == 0 {
+		return
+	}
+	p.Sealed(l.now)
+	l.take(&message{peer: p, type_: e.messageType(), body: e.msg[1:], from: e.ep, hop: e.hop, machine: e.in.PeerID, in: e.in})
+	l.touch(p)
+}
+
+// confirm takes the first packet in a session that the other side began.
+func (l *loop) confirm(e event) {
+	p := l.peers.get(e.in.Contact.Address)
+	if p == nil || p.Standing() == book.Blocked {
+		return
+	}
+	l.n.counters.count(cHandshakes)
+	w, ok := l.way(&message{peer: p, from: e.ep, hop: e.hop})
+	p.Confirm(l.now, e.in, w, ok)
+	l.tick(p)
+}
+
+// roam has a new endpoint checked that the newest packet of a session came from.
+func (l *loop) roam(e event) {
+	p := l.peers.get(e.in.Contact.Address)
+	if p == nil || p.Standing() == book.Blocked {
+		return
+	}
+	if w, ok := l.way(&message{peer: p, from: e.ep, hop: e.hop}); ok {
+		p.Roamed(l.now, e.in, w)
+		l.touch(p)
+	}
+}
+
+// way returns the way that a packet came along. An endpoint at which another added peer
+// is confirmed is a relay's, whatever the hop byte says, which a relay may change; ok is
+// false for a relay that is not known.
+func (l *loop) way(m *message) (w path.Way, ok bool) {
+	w.Endpoint = at(m.from)
+	r := l.n.index.source(w.Endpoint)
+	switch {
+	case r != nil && r != m.peer.Contact:
+		if m.hop == 0 {
+			l.shell.CheckRelay(r.Address) // or has m.peer taken its place?
+		}
+		w.Via = r.Address
+	case m.hop != 0:
+		return w, false
+	}
+	return w, true
+}
+
+// decide applies what the book says about a peer.
+func (l *loop) decide(e book.Entry) {
+	s := e.Standing()
+	p := l.peers.get(e.Address)
+	switch {
+	case p == nil && s <= book.Stranger && !e.Blocked:
+		return
+	case p == nil:
+		p = l.peers.add(peer.New(l.env, e.Address))
+	case s == book.Stranger && p.Standing() > book.Stranger:
+		l.drop(p) // removed
+		return
+	}
+	if s != book.Stranger {
+		l.peers.strangers.forget(p)
+	}
+	p.Name = e.Name
+	p.Decide(l.now, s, e.Endpoints)
+	l.sources(p)
+	l.touch(p)
+}
+
+// drop forgets a peer.
+func (l *loop) drop(p *peer.Peer) {
+	p.Close(l.now, peer.ErrRemoved)
+	l.peers.remove(p)
+	l.n.events.peer(EventRemoved, p)
+}
+
+// linksChanged has every way in use checked again: an address or a route may have gone,
+// or a better one come.
+func (l *loop) linksChanged(s link.State) {
+	l.links.set(s)
+	l.beacon.restart(l.now)
+	for _, p := range l.peers.byAddress {
+		p.LinksChanged(l.now)
+		l.touch(p)
+	}
+}
+
+// label is how a peer is called in logs, by its address.
+func (l *loop) label(a anode.Address) string {
+	if p := l.peers.get(a); p != nil {
+		return p.Label()
+	}
+	return a.ID().String()
+}
+
+// endpointOf strips a link endpoint for people.
+func endpointOf(e link.Endpoint) string { return e.Addr.String() }

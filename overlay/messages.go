@@ -1,0 +1,177 @@
+package overlay
+
+import (
+	"errors"
+
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
+)
+
+// sealing says how a message may travel.
+type sealing uint8
+
+const (
+	refused  sealing = iota // not at all: an unknown type, or data in clear
+	unsealed                // only unsealed, with a MAC (COOKIE: with none)
+	either
+	sealed // only sealed
+)
+
+// rule is what holds for one type of message.
+type rule struct {
+	sealing sealing
+	from    book.Standing // from those at least
+	budget  mono.Rate     // of all those who are not added, together; zero: none is needed
+	lane    bool          // taken by the lane that opened it; else by the loop, with handle
+	handle  func(*loop, *message) error
+}
+
+// message is one that was authenticated.
+type message struct {
+	peer    *peer.Peer
+	type_   wire.Type
+	body    []byte
+	from    link.Endpoint
+	hop     uint8
+	machine uint8         // the sender's peer ID
+	in      *peer.Inbound // the session; nil: it was not sealed
+}
+
+// messageRules are all rules about who may send us what, and how. What is not in the
+// table is dropped and counted. A budget is for those who were not added: added peers
+// have one each for all that the loop does for them, the same for all types.
+var messageRules = func() [256]rule {
+	few, some, many := mono.Rate{PerSecond: 1, Burst: 2}, mono.Rate{PerSecond: 10, Burst: 20}, mono.Rate{PerSecond: 100, Burst: 100}
+	hello := mono.Rate{PerSecond: 500, Burst: 500} // and 50 a site: see gate
+	return [256]rule{
+		wire.Hello:   {unsealed, book.Stranger, hello, false, (*loop).hello},
+		wire.Welcome: {unsealed, book.Stranger, hello, false, (*loop).welcome},
+		wire.Stale:   {unsealed, book.Stranger, some, false, (*loop).stale},
+		// COOKIE has no MAC: it is matched with an outstanding HELLO, by gate.
+
+		wire.Ping:     {either, book.Stranger, some, true, (*loop).ping},
+		wire.Pong:     {either, book.Stranger, many, true, (*loop).pong},
+		wire.Error:    {either, book.Stranger, few, false, (*loop).errorMessage},
+		wire.EPCReq:   {either, book.Stranger, some, false, (*loop).epcReq},
+		wire.EPC:      {either, book.Stranger, many, false, (*loop).epc},
+		wire.EPI:      {either, book.Stranger, few, false, (*loop).epi},
+		wire.NetIDReq: {either, book.Stranger, some, false, (*loop).netIDReq},
+		wire.Whois:    {either, book.Stranger, some, false, (*loop).whois},
+		wire.IAm:      {either, book.Stranger, some, false, (*loop).iAm},
+
+		wire.Probe:    {sealed, book.Stranger, some, false, (*loop).probe},
+		wire.ProbeAck: {sealed, book.Added, mono.Rate{}, false, (*loop).probeAck},
+		wire.Standing: {sealed, book.Stranger, some, false, (*loop).standing},
+		wire.Clash:    {sealed, book.Added, mono.Rate{}, false, (*loop).clash},
+
+		// The adapter's policy decides what of strangers gets in.
+		wire.IP6:   {sealed, book.Stranger, mono.Rate{}, true, nil},
+		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nil},
+		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nil},
+		wire.Frag:  {sealed, book.Stranger, many, true, nil},
+	}
+}()
+
+// admission says what becomes of a message.
+type admission uint8
+
+const (
+	admitted admission = iota
+	badType            // unknown, or not to be sent like this
+	tooLow             // for the sender's standing
+	overBudget
+)
+
+// admit applies the rule of a type. Any goroutine may call it.
+func (n *Node) admit(now mono.Time, t wire.Type, isSealed bool, s book.Standing) admission {
+	r := &messageRules[t]
+	switch {
+	case r.sealing == refused, isSealed && r.sealing == unsealed, !isSealed && r.sealing == sealed:
+		return badType
+	case s < r.from:
+		return tooLow
+	case s < book.Added && r.budget != mono.Rate{} && !n.strangers[t].Allow(now):
+		return overBudget
+	}
+	return admitted
+}
+
+// newBudgets makes the strangers' budgets of all types.
+func newBudgets() *[256]mono.Limiter {
+	b := new([256]mono.Limiter)
+	for t := range messageRules {
+		b[t].Rate = messageRules[t].budget
+	}
+	return b
+}
+
+// countRefused counts a message that was not admitted.
+func (n *Node) countRefused(a admission, t wire.Type, isSealed bool) {
+	switch {
+	case a == overBudget:
+		n.counters.count(dBudget)
+	case a == tooLow:
+		n.counters.count(dStanding)
+	case isSealed:
+		n.counters.count(dSealType)
+	case cleartext(t):
+		n.counters.count(dCleartext)
+	default:
+		n.counters.count(dMessage)
+	}
+}
+
+// cleartext reports whether a message is users' data.
+func cleartext(t wire.Type) bool {
+	switch t {
+	case wire.Dgram, wire.SOpen, wire.SClose, wire.SData, wire.SAck, wire.SDAck:
+		return true
+	}
+	return false
+}
+
+// errMalformed is returned for a message that cannot be read.
+var errMalformed = errors.New("malformed message")
+
+// errorRate is how often we tell an added peer that a message was malformed.
+var errorRate = mono.Rate{PerSecond: 1, Burst: 5}
+
+// take hands an authentic message to its part, if the rules admit it.
+func (l *loop) take(m *message) {
+	n := l.n
+	if !messageRules[m.type_].lane || m.in == nil { // the lane has applied the rule already
+		if a := n.admit(l.now, m.type_, m.in != nil, m.peer.Standing()); a != admitted {
+			n.countRefused(a, m.type_, m.in != nil)
+			return
+		}
+	}
+	h := messageRules[m.type_].handle
+	if h == nil {
+		n.counters.count(dMessage)
+		return
+	}
+	err := h(l, m)
+	l.touch(m.peer)
+	if err == nil {
+		return
+	}
+	n.counters.count(dMessage)
+	n.log.Debug("message refused", "peer", m.peer.Label(), "type", m.type_, "err", err)
+	if m.type_ != wire.Error && m.peer.Standing() >= book.Added && l.errors.Allow(l.now, errorRate) {
+		l.reply(m, wire.Error, wire.ErrorMsg{Code: wire.ErrorInvalid}.Append(nil))
+	}
+}
+
+// reply answers a message as it came: to the sender's machine, sealed or not.
+func (l *loop) reply(m *message, t wire.Type, body []byte) {
+	if m.in == nil {
+		m.peer.Reply(l.now, m.from, m.machine, t, body)
+		return
+	}
+	r := peer.Route{Session: m.in.Session, PeerID: m.machine, Line: m.in.Line}
+	r.Way.Endpoint = m.from
+	l.shell.Seal(m.peer.Contact, &r, append([]byte{byte(t)}, body...), 0)
+}

@@ -1,0 +1,379 @@
+package peer
+
+import (
+	"slices"
+	"time"
+
+	"anodenet/anode/seal"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+)
+
+// Machine is one machine of a peer: what is kept for each peer ID.
+type Machine struct {
+	peer    *Peer
+	set     *seal.Set
+	ways    *path.Set
+	sizes   []*sized // of the ways used last, the present one in front
+	line    *Line
+	inbound []*Inbound
+	state   State
+
+	hello    *seal.Message // the last one sent
+	answered link.Endpoint // where the last WELCOME came from
+	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
+	paused   mono.Time     // when the way was last checked because data stopped coming
+	onWay    mono.Time     // when a packet last came on the way in use, as the ways know
+	told     mono.Time     // when the peer was last told where we are
+	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
+	clash    clash
+}
+
+// Times of silence.
+const (
+	silentFor   = 3 * time.Second        // with HELLOs unanswered: the machine is lost
+	unheardFor  = time.Second            // data sent and nothing heard: its ways are checked
+	pausedFor   = 750 * time.Millisecond // data stopped coming: its way is checked once
+	flowing     = 2 * time.Second        // data came or went so recently: it flows
+	tellEvery   = 15 * time.Second       // our endpoints to a peer behind a relay
+	rehello     = time.Second
+	searchAfter = 200 * time.Millisecond // a HELLO unanswered: other ways are looked for
+)
+
+func newMachine(p *Peer, peerID uint8) *Machine {
+	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: path.NewSet(p.env.Request)}
+	m.set.SetStanding(p.added())
+	return m
+}
+
+// id is the machine's peer ID; 0: not known.
+func (m *Machine) id() uint8 { return m.set.PeerID() }
+
+// ID returns the machine's peer ID.
+func (m *Machine) ID() uint8 { return m.id() }
+
+// State returns how far things are with the machine.
+func (m *Machine) State() State { return m.state }
+
+// heard is when anything sealed of the machine was last opened.
+func (m *Machine) heard() mono.Time { return mono.Time(m.set.Flow().Received) }
+
+// close ends the machine's sessions.
+func (m *Machine) close() {
+	m.set.Close()
+	m.set.Tick(0) // nobody receives on its sessions any more
+	m.line.Route.Store(nil)
+	m.peer.unforward(m.id())
+	m.inbound = nil
+	m.state = Idle
+}
+
+// name adds the endpoints of one origin.
+func (m *Machine) name(now mono.Time, es []wire.Endpoint, o path.Origin) {
+	for _, e := range es {
+		if e.Kind == wire.UDP4 || e.Kind == wire.UDP6 {
+			ep := link.Endpoint{Addr: e.Addr}
+			_, on := m.peer.env.Shell.Link(ep)
+			m.ways.Add(now, path.Way{Endpoint: ep}, o, on)
+		}
+	}
+}
+
+// tick does what is due for the machine.
+func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
+	do, next := m.set.Tick(now.Duration())
+	due = mono.Due(next)
+	if len(do.Ended) > 0 {
+		m.sessions()
+	}
+	if do.Hello != nil {
+		m.hello = do.Hello
+		m.shake(now)
+	}
+	if do.Keepalive != nil {
+		m.keepalive(do.Keepalive)
+	}
+	m.noteHeard(now)
+	due = min(due, m.listen(now), m.clash.tick(now))
+	due = min(due, m.check(now))
+	m.route(now)
+	m.transit(now, do.GaveUp)
+	m.flush(now)
+	return min(due, m.measure(now), m.tell(now)), do.GaveUp
+}
+
+// shake sends the HELLO that is due. The way in use may be dead: it is checked, and
+// after a while without an answer others are looked for.
+func (m *Machine) shake(now mono.Time) {
+	if best, ok := m.ways.Best(); ok && now.Sub(best.Heard) > time.Second {
+		m.silent(now)
+	}
+	if m.set.Unanswered(now.Duration()) > searchAfter {
+		m.peer.seek(now)
+	}
+	m.everyWay()
+}
+
+// everyWay sends the HELLO along every way that may work.
+func (m *Machine) everyWay() {
+	for _, w := range m.ways.Ways() {
+		if w.State != path.Failed {
+			m.handshake(w.Endpoint, m.hello)
+		}
+	}
+}
+
+// handshake sends a message of the handshake, which always bears the full address.
+func (m *Machine) handshake(ep link.Endpoint, x *seal.Message) {
+	m.peer.env.Shell.Plain(m.peer, ep, wire.Type(x.Type), x.Body, x.PeerID, true)
+}
+
+// again sends a lost machine the HELLO that it owes an answer to, at most once in
+// rehello: somebody wants to speak to it, or it was heard.
+func (m *Machine) again(now mono.Time) {
+	if m.state != Lost || m.hello == nil || m.set.Unanswered(now.Duration()) == 0 || now.Sub(m.retried) < rehello {
+		return
+	}
+	m.retried = now
+	m.everyWay()
+}
+
+// check sends the EPC_REQs that are due. A way that is new gets the HELLO that waits for
+// an answer with it, so that nothing is lost.
+func (m *Machine) check(now mono.Time) (next mono.Time) {
+	requests, next := m.ways.Requests(now)
+	for _, r := range requests {
+		m.plain(now, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
+		if r.First && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+			m.handshake(r.Way.Endpoint, m.hello)
+		}
+	}
+	return next
+}
+
+// plain sends an unsealed message to the machine. It bears our full address until the
+// peer has answered within the last minute (draft 3.2).
+func (m *Machine) plain(now mono.Time, ep link.Endpoint, t wire.Type, body []byte) {
+	m.peer.Reply(now, ep, m.id(), t, body)
+}
+
+// keepalive sends an empty message where the session's packets go, or, before any way
+// was confirmed, where the handshake's answer came from.
+func (m *Machine) keepalive(s *seal.Session) {
+	r := Route{Session: s, Way: path.Way{Endpoint: m.answered}, PeerID: m.id(), Line: m.line}
+	if old := m.line.Route.Load(); old != nil {
+		r.Way = old.Way
+	} else if best, ok := m.ways.Best(); ok {
+		r.Way = best.Way
+	}
+	if r.Way.Endpoint.Addr.IsValid() {
+		m.peer.env.Shell.Seal(m.peer.Contact, &r, nil, 0)
+	}
+}
+
+// silent has the ways in use checked, since an answer is missing. If they lead through
+// a relay, that is checked too: it may have lost us, and then drops what we send.
+func (m *Machine) silent(now mono.Time) {
+	if relay, checked := m.ways.Silent(now); checked && !relay.IsZero() {
+		m.peer.env.Shell.CheckRelay(relay)
+	}
+}
+
+// noteHeard tells the ways that packets came on the one in use.
+func (m *Machine) noteHeard(now mono.Time) {
+	r := m.line.Route.Load()
+	if r == nil {
+		return
+	}
+	if at := mono.Time(m.line.Heard.Load()); at > m.onWay {
+		m.onWay = at
+		m.ways.Heard(at, r.Way.Endpoint, r.Way.Via)
+	}
+}
+
+// listen has ways checked where data is unanswered, or stopped coming: whoever only
+// receives would otherwise never notice that nothing can come any more.
+func (m *Machine) listen(now mono.Time) (next mono.Time) {
+	if m.state != Up {
+		return mono.Never
+	}
+	f := m.set.Flow()
+	if m.set.Unheard(now.Duration()) >= unheardFor {
+		m.silent(now)
+	}
+	data := mono.Time(f.Data)
+	if data == 0 || m.paused >= data || now.Sub(data) > flowing {
+		return mono.Never
+	}
+	if now.Sub(data) < pausedFor {
+		return data.Add(pausedFor)
+	}
+	m.paused = now
+	m.silent(now)
+	return mono.Never
+}
+
+// route publishes the session and the best way to the lanes.
+func (m *Machine) route(now mono.Time) {
+	m.forward()
+	best, ok := m.ways.Best()
+	s := m.set.Current(now.Duration())
+	old := m.line.Route.Load()
+	if !ok || s == nil || m.lost(now) || m.peer.blocked() {
+		if old != nil {
+			m.line.Route.Store(nil)
+			m.peer.publish()
+		}
+		return
+	}
+	x := m.sizeOf(best.Way)
+	r := Route{Session: s, Way: best.Way, PeerID: m.id(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
+	if old != nil && *old == r {
+		return
+	}
+	m.line.Route.Store(&r)
+	m.peer.publish()
+	if old == nil || old.Way != r.Way {
+		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
+		m.peer.remember(m)
+		m.peer.env.Shell.Changed(m.peer, ChangedState)
+	}
+}
+
+// lost reports whether the machine left HELLOs unanswered for silentFor, and was not
+// heard otherwise either.
+func (m *Machine) lost(now mono.Time) bool {
+	heard := max(m.heard(), m.peer.signed)
+	return m.set.Unanswered(now.Duration()) > silentFor && now.Sub(heard) > silentFor
+}
+
+// transit moves the state on.
+func (m *Machine) transit(now mono.Time, gaveUp bool) {
+	_, way := m.ways.Best()
+	next := m.state.next(facts{
+		way:     way,
+		session: m.set.Current(now.Duration()) != nil,
+		trying:  m.set.Unanswered(now.Duration()) > 0,
+		silent:  m.lost(now),
+		gaveUp:  gaveUp,
+	})
+	if next == m.state {
+		return
+	}
+	m.state = next
+	if next == Up {
+		m.peer.failed = false
+	} else if next == Unreachable || next == Lost {
+		m.peer.failed = true
+	}
+	m.peer.publish()
+	m.peer.env.Shell.Changed(m.peer, ChangedState)
+}
+
+// flush sends what waited for a route.
+func (m *Machine) flush(now mono.Time) {
+	r := m.line.Route.Load()
+	if r == nil || len(m.peer.queue.msgs) == 0 {
+		return
+	}
+	for _, w := range m.peer.queue.take() {
+		m.peer.env.Shell.Seal(m.peer.Contact, r, w.Msg, 0)
+	}
+	m.used(now, r)
+}
+
+// used notes that data was sent in a session, for its timers.
+func (m *Machine) used(now mono.Time, r *Route) {
+	r.Session.Sent(int64(now))
+	if r.Session.Activate() {
+		m.peer.touch()
+	}
+}
+
+// sized is a way and what was measured of it.
+type sized struct {
+	way path.Way
+	path.Search
+}
+
+// maxSized is of how many ways a machine keeps what was measured.
+const maxSized = 4
+
+// sizeOf returns the search for the size of a way, begun if the way is new.
+func (m *Machine) sizeOf(w path.Way) *path.Search {
+	k := slices.IndexFunc(m.sizes, func(x *sized) bool { return x.way == w })
+	if k < 0 {
+		limit, _ := m.peer.env.Shell.Link(w.Endpoint)
+		m.sizes = append(m.sizes, &sized{w, path.NewSearch(limit, m.peer.env.Request)})
+		k = len(m.sizes) - 1
+	}
+	x := m.sizes[k]
+	copy(m.sizes[1:k+1], m.sizes[:k])
+	m.sizes[0] = x
+	m.sizes = m.sizes[:min(len(m.sizes), maxSized)]
+	return &x.Search
+}
+
+// measure sends the probes of the path's size that are due, to added peers.
+func (m *Machine) measure(now mono.Time) (next mono.Time) {
+	r := m.line.Route.Load()
+	if r == nil || !m.peer.added() {
+		return mono.Never
+	}
+	x := m.sizeOf(r.Way)
+	probes, next := x.Due(now, m.rtt(), path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
+		m.peer.env.Trains() && r.Way.Direct())
+	for _, b := range probes {
+		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
+		m.peer.env.Shell.Seal(m.peer.Contact, r, msg.AppendProbe([]byte{byte(wire.Probe)}), b.Count)
+	}
+	if x.Size() != r.Datagram || x.Trains() != r.Trains {
+		m.route(now)
+	}
+	return next
+}
+
+// rtt is the round trip of the way in use.
+func (m *Machine) rtt() time.Duration {
+	best, _ := m.ways.Best()
+	return best.RTT
+}
+
+// tell tells an added peer behind a relay where we are, so that it tries directly
+// (draft 4.2.6), as long as data flows.
+func (m *Machine) tell(now mono.Time) (next mono.Time) {
+	r := m.line.Route.Load()
+	if r == nil || r.Way.Direct() || !m.peer.added() {
+		return mono.Never
+	}
+	if now.Sub(m.told) < tellEvery {
+		return mono.Never
+	}
+	f := m.set.Flow()
+	if m.told != 0 && now.Sub(mono.Time(max(f.Sent, f.Data))) > flowing {
+		return mono.Never
+	}
+	m.told = now
+	for _, e := range m.peer.env.Shell.Own() {
+		x := wire.EPIMsg{Endpoint: e}
+		m.peer.env.Shell.Seal(m.peer.Contact, r, x.Append([]byte{byte(wire.EPI)}), 0)
+	}
+	return mono.Never
+}
+
+// sessions has the lanes receive on the machine's live sessions and no others.
+func (m *Machine) sessions() {
+	live := m.set.Live()
+	m.inbound = slices.DeleteFunc(m.inbound, func(in *Inbound) bool { return !slices.Contains(live, in.Session) })
+	for _, s := range live {
+		if slices.ContainsFunc(m.inbound, func(in *Inbound) bool { return in.Session == s }) {
+			continue
+		}
+		in := &Inbound{Session: s, Contact: m.peer.Contact, Line: m.line, PeerID: s.PeerID()}
+		in.Pending.Store(!s.Initiator())
+		m.inbound = append(m.inbound, in)
+	}
+	m.peer.publish()
+}

@@ -1,0 +1,118 @@
+package peer
+
+import (
+	"slices"
+
+	"anodenet/anode/wire"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+)
+
+// publish shows the lanes the routes and sessions as they are: each is one pointer, so
+// that what it costs depends on nobody but this peer.
+func (p *Peer) publish() {
+	var inbound []*Inbound
+	var first *Route
+	var heard mono.Time
+	many := &Machines{}
+	up := 0
+	for _, m := range p.all() {
+		inbound = append(inbound, m.inbound...)
+		r := m.line.Route.Load()
+		if r == nil {
+			continue
+		}
+		up++
+		many.Routes[m.id()&15] = m.line
+		if at := m.heard(); first == nil || at > heard {
+			first, heard = r, at
+		}
+	}
+	p.Route.Store(first)
+	switch old := p.Machines.Load(); {
+	case up < 2:
+		p.Machines.Store(nil)
+	case old == nil || old.Routes != many.Routes:
+		p.Machines.Store(many) // flows are learned again from what comes in
+	}
+	if len(inbound) == 0 {
+		p.Inbound.Store(nil)
+	} else if old := p.Inbound.Load(); old == nil || !slices.Equal(*old, inbound) {
+		p.Inbound.Store(&inbound)
+	}
+}
+
+// forward publishes where a relay sends the machine's packets: the endpoint that
+// answered last. An old way that was quicker may be dead.
+func (m *Machine) forward() {
+	var newest path.Info
+	for _, w := range m.ways.Ways() {
+		if w.State == path.Confirmed && w.Direct() && w.Heard > newest.Heard {
+			newest = w
+		}
+	}
+	var old Forward
+	if f := m.peer.Forward.Load(); f != nil {
+		old = *f
+	}
+	k := slices.IndexFunc(old, func(h Hop) bool { return h.PeerID == m.id() })
+	switch {
+	case newest.Heard == 0 && k < 0, k >= 0 && old[k].Endpoint == newest.Endpoint:
+		return
+	case k >= 0:
+		old = slices.Delete(slices.Clone(old), k, k+1)
+	}
+	next := Forward{}
+	if newest.Heard != 0 {
+		next = append(next, Hop{m.id(), newest.Endpoint})
+	}
+	if next = append(next, old...); len(next) == 0 {
+		m.peer.Forward.Store(nil)
+		return
+	}
+	m.peer.Forward.Store(&next)
+}
+
+// unforward forgets where a relay sends the machine's packets.
+func (p *Peer) unforward(peerID uint8) {
+	f := p.Forward.Load()
+	if f == nil {
+		return
+	}
+	next := slices.DeleteFunc(slices.Clone(*f), func(h Hop) bool { return h.PeerID == peerID })
+	if len(next) == 0 {
+		p.Forward.Store(nil)
+		return
+	}
+	p.Forward.Store(&next)
+}
+
+// savedEndpoints is how many endpoints are kept for the next start.
+const savedEndpoints = 4
+
+// remember notes the endpoints that work, for the next start.
+func (p *Peer) remember(m *Machine) {
+	var es []wire.Endpoint
+	for _, w := range m.ways.Ways() {
+		if w.State == path.Confirmed && w.Direct() && !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
+			es = append(es, wire.UDP(w.Endpoint.Addr))
+		}
+	}
+	if len(es) == 0 || slices.Equal(es, p.saved) {
+		return
+	}
+	p.saved = es
+	p.env.Shell.Changed(p, ChangedWays)
+}
+
+// Direct lists the endpoints at which machines of the peer are confirmed without a
+// relay.
+func (p *Peer) Direct(yield func(path.Info) bool) {
+	for _, m := range p.all() {
+		for _, w := range m.ways.Ways() {
+			if w.State == path.Confirmed && w.Direct() && !yield(w) {
+				return
+			}
+		}
+	}
+}

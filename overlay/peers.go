@@ -1,0 +1,181 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
+)
+
+// peers is everybody whom the node knows: those whom people decided about, and
+// strangers, of whom there is a bounded number.
+type peers struct {
+	index     *index
+	byAddress map[anode.Address]*peer.Peer
+	schedule  peer.Schedule
+	strangers strangers
+	sources   map[*peer.Peer][]link.Endpoint // that the index has of each
+}
+
+func newPeers(x *index) peers {
+	return peers{index: x, byAddress: map[anode.Address]*peer.Peer{}, sources: map[*peer.Peer][]link.Endpoint{},
+		strangers: strangers{of: map[*peer.Peer]stranger{}, site: map[netip.Addr]int{}}}
+}
+
+func (t *peers) get(a anode.Address) *peer.Peer { return t.byAddress[a] }
+
+func (t *peers) add(p *peer.Peer) *peer.Peer {
+	t.byAddress[p.Address] = p
+	t.index.add(p.Contact)
+	return p
+}
+
+func (t *peers) remove(p *peer.Peer) {
+	delete(t.byAddress, p.Address)
+	t.index.remove(p.Contact)
+	for _, ep := range t.sources[p] {
+		t.index.sources.delete(ep)
+	}
+	delete(t.sources, p)
+	t.schedule.Remove(p)
+	t.strangers.forget(p)
+}
+
+// strangers are the peers that nobody here decided about. Those who came to us share
+// places by site, so that one host cannot take them all; places are kept for those to
+// whom somebody here wants to speak.
+type strangers struct {
+	of   map[*peer.Peer]stranger
+	site map[netip.Addr]int // how many of each came
+	came int
+}
+
+type stranger struct{ site netip.Addr } // invalid: somebody here began
+
+const (
+	strangersMax  = 256
+	strangersCame = 192             // of those at most came to us
+	strangersSite = 32              // and of those from one site
+	strangerGrace = 3 * time.Minute // a stranger with a session is remembered so long after it spoke
+)
+
+func (s *strangers) note(p *peer.Peer, site netip.Addr) {
+	s.of[p] = stranger{site}
+	if site.IsValid() {
+		s.site[site]++
+		s.came++
+	}
+}
+
+func (s *strangers) forget(p *peer.Peer) {
+	x, ok := s.of[p]
+	if !ok {
+		return
+	}
+	delete(s.of, p)
+	if x.site.IsValid() {
+		s.came--
+		if s.site[x.site]--; s.site[x.site] == 0 {
+			delete(s.site, x.site)
+		}
+	}
+}
+
+// oldest returns the stranger that was silent longest of those that may go: with
+// site valid, one of that site; with came, one that came to us.
+func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer.Peer) {
+	for p, x := range s.of {
+		if p.Waits() || came && !x.site.IsValid() || site.IsValid() && x.site != site ||
+			now.Sub(p.Seen()) < strangerGrace && p.Current(now) {
+			continue
+		}
+		if old == nil || p.Seen() < old.Seen() {
+			old = p
+		}
+	}
+	return old
+}
+
+// meet returns the peer of an address, or makes a stranger of it, in place of one that
+// has been silent if there are too many. from is where it came from; invalid if
+// somebody here wants to speak to it.
+func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
+	if p := l.peers.get(a); p != nil {
+		return p, nil
+	}
+	if a == l.n.address {
+		return nil, ErrSelf
+	}
+	if l.n.book.Standing(a) == book.Blocked {
+		l.n.counters.count(dBlocked)
+		return nil, ErrBlocked
+	}
+	s := &l.peers.strangers
+	var site netip.Addr
+	if from.IsValid() {
+		site = mono.Site(from)
+	}
+	full, came, of := false, false, netip.Addr{}
+	switch {
+	case site.IsValid() && s.site[site] >= strangersSite:
+		full, came, of = true, true, site
+	case site.IsValid() && s.came >= strangersCame:
+		full, came = true, true
+	case len(s.of) >= strangersMax:
+		full = true
+	}
+	if full {
+		old := s.oldest(l.now, came, of)
+		if old == nil {
+			l.n.counters.count(dStrangers)
+			return nil, fmt.Errorf("%w: too many strangers are connected", ErrUnreachable)
+		}
+		l.drop(old)
+	}
+	p := l.peers.add(peer.New(l.env, a))
+	s.note(p, site)
+	p.Met(l.now)
+	l.n.events.peer(EventFound, p)
+	return p, nil
+}
+
+// sources enters the endpoints at which an added peer is confirmed into the index:
+// packets from there are relayed, and packets of others from there came by a relay.
+func (l *loop) sources(p *peer.Peer) {
+	var now []link.Endpoint
+	if p.Standing() >= book.Added {
+		for w := range p.Direct {
+			now = append(now, at(w.Endpoint))
+		}
+	}
+	t := &l.peers
+	for _, ep := range t.sources[p] {
+		if t.index.source(ep) == p.Contact && !contains(now, ep) {
+			t.index.sources.delete(ep)
+		}
+	}
+	for _, ep := range now {
+		if t.index.source(ep) != p.Contact {
+			t.index.sources.set(ep, p.Contact)
+		}
+	}
+	if len(now) == 0 {
+		delete(t.sources, p)
+	} else {
+		t.sources[p] = now
+	}
+}
+
+func contains(list []link.Endpoint, ep link.Endpoint) bool {
+	for _, x := range list {
+		if x == ep {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,160 @@
+package overlay
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
+)
+
+// Status returns everything about the node that people may want to know.
+func (n *Node) Status(ctx context.Context) (s Status, err error) {
+	err = n.call(ctx, func(l *loop) error {
+		s = l.status()
+		return nil
+	})
+	return s, err
+}
+
+// Peer returns the status of one peer, or ErrUnknownPeer.
+func (n *Node) Peer(ctx context.Context, a anode.Address) (s PeerStatus, err error) {
+	err = n.call(ctx, func(l *loop) error {
+		p := l.peers.get(a)
+		if p == nil {
+			return ErrUnknownPeer
+		}
+		s = l.peerStatus(p)
+		return nil
+	})
+	return s, err
+}
+
+func (l *loop) status() Status {
+	n := l.n
+	s := Status{
+		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
+		Uptime:   int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
+		Listen:   []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Rung:     n.conns[0].Rung(),
+		PeerID:   n.peerID(),
+		Copies:   l.copies.present(l.now),
+		Peers:    []PeerStatus{},
+		Counters: map[string]uint64{},
+	}
+	if d := n.cfg.Device; d != nil {
+		s.Tun = &TunStatus{Name: d.Name(), MTU: d.MTU()}
+		maps.Copy(s.Counters, d.Counters())
+	}
+	for _, conn := range n.conns {
+		for k, v := range conn.Counters() {
+			s.Counters["link_"+k] += v
+		}
+	}
+	n.counters.into(s.Counters)
+	for _, p := range l.peers.byAddress {
+		s.Peers = append(s.Peers, l.peerStatus(p))
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int {
+		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
+	})
+	return s
+}
+
+// rankName puts added peers before strangers.
+func rankName(p PeerStatus) int {
+	if p.Allowed || p.Blocked {
+		return 0
+	}
+	return 1
+}
+
+func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
+	s := PeerStatus{
+		Address: p.Address, ID: p.ID, ULA: p.ULA, Name: p.Name,
+		Allowed: p.Standing() == book.Added, Blocked: p.Standing() == book.Blocked,
+		State:   stateOf(p),
+		Path:    PathStatus{Kind: PathNone},
+		RxBytes: p.RxBytes.Load(), TxBytes: p.TxBytes.Load(),
+	}
+	if a := p.Admits(); a != wire.StandingUnknown {
+		added := a == wire.StandingAdded
+		s.Admits = &added
+	}
+	for _, m := range p.Each() {
+		if m.State() == peer.Up {
+			s.Machines++
+		}
+	}
+	if seen := p.Seen(); seen.Happened() {
+		at := l.n.cfg.Clock.Now().Add(-l.now.Sub(seen)).Round(0)
+		s.LastSeen = &at
+	}
+	if best, ok := p.Best(); ok && !s.Blocked {
+		s.Path = PathStatus{
+			Kind:     pathKind(best),
+			Endpoint: wire.UDP(best.Endpoint.Addr).String(),
+			RTT:      float64(best.RTT.Microseconds()) / 1000,
+		}
+		if !best.Direct() {
+			via := best.Via
+			s.Path.Via = &via
+		}
+		if r := p.Route.Load(); r != nil {
+			s.Path.MTU = mtuOf(r)
+		}
+	}
+	return s
+}
+
+// stateOf says how far things are with a peer, for people.
+func stateOf(p *peer.Peer) PeerState {
+	if p.Standing() == book.Blocked {
+		return StateBlocked
+	}
+	switch p.State() {
+	case peer.Up:
+		return StateUp
+	case peer.Seeking, peer.Shaking:
+		return StateConnecting
+	case peer.Lost, peer.Unreachable:
+		return StateUnreachable
+	}
+	return StateIdle
+}
+
+func pathKind(w path.Info) PathKind {
+	switch {
+	case !w.Direct():
+		return PathRelay
+	case w.OnLink:
+		return PathLAN
+	}
+	return PathDirect
+}
+
+// describe says what kind of way a packet of p's came along, for people.
+func (l *loop) describe(p *peer.Peer, ep link.Endpoint, hop uint8) PathStatus {
+	s := PathStatus{Kind: PathDirect, Endpoint: wire.UDP(ep.Addr).String()}
+	w, ok := l.way(&message{peer: p, from: ep, hop: hop})
+	switch {
+	case !ok:
+		s.Kind = PathRelay
+	case !w.Direct():
+		s.Kind = PathRelay
+		s.Via = &w.Via
+	default:
+		if _, on := l.links.on(ep); on {
+			s.Kind = PathLAN
+		}
+	}
+	return s
+}

@@ -1,0 +1,174 @@
+package overlay
+
+import (
+	"errors"
+	"net/netip"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/peer"
+)
+
+// shell is what the peers act through: it sends, publishes and tells.
+type shell struct {
+	l     *loop
+	send  *sender     // sealed messages
+	plain link.Writer // unsealed ones
+	buf   []byte      // of the unsealed message being written
+}
+
+var _ peer.Shell = (*shell)(nil)
+
+func newShell(l *loop) *shell {
+	return &shell{l: l, send: newSender(l.n.conns[0].NewWriter(), 0, &l.n.counters), plain: l.n.conns[0].NewWriter()}
+}
+
+// Plain implements peer.Shell.
+func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, machine uint8, full bool) {
+	mac, err := p.Key()
+	if err != nil {
+		return
+	}
+	n := s.l.n
+	h := wire.Header{Sender: wire.Party{ID: n.id}, Recipient: wire.Party{ID: p.ID}, SenderPeer: n.peerID(), RecipientPeer: machine, Type: t}
+	if full {
+		h.Sender = wire.Party{Address: n.address}
+	}
+	b := h.Append(s.buf[:0], body)
+	mac.Sign(b)
+	s.write(b, to)
+}
+
+// write sends one unsealed packet; b is in s.buf.
+func (s *shell) write(b []byte, ep link.Endpoint) {
+	s.buf = b[:0]
+	s.l.n.counters.count(cControlTx)
+	if _, err := s.plain.Write([]link.Train{{Buf: b, Size: len(b), Endpoint: ep}}); err != nil {
+		s.l.n.counters.count(dWrite)
+	}
+}
+
+// broadcast sends an unsigned packet, with our full address, on every link.
+func (s *shell) broadcast(h wire.Header, body []byte) {
+	h.Sender = wire.Party{Address: s.l.n.address}
+	h.SenderPeer = s.l.n.peerID()
+	b := h.Append(s.buf[:0], body)
+	for _, i := range s.l.links.state.Interfaces {
+		for _, a := range i.Broadcast {
+			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index})
+		}
+		if i.Multicast {
+			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index})
+		}
+	}
+}
+
+// Seal implements peer.Shell.
+func (s *shell) Seal(c *peer.Contact, r *peer.Route, msg []byte, count int) {
+	n := s.l.n
+	if size := len(msg) + wire.SealedMin; count == 0 && r.Datagram != 0 && size > r.Datagram {
+		s.send.now = s.l.now
+		n.sendFragments(s.send, c, r, msg)
+		return
+	}
+	s.send.now = s.l.now
+	s.send.end(count > 0)
+	for range max(count, 1) {
+		counter, ok := r.Session.Reserve(0, 1, int64(s.l.now))
+		if !ok {
+			n.counters.count(dKeyEnded)
+			break
+		}
+		s.send.seal(r, counter, msg)
+		c.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
+	}
+	s.send.end(count > 0)
+}
+
+// flush writes what was sealed.
+func (s *shell) flush() { s.send.flush() }
+
+// Undelivered implements peer.Shell.
+func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
+	n := s.l.n
+	switch {
+	case errors.Is(err, ErrBlocked):
+		n.counters.count(dBlocked)
+	case errors.Is(err, peer.ErrFull):
+		n.counters.count(dWaitingFull)
+	default:
+		n.counters.count(dNoRoute)
+	}
+	if w.Failed != nil {
+		w.Failed <- err
+		return
+	}
+	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
+		return
+	}
+	if errors.Is(err, ErrBlocked) {
+		n.cfg.Device.Prohibited(p.ULA, w.Msg)
+	} else {
+		n.cfg.Device.NoRoute(p.ULA, w.Msg)
+	}
+}
+
+// Seek implements peer.Shell.
+func (s *shell) Seek(p *peer.Peer) { s.l.seek(p) }
+
+// CheckRelay implements peer.Shell. The relay is looked at before the loop waits again.
+func (s *shell) CheckRelay(a anode.Address) {
+	if p := s.l.peers.get(a); p != nil {
+		p.Recheck(s.l.now)
+		s.l.touch(p)
+	}
+}
+
+// Link implements peer.Shell.
+func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
+	_, on = s.l.links.on(ep)
+	limit = 1500 - mtuOverhead
+	if d := s.l.n.cfg.Device; d != nil {
+		limit = d.MTU() + mtuOverhead
+	}
+	headers := ip6Headers
+	if ep.Addr.Addr().Is4() {
+		headers = ip4Headers
+	}
+	if mtu := s.l.links.mtu(ep); mtu != 0 {
+		limit = min(limit, mtu-headers)
+	}
+	return limit, on
+}
+
+// Own implements peer.Shell.
+func (s *shell) Own() []wire.Endpoint {
+	return s.l.links.endpoints(s.l.n.conns[0].LocalPort(), s.l.isOverlay)
+}
+
+// Changed implements peer.Shell.
+func (s *shell) Changed(p *peer.Peer, what peer.Change) {
+	n := s.l.n
+	if what&peer.ChangedWays != 0 {
+		s.l.sources(p)
+		s.l.finder.note(p)
+		if saved := p.Saved(); len(saved) > 0 {
+			n.book.Learn(p.Address, saved)
+		}
+	}
+	if what&peer.ChangedClash != 0 {
+		n.log.Warn("two machines of one address use the same peer ID; one was told to choose another", "peer", p.Label())
+	}
+	if what&peer.ChangedState != 0 {
+		n.events.peer(EventPeer, p)
+	}
+}
+
+// isOverlay reports whether an address is that of a node in the overlay. A prefix would
+// not do: fd00::/64, which many homes use, lies in that of zone 0.
+func (l *loop) isOverlay(a netip.Addr) bool {
+	u := anode.ULA(a.As16())
+	return a.Is6() && (u == l.n.ula || l.n.index.byULA(u) != nil && l.n.index.byULA(u).Standing() != book.Stranger)
+}
