@@ -58,7 +58,7 @@ func (n *Node) verb(ctx context.Context, f func() (book.Change, error)) (book.Ch
 			p.Look(l.now)
 			l.touch(p)
 		}
-		n.events.add(Event{EventPeer, a})
+		n.events.add(Event{EventDecided, a})
 		return nil
 	})
 }

@@ -13,7 +13,8 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventPeer    EventKind = "peer"    // a peer's state, path or standing is another one
+	EventPeer    EventKind = "peer"    // a peer's state or path is another one, or it told whether it has added us
+	EventDecided EventKind = "decided" // people decided about a peer: it was added, removed, named, blocked
 	EventFound   EventKind = "found"   // a stranger was heard of
 	EventRemoved EventKind = "removed" // a peer is not known any more
 	EventCopies  EventKind = "copies"  // another machine with our address was noticed

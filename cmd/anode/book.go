@@ -11,6 +11,8 @@ import (
 	"anodenet/cmd/internal/daemon"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	peerbook "anodenet/overlay/book"
+	"anodenet/overlay/store"
 )
 
 // book is the list of peers that were added: the daemon's, or while none runs the
@@ -41,7 +43,7 @@ type entry struct {
 func (a *app) open(ctx context.Context) (book, error) {
 	if a.stateGiven && !a.socketGiven {
 		b, err := openStoreBook(a.state)
-		if !errors.Is(err, overlay.ErrStateBusy) {
+		if !errors.Is(err, store.ErrStateBusy) {
 			return b, err
 		}
 		return a.openHolder(ctx, err)
@@ -113,41 +115,43 @@ func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) er
 
 // storeBook is a state directory's that no daemon has.
 type storeBook struct {
-	store *overlay.Store
+	store *store.Store
+	book  *peerbook.Book
 	self  anode.Address
 }
 
 func openStoreBook(state string) (book, error) {
-	store, err := overlay.OpenStore(state)
+	s, err := store.Open(state)
 	if err != nil {
 		return nil, err
 	}
 	id, err := daemon.Identity(state, 0)
 	if err != nil {
-		store.Close()
+		s.Close()
 		return nil, err
 	}
-	return storeBook{store, id.Address()}, nil
+	b, _, err := peerbook.Open(id.Address(), s, nil)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return storeBook{s, b, id.Address()}, nil
 }
 
 func (b storeBook) close() { b.store.Close() }
 
 func (b storeBook) list(context.Context) ([]entry, error) {
-	peers, err := b.store.Peers()
-	if err != nil {
-		return nil, err
-	}
 	list := []entry{}
-	for _, p := range peers {
+	for _, p := range b.book.Entries() {
 		list = append(list, entry{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, p.Blocked, ""})
 	}
 	return list, nil
 }
 
 func (b storeBook) find(_ context.Context, text string) (control.Resolved, error) {
-	peers, err := b.names()
-	if err != nil {
-		return control.Resolved{}, err
+	var peers []names.Peer
+	for _, p := range b.book.Entries() {
+		peers = append(peers, names.Peer{Address: p.Address, Name: p.Name})
 	}
 	t, err := names.Find(peers, text)
 	if err != nil {
@@ -162,95 +166,28 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 	return control.Resolve(names.Peer{Address: t.Address, Name: t.Peer.Name}, t.Known), nil
 }
 
-func (b storeBook) names() ([]names.Peer, error) {
-	peers, err := b.store.Peers()
-	list := make([]names.Peer, len(peers))
-	for i, p := range peers {
-		list[i] = names.Peer{Address: p.Address, Name: p.Name}
-	}
-	return list, err
-}
-
-// peer gives the one with an address, or overlay.ErrUnknownPeer.
-func (b storeBook) peer(a anode.Address) (overlay.Peer, error) {
-	peers, err := b.store.Peers()
-	if err != nil {
-		return overlay.Peer{}, err
-	}
-	for _, p := range peers {
-		if p.Address == a {
-			return p, nil
-		}
-	}
-	return overlay.Peer{}, overlay.ErrUnknownPeer
-}
-
-// peerOrNew gives the one with an address, or begins one.
-func (b storeBook) peerOrNew(a anode.Address) (overlay.Peer, error) {
-	p, err := b.peer(a)
-	if errors.Is(err, overlay.ErrUnknownPeer) {
-		return overlay.Peer{Address: a, Added: time.Now()}, nil
-	}
-	return p, err
-}
-
 func (b storeBook) add(_ context.Context, r control.AddRequest) error {
-	peers, err := b.names()
-	if err != nil {
-		return err
-	}
-	if err := control.CheckAdd(b.self, peers, r); err != nil {
-		return err
-	}
-	p, err := b.peerOrNew(r.Address)
-	if err != nil {
-		return err
-	}
-	if r.Name != "" {
-		p.Name = r.Name
-	}
-	if len(r.Endpoints) > 0 {
-		p.Endpoints = r.Endpoints
-	}
-	return b.store.PutPeer(p)
+	_, err := b.book.Add(r.Address, r.Name, r.Endpoints, time.Now())
+	return err
 }
 
 func (b storeBook) remove(_ context.Context, a anode.Address) error {
-	if _, err := b.peer(a); err != nil {
-		return err
-	}
-	return b.store.DeletePeer(a)
+	_, err := b.book.Remove(a)
+	return err
 }
 
 func (b storeBook) rename(_ context.Context, a anode.Address, name string) error {
-	p, err := b.peer(a)
-	if err != nil {
-		return err
-	}
-	if name != "" {
-		peers, err := b.names()
-		if err != nil {
-			return err
-		}
-		if err := names.CheckFree(peers, a, name); err != nil {
-			return err
-		}
-	}
-	p.Name = name
-	return b.store.PutPeer(p)
+	_, err := b.book.Rename(a, name)
+	return err
 }
 
 func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error {
-	find := b.peer
+	f := b.book.Unblock
 	if blocked {
-		find = b.peerOrNew // a stranger can be blocked
+		f = b.book.Block
 	}
-	p, err := find(a)
-	if err != nil {
-		return err
-	}
-	p.Blocked = blocked
-	return b.store.PutPeer(p)
+	_, err := f(a)
+	return err
 }
 
 // find resolves PEER in a book, and in the DNS where it looks like a domain.

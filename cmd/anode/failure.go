@@ -14,6 +14,7 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	"anodenet/overlay/store"
 	"anodenet/platform"
 	"anodenet/tun"
 )
@@ -69,7 +70,7 @@ func explain(err error) *failure {
 		f.exit, f.try = exitUnknownPeer, "anode peers list"
 	case errors.Is(err, overlay.ErrUnreachable):
 		f.exit = exitUnreachable
-	case errors.Is(err, overlay.ErrStateBusy):
+	case errors.Is(err, store.ErrStateBusy):
 		f.try = "anode down, or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):
 		f.try = "anode status, or anode down first, or another --socket PATH"

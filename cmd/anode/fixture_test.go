@@ -9,6 +9,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/overlay"
+	peerbook "anodenet/overlay/book"
 )
 
 // The identities of all tests here.
@@ -68,13 +69,13 @@ func (f *fixture) Status(context.Context) (overlay.Status, error) {
 	return s, nil
 }
 
-func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) error {
+func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (c peerbook.Change, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.Peers = slices.DeleteFunc(f.status.Peers, func(old overlay.PeerStatus) bool { return old.Address == p.Address })
 	f.status.Peers = append(f.status.Peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(),
 		Name: p.Name, Allowed: true, State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}})
-	return nil
+	return c, nil
 }
 
 func (f *fixture) change(a anode.Address, do func(i int)) error {
@@ -89,16 +90,16 @@ func (f *fixture) change(a anode.Address, do func(i int)) error {
 	return overlay.ErrUnknownPeer
 }
 
-func (f *fixture) RemovePeer(_ context.Context, a anode.Address) error {
-	return f.change(a, func(i int) { f.status.Peers = append(f.status.Peers[:i], f.status.Peers[i+1:]...) })
+func (f *fixture) RemovePeer(_ context.Context, a anode.Address) (c peerbook.Change, err error) {
+	return c, f.change(a, func(i int) { f.status.Peers = append(f.status.Peers[:i], f.status.Peers[i+1:]...) })
 }
 
-func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) error {
-	return f.change(a, func(i int) { f.status.Peers[i].Name = name })
+func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) (c peerbook.Change, err error) {
+	return c, f.change(a, func(i int) { f.status.Peers[i].Name = name })
 }
 
-func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) error {
-	return f.change(a, func(i int) { f.status.Peers[i].Blocked, f.status.Peers[i].Allowed = blocked, !blocked })
+func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) (c peerbook.Change, err error) {
+	return c, f.change(a, func(i int) { f.status.Peers[i].Blocked, f.status.Peers[i].Allowed = blocked, !blocked })
 }
 
 func (f *fixture) Ping(ctx context.Context, a anode.Address, size int) (reply overlay.PingReply, err error) {

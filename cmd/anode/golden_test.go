@@ -14,6 +14,7 @@ import (
 
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
+	"anodenet/overlay/store"
 )
 
 // onTerminal is an app that writes to a terminal.
@@ -240,7 +241,7 @@ func TestExplain(t *testing.T) {
 		{errors.New("it is closed; try: the window"), failure{exitFailed, "it is closed", "the window"}},
 		{fmt.Errorf("x: %w", overlay.ErrUnreachable), failure{exitUnreachable, "x: the peer cannot be reached", ""}},
 		{&control.Error{Code: control.CodeRefused, Message: "no", Try: "yes"}, failure{exitFailed, "no", "yes"}},
-		{fmt.Errorf("%w", overlay.ErrStateBusy), failure{exitFailed, "the state is in use by a running daemon", "anode down, or another --state DIR and --socket PATH"}},
+		{fmt.Errorf("%w", store.ErrStateBusy), failure{exitFailed, "the state is in use by a running daemon", "anode down, or another --state DIR and --socket PATH"}},
 		{context.Canceled, failure{exitFailed, "interrupted", ""}},
 	} {
 		if got := explain(test.err); *got != test.want {

@@ -168,6 +168,9 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 
 // fail ends a check without an answer.
 func (i *Info) fail(now mono.Time) {
+	if i.State == Confirmed {
+		_ = now
+	}
 	i.State = Failed
 	i.rest = min(max(2*i.rest, firstRest), lastRest)
 	i.check = check{next: now.Add(i.rest)}

@@ -31,6 +31,7 @@ import (
 	"anodenet/cmd/internal/names"
 	"anodenet/info2"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // Errors of both ends.
@@ -42,10 +43,10 @@ var (
 // Node is what the server needs of the engine; *overlay.Node has it.
 type Node interface {
 	Status(ctx context.Context) (overlay.Status, error)
-	AddPeer(ctx context.Context, p overlay.Peer) error
-	RemovePeer(ctx context.Context, a anode.Address) error
-	RenamePeer(ctx context.Context, a anode.Address, name string) error
-	BlockPeer(ctx context.Context, a anode.Address, blocked bool) error
+	AddPeer(ctx context.Context, p overlay.Peer) (book.Change, error)
+	RemovePeer(ctx context.Context, a anode.Address) (book.Change, error)
+	RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error)
+	BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error)
 	Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
 	ResolveULA(ctx context.Context, u anode.ULA) (anode.Address, error)
 	ResolveID(ctx context.Context, id anode.ID) (anode.Address, error)

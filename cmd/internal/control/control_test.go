@@ -20,6 +20,7 @@ import (
 	"anodenet/anode/wire"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // fakeNode keeps peers in a list, and answers pings at once.
@@ -43,12 +44,12 @@ func (f *fakeNode) Status(context.Context) (overlay.Status, error) {
 	}, nil
 }
 
-func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) error {
+func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (c book.Change, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.added = append(f.added, p)
 	f.peers = append(f.peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Allowed: true})
-	return nil
+	return c, nil
 }
 
 // change calls do with the peer of an address.
@@ -64,16 +65,16 @@ func (f *fakeNode) change(a anode.Address, do func(i int)) error {
 	return overlay.ErrUnknownPeer
 }
 
-func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) error {
-	return f.change(a, func(i int) { f.peers = append(f.peers[:i], f.peers[i+1:]...) })
+func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) (c book.Change, err error) {
+	return c, f.change(a, func(i int) { f.peers = append(f.peers[:i], f.peers[i+1:]...) })
 }
 
-func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) error {
-	return f.change(a, func(i int) { f.peers[i].Name = name })
+func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) (c book.Change, err error) {
+	return c, f.change(a, func(i int) { f.peers[i].Name = name })
 }
 
-func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) error {
-	return f.change(a, func(i int) { f.peers[i].Blocked = blocked })
+func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (c book.Change, err error) {
+	return c, f.change(a, func(i int) { f.peers[i].Blocked = blocked })
 }
 
 func (f *fakeNode) Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error) {

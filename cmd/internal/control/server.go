@@ -207,7 +207,8 @@ func (s *Server) add(ctx context.Context, r AddRequest) (Done, error) {
 	if err := CheckAdd(status.Address, Known(status.Peers), r); err != nil {
 		return Done{}, err
 	}
-	return Done{}, s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	_, err = s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	return Done{}, err
 }
 
 // CheckAdd says whether a peer can be added.
@@ -227,7 +228,8 @@ func CheckAdd(self anode.Address, peers []names.Peer, r AddRequest) error {
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
-	return Done{}, s.node.RemovePeer(ctx, r.Address)
+	_, err := s.node.RemovePeer(ctx, r.Address)
+	return Done{}, err
 }
 
 func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
@@ -242,13 +244,15 @@ func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
 			return Done{}, err
 		}
 	}
-	return Done{}, s.node.RenamePeer(ctx, r.Address, r.Name)
+	_, err := s.node.RenamePeer(ctx, r.Address, r.Name)
+	return Done{}, err
 }
 
 func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
-	return Done{}, s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	_, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	return Done{}, err
 }
 
 func (s *Server) end(context.Context, StopRequest) (Done, error) {

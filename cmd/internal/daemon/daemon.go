@@ -25,7 +25,9 @@ import (
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
@@ -54,7 +56,7 @@ func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
 }
 
 // Run runs a daemon until ctx ends. Errors that it returns at the start wrap
-// overlay.ErrStateBusy, control.ErrInUse, config.ErrInvalid or the system's.
+// store.ErrStateBusy, control.ErrInUse, config.ErrInvalid or the system's.
 func Run(ctx context.Context, o Options) (err error) {
 	cfg, err := o.Source.Load()
 	if err != nil {
@@ -62,7 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	log, level := newLogger(o.Log, cfg.Log)
 
-	store, err := overlay.OpenStore(o.State)
+	store, err := store.Open(o.State)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,8 @@ type daemon struct {
 	cfg      config.Config // as loaded last; owned by the goroutine of hangups
 	log      *slog.Logger
 	level    *slog.LevelVar
-	store    *overlay.Store
+	store    *store.Store
+	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
 	adapter  *adapter // nil: none
@@ -118,9 +121,23 @@ func (d *daemon) open() error {
 	if network == nil {
 		network = system
 	}
+	var fixed []book.Entry
+	for _, p := range d.cfg.Peers {
+		if p.Address.X() == d.identity.Address().X() {
+			return fmt.Errorf("peer %s: %w", p.Address, overlay.ErrSelf)
+		}
+		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	}
+	var report book.Report
+	if d.book, report, err = book.Open(d.identity.Address(), d.store, fixed); err != nil {
+		return err
+	}
+	for _, problem := range report {
+		d.log.Warn("peers", "problem", problem)
+	}
 	c := overlay.Config{
 		Identity:    d.identity,
-		Store:       d.store,
+		Book:        d.book,
 		Network:     network,
 		Port:        d.cfg.Listen.Port,
 		Open:        d.cfg.Policy.Open,
@@ -130,12 +147,6 @@ func (d *daemon) open() error {
 		Clock:       clock{},
 		Log:         d.log,
 		Version:     d.options.Version,
-	}
-	for _, p := range d.cfg.Peers {
-		if p.Address.X() == d.identity.Address().X() {
-			return fmt.Errorf("peer %s: %w", p.Address, overlay.ErrSelf)
-		}
-		c.Peers = append(c.Peers, overlay.Peer{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
 	}
 	if d.cfg.Tun.Name != config.NoTun {
 		if d.adapter, err = openAdapter(d.cfg.Tun, d.identity.Address(), d.log); err != nil {
@@ -165,15 +176,17 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		})
 	}
-	routed := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-	d.talk.node = routed
-	node := talking{routed, d.talk}
+	d.talk.node = d.node
+	node := talking{d.node, d.talk}
 	server := control.NewServer(node, d.talk, func() { cancel(nil) }, d.log)
 	service := newService()
 
 	start("node", func() error { return d.node.Run(ctx) })
 	start("control", func() error { return server.Serve(ctx, d.listener) })
-	routed.update(ctx)
+	if d.adapter != nil {
+		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
+		start("routes", func() error { return routes.run(ctx) })
+	}
 	start("info2", func() error { d.talk.run(ctx); return nil })
 	start("hangup", func() error { return d.reloads(ctx, service) })
 	start("watchdog", func() error { return service.watch(ctx, d.node) })

@@ -20,6 +20,7 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
 	"anodenet/overlay/link"
+	"anodenet/overlay/store"
 	"anodenet/overlay/vnet"
 )
 
@@ -207,7 +208,7 @@ func TestSecondDaemon(t *testing.T) {
 
 	o := m.options
 	o.Socket = other.options.Socket
-	if err := Run(t.Context(), o); !errors.Is(err, overlay.ErrStateBusy) {
+	if err := Run(t.Context(), o); !errors.Is(err, store.ErrStateBusy) {
 		t.Errorf("on the same state: %v", err)
 	}
 	o = other.options

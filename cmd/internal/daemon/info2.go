@@ -14,6 +14,7 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/info2"
 	"anodenet/overlay"
+	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
@@ -27,7 +28,7 @@ import (
 // out: the machine's network must not depend on its chat.
 type talk struct {
 	log      *slog.Logger
-	store    *overlay.Store
+	store    *store.Store
 	history  *history
 	circle   *circle
 	networks []*network
@@ -59,7 +60,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Minute, Interv
 
 // newTalk makes the networks that the configuration asks for. ula is the adapter's,
 // or the zero address without one.
-func newTalk(c config.Info2, ula netip.Addr, store *overlay.Store, log *slog.Logger) (*talk, error) {
+func newTalk(c config.Info2, ula netip.Addr, store *store.Store, log *slog.Logger) (*talk, error) {
 	t := &talk{log: log, store: store, history: newHistory(store, log), circle: newCircle(), bridged: c.Bridge}
 	if c.Enabled && ula.IsValid() {
 		err := t.add(control.NetworkAdapter, info2.Config{

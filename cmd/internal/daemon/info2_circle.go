@@ -13,6 +13,7 @@ import (
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // circle is who may be a neighbour on the adapter: the peers that were added and are
@@ -159,23 +160,27 @@ type talking struct {
 }
 
 // AddPeer adds a peer, and makes it a neighbour.
-func (n talking) AddPeer(ctx context.Context, p overlay.Peer) error {
-	return n.changed(ctx, n.Node.AddPeer(ctx, p))
+func (n talking) AddPeer(ctx context.Context, p overlay.Peer) (book.Change, error) {
+	c, err := n.Node.AddPeer(ctx, p)
+	return c, n.changed(ctx, err)
 }
 
 // RemovePeer forgets a peer, and ends the links with it.
-func (n talking) RemovePeer(ctx context.Context, a anode.Address) error {
-	return n.changed(ctx, n.Node.RemovePeer(ctx, a))
+func (n talking) RemovePeer(ctx context.Context, a anode.Address) (book.Change, error) {
+	c, err := n.Node.RemovePeer(ctx, a)
+	return c, n.changed(ctx, err)
 }
 
 // RenamePeer gives a peer another name, in the texts to come too.
-func (n talking) RenamePeer(ctx context.Context, a anode.Address, name string) error {
-	return n.changed(ctx, n.Node.RenamePeer(ctx, a, name))
+func (n talking) RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error) {
+	c, err := n.Node.RenamePeer(ctx, a, name)
+	return c, n.changed(ctx, err)
 }
 
 // BlockPeer blocks a peer and ends the links with it, or lets it in again.
-func (n talking) BlockPeer(ctx context.Context, a anode.Address, blocked bool) error {
-	return n.changed(ctx, n.Node.BlockPeer(ctx, a, blocked))
+func (n talking) BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error) {
+	c, err := n.Node.BlockPeer(ctx, a, blocked)
+	return c, n.changed(ctx, err)
 }
 
 func (n talking) changed(ctx context.Context, err error) error {

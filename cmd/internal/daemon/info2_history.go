@@ -11,7 +11,7 @@ import (
 
 	"anodenet/cmd/internal/control"
 	"anodenet/info2"
-	"anodenet/overlay"
+	"anodenet/overlay/store"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // which they came, and hands them on to those who follow. Whoever reads and then
 // follows misses none and gets none twice.
 type history struct {
-	store *overlay.Store
+	store *store.Store
 	log   *slog.Logger
 
 	mu        sync.Mutex // held while an entry is written, and handed on
@@ -39,7 +39,7 @@ type follower struct {
 	lost    uint64 // since the last one that found room
 }
 
-func newHistory(store *overlay.Store, log *slog.Logger) *history {
+func newHistory(store *store.Store, log *slog.Logger) *history {
 	return &history{store: store, log: log, followers: map[*follower]bool{}}
 }
 
@@ -79,7 +79,7 @@ func (h *history) append(e control.Entry) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err = h.store.AppendLog(historyLog, value, historyMax)
+	err = h.store.AppendLog(historyLog, [][]byte{value}, historyMax)
 	for f := range h.followers {
 		next := e
 		next.Lost = f.lost
@@ -149,7 +149,7 @@ const (
 	hostsMax = 64
 )
 
-func loadHosts(store *overlay.Store) (hosts []netip.Addr, err error) {
+func loadHosts(store *store.Store) (hosts []netip.Addr, err error) {
 	value, err := store.Meta(hostsKey)
 	if err != nil || value == nil {
 		return nil, err
@@ -158,7 +158,7 @@ func loadHosts(store *overlay.Store) (hosts []netip.Addr, err error) {
 }
 
 // rememberHosts puts hosts first among those that are kept.
-func rememberHosts(store *overlay.Store, first ...netip.Addr) error {
+func rememberHosts(store *store.Store, first ...netip.Addr) error {
 	old, err := loadHosts(store)
 	if err != nil {
 		return err

@@ -16,11 +16,12 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/info2"
 	"anodenet/overlay"
+	"anodenet/overlay/store"
 )
 
-func newStore(t *testing.T) *overlay.Store {
+func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := overlay.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

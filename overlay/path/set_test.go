@@ -1,0 +1,333 @@
+package path
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+)
+
+func way(s string) Way {
+	return Way{Endpoint: link.Endpoint{Addr: netip.MustParseAddrPort(s)}}
+}
+
+func via(s string, relay byte) Way {
+	w := way(s)
+	w.Via[0] = relay
+	return w
+}
+
+// numbered returns a way of its own for each n.
+func numbered(n int) Way {
+	return way(fmt.Sprintf("192.0.2.%d:%d", n%250+1, n/250+1))
+}
+
+// net is a set and the ways that answer, with their round trips.
+type net struct {
+	t     *testing.T
+	s     *Set
+	now   mono.Time
+	alive map[Way]time.Duration
+	acks  []epc
+	sent  map[Way]int
+	total int
+}
+
+type epc struct {
+	at  mono.Time
+	req Request
+}
+
+func newNet(t *testing.T) *net {
+	return &net{t: t, s: NewSet(ids()), now: mono.At(time.Hour), alive: map[Way]time.Duration{}, sent: map[Way]int{}}
+}
+
+// run sends what is due and brings the answers, in steps of 10 ms, or of what is left.
+func (n *net) run(d time.Duration) {
+	n.t.Helper()
+	for end := n.now.Add(d); n.now < end; n.now = min(end, n.now.Add(10*ms)) {
+		n.step()
+	}
+	n.step()
+}
+
+func (n *net) step() {
+	n.t.Helper()
+	for len(n.acks) > 0 && n.acks[0].at <= n.now {
+		w := n.acks[0].req.Way
+		n.s.Answered(n.now, n.acks[0].req.ID, w.Endpoint, w.Via, 0)
+		n.acks = n.acks[1:]
+	}
+	due, next := n.s.Requests(n.now)
+	if next < n.now || len(due) > 0 && next == n.now {
+		n.t.Fatalf("due at %v, and it is %v", next, n.now)
+	}
+	for _, r := range due {
+		n.sent[r.Way]++
+		n.total++
+		if rtt, ok := n.alive[r.Way]; ok {
+			k := 0
+			for k < len(n.acks) && n.acks[k].at <= n.now.Add(rtt) {
+				k++
+			}
+			n.acks = append(n.acks[:k:k], append([]epc{{n.now.Add(rtt), r}}, n.acks[k:]...)...)
+		}
+	}
+}
+
+func (n *net) best() Way {
+	b, _ := n.s.Best()
+	return b.Way
+}
+
+func (n *net) state(w Way) State {
+	if i := n.s.find(w); i != nil {
+		return i.State
+	}
+	return 99
+}
+
+// confirm adds a way that answers.
+func (n *net) confirm(w Way, o Origin, onLink bool, rtt time.Duration) {
+	n.t.Helper()
+	n.alive[w] = rtt
+	n.s.Add(n.now, w, o, onLink)
+	n.run(rtt + 10*ms)
+	if n.state(w) != Confirmed {
+		n.t.Fatalf("%v is not confirmed", w)
+	}
+}
+
+func TestLearnedOnlyByEPC(t *testing.T) {
+	relay := anode.Address{1}
+	direct, relayed := way("192.0.2.1:8737"), via("192.0.2.1:8737", 1)
+	for _, c := range []struct {
+		name string
+		w    Way
+		id   uint32 // beside the right one
+		src  string
+		via  anode.Address
+		ok   bool
+	}{
+		{"as asked", direct, 0, "192.0.2.1:8737", anode.Address{}, true},
+		{"an ID that is not pending", direct, 1, "192.0.2.1:8737", anode.Address{}, false},
+		{"from elsewhere", direct, 0, "192.0.2.2:8737", anode.Address{}, false},
+		{"from a relay's endpoint", direct, 0, "192.0.2.1:8737", relay, false},
+		{"through the relay", relayed, 0, "192.0.2.1:8737", relay, true},
+		{"through another relay", relayed, 0, "192.0.2.1:8737", anode.Address{2}, false},
+		{"not through the relay", relayed, 0, "192.0.2.1:8737", anode.Address{}, false},
+	} {
+		s, now := NewSet(ids()), mono.At(0)
+		s.Add(now, c.w, Heard, false)
+		if _, ok := s.Best(); ok {
+			t.Errorf("%s: a candidate is used", c.name)
+		}
+		due, _ := s.Requests(now)
+		if len(due) != 1 || !due[0].First {
+			t.Fatalf("%s: due %v", c.name, due)
+		}
+		src := netip.MustParseAddrPort(c.src)
+		take := func() bool {
+			_, ok := s.Answered(now.Add(20*ms), due[0].ID+c.id, link.Endpoint{Addr: src}, c.via, 0)
+			return ok
+		}
+		if take() != c.ok || take() {
+			t.Errorf("%s: taken wrongly, or twice", c.name)
+		}
+		if b, ok := s.Best(); ok != c.ok || ok && (b.Way != c.w || b.RTT != 20*ms) {
+			t.Errorf("%s: best %+v", c.name, b)
+		}
+	}
+}
+
+func TestRetriesBackOffAndEnd(t *testing.T) {
+	s := NewSet(ids())
+	start := mono.At(0)
+	s.Add(start, way("192.0.2.1:1"), Heard, false)
+	var at []time.Duration
+	for now := start; now != mono.Never; {
+		due, next := s.Requests(now)
+		for range due {
+			at = append(at, now.Sub(start))
+		}
+		now = next
+	}
+	if want := fmt.Sprint([]time.Duration{0, 250 * ms, 750 * ms, 1750 * ms, 3750 * ms}); fmt.Sprint(at) != want {
+		t.Errorf("checked at %v, want %v", at, want)
+	}
+	if w := s.Ways(); len(w) != 1 || w[0].State != Failed {
+		t.Errorf("ways %+v", w)
+	}
+	if s.Requests(start.Add(retain + time.Hour)); len(s.Ways()) != 0 {
+		t.Error("a failed way is kept for ever")
+	}
+}
+
+// Each origin has its places; no flood of one kind takes those of another, a candidate
+// that may still answer, a confirmed way or one of the user's.
+func TestPlaces(t *testing.T) {
+	for flood := Beacon; flood <= Static; flood++ {
+		for victim := Beacon; victim <= Static; victim++ {
+			n := newNet(t)
+			confirmed, w, user := numbered(1), numbered(2), numbered(3)
+			n.confirm(confirmed, Heard, false, 20*ms)
+			n.s.Add(n.now, user, Static, false)
+			if r := n.s.Add(n.now, w, victim, false); r != New {
+				t.Fatalf("%v: %v", victim, r)
+			}
+			for k := range 200 {
+				n.s.Add(n.now, numbered(k+10), flood, false)
+				n.run(20 * ms)
+			}
+			if n.s.find(confirmed) == nil || n.s.find(w) == nil || n.s.find(user) == nil {
+				t.Errorf("%v took the place of a confirmed way, of a candidate of %v or of the user's", flood, victim)
+			}
+			if len(n.s.ways) > 20 {
+				t.Errorf("%d ways", len(n.s.ways))
+			}
+			if flood == victim {
+				continue
+			}
+			// In the middle of the flood, a way of another origin is found.
+			good := numbered(5)
+			n.alive[good] = 20 * ms
+			n.s.Remove(func(i *Info) bool { return i.Way == w || i.Way == user })
+			n.s.Add(n.now, good, victim, false)
+			n.run(time.Second)
+			if n.state(good) != Confirmed {
+				t.Errorf("%v kept a way of %v from being found", flood, victim)
+			}
+		}
+	}
+}
+
+func TestAddResults(t *testing.T) {
+	n := newNet(t)
+	add := func(k int, o Origin, want Result) {
+		t.Helper()
+		if got := n.s.Add(n.now, numbered(k), o, false); got != want {
+			t.Errorf("adding %d as %v: %v, want %v", k, o, got, want)
+		}
+	}
+	for k := range places[Told] {
+		add(k, Told, New)
+	}
+	add(0, Told, Known)
+	add(9, Told, Full)
+	add(9, Stored, New)
+	add(0, Static, Known) // and leaves a place
+	add(10, Told, New)
+	n.run(20 * time.Second)
+	for k := range places[Told] {
+		add(20+k, Told, New) // in the place of one that failed
+	}
+	add(30, Told, Full)
+	n.s.Remove(func(*Info) bool { return true })
+	got := New
+	for k := 0; got == New && k < 50; k++ {
+		n.s.Remove(func(*Info) bool { return true })
+		got = n.s.Add(n.now, numbered(k), Told, false)
+	}
+	if got != Budget {
+		t.Errorf("%v after 50 hints at once", got)
+	}
+}
+
+// Whatever a peer names and however it behaves, it makes us send a handful of packets a
+// second to places that do not answer.
+func TestHintsCost(t *testing.T) {
+	for _, relayed := range []bool{false, true} {
+		n := newNet(t)
+		good := way("198.51.100.1:1")
+		if relayed {
+			good = via("198.51.100.1:1", 1)
+		}
+		n.confirm(good, Stored, false, 20*ms)
+		n.run(10 * time.Second)
+		const seconds = 120
+		for k := range seconds * 50 {
+			for o := range Relay {
+				n.s.Add(n.now, numbered(k), o, false)
+				n.s.Nudge(n.now, numbered(max(k-7, 0)))
+				n.s.Nudge(n.now, numbered(k/100))
+			}
+			if k%50 == 0 {
+				n.s.Suspect(n.now)
+			}
+			n.run(20 * ms)
+			if len(n.s.ways) > 20 {
+				t.Fatalf("%d ways", len(n.s.ways))
+			}
+		}
+		if rate := float64(n.total-n.sent[good]) / seconds; rate > 8 {
+			t.Errorf("%.1f packets a second to places that were named", rate)
+		} else {
+			t.Logf("%.1f packets a second", rate)
+		}
+	}
+}
+
+// A way from which something came is checked at once, though its next check is far.
+func TestNudge(t *testing.T) {
+	s := NewSet(ids())
+	w, now := way("192.0.2.1:1"), mono.At(0)
+	s.Add(now, w, Heard, false)
+	for _, d := range []time.Duration{0, 250 * ms, 750 * ms} {
+		s.Requests(now.Add(d))
+	}
+	s.Nudge(now.Add(800*ms), w)
+	if due, _ := s.Requests(now.Add(800 * ms)); len(due) != 0 {
+		t.Error("checked again within 250 ms")
+	}
+	s.Nudge(now.Add(1100*ms), w)
+	if due, _ := s.Requests(now.Add(1100 * ms)); len(due) != 1 || !due[0].First {
+		t.Errorf("due %v", due)
+	}
+	s.Nudge(now.Add(1100*ms), way("192.0.2.2:1"))
+}
+
+func TestStaticIsTriedAgain(t *testing.T) {
+	s := NewSet(ids())
+	start := mono.At(0)
+	s.Add(start, way("192.0.2.1:1"), Static, false)
+	checks, last := 0, time.Duration(0)
+	for now := start; now.Sub(start) < 24*time.Hour; {
+		due, next := s.Requests(now)
+		checks += len(due)
+		if next == mono.Never {
+			t.Fatal("given up")
+		}
+		last, now = next.Sub(now), next
+	}
+	if checks > maxTries*24*12 || last > lastRest || len(s.Ways()) != 1 {
+		t.Errorf("%d checks a day, the last after %v, %d ways", checks, last, len(s.Ways()))
+	}
+}
+
+// A peer that nobody speaks with costs little.
+func TestIdleSetIsSmall(t *testing.T) {
+	s := NewSet(ids())
+	if n := testing.AllocsPerRun(100, func() { s.Requests(1); s.Best(); s.Suspect(1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if _, next := s.Requests(1); next != mono.Never {
+		t.Error("there is a timer without ways")
+	}
+}
+
+func TestNames(t *testing.T) {
+	for o := range Static + 1 {
+		if o.String() == "" {
+			t.Error("an origin without a name")
+		}
+	}
+	for got, want := range map[fmt.Stringer]string{Failed: "failed", Confirmed: "confirmed", Budget: "budget", Full: "full", raising: "raising"} {
+		if got.String() != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+}
