@@ -19,6 +19,7 @@ import (
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/store"
 	"anodenet/overlay/vnet"
@@ -320,14 +321,14 @@ func TestService(t *testing.T) {
 }
 
 func TestZones(t *testing.T) {
-	peer := func(zone anode.Zone, allowed bool) overlay.PeerStatus {
+	peer := func(zone anode.Zone, added, blocked bool) book.Entry {
 		id, err := anode.NewIdentity(zone)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return overlay.PeerStatus{Address: id.Address(), Allowed: allowed}
+		return book.Entry{Address: id.Address(), Added: added, Blocked: blocked}
 	}
-	got := zones(7, []overlay.PeerStatus{peer(9, true), peer(7, true), peer(8, false), peer(0, true), peer(9, true)})
+	got := zones(7, []book.Entry{peer(9, true, false), peer(7, true, false), peer(8, true, true), peer(6, false, false), peer(0, true, false), peer(9, true, false)})
 	if want := []anode.Zone{0, 7, 9}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -53,7 +53,7 @@ func TestHistory(t *testing.T) {
 	if err := (recorder{h, control.NetworkBare}).Append(info2.Message{Text: "three"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.AppendLog(historyLog, []byte("of another version"), historyMax); err != nil {
+	if err := store.AppendLog(historyLog, [][]byte{[]byte("of another version")}, historyMax); err != nil {
 		t.Fatal(err)
 	}
 	past, _, _, err := h.read(10, false)
