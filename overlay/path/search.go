@@ -1,0 +1,133 @@
+package path
+
+import (
+	"time"
+
+	"anodenet/overlay/mono"
+)
+
+// Probe asks the engine to send Count PROBE messages of Size bytes along a way: one that
+// leaves as a single packet, joined to nothing, or several that leave as one train. The
+// probes of one call leave in their order.
+type Probe struct {
+	ID    uint32
+	Size  int // of the sealed datagram
+	Count int
+}
+
+// Traffic is what the engine knows of the data on a way.
+type Traffic struct {
+	Large mono.Time // when a datagram of at least Search.Large bytes was last sent
+	Heard mono.Time // when anything authentic was last received
+}
+
+// Times of the search.
+const (
+	probeWait   = 250 * time.Millisecond // for an answer, beside the round trip
+	maxLag      = 2 * time.Second        // the most that a slow answer adds to that
+	answerFor   = 5 * time.Second        // an answer counts
+	flowFor     = 2 * time.Second        // large data flows this long after the last
+	verifyEvery = time.Second            // while large data flows; doubles while nothing is answered
+	verifyLast  = time.Minute
+	raiseEvery  = 2 * time.Second // while large data flows and the size is below the limit
+)
+
+// Search finds how long a sealed datagram one way carries, and whether trains arrive
+// there. It is for one goroutine.
+type Search struct {
+	sizes  sizes
+	trains trains
+	id     func() uint32
+	lag    time.Duration // of the last answer: queues make it longer than the round trip
+}
+
+// NewSearch returns the search for a way on which link and adapter promise datagrams of
+// limit bytes. It trusts them until that is disproved. id returns random IDs.
+func NewSearch(limit int, id func() uint32) Search {
+	return Search{sizes: newSizes(limit), id: id}
+}
+
+// Restart continues with another limit, keeping what was found; with the same limit it
+// is Recheck.
+func (s *Search) Restart(limit int) {
+	s.sizes.restart(limit)
+	s.trains.recheck()
+}
+
+// Recheck verifies the present size, and whether trains arrive, since something may have
+// changed. Both are kept until they are disproved.
+func (s *Search) Recheck() {
+	s.sizes.recheck()
+	s.trains.recheck()
+}
+
+// Size returns the longest sealed datagram to send.
+func (s *Search) Size() int { return s.sizes.size }
+
+// Large returns from which length on a datagram counts for Traffic.Large.
+func (s *Search) Large() int { return s.sizes.size * 3 / 4 }
+
+// Trains reports whether several packets may be sent as one train.
+func (s *Search) Trains() bool { return !s.trains.off }
+
+// Due returns the probes to send now, and when to ask again. Ask also after Answered,
+// and when the first large datagram is sent after two seconds without: there is no timer
+// while nothing large flows. rtt is the round trip of the way. With trains false nothing is found out about
+// trains: toward strangers, and where the system sends none.
+func (s *Search) Due(now mono.Time, rtt time.Duration, used Traffic, trains bool) (probes []Probe, next mono.Time) {
+	wait := probeWait + max(rtt, s.lag)
+	sizes, next := s.sizes.due(now, wait, used)
+	if len(sizes) > 0 {
+		id := s.id()
+		for _, size := range sizes {
+			s.sizes.sent.add(id, size, now)
+			probes = append(probes, Probe{id, size, 1})
+		}
+	}
+	if trains && s.sizes.phase == idle {
+		p, t := s.trains.due(now, wait, used, s.id)
+		probes, next = append(probes, p...), min(next, t)
+	}
+	return probes, next
+}
+
+// Answered takes a PROBE_ACK that came in a session. What answers no outstanding probe
+// changes nothing.
+func (s *Search) Answered(now mono.Time, id uint32, size int) {
+	if sent, ok := s.sizes.sent.take(id, size, now); ok {
+		s.lag = min(now.Sub(sent), maxLag)
+		s.sizes.answered(now, size)
+		return
+	}
+	s.trains.answered(id, size)
+}
+
+// maxSent is how many probes can be outstanding: more than two rounds of the search.
+const maxSent = 32
+
+// outstanding holds the probes that may still be answered, the newest maxSent.
+type outstanding struct{ list []sentProbe }
+
+type sentProbe struct {
+	id   uint32
+	size int
+	at   mono.Time
+}
+
+func (o *outstanding) add(id uint32, size int, now mono.Time) {
+	if len(o.list) == maxSent {
+		o.list = append(o.list[:0], o.list[1:]...)
+	}
+	o.list = append(o.list, sentProbe{id, size, now})
+}
+
+// take removes a probe that was answered, unless its answer is too old to mean anything.
+func (o *outstanding) take(id uint32, size int, now mono.Time) (sent mono.Time, ok bool) {
+	for i, p := range o.list {
+		if p.id == id && p.size == size {
+			o.list = append(o.list[:i], o.list[i+1:]...)
+			return p.at, now.Sub(p.at) <= answerFor
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,231 @@
+package path
+
+import (
+	"slices"
+
+	"anodenet/anode"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+)
+
+// Set is the ways to one machine of a peer, at most as many as all origins have places,
+// and maxConfirmed. It belongs to one goroutine.
+type Set struct {
+	ways    []*Info // few, in no order
+	best    *Info   // what Best returned last
+	id      func() uint32
+	budgets [Told + 1]mono.Bucket // of hints, by origin
+	checked mono.Time             // all confirmed ways, last
+}
+
+// NewSet returns an empty set; id returns random request IDs.
+func NewSet(id func() uint32) *Set { return &Set{id: id} }
+
+// Add names a way. One that is new, or that failed, becomes a candidate to be checked
+// at once, if its origin has a place and a budget for it; New says so. It takes the
+// place of a failed way of its origin at most. No hint touches ways of other origins.
+func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
+	i := s.find(w)
+	if i != nil {
+		i.named = now
+		i.OnLink = onLink
+		if o > i.Origin && s.count(o) < places[o] {
+			i.Origin = o
+		}
+		if i.State != Failed {
+			return Known
+		}
+	} else if s.count(o) >= places[o] && s.stalest(o) == nil {
+		return Full
+	}
+	if !s.pay(now, o) {
+		return Budget
+	}
+	if i == nil {
+		i = &Info{Way: w, Origin: o, OnLink: onLink, named: now}
+		s.ways = append(s.ways, i)
+	}
+	i.start(now)
+	s.trim(o)
+	return New
+}
+
+// Remove forgets all ways for which drop returns true.
+func (s *Set) Remove(drop func(*Info) bool) {
+	s.ways = slices.DeleteFunc(s.ways, drop)
+	if !slices.Contains(s.ways, s.best) {
+		s.best = nil
+	}
+}
+
+// Suspect begins a check of every way now, after a change of our links or the peer's.
+// Confirmed ways stay in use meanwhile. Failed hints are checked within their budget.
+func (s *Set) Suspect(now mono.Time) {
+	for _, i := range s.ways {
+		i.rest = 0
+		if !i.check.pending && (i.State == Confirmed || s.pay(now, i.Origin)) {
+			i.start(now)
+		}
+	}
+}
+
+// Silent begins a check of the confirmed ways, since nothing was heard although data
+// was sent or expected. It does so every silentEvery at most, and reports whether it
+// did. If the best way is relayed, relay is who relays it: its own ways need a check too.
+func (s *Set) Silent(now mono.Time) (relay anode.Address, checked bool) {
+	if now.Sub(s.checked) < silentEvery {
+		return relay, false
+	}
+	s.checked = now
+	s.checkConfirmed(now, nil)
+	if best, ok := s.Best(); ok {
+		relay = best.Via
+	}
+	return relay, true
+}
+
+// checkConfirmed begins a check of the confirmed ways except one.
+func (s *Set) checkConfirmed(now mono.Time, except *Info) {
+	for _, i := range s.ways {
+		if i.State == Confirmed && i != except && !i.check.pending {
+			i.start(now)
+		}
+	}
+}
+
+// Heard notes that an authentic packet came from an endpoint, relayed by via if that is
+// not zero. It must not be a replay: only what was opened in a session counts. It need
+// not be reported for every packet; several times a second is enough.
+func (s *Set) Heard(now mono.Time, src link.Endpoint, via anode.Address) {
+	for _, i := range s.ways {
+		if i.State == Confirmed && i.Endpoint.Addr == src.Addr && i.Via == via {
+			i.Heard = now
+			s.compare(now, i)
+		}
+	}
+}
+
+// compare begins a check of the way in use if the peer was heard on another one and
+// not on this for a while: it may be dead, or the peer may just prefer the other.
+func (s *Set) compare(now mono.Time, heard *Info) {
+	b := s.best
+	if b == nil || b == heard || b.check.pending || now.Sub(b.Heard) < firstRetry || now.Sub(b.answered) < compareEvery {
+		return
+	}
+	b.start(now)
+}
+
+// Nudge begins the check of a way that owes an answer anew, since something came from
+// there: its requests may have been lost, and the next be due only in a while.
+func (s *Set) Nudge(now mono.Time, w Way) {
+	i := s.find(w)
+	if i == nil || !i.check.pending || len(i.check.asked) == 0 {
+		return
+	}
+	last := i.check.asked[len(i.check.asked)-1].sent
+	if now.Sub(last) >= firstRetry && (i.State == Confirmed || s.pay(now, Heard)) {
+		i.start(now)
+	}
+}
+
+// Requests returns the requests that are due, and when to ask again.
+func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
+	next = mono.Never
+	relayed := s.Relayed()
+	failed := false
+	for _, i := range s.ways {
+		c := &i.check
+		if i.State == Failed && c.next <= now && i.retried(relayed) {
+			if s.pay(now, i.Origin) {
+				i.start(now)
+			} else {
+				c.next = now.Add(firstRest)
+			}
+		}
+		if c.pending && c.next <= now {
+			if len(c.asked) == maxTries {
+				i.fail(now)
+				failed = true
+			} else {
+				due = append(due, i.ask(now, s.id()))
+			}
+		}
+		if c.pending || i.State == Failed && i.retried(relayed) {
+			next = min(next, c.next)
+		}
+	}
+	if failed {
+		for o := range places {
+			s.trim(Origin(o)) // it may have been confirmed, and comes back to the places of its origin
+		}
+		if !relayed && s.Relayed() {
+			next = now // the last direct way failed: others may have to be tried again
+		}
+	}
+	s.Remove(func(i *Info) bool {
+		return i.State == Failed && !i.retried(relayed) && now.Sub(i.named) > retain
+	})
+	return due, next
+}
+
+// retried reports whether a way is checked again by itself after it failed: those that
+// the user gave, and while there are only relayed ways all direct ones that the peer
+// named or that worked before.
+func (i *Info) retried(relayed bool) bool {
+	return i.Origin == Static || relayed && i.Direct() && i.Origin >= Told
+}
+
+// Answered takes an EPC that was authentic and came from the right machine. It returns
+// the way that the EPC confirms, or ok false if it is no answer to a pending request.
+// src is where the EPC came from, and via the relay whose endpoint that is, whatever
+// the packet's hop count says; zero if it is no relay's. A direct way is confirmed only
+// from its own endpoint, and never by what came from a relay.
+func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Address, hops int) (w Way, ok bool) {
+	for _, i := range s.ways {
+		k := slices.IndexFunc(i.check.asked, func(r request) bool { return r.id == id })
+		if k < 0 || i.Endpoint.Addr != src.Addr || i.Via != via {
+			continue
+		}
+		rtt := max(now.Sub(i.check.asked[k].sent), 1)
+		if i.RTT == 0 {
+			i.RTT = rtt
+		} else {
+			i.RTT += (rtt - i.RTT) / 4
+		}
+		isNew := i.State != Confirmed
+		i.State, i.Heard, i.answered, i.Hops = Confirmed, now, now, hops
+		i.check, i.rest = check{}, 0
+		if i.Direct() {
+			i.Origin = max(i.Origin, Stored)
+		}
+		if isNew {
+			s.trimConfirmed(i)
+			s.checkConfirmed(now, i) // the peer may have moved here from there
+		}
+		return i.Way, true
+	}
+	return Way{}, false
+}
+
+// Checking reports whether any way is being checked.
+func (s *Set) Checking() bool {
+	return slices.ContainsFunc(s.ways, func(i *Info) bool { return i.check.pending })
+}
+
+func (s *Set) find(w Way) *Info {
+	for _, i := range s.ways {
+		if i.Way == w {
+			return i
+		}
+	}
+	return nil
+}
+
+// pay takes the price of one check of an unconfirmed way from the budget of an origin,
+// and reports whether there was enough.
+func (s *Set) pay(now mono.Time, o Origin) bool {
+	if !o.hint() {
+		return true
+	}
+	return s.budgets[o].Allow(now, hintBudget)
+}
