@@ -165,6 +165,9 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 
 // fail ends a check without an answer.
 func (i *Info) fail(now mono.Time) {
+	if i.State == Confirmed {
+		i.named = now // it is worth as much as one that is named now
+	}
 	i.State = Failed
 	i.rest = min(max(2*i.rest, firstRest), lastRest)
 	i.check = check{next: now.Add(i.rest)}
