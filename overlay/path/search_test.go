@@ -16,6 +16,7 @@ type world struct {
 	now   mono.Time
 	start mono.Time
 	rtt   time.Duration
+	queue time.Duration // that the round trip does not include
 
 	mtu    func(at time.Duration) int // largest datagram that arrives
 	loss   float64                    // of each packet, both directions
@@ -99,9 +100,9 @@ func (w *world) ask() mono.Time {
 			}
 		}
 		if p.Size <= w.mtu(w.at()) && w.passes() && w.passes() {
-			w.acks = append(w.acks, ack{w.now.Add(w.rtt), p.ID, p.Size})
+			w.acks = append(w.acks, ack{w.now.Add(w.rtt + w.queue), p.ID, p.Size})
 			if w.rand.IntN(10) == 0 { // duplicated
-				w.acks = append(w.acks, ack{w.now.Add(w.rtt), p.ID, p.Size})
+				w.acks = append(w.acks, ack{w.now.Add(w.rtt + w.queue), p.ID, p.Size})
 			}
 		}
 	}
@@ -242,6 +243,26 @@ func TestSearchLoss(t *testing.T) {
 	}
 }
 
+// Answers that are later than the round trip says are no lost ones.
+func TestSearchQueues(t *testing.T) {
+	for _, size := range []int{1472, 1272} {
+		for _, queue := range []time.Duration{300 * ms, 700 * ms, 1500 * ms} {
+			w := newWorld(t, 1472, 1)
+			w.mtu, w.large, w.queue = always(size), yes, queue
+			w.run(15 * time.Second)
+			for w.at() < time.Minute {
+				w.run(w.at() + 100*ms)
+				if !w.right(size) {
+					t.Fatalf("%d at %v, want %d, queue of %v", w.s.Size(), w.at(), size, queue)
+				}
+			}
+			if w.tooLarge > 5*time.Second+2*queue {
+				t.Errorf("queue of %v: a datagram that does not pass was sent after %v", queue, w.tooLarge)
+			}
+		}
+	}
+}
+
 // Where nothing at all is answered, the size stays, and probes become rare; when the
 // peer is back, all is measured again.
 func TestSearchBlackHole(t *testing.T) {
@@ -313,146 +334,4 @@ func TestSearchForged(t *testing.T) {
 		now = next
 		probes, next = s.Due(now, 0, Traffic{}, false)
 	}
-}
-
-func TestTrains(t *testing.T) {
-	const hour = time.Hour
-	w := newWorld(t, 1472, 1)
-	w.mtu, w.large = always(1472), yes
-	w.run(time.Minute)
-	if !w.s.Trains() || w.trials != 1 {
-		t.Errorf("trains %v after %d trials", w.s.Trains(), w.trials)
-	}
-	w.trains = func(at time.Duration) bool { return at > 3*hour }
-	w.run(2 * time.Minute)
-	if !w.s.Trains() {
-		t.Error("disproved without a trial")
-	}
-	w.s.Recheck()
-	w.run(w.at() + 2*time.Second)
-	if w.s.Trains() || w.trials != 1+lostTrains {
-		t.Errorf("trains %v after %d trials", w.s.Trains(), w.trials)
-	}
-	n := w.trials
-	w.run(3 * hour)
-	if n = w.trials - n; n < 5 || n > 12 {
-		t.Errorf("tried again %d times in 3 h", n)
-	}
-	w.run(3*hour + 31*time.Minute)
-	if !w.s.Trains() {
-		t.Error("not used again after they arrive again")
-	}
-}
-
-// Only what is answered around a lost train disproves trains; silence says nothing.
-func TestTrials(t *testing.T) {
-	const before, train, after = 1, 2, 4
-	for _, c := range []struct {
-		name   string
-		trials []int // what is answered of each
-		works  bool
-	}{
-		{"all of the first", []int{before | train | after}, true},
-		{"nothing", []int{0}, true},
-		{"the peer leaves in the first", []int{before, 0}, true},
-		{"the peer leaves in the third", []int{before | after, before | after, before, 0}, true},
-		{"only what came after", []int{after, after, after, after, after, after}, true},
-		{"lost", []int{before | after, before | after, before | after}, false},
-		{"lost, with losses between", []int{before | after, before, before | after, after, before | after}, false},
-		{"the third arrives", []int{before | after, before | after, train}, true},
-	} {
-		s := NewSearch(1472, ids())
-		now := mono.At(0)
-		probes, _ := s.Due(now, 0, Traffic{}, true)
-		s.Answered(now, probes[0].ID, 1472)
-		trials := 0
-		for range 50 {
-			probes, next := s.Due(now, 0, Traffic{}, true)
-			for i, p := range probes {
-				if trials < len(c.trials) && c.trials[trials]&(1<<i) != 0 {
-					s.Answered(now, p.ID, p.Size)
-				}
-			}
-			if len(probes) > 0 {
-				trials++
-			}
-			if next == mono.Never {
-				break
-			}
-			now = next
-		}
-		if s.Trains() != c.works || trials > maxTrials {
-			t.Errorf("%s: trains %v after %d trials", c.name, s.Trains(), trials)
-		}
-	}
-}
-
-// Toward strangers there is no trial.
-func TestNoTrainForStrangers(t *testing.T) {
-	s := NewSearch(1472, ids())
-	now, used := mono.At(0), Traffic{}
-	for range 100 {
-		probes, next := s.Due(now, 0, used, false)
-		for _, p := range probes {
-			if p.Count > 1 {
-				t.Fatal("a train for a stranger")
-			}
-		}
-		if next == mono.Never {
-			break
-		}
-		now = next
-	}
-}
-
-// FuzzSearch checks that whatever happens in whatever order, sizes and memory are
-// bounded, and no due time is in the past.
-func FuzzSearch(f *testing.F) {
-	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 0, 200, 1, 100})
-	f.Add([]byte("search for what one way carries"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		if len(in) > 200 {
-			return
-		}
-		now, limit, used := mono.At(0), 1472, Traffic{}
-		s := NewSearch(limit, ids())
-		var sent []Probe
-		for k, b := range in {
-			now = now.Add(time.Duration(b) * 5 * ms)
-			switch b % 8 {
-			case 0, 1, 2:
-				if len(sent) > 0 {
-					p := sent[(k*7+int(b))%len(sent)]
-					s.Answered(now, p.ID, p.Size)
-				}
-			case 3:
-				used.Large = now
-			case 4:
-				used.Heard = now
-			case 5:
-				s.Recheck()
-			case 6:
-				limit = 300 + int(b)*250
-				s.Restart(limit)
-			case 7:
-				s.Answered(now, uint32(b), int(b)*100)
-			}
-			probes, next := s.Due(now, time.Duration(b)*ms, used, b&64 == 0)
-			if next <= now {
-				t.Fatalf("due at %d, and it is %d", next, now)
-			}
-			for _, p := range probes {
-				if p.Size > limit && p.Size != trainSize || p.Size < min(limit, 256) {
-					t.Fatalf("a probe of %d, limit %d", p.Size, limit)
-				}
-			}
-			sent = append(probes, sent[:min(len(sent), 40)]...)
-			if s.Size() > limit || s.Size() < min(limit, 300) {
-				t.Fatalf("size %d, limit %d", s.Size(), limit)
-			}
-			if len(probes) > 20 || len(s.sizes.sent.list) > maxSent {
-				t.Fatalf("%d probes, %d outstanding", len(probes), len(s.sizes.sent.list))
-			}
-		}
-	})
 }

@@ -57,17 +57,15 @@ type sizes struct {
 	until       mono.Time // the end of the round
 	sent        outstanding
 
-	doubted  bool          // verify now
 	proven   bool          // the size was answered
-	grow     bool          // ask for larger sizes now
-	verified mono.Time     // when the last verification began
-	raised   mono.Time     // when larger sizes were last asked for
+	verified mono.Time     // when the last verification began; 0: verify now
+	raised   mono.Time     // when larger sizes were last asked for; 0: ask now
 	every    time.Duration // between two verifications
 	silent   mono.Time     // when a search ended during which nothing at all was heard
 }
 
 func newSizes(limit int) sizes {
-	return sizes{limit: limit, size: limit, doubted: true, every: verifyEvery}
+	return sizes{limit: limit, size: limit, every: verifyEvery}
 }
 
 func (z *sizes) restart(limit int) {
@@ -77,7 +75,7 @@ func (z *sizes) restart(limit int) {
 	case limit < z.size || !z.proven && z.size == old:
 		z.size = limit
 	case limit > old:
-		z.grow = true
+		z.raised = 0
 	}
 	if limit != old {
 		z.phase, z.hi, z.sent = idle, 0, outstanding{}
@@ -85,7 +83,7 @@ func (z *sizes) restart(limit int) {
 	z.recheck()
 }
 
-func (z *sizes) recheck() { z.doubted, z.every, z.silent = true, verifyEvery, 0 }
+func (z *sizes) recheck() { z.verified, z.every, z.silent = 0, verifyEvery, 0 }
 
 // due returns the sizes to ask for now, and when to call again.
 func (z *sizes) due(now mono.Time, wait time.Duration, used Traffic) (ask []int, next mono.Time) {
@@ -112,22 +110,21 @@ func (z *sizes) begin(now mono.Time, used Traffic) (ask []int, next mono.Time) {
 	flows := now.Sub(used.Large) < flowFor
 	verify, raise := mono.Never, mono.Never
 	switch {
-	case z.doubted:
+	case z.verified == 0:
 		verify = now
 	case flows:
 		verify = max(now, z.verified.Add(z.every))
 	}
 	switch {
 	case z.size >= z.limit:
-		z.grow = false
-	case z.grow:
+	case z.raised == 0:
 		raise = now
 	case flows:
 		raise = max(now, z.raised.Add(raiseEvery))
 	}
 	switch now {
 	case verify:
-		z.phase, z.rounds, z.doubted, z.verified = verifying, 1, false, now
+		z.phase, z.rounds, z.verified = verifying, 1, now
 		return []int{z.size}, now
 	case raise:
 		z.rounds = 0
@@ -215,7 +212,7 @@ func (z *sizes) refine() []int {
 // raise asks for larger sizes than that in use: the limit, the next usual one, and the
 // smallest that was not answered, which may only have been lost.
 func (z *sizes) raise(now mono.Time) []int {
-	z.phase, z.raised, z.grow, z.lo = raising, now, false, z.size
+	z.phase, z.raised, z.lo = raising, now, z.size
 	ask := []int{z.limit}
 	for _, n := range usualSizes {
 		if n > z.size && n < z.limit && n < ask[len(ask)-1] {
