@@ -188,3 +188,70 @@ func TestBest(t *testing.T) {
 		t.Errorf("best %v, want the near one back", n.best())
 	}
 }
+
+// A direct way that worked once is tried again like one that the peer names, wherever it
+// came from, when it is lost and there is a relay.
+func TestLostDirectWay(t *testing.T) {
+	n := newNet(t)
+	relayed, direct := via("198.51.100.1:1", 1), numbered(1)
+	n.confirm(relayed, Relay, false, 10*ms)
+	n.confirm(direct, Beacon, false, 50*ms)
+	delete(n.alive, direct)
+	n.s.Silent(n.now)
+	n.run(10 * time.Minute)
+	if n.best() != relayed {
+		t.Fatalf("best %v", n.best())
+	}
+	n.alive[direct] = 50 * ms
+	n.run(lastRest + 10*time.Second)
+	if n.best() != direct {
+		t.Errorf("best %v", n.best())
+	}
+}
+
+// A peer that moves again and again does not fill the set.
+func TestMovesOften(t *testing.T) {
+	n := newNet(t)
+	for k := range 20 {
+		n.confirm(numbered(k), Roamed, false, 20*ms)
+		n.run(time.Second)
+		delete(n.alive, numbered(k))
+		if got := len(n.s.ways); got > maxConfirmed+places[Stored]+places[Roamed] {
+			t.Fatalf("%d ways after %d moves", got, k+1)
+		}
+	}
+}
+
+// Of two ways that owe an answer, the one from which something else came is used.
+func TestHeardWhileAsked(t *testing.T) {
+	n := newNet(t)
+	a, b := numbered(1), numbered(2)
+	n.confirm(a, Told, true, 10*ms)
+	n.confirm(b, Told, false, 10*ms)
+	n.run(10 * time.Second)
+	clear(n.alive)
+	n.s.Silent(n.now)
+	n.run(100 * ms)
+	n.s.Heard(n.now, b.Endpoint, anode.Address{})
+	n.run(400 * ms)
+	if n.best() != b {
+		t.Errorf("best %v", n.best())
+	}
+}
+
+// When the last direct way fails, others that failed long ago are tried at once.
+func TestLastDirectWayFails(t *testing.T) {
+	n := newNet(t)
+	a, b, relayed := numbered(1), numbered(2), via("198.51.100.1:1", 1)
+	n.s.Add(n.now, b, Told, false)
+	n.confirm(a, Told, false, 10*ms)
+	n.confirm(relayed, Relay, false, 10*ms)
+	n.run(5 * time.Minute)
+	delete(n.alive, a)
+	n.alive[b] = 10 * ms
+	n.s.Silent(n.now)
+	n.run(9 * time.Second)
+	if n.best() != b {
+		t.Errorf("best %v", n.best())
+	}
+}

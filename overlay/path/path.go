@@ -144,9 +144,10 @@ type request struct {
 
 // Request asks the engine to send EPC_REQ with this ID along a way.
 type Request struct {
-	Way   Way
-	ID    uint32
-	First bool // of this check of the way
+	Way    Way
+	Origin Origin
+	ID     uint32
+	Try    int // of this check of the way: 0 is the first
 }
 
 // start begins a check of the way.
@@ -163,13 +164,13 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 	wait := min(max(firstRetry, 2*i.RTT), slowRetry) << len(c.asked)
 	c.asked = append(c.asked, request{id, now})
 	c.next = now.Add(min(wait, lastRetry))
-	return Request{i.Way, id, len(c.asked) == 1}
+	return Request{i.Way, i.Origin, id, len(c.asked) - 1}
 }
 
 // fail ends a check without an answer.
 func (i *Info) fail(now mono.Time) {
 	if i.State == Confirmed {
-		_ = now
+		i.named = now // it is worth as much as one that is named now
 	}
 	i.State = Failed
 	i.rest = min(max(2*i.rest, firstRest), lastRest)

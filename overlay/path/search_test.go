@@ -215,7 +215,7 @@ func TestSearchLoss(t *testing.T) {
 	for _, c := range []struct {
 		loss  float64 // each direction
 		right float64 // share of the time
-	}{{0.1, 0.85}, {0.3, 0.5}} {
+	}{{0.1, 0.99}, {0.3, 0.95}} {
 		total, right, tooLarge := 0, 0, 0
 		for seed := range uint64(20) {
 			w := newWorld(t, 1472, seed)

@@ -46,22 +46,33 @@ func newNet(t *testing.T) *net {
 	return &net{t: t, s: NewSet(ids()), now: mono.At(time.Hour), alive: map[Way]time.Duration{}, sent: map[Way]int{}}
 }
 
-// run sends what is due and brings the answers, in steps of 10 ms, or of what is left.
+// run brings the answers, and sends what is due: at once, when the timer says so and
+// after an answer.
 func (n *net) run(d time.Duration) {
 	n.t.Helper()
-	for end := n.now.Add(d); n.now < end; n.now = min(end, n.now.Add(10*ms)) {
-		n.step()
+	end := n.now.Add(d)
+	for next := n.now; ; n.now = min(end, n.now.Add(10*ms)) {
+		if n.answers() || next <= n.now {
+			next = n.ask()
+		}
+		if n.now == end {
+			return
+		}
 	}
-	n.step()
 }
 
-func (n *net) step() {
-	n.t.Helper()
+func (n *net) answers() (some bool) {
 	for len(n.acks) > 0 && n.acks[0].at <= n.now {
 		w := n.acks[0].req.Way
 		n.s.Answered(n.now, n.acks[0].req.ID, w.Endpoint, w.Via, 0)
 		n.acks = n.acks[1:]
+		some = true
 	}
+	return some
+}
+
+func (n *net) ask() mono.Time {
+	n.t.Helper()
 	due, next := n.s.Requests(n.now)
 	if next < n.now || len(due) > 0 && next == n.now {
 		n.t.Fatalf("due at %v, and it is %v", next, n.now)
@@ -77,6 +88,7 @@ func (n *net) step() {
 			n.acks = append(n.acks[:k:k], append([]epc{{n.now.Add(rtt), r}}, n.acks[k:]...)...)
 		}
 	}
+	return next
 }
 
 func (n *net) best() Way {
@@ -127,7 +139,7 @@ func TestLearnedOnlyByEPC(t *testing.T) {
 			t.Errorf("%s: a candidate is used", c.name)
 		}
 		due, _ := s.Requests(now)
-		if len(due) != 1 || !due[0].First {
+		if len(due) != 1 || due[0].Try != 0 {
 			t.Fatalf("%s: due %v", c.name, due)
 		}
 		src := netip.MustParseAddrPort(c.src)
@@ -252,8 +264,9 @@ func TestHintsCost(t *testing.T) {
 		for k := range seconds * 50 {
 			for o := range Relay {
 				n.s.Add(n.now, numbered(k), o, false)
-				n.s.Nudge(n.now, numbered(max(k-7, 0)))
-				n.s.Nudge(n.now, numbered(k/100))
+			}
+			for _, i := range n.s.Ways() {
+				n.s.Nudge(n.now, i.Way)
 			}
 			if k%50 == 0 {
 				n.s.Suspect(n.now)
@@ -284,7 +297,7 @@ func TestNudge(t *testing.T) {
 		t.Error("checked again within 250 ms")
 	}
 	s.Nudge(now.Add(1100*ms), w)
-	if due, _ := s.Requests(now.Add(1100 * ms)); len(due) != 1 || !due[0].First {
+	if due, _ := s.Requests(now.Add(1100 * ms)); len(due) != 1 || due[0].Try != 0 {
 		t.Errorf("due %v", due)
 	}
 	s.Nudge(now.Add(1100*ms), way("192.0.2.2:1"))

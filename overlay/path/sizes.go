@@ -180,8 +180,7 @@ func (z *sizes) narrow() {
 	}
 }
 
-// wide asks for all usual sizes above the largest answered, and while none is, for the
-// size in use once more.
+// wide asks for the limit and all usual sizes above the largest answered.
 func (z *sizes) wide() []int {
 	z.phase, z.hi = wide, 0
 	ask := []int{z.limit}
@@ -190,10 +189,7 @@ func (z *sizes) wide() []int {
 			ask = append(ask, n)
 		}
 	}
-	if z.lo == 0 {
-		ask = append(ask, z.size)
-	}
-	return falling(ask)
+	return ask
 }
 
 // refine asks for sizes at equal distances between the largest answered and the
