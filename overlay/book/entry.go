@@ -1,0 +1,147 @@
+package book
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+)
+
+// Errors of the verbs. Those that are returned wrap one of them and say more.
+var (
+	ErrUnknownPeer = errors.New("no such peer")
+	ErrSelf        = errors.New("that is this node's own address")
+	ErrAddress     = errors.New("no usable address")
+	ErrName        = errors.New("not a name for a peer")
+	ErrTaken       = errors.New("another peer has that name")
+	ErrEndpoint    = errors.New("not a usable endpoint")
+	ErrBlocked     = errors.New("the peer is blocked")
+	ErrFixed       = errors.New("the peer is in the configuration")
+	ErrRecord      = errors.New("a record cannot be read") // in a Report
+)
+
+// The bounds of an entry.
+const (
+	MaxName      = 63 // bytes of a name
+	MaxEndpoints = 16 // endpoints that people gave
+	MaxLearned   = 8  // endpoints that the engine learned
+)
+
+// Entry is what people decided about an address.
+type Entry struct {
+	Address   anode.Address
+	Name      string          // empty: none
+	Endpoints []wire.Endpoint // given by people, tried always; not to be changed by who reads it
+	Since     time.Time       // when it was added; zero: not known
+	Added     bool            // whether or not it is blocked
+	Blocked   bool            // the key is, under this address or another
+	Fixed     bool            // the configuration adds it
+}
+
+// Standing returns the standing that the entry gives its address.
+func (e Entry) Standing() Standing {
+	switch {
+	case e.Blocked:
+		return Blocked
+	case e.Added:
+		return Added
+	}
+	return Stranger
+}
+
+// equal reports whether two entries say the same.
+func (e Entry) equal(f Entry) bool {
+	return e.Address == f.Address && e.Name == f.Name && slices.Equal(e.Endpoints, f.Endpoints) &&
+		e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed
+}
+
+// Change is what a verb did to the entry of the address that it was given. If the
+// block changed, the standing of all other addresses of the key changed with it.
+//
+// Two Changes may reach a third goroutine in another order than they were made, so
+// that goroutine should ask the book what holds now.
+type Change struct{ Before, After Entry }
+
+// Nothing reports whether the verb found everything as it was to be.
+func (c Change) Nothing() bool { return c.Before.equal(c.After) }
+
+// New reports whether the address was not added before and is now.
+func (c Change) New() bool { return !c.Before.Added && c.After.Added }
+
+// Renamed reports whether a peer that was added before has another name.
+func (c Change) Renamed() bool { return c.Before.Added && c.Before.Name != c.After.Name }
+
+// CheckAddress refuses the zero address and others that no key has.
+func CheckAddress(a anode.Address) error {
+	if a.IsZero() {
+		return fmt.Errorf("%w: the address is missing", ErrAddress)
+	}
+	if _, err := anode.AddressFromBytes(a[:]); err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	return nil
+}
+
+// CheckName reports why a peer cannot have a name: it has 1 to MaxName letters a-z,
+// digits, - and _, begins with a letter or digit, and cannot be read as a short ID.
+func CheckName(name string) error {
+	switch {
+	case name == "" || len(name) > MaxName:
+		return fmt.Errorf("%w: %q: want 1 to %d characters", ErrName, name, MaxName)
+	case name[0] == '-' || name[0] == '_':
+		return fmt.Errorf("%w: %q: want a letter or digit first", ErrName, name)
+	}
+	for _, r := range name {
+		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+			return fmt.Errorf("%w: %q: want small letters a-z, digits, - and _", ErrName, name)
+		}
+	}
+	if _, err := anode.ParseID(name); err == nil {
+		return fmt.Errorf("%w: %q would be read as a short ID", ErrName, name)
+	}
+	return nil
+}
+
+// CheckEndpoint reports why an endpoint cannot be used. Only UDP is there.
+func CheckEndpoint(e wire.Endpoint) error {
+	ip := e.Addr.Addr()
+	switch {
+	case e.Kind != wire.UDP4 && e.Kind != wire.UDP6:
+		return fmt.Errorf("%w: %s: only UDP can be used: udp:IP:PORT", ErrEndpoint, e)
+	case e.Addr.Port() == 0:
+		return fmt.Errorf("%w: %s: the port must not be 0", ErrEndpoint, e)
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():
+		return fmt.Errorf("%w: %s: no single machine has that IP address", ErrEndpoint, e)
+	}
+	return nil
+}
+
+// ParseEndpoint reads an endpoint as people write it, and refuses what CheckEndpoint
+// refuses.
+func ParseEndpoint(text string) (wire.Endpoint, error) {
+	e, err := wire.EndpointFromText(text)
+	if err != nil {
+		return wire.Endpoint{}, fmt.Errorf("%w: %q: want udp:IP:PORT, such as udp:192.0.2.1:8737 or udp:[2001:db8::1]:8737", ErrEndpoint, text)
+	}
+	return e, CheckEndpoint(e)
+}
+
+// checkEndpoints checks a list, and returns it without repetitions.
+func checkEndpoints(es []wire.Endpoint) ([]wire.Endpoint, error) {
+	var list []wire.Endpoint
+	for _, e := range es {
+		if err := CheckEndpoint(e); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(list, e) {
+			list = append(list, e)
+		}
+		if len(list) > MaxEndpoints {
+			return nil, fmt.Errorf("%w: more than %d for one peer", ErrEndpoint, MaxEndpoints)
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,93 @@
+package book
+
+import (
+	"fmt"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+)
+
+// Add adds a peer, or gives one that was added another name and other endpoints;
+// without a name or endpoints it keeps those that it has. It refuses a blocked peer.
+func (b *Book) Add(a anode.Address, name string, endpoints []wire.Endpoint, now time.Time) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.add(a, name, endpoints, now) })
+}
+
+// Remove forgets a peer that was added: its name, its endpoints, and what was learned.
+// If it is blocked, its key stays blocked until Unblock.
+func (b *Book) Remove(a anode.Address) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.remove(a) })
+}
+
+// Rename gives a peer that was added another name; an empty one takes the name away.
+func (b *Book) Rename(a anode.Address, name string) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.rename(a, name) })
+}
+
+// SetEndpoints replaces the endpoints of a peer that was added. With none, those of
+// the configuration hold again, if it has some.
+func (b *Book) SetEndpoints(a anode.Address, endpoints []wire.Endpoint) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.setEndpoints(a, endpoints) })
+}
+
+// RemoveEndpoint takes one endpoint away from a peer that was added.
+func (b *Book) RemoveEndpoint(a anode.Address, e wire.Endpoint) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.removeEndpoint(a, e) })
+}
+
+// Block blocks the key of an address, of a peer or a stranger.
+func (b *Book) Block(a anode.Address) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.block(a) })
+}
+
+// Unblock ends the block of the key of an address, under whichever address it was set.
+// Each address of the key is then what it was before: added or a stranger.
+func (b *Book) Unblock(a anode.Address) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.unblock(a) })
+}
+
+// change plans, writes, and then puts on the shelf. A plan reads the shelf and nothing
+// else, so writes is lock enough for it.
+func (b *Book) change(a anode.Address, plan func() ([]Entry, error)) (Change, error) {
+	b.writes.Lock()
+	defer b.writes.Unlock()
+	before := b.shelf.entry(a)
+	planned, err := plan()
+	if err != nil {
+		return Change{}, err
+	}
+	var edits []Entry
+	batch := Batch{Learned: map[anode.Address][]wire.Endpoint{}}
+	for _, e := range planned {
+		old, exists := b.shelf.stored[e.Address]
+		switch {
+		case exists && e.equal(old):
+			continue
+		case e.Added || e.Blocked:
+			batch.Put = append(batch.Put, e)
+		default:
+			batch.Delete = append(batch.Delete, e.Address)
+		}
+		if !e.Added {
+			batch.Learned[e.Address] = nil
+		}
+		edits = append(edits, e)
+	}
+	if len(edits) == 0 {
+		return Change{before, before}, nil
+	}
+	if err := b.store.Write(batch); err != nil {
+		return Change{}, fmt.Errorf("the state was not written: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range edits {
+		b.shelf.put(e)
+		if !e.Added {
+			delete(b.learned, e.Address)
+			delete(b.dirty, e.Address)
+		}
+	}
+	return Change{before, b.shelf.entry(a)}, nil
+}

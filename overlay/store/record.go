@@ -1,0 +1,79 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+)
+
+// record is an entry as the file has it, under its address. Earlier versions wrote no
+// standing; they ignore it.
+type record struct {
+	Address   string         `json:"address"` // as the key says
+	Name      string         `json:"name,omitempty"`
+	Endpoints []string       `json:"endpoints,omitempty"`
+	Blocked   bool           `json:"blocked,omitempty"`
+	Added     time.Time      `json:"added"`              // when
+	Standing  *book.Standing `json:"standing,omitempty"` // without the block: added or stranger
+}
+
+func encodeEntry(e book.Entry) ([]byte, error) {
+	standing := book.Stranger
+	if e.Added {
+		standing = book.Added
+	}
+	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, Added: e.Since, Standing: &standing}
+	for _, ep := range e.Endpoints {
+		r.Endpoints = append(r.Endpoints, ep.String())
+	}
+	return json.Marshal(r)
+}
+
+// decodeEntry reads an entry. An earlier version kept a blocked stranger like a blocked
+// peer; if nobody gave it a name or an endpoint it is taken for a stranger, so that to
+// unblock it does not let it in. An endpoint of a kind that only a later version knows
+// is left out and is one of the problems: it must not cost the entry, nor its block.
+func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) {
+	a, err := anode.AddressFromBytes(key)
+	if err != nil {
+		return book.Entry{}, nil, err
+	}
+	var r record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return book.Entry{}, nil, err
+	}
+	if r.Address != a.String() {
+		return book.Entry{}, nil, fmt.Errorf("it is under the key of %s", a)
+	}
+	e = book.Entry{Address: a, Name: r.Name, Since: r.Added, Blocked: r.Blocked}
+	for _, text := range r.Endpoints {
+		ep, err := wire.EndpointFromText(text)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		e.Endpoints = append(e.Endpoints, ep)
+	}
+	if r.Standing != nil {
+		e.Added = *r.Standing == book.Added
+	} else {
+		e.Added = !r.Blocked || r.Name != "" || len(r.Endpoints) > 0
+	}
+	return e, problems, nil
+}
+
+// decodeLearned reads the endpoints learned for an address. Whether the address is one
+// shows when the entry of the same key is read.
+func decodeLearned(key, value []byte) (a anode.Address, es []wire.Endpoint, err error) {
+	if len(key) != len(a) {
+		return a, nil, fmt.Errorf("the key has %d bytes", len(key))
+	}
+	if err := json.Unmarshal(value, &es); err != nil {
+		return a, nil, err
+	}
+	return anode.Address(key), es[:min(len(es), book.MaxLearned)], nil
+}
