@@ -485,3 +485,16 @@ func TestParseEndpoint(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"n", "north", "north-2", "a_b", "2nd", strings.Repeat("x", MaxName)} {
+		if err := CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"", "-n", "_n", "North", "n\u00e9", "a b", "a.b", "a:b", "a\n", "a/b", "0123456789abcdef", strings.Repeat("x", MaxName+1)} {
+		if err := CheckName(name); !errors.Is(err, ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // Limits of a request.
@@ -115,16 +115,20 @@ func post[Request, Answer any](limit time.Duration, f func(context.Context, Requ
 	}
 }
 
-// decode reads a request: one JSON value, and no field that it does not have.
+// decode reads a request: one JSON value, no field that it does not have, and whatever
+// its check asks for.
 func decode(w http.ResponseWriter, r *http.Request, request any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(request)
 	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err == nil {
+		if _, err = d.Token(); err == nil {
 			err = errors.New("more than one value")
+		} else if errors.Is(err, io.EOF) {
+			if c, ok := request.(interface{ check() error }); ok {
+				return c.check()
+			}
+			return nil
 		}
 	}
 	return &Error{CodeInvalid, "the request: " + err.Error(), ""}
@@ -148,7 +152,7 @@ func statusOf(c Code) int {
 func reply(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		e := asError(err)
+		e := AsError(err)
 		w.WriteHeader(statusOf(e.Code))
 		answer = e
 	}
@@ -197,31 +201,35 @@ func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 	return s.node.Ping(ctx, r.Address, r.Size)
 }
 
-func (s *Server) add(ctx context.Context, r AddRequest) (Done, error) {
+func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
-	status, err := s.node.Status(ctx)
+	b, err := s.rehearse(ctx)
 	if err != nil {
-		return Done{}, err
+		return Added{}, err
 	}
-	if err := CheckAdd(status.Address, Known(status.Peers), r); err != nil {
-		return Done{}, err
+	change, err := b.Add(r.Address, r.Name, r.Endpoints, time.Now())
+	if err != nil {
+		return Added{}, err
 	}
-	return Done{}, s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	return AddedBy(change), s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
 }
 
-// CheckAdd says whether a peer can be added.
-func CheckAdd(self anode.Address, peers []names.Peer, r AddRequest) error {
-	if r.Address.IsZero() {
-		return &Error{CodeInvalid, "there is no address", ""}
+// rehearse opens a book of the node's peers in memory, to find what a verb would do,
+// or why it cannot.
+func (s *Server) rehearse(ctx context.Context) (*book.Book, error) {
+	status, err := s.node.Status(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if r.Address.X() == self.X() {
-		return overlay.ErrSelf
+	var entries []book.Entry
+	for _, p := range status.Peers {
+		if p.Allowed || p.Blocked {
+			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked})
+		}
 	}
-	if r.Name == "" {
-		return nil
-	}
-	return names.CheckFree(peers, r.Address, r.Name)
+	b, _, err := book.Open(status.Address, book.NewMemory(entries...), nil)
+	return b, err
 }
 
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
@@ -233,14 +241,12 @@ func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
 func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
-	if r.Name != "" {
-		status, err := s.node.Status(ctx)
-		if err != nil {
-			return Done{}, err
-		}
-		if err := names.CheckFree(Known(status.Peers), r.Address, r.Name); err != nil {
-			return Done{}, err
-		}
+	b, err := s.rehearse(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	if _, err := b.Rename(r.Address, r.Name); err != nil {
+		return Done{}, err
 	}
 	return Done{}, s.node.RenamePeer(ctx, r.Address, r.Name)
 }
