@@ -55,7 +55,6 @@ const (
 	dFragment
 	dReflection
 	dWrite
-	dPong
 	dCopies // of a broadcast, by another lane
 
 	counterCount
@@ -76,7 +75,7 @@ var counterNames = [counterCount]string{
 	dHandshake: "drop_handshake", dCookie: "drop_cookie", dStrangers: "drop_strangers", dNoSecret: "drop_no_secret",
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
-	dReflection: "drop_reflection", dWrite: "drop_write", dPong: "drop_pong", dCopies: "drop_copies",
+	dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
 }
 
 type counters [counterCount]atomic.Uint64

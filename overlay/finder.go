@@ -3,6 +3,8 @@ package overlay
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -22,7 +24,7 @@ type finder struct {
 	table  *lookup.Table[waiter]
 	asked  map[*peer.Peer]*lookup.Interval // when the LAN was last asked for a known peer
 	relays []*peer.Peer                    // added peers that were reached directly, the latest last
-	warm   []anode.Address                 // whose endpoints of the last run are still to be tried
+	warm   []anode.Address                 // whose endpoints are still to be tried since the start
 }
 
 // waiter is what waits for a look-up: a message, or a caller.
@@ -36,40 +38,56 @@ const (
 	knownRelays = 64  // that are remembered
 	maxAsked    = 512 // known peers of which the last question is remembered
 	warmPeers   = 64  // whose endpoints are tried at once when a node starts
-	warmEvery   = 1e9 // ns until the next ones
+	warmEvery   = time.Second
 )
 
-// note remembers a peer that can be a relay for others.
+// note remembers a peer that can be a relay for others: one that was reached directly, or
+// may be. Those that are reached now come last.
 func (f *finder) note(p *peer.Peer) {
-	f.forget(p)
-	if best, ok := p.Best(); !ok || !best.Direct() || p.Standing() < book.Added {
+	k := slices.Index(f.relays, p)
+	best, ok := p.Best()
+	direct := ok && best.Direct()
+	switch {
+	case p.Standing() < book.Added:
+		f.forget(p)
 		return
+	case k >= 0 && !direct:
+		return
+	case k >= 0:
+		f.relays = slices.Delete(f.relays, k, k+1)
 	}
-	if f.relays = append(f.relays, p); len(f.relays) > knownRelays {
-		f.relays = f.relays[1:]
+	if direct {
+		f.relays = append(f.relays, p)
+	} else if len(f.relays) < knownRelays {
+		f.relays = slices.Insert(f.relays, 0, p)
+	}
+	if len(f.relays) > knownRelays {
+		f.relays = slices.Delete(f.relays, 0, 1)
 	}
 }
 
+// forget drops a peer.
 func (f *finder) forget(p *peer.Peer) {
-	for i, r := range f.relays {
-		if r == p {
-			f.relays = append(f.relays[:i:i], f.relays[i+1:]...)
-			return
-		}
-	}
+	delete(f.asked, p)
+	f.relays = slices.DeleteFunc(f.relays, func(r *peer.Peer) bool { return r == p })
 }
 
 // seek looks for ways to a peer: on the LAN, less often the longer it is not found, and
-// by relays.
+// by relays. Those that were reached once are checked again, for the next time.
 func (l *loop) seek(p *peer.Peer) {
 	f := &l.finder
-	for i := len(f.relays) - 1; i >= 0 && i >= len(f.relays)-maxRelays; i-- {
-		r := f.relays[i]
-		if r == p {
+	offered, checked := 0, 0
+	for _, r := range slices.Backward(f.relays) {
+		if r == p || r.Standing() < book.Added {
 			continue
 		}
-		if best, ok := r.Best(); ok && best.Direct() {
+		if best, ok := r.Best(); ok && best.Direct() && offered < maxRelays {
 			p.Offer(l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
+			offered++
+		} else if !ok && checked < maxRelays {
+			r.Recheck(l.now)
+			l.touch(r)
+			checked++
 		}
 	}
 	if f.asked == nil || len(f.asked) > maxAsked {
@@ -96,6 +114,7 @@ func (l *loop) settleWarm() mono.Time {
 	for _, a := range f.warm[:k] {
 		if p := l.peers.get(a); p != nil && p.Standing() >= book.Added {
 			p.Learned(l.now, l.n.book.Learned(a))
+			f.note(p)
 			l.touch(p)
 		}
 	}
@@ -161,9 +180,11 @@ func (l *loop) askLAN(m wire.WhoisMsg) {
 // askPeers asks added peers that can be reached directly.
 func (l *loop) askPeers(m wire.WhoisMsg) {
 	f := &l.finder
-	for i := len(f.relays) - 1; i >= 0 && i >= len(f.relays)-maxRelays; i-- {
-		if best, ok := f.relays[i].Best(); ok && best.Direct() {
-			f.relays[i].Reply(l.now, best.Endpoint, 0, wire.Whois, m.Append(nil))
+	asked := 0
+	for _, r := range slices.Backward(f.relays) {
+		if best, ok := r.Best(); ok && best.Direct() && asked < maxRelays {
+			r.Reply(l.now, best.Endpoint, 0, wire.Whois, m.Append(nil))
+			asked++
 		}
 	}
 }

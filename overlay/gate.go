@@ -21,7 +21,7 @@ type gate struct {
 }
 
 var (
-	beaconRate = mono.Rate{PerSecond: 5, Burst: 20}
+	beaconRate = mono.Rate{PerSecond: 2, Burst: 5}
 	whoisRate  = mono.Rate{PerSecond: 5, Burst: 5}
 )
 

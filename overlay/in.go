@@ -340,17 +340,15 @@ func (rx *receiver) pong(in *peer.Inbound, msg []byte, t *link.Train) {
 		rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, msg: append([]byte(nil), msg...)})
 		return
 	}
-	if len(msg)+wire.SealedMin > r.Datagram {
-		rx.n.counters.count(dPong)
-		return
-	}
-	counter, ok := r.Session.Reserve(rx.reply.lane, 1, int64(rx.now))
-	if !ok {
-		rx.n.counters.count(dKeyEnded)
-		return
-	}
 	msg[0] = byte(wire.Pong)
-	rx.reply.seal(r, counter, msg)
-	in.Contact.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
+	rx.reply.now = rx.now
+	if len(msg)+wire.SealedMin > r.Datagram {
+		rx.n.sendFragments(rx.reply, in.Contact, r, msg) // as its PING came
+	} else if counter, ok := r.Session.Reserve(rx.reply.lane, 1, int64(rx.now)); ok {
+		rx.reply.seal(r, counter, msg)
+		in.Contact.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
+	} else {
+		rx.n.counters.count(dKeyEnded)
+	}
 	r.Session.Sent(int64(rx.now))
 }

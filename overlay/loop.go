@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -49,7 +48,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.beacon.restart(l.now)
 	for _, e := range n.book.Entries() {
 		l.decide(e)
-		if known := n.book.Learned(e.Address); len(known) > 0 && e.Standing() == book.Added {
+		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {
 			l.finder.warm = append(l.finder.warm, e.Address)
 		}
 	}
@@ -225,6 +224,9 @@ func (l *loop) decide(e book.Entry) {
 	}
 	p.Name = e.Name
 	p.Decide(l.now, s, e.Endpoints)
+	if s == book.Added && len(e.Endpoints) > 0 {
+		l.finder.note(p)
+	}
 	l.sources(p)
 	l.touch(p)
 }
@@ -233,6 +235,7 @@ func (l *loop) decide(e book.Entry) {
 func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
 	l.peers.remove(p)
+	l.finder.forget(p)
 	l.n.events.peer(EventRemoved, p)
 }
 
@@ -246,14 +249,3 @@ func (l *loop) linksChanged(s link.State) {
 		l.touch(p)
 	}
 }
-
-// label is how a peer is called in logs, by its address.
-func (l *loop) label(a anode.Address) string {
-	if p := l.peers.get(a); p != nil {
-		return p.Label()
-	}
-	return a.ID().String()
-}
-
-// endpointOf strips a link endpoint for people.
-func endpointOf(e link.Endpoint) string { return e.Addr.String() }

@@ -11,16 +11,16 @@ import (
 	"anodenet/cmd/internal/daemon"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
-	peerbook "anodenet/overlay/book"
+	"anodenet/overlay/book"
 	"anodenet/overlay/store"
 )
 
-// book is the list of peers that were added: the daemon's, or while none runs the
-// state database's.
-type book interface {
+// peerBook is the list of peers that people decided on: the daemon's, or while none
+// runs the state database's.
+type peerBook interface {
 	list(ctx context.Context) ([]entry, error)
 	find(ctx context.Context, text string) (control.Resolved, error)
-	add(ctx context.Context, r control.AddRequest) error
+	add(ctx context.Context, r control.AddRequest) (control.Added, error)
 	remove(ctx context.Context, a anode.Address) error
 	rename(ctx context.Context, a anode.Address, name string) error
 	block(ctx context.Context, a anode.Address, blocked bool) error
@@ -40,9 +40,9 @@ type entry struct {
 // open finds the book that the flags mean. --state without --socket is the
 // database, if no daemon holds it; everything else is a daemon, and the database
 // of --state where none runs.
-func (a *app) open(ctx context.Context) (book, error) {
+func (a *app) open(ctx context.Context) (peerBook, error) {
 	if a.stateGiven && !a.socketGiven {
-		b, err := openStoreBook(a.state)
+		b, err := a.openStore()
 		if !errors.Is(err, store.ErrStateBusy) {
 			return b, err
 		}
@@ -55,13 +55,13 @@ func (a *app) open(ctx context.Context) (book, error) {
 	}
 	b.close()
 	if errors.Is(err, control.ErrNoDaemon) && a.stateGiven {
-		return openStoreBook(a.state)
+		return a.openStore()
 	}
 	return nil, err
 }
 
 // openHolder finds the daemon that holds the state, on the usual socket.
-func (a *app) openHolder(ctx context.Context, busy error) (book, error) {
+func (a *app) openHolder(ctx context.Context, busy error) (peerBook, error) {
 	id, err := daemon.Identity(a.state, 0)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (b clientBook) find(ctx context.Context, text string) (control.Resolved, er
 	return b.client.Resolve(ctx, text)
 }
 
-func (b clientBook) add(ctx context.Context, r control.AddRequest) error {
+func (b clientBook) add(ctx context.Context, r control.AddRequest) (control.Added, error) {
 	return b.client.Add(ctx, r)
 }
 
@@ -116,24 +116,47 @@ func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) er
 // storeBook is a state directory's that no daemon has.
 type storeBook struct {
 	store *store.Store
-	book  *peerbook.Book
+	book  *book.Book
 	self  anode.Address
 }
 
-func openStoreBook(state string) (book, error) {
-	s, err := store.Open(state)
+// openStore opens the state directory's book with the peers of the configuration, as a
+// daemon would. What is wrong with single records, or with the configuration, is said
+// and does not keep people from their peers.
+func (a *app) openStore() (peerBook, error) {
+	s, err := store.Open(a.state)
 	if err != nil {
 		return nil, err
 	}
-	id, err := daemon.Identity(state, 0)
+	b, err := a.readStore(s)
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
-	b, _, err := peerbook.Open(id.Address(), s, nil)
+	return b, nil
+}
+
+func (a *app) readStore(s *store.Store) (peerBook, error) {
+	id, err := daemon.Identity(a.state, 0)
 	if err != nil {
-		s.Close()
 		return nil, err
+	}
+	warn := func(err error) { fmt.Fprintf(a.err, "anode: warning: %s\n", oneLine(err.Error())) }
+	cfg, err := a.source().Load()
+	if err != nil {
+		warn(err)
+		cfg.Peers = nil
+	}
+	var fixed []book.Entry
+	for _, p := range cfg.Peers {
+		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	}
+	b, report, err := book.Open(id.Address(), s, fixed)
+	if err != nil {
+		return nil, err
+	}
+	for _, problem := range report {
+		warn(problem)
 	}
 	return storeBook{s, b, id.Address()}, nil
 }
@@ -142,16 +165,16 @@ func (b storeBook) close() { b.store.Close() }
 
 func (b storeBook) list(context.Context) ([]entry, error) {
 	list := []entry{}
-	for _, p := range b.book.Entries() {
-		list = append(list, entry{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, p.Blocked, ""})
+	for _, e := range b.book.Entries() {
+		list = append(list, entry{e.Address, e.Address.ID(), e.Address.ULA(), e.Name, e.Blocked, ""})
 	}
 	return list, nil
 }
 
 func (b storeBook) find(_ context.Context, text string) (control.Resolved, error) {
 	var peers []names.Peer
-	for _, p := range b.book.Entries() {
-		peers = append(peers, names.Peer{Address: p.Address, Name: p.Name})
+	for _, e := range b.book.Entries() {
+		peers = append(peers, names.Peer{Address: e.Address, Name: e.Name, Decided: true})
 	}
 	t, err := names.Find(peers, text)
 	if err != nil {
@@ -161,14 +184,14 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 	case t.ULA == b.self.ULA(), t.ID == b.self.ID():
 		t.Address = b.self
 	case t.Address.IsZero():
-		return control.Resolved{}, fmt.Errorf("%w: %q (without a daemon only added peers are known)", names.ErrNotFound, text)
+		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon only added peers are known)", names.ErrNotFound, text)
 	}
 	return control.Resolve(names.Peer{Address: t.Address, Name: t.Peer.Name}, t.Known), nil
 }
 
-func (b storeBook) add(_ context.Context, r control.AddRequest) error {
-	_, err := b.book.Add(r.Address, r.Name, r.Endpoints, time.Now())
-	return err
+func (b storeBook) add(_ context.Context, r control.AddRequest) (control.Added, error) {
+	c, err := b.book.Add(r.Address, r.Name, r.Endpoints, time.Now())
+	return control.AddedBy(c), err
 }
 
 func (b storeBook) remove(_ context.Context, a anode.Address) error {
@@ -182,29 +205,38 @@ func (b storeBook) rename(_ context.Context, a anode.Address, name string) error
 }
 
 func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error {
-	f := b.book.Unblock
+	change := b.book.Unblock
 	if blocked {
-		f = b.book.Block
+		change = b.book.Block
 	}
-	_, err := f(a)
+	_, err := change(a)
 	return err
 }
 
 // find resolves PEER in a book, and in the DNS where it looks like a domain.
-func (a *app) find(ctx context.Context, b book, text string) (control.Resolved, error) {
+func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
 	r, err := b.find(ctx, text)
 	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) {
 		return r, err
 	}
-	records, lookupErr := a.txt(ctx, text)
-	if lookupErr != nil {
-		return r, fmt.Errorf("%w, and the DNS says: %w", names.ErrNotFound, lookupErr)
+	address, err := a.lookUp(ctx, text)
+	if err != nil {
+		return r, err
+	}
+	return b.find(ctx, address.String())
+}
+
+// lookUp asks the DNS for the one address that a domain names.
+func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) {
+	records, err := a.txt(ctx, domain)
+	if err != nil {
+		return anode.Address{}, fmt.Errorf("%w %q, and the DNS says: %w", names.ErrNotFound, domain, err)
 	}
 	var found []names.Peer
 	for _, record := range records {
 		address, ours, err := anode.ParseTXT(record)
 		if ours && err != nil {
-			return r, fmt.Errorf("the TXT record of %s: %w", text, err)
+			return anode.Address{}, fmt.Errorf("the TXT record of %s: %w", domain, err)
 		}
 		if ours {
 			found = append(found, names.Peer{Address: address})
@@ -212,9 +244,28 @@ func (a *app) find(ctx context.Context, b book, text string) (control.Resolved, 
 	}
 	switch len(found) {
 	case 0:
-		return r, fmt.Errorf("%w: %s has no TXT record anode:ADDRESS", names.ErrNotFound, text)
+		return anode.Address{}, fmt.Errorf("%w %q: it has no TXT record anode:ADDRESS", names.ErrNotFound, domain)
 	case 1:
-		return b.find(ctx, found[0].Address.String())
+		return found[0].Address, nil
 	}
-	return r, &names.AmbiguousError{Text: text, Candidates: found}
+	return anode.Address{}, &names.AmbiguousError{Text: domain, Candidates: found}
+}
+
+// whole reads the address of a peer to add. Nothing shorter than that will do: keys can
+// be searched for until a short ID or a beginning fits. A domain's address comes out of
+// the DNS as anybody on the way may have put it there, so yes has to confirm it.
+func (a *app) whole(ctx context.Context, text string, yes bool) (anode.Address, error) {
+	address, err := names.Whole(text)
+	if err == nil {
+		return address, nil
+	}
+	const compare = "\"anode id\" on the other machine shows its address"
+	if !names.Domain(text) {
+		return address, &failure{exitUnknownPeer, fmt.Sprintf("a peer is added by its whole address: %q: %v", text, err), compare}
+	}
+	if address, err = a.lookUp(ctx, text); err != nil || yes {
+		return address, err
+	}
+	return address, &failure{exitFailed, fmt.Sprintf("the DNS says that %s is %s, and the DNS can be forged", text, address),
+		compare + "; if it is the same, again with --yes"}
 }

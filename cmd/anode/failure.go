@@ -12,8 +12,6 @@ import (
 
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
-	"anodenet/cmd/internal/names"
-	"anodenet/overlay"
 	"anodenet/overlay/store"
 	"anodenet/platform"
 	"anodenet/tun"
@@ -58,18 +56,11 @@ func explain(err error) *failure {
 	if f.try != "" {
 		return f
 	}
-	var ambiguous *names.AmbiguousError
 	switch {
 	case errors.Is(err, context.Canceled):
 		f.message = "interrupted"
 	case errors.Is(err, control.ErrNoDaemon):
 		f.exit, f.try = exitNoDaemon, "anode up, or --socket PATH of the daemon's socket"
-	case errors.As(err, &ambiguous):
-		f.exit, f.try = exitUnknownPeer, "more of its characters, or its name"
-	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer):
-		f.exit, f.try = exitUnknownPeer, "anode peers list"
-	case errors.Is(err, overlay.ErrUnreachable):
-		f.exit = exitUnreachable
 	case errors.Is(err, store.ErrStateBusy):
 		f.try = "anode down, or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):
@@ -82,6 +73,9 @@ func explain(err error) *failure {
 		f.try = "--port 0 for any free port, or stop the program that has it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
 		f.try = "as root (sudo), or as a member of the group anode where a daemon runs"
+	default: // what a daemon would have said
+		e := control.AsError(err)
+		f.exit, f.try = exitOf(e.Code), e.Try
 	}
 	return f
 }

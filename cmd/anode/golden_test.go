@@ -264,12 +264,13 @@ func TestFindByDNS(t *testing.T) {
 		}
 		return nil, errors.New("no such host")
 	}
-	b, err := openStoreBook(t.TempDir())
+	a.state = t.TempDir()
+	b, err := a.openStore()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.close()
-	if err := b.add(t.Context(), control.AddRequest{Address: northAddress, Name: "north"}); err != nil {
+	if _, err := b.add(t.Context(), control.AddRequest{Address: northAddress, Name: "north"}); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := a.find(t.Context(), b, "north.example.org"); err != nil || r.Address != northAddress || r.Name != "north" || !r.Known {
@@ -282,5 +283,19 @@ func TestFindByDNS(t *testing.T) {
 	}
 	if r, err := a.find(t.Context(), b, "bad.example.org"); err == nil {
 		t.Errorf("%+v", r)
+	}
+
+	// To add somebody the DNS alone is not enough.
+	if _, err := a.whole(t.Context(), "north.example.org", false); err == nil ||
+		!strings.Contains(err.Error(), northAddress.String()) || !strings.Contains(explain(err).try, "--yes") {
+		t.Errorf("%v", err)
+	}
+	if got, err := a.whole(t.Context(), "north.example.org", true); err != nil || got != northAddress {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, text := range []string{"north", "aeaa", northAddress.ID().String(), northAddress.ULA().String(), northAddress.String()[:63], "two.example.org", "none.example.org"} {
+		if got, err := a.whole(t.Context(), text, true); err == nil || explain(err).exit != exitUnknownPeer {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
 	}
 }

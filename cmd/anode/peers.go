@@ -7,8 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anodenet/anode/wire"
+	"anodenet/anode"
 	"anodenet/cmd/internal/control"
+	"anodenet/overlay/book"
 )
 
 // peersAnswer is the JSON of peers list.
@@ -71,32 +72,57 @@ func (a *app) peersAdd() *cobra.Command {
 	var endpoints []string
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS [NAME]",
-		Short: "Let a peer in, and be let in where it adds you",
-		Args:  want(1, 2),
+		Short: "Add a peer (it must add you too)",
+		Long: "Add a peer (it must add you too), or give one that was added another name and\n" +
+			"other endpoints.\n\n" +
+			"ADDRESS is the whole address, or a DNS name with a TXT record anode:ADDRESS.",
+		Args: want(1, 2),
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where it can be found, `udp:IP:PORT`; repeatable")
+	yes := cmd.Flags().Bool("yes", false, "add the address that the DNS says without asking")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := control.AddRequest{}
 		if len(args) == 2 {
 			request.Name = args[1]
 		}
 		for _, text := range endpoints {
-			e, err := wire.EndpointFromText(text)
+			e, err := book.ParseEndpoint(text)
 			if err != nil {
-				return usage(cmd, "--endpoint %s: %v", text, err)
+				return usage(cmd, "--endpoint: %v", err)
 			}
 			request.Endpoints = append(request.Endpoints, e)
 		}
-		return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
-			request.Address = peer.Address
-			name := request.Name
-			if name == "" {
-				name = peer.Name
-			}
-			return "added " + labelOf(name, peer.ID) + ", " + peer.ULA.String(), b.add(cmd.Context(), request)
-		})
+		var err error
+		if request.Address, err = a.whole(cmd.Context(), args[0], *yes); err != nil {
+			return err
+		}
+		b, err := a.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer b.close()
+		added, err := b.add(cmd.Context(), request)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out, addedWords(request.Address, added))
+		return nil
 	}
 	return cmd
+}
+
+// addedWords says what "peers add" did.
+func addedWords(address anode.Address, added control.Added) string {
+	label := labelOf(added.Name, address.ID())
+	switch added.Did {
+	case control.DidAdd:
+		return "added " + label + ", " + address.ULA().String()
+	case control.DidRename:
+		return "renamed " + labelOf(added.Was, address.ID()) + ", which was added already: now " + added.Name
+	case control.DidChange:
+		return "changed " + label + ", which was added already"
+	}
+	return label + " was added already"
 }
 
 func (a *app) peersRemove() *cobra.Command {
@@ -104,7 +130,7 @@ func (a *app) peersRemove() *cobra.Command {
 		Use: "remove PEER", Short: "Forget a peer", Args: want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
 				return "removed " + labelOf(peer.Name, peer.ID), b.remove(cmd.Context(), peer.Address)
 			})
 		},
@@ -113,26 +139,30 @@ func (a *app) peersRemove() *cobra.Command {
 
 func (a *app) peersRename() *cobra.Command {
 	return &cobra.Command{
-		Use: "rename PEER NAME", Short: "Give a peer another name", Args: want(2, 2),
+		Use: "rename PEER NAME", Short: "Give a peer another name (\"\" takes it away)", Args: want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
-				return labelOf(peer.Name, peer.ID) + " is now " + args[1], b.rename(cmd.Context(), peer.Address, args[1])
+			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
+				done := " is now " + args[1]
+				if args[1] == "" {
+					done = " has no name now"
+				}
+				return labelOf(peer.Name, peer.ID) + done, b.rename(cmd.Context(), peer.Address, args[1])
 			})
 		},
 	}
 }
 
 func (a *app) peersBlock(block bool) *cobra.Command {
-	verb, short, done := "block", "Answer nothing of a peer, not even pings", "blocked "
+	verb, short, done := "block", "Ignore everything from a peer, including pings", "blocked "
 	if !block {
-		verb, short, done = "unblock", "Let a blocked peer in again", "unblocked "
+		verb, short, done = "unblock", "End a block: the peer is what it was before, added or not", "unblocked "
 	}
 	return &cobra.Command{
 		Use: verb + " PEER", Short: short, Args: want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), args[0], func(b book, peer control.Resolved) (string, error) {
+			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
 				return done + labelOf(peer.Name, peer.ID), b.block(cmd.Context(), peer.Address, block)
 			})
 		},
@@ -140,7 +170,7 @@ func (a *app) peersBlock(block bool) *cobra.Command {
 }
 
 // change resolves PEER, changes it in the book, and prints what was done.
-func (a *app) change(ctx context.Context, text string, f func(book, control.Resolved) (done string, err error)) error {
+func (a *app) change(ctx context.Context, text string, f func(peerBook, control.Resolved) (done string, err error)) error {
 	b, err := a.open(ctx)
 	if err != nil {
 		return err

@@ -145,12 +145,33 @@ func (m *Machine) again(now mono.Time) {
 func (m *Machine) check(now mono.Time) (next mono.Time) {
 	requests, next := m.ways.Requests(now)
 	for _, r := range requests {
-		m.plain(now, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
-		if r.First && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if r.Try > 0 && !m.peer.added() && m.set.Empty() {
+			continue // nobody here wants this stranger: one question has to do
+		}
+		m.ask(now, r)
+		if r.Try == 0 && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
 	return next
+}
+
+// maxProposed is how many questions a proposed endpoint gets: no more bytes than three
+// times those of the packet that proposed it.
+const maxProposed = 3
+
+// ask sends one EPC_REQ. One to an endpoint that a session's packet proposed is sealed in
+// that session; others go to machines that may have no session with us.
+func (m *Machine) ask(now mono.Time, r path.Request) {
+	s := m.set.Current(now.Duration())
+	if r.Origin != path.Roamed || s == nil {
+		m.plain(now, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
+		return
+	}
+	if r.Try < maxProposed {
+		to := Route{Session: s, Way: r.Way, PeerID: m.id(), Line: m.line}
+		m.peer.env.Shell.Seal(m.peer.Contact, &to, wire.AppendEPC([]byte{byte(wire.EPCReq)}, r.ID), 0)
+	}
 }
 
 // plain sends an unsealed message to the machine. It bears our full address until the

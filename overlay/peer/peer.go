@@ -187,11 +187,12 @@ func (p *Peer) tellStanding() {
 	}
 }
 
-// Learned sets the endpoints that worked the last time, and has them tried.
+// Learned sets the endpoints that worked the last time, and has all endpoints tried.
 func (p *Peer) Learned(now mono.Time, endpoints []wire.Endpoint) {
 	p.saved = endpoints
 	m := p.target(now)
-	m.name(now, endpoints, path.Stored)
+	m.name(now, p.stored, path.Static)
+	m.name(now, p.saved, path.Stored)
 	p.touch()
 }
 

@@ -38,7 +38,7 @@ func encodeEntry(e book.Entry) ([]byte, error) {
 // unblock it does not let it in. An endpoint of a kind that only a later version knows
 // is left out and is one of the problems: it must not cost the entry, nor its block.
 func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) {
-	a, err := anode.AddressFromBytes(key)
+	a, err := addressKey(key)
 	if err != nil {
 		return book.Entry{}, nil, err
 	}
@@ -66,14 +66,21 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 	return e, problems, nil
 }
 
-// decodeLearned reads the endpoints learned for an address. Whether the address is one
-// shows when the entry of the same key is read.
+// addressKey reads a key of the buckets. The book checks that it is an address.
+func addressKey(key []byte) (anode.Address, error) {
+	if len(key) != anode.AddressSize {
+		return anode.Address{}, fmt.Errorf("its key has %d bytes", len(key))
+	}
+	return anode.Address(key), nil
+}
+
+// decodeLearned reads the endpoints learned for an address.
 func decodeLearned(key, value []byte) (a anode.Address, es []wire.Endpoint, err error) {
-	if len(key) != len(a) {
-		return a, nil, fmt.Errorf("the key has %d bytes", len(key))
+	if a, err = addressKey(key); err != nil {
+		return a, nil, err
 	}
 	if err := json.Unmarshal(value, &es); err != nil {
 		return a, nil, err
 	}
-	return anode.Address(key), es[:min(len(es), book.MaxLearned)], nil
+	return a, es[:min(len(es), book.MaxLearned)], nil
 }

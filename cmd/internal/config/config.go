@@ -19,8 +19,8 @@ import (
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
-	"anodenet/cmd/internal/names"
 	"anodenet/info2"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
 
@@ -179,7 +179,7 @@ func (c *Config) check() error {
 		if p.Name == "" {
 			continue
 		}
-		if err := names.Check(p.Name); err != nil {
+		if err := book.CheckName(p.Name); err != nil {
 			return fmt.Errorf("%w: peers: entry %d: %w", ErrInvalid, i+1, err)
 		}
 		if taken[p.Name] {

@@ -55,10 +55,9 @@ func (c *Client) Ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 	return call[overlay.PingReply](ctx, c, http.MethodPost, "ping", r)
 }
 
-// Add adds a peer.
-func (c *Client) Add(ctx context.Context, r AddRequest) error {
-	_, err := call[Done](ctx, c, http.MethodPost, "peers/add", r)
-	return err
+// Add adds a peer, or gives one that was added another name and other endpoints.
+func (c *Client) Add(ctx context.Context, r AddRequest) (Added, error) {
+	return call[Added](ctx, c, http.MethodPost, "peers/add", r)
 }
 
 // Remove forgets a peer.
@@ -73,7 +72,7 @@ func (c *Client) Rename(ctx context.Context, r RenameRequest) error {
 	return err
 }
 
-// Block blocks a peer, or lets it in again.
+// Block blocks a peer's key, or ends the block.
 func (c *Client) Block(ctx context.Context, r BlockRequest) error {
 	_, err := call[Done](ctx, c, http.MethodPost, "peers/block", r)
 	return err

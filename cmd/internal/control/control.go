@@ -4,7 +4,7 @@
 //	GET  /v1/status                                        -> overlay.Status
 //	POST /v1/resolve       {peer}                          -> Resolved
 //	POST /v1/ping          {address, size, timeout_ms}     -> overlay.PingReply
-//	POST /v1/peers/add     {address, name, endpoints}      -> Done
+//	POST /v1/peers/add     {address, name, endpoints}      -> Added
 //	POST /v1/peers/remove  {address}                       -> Done
 //	POST /v1/peers/rename  {address, name}                 -> Done
 //	POST /v1/peers/block   {address, blocked}              -> Done
@@ -15,7 +15,7 @@
 //	POST /v1/info2/log     {last, follow}                  -> a line of JSON per Entry
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
-// An error is any status but 200, with {"code", "message", "try"} as its body. Who
+// A request that names a peer must have a whole address. An error is any status but 200, with {"code", "message", "try"} as its body. Who
 // may connect is decided by the socket's mode: 0660, its group anode if the system
 // has one.
 package control
@@ -80,6 +80,38 @@ type AddRequest struct {
 	Endpoints []wire.Endpoint `json:"endpoints"`
 }
 
+// Added is what an AddRequest did.
+type Added struct {
+	Did  Did    `json:"did"`
+	Name string `json:"name"`          // that the peer has now
+	Was  string `json:"was,omitempty"` // the name that it had before
+}
+
+// Did is a word for what a change did.
+type Did string
+
+// What an AddRequest can do.
+const (
+	DidAdd     Did = "added"
+	DidRename  Did = "renamed" // and perhaps gave it other endpoints
+	DidChange  Did = "changed" // gave it other endpoints
+	DidNothing Did = "nothing" // it was there like that
+)
+
+// AddedBy returns the answer for a change that Book.Add made.
+func AddedBy(c book.Change) Added {
+	a := Added{Did: DidChange, Name: c.After.Name}
+	switch {
+	case c.New():
+		a.Did = DidAdd
+	case c.Renamed():
+		a.Did, a.Was = DidRename, c.Before.Name
+	case c.Nothing():
+		a.Did = DidNothing
+	}
+	return a
+}
+
 // RemoveRequest forgets a peer.
 type RemoveRequest struct {
 	Address anode.Address `json:"address"`
@@ -91,11 +123,20 @@ type RenameRequest struct {
 	Name    string        `json:"name"`
 }
 
-// BlockRequest blocks a peer, or lets it in again.
+// BlockRequest blocks a peer's key, or ends the block.
 type BlockRequest struct {
 	Address anode.Address `json:"address"`
 	Blocked bool          `json:"blocked"`
 }
+
+// What names a peer is checked where it comes in: JSON without an address gives the
+// zero address, which is nobody's.
+
+func (r PingRequest) check() error   { return book.CheckAddress(r.Address) }
+func (r AddRequest) check() error    { return book.CheckAddress(r.Address) }
+func (r RemoveRequest) check() error { return book.CheckAddress(r.Address) }
+func (r RenameRequest) check() error { return book.CheckAddress(r.Address) }
+func (r BlockRequest) check() error  { return book.CheckAddress(r.Address) }
 
 // StopRequest ends the daemon.
 type StopRequest struct{}
@@ -125,8 +166,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// asError finds the code of an error.
-func asError(err error) *Error {
+// AsError finds the code of an error, and what to do about it.
+func AsError(err error) *Error {
 	var already *Error
 	var ambiguous *names.AmbiguousError
 	switch {
@@ -134,15 +175,19 @@ func asError(err error) *Error {
 		return already
 	case errors.As(err, &ambiguous):
 		return &Error{CodeUnknownPeer, err.Error(), "more of its characters, or its name"}
-	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer):
+	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer), errors.Is(err, book.ErrUnknownPeer):
 		return &Error{CodeUnknownPeer, err.Error(), "anode peers list"}
 	case errors.Is(err, overlay.ErrBlocked):
 		return &Error{CodeUnreachable, err.Error(), "anode peers unblock PEER"}
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		return &Error{CodeUnreachable, err.Error(), ""}
-	case errors.Is(err, overlay.ErrSelf):
+	case errors.Is(err, book.ErrBlocked):
+		return &Error{CodeRefused, err.Error(), "anode peers unblock PEER"}
+	case errors.Is(err, book.ErrFixed):
+		return &Error{CodeRefused, err.Error(), ""} // it says what to do
+	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
 		return &Error{CodeRefused, err.Error(), "anode id on the other machine shows its address"}
-	case errors.Is(err, names.ErrTaken):
+	case errors.Is(err, book.ErrTaken):
 		return &Error{CodeRefused, err.Error(), "another name, or anode peers rename"}
 	case errors.Is(err, info2.ErrSecret):
 		return &Error{CodeSecret, words(err), "again with --yes if everybody may read it"}
@@ -152,8 +197,12 @@ func asError(err error) *Error {
 		return &Error{CodeInvalid, words(err), fmt.Sprintf("a text of 1 to %d bytes", info2.MaxText)}
 	case errors.Is(err, info2.ErrStopped):
 		return &Error{CodeRefused, "Info2 is ending, or has failed", "anode info2 status"}
-	case errors.Is(err, names.ErrName):
-		return &Error{CodeInvalid, err.Error(), ""}
+	case errors.Is(err, book.ErrName):
+		return &Error{CodeInvalid, err.Error(), "a name such as north or laptop-2"}
+	case errors.Is(err, book.ErrAddress):
+		return &Error{CodeInvalid, err.Error(), "anode id on the other machine shows its address"}
+	case errors.Is(err, book.ErrEndpoint):
+		return &Error{CodeInvalid, err.Error(), "an endpoint such as udp:192.0.2.1:8737"}
 	}
 	return &Error{CodeInternal, err.Error(), ""}
 }
@@ -165,7 +214,7 @@ func words(err error) string { return strings.TrimPrefix(err.Error(), "info2: ")
 func Known(peers []overlay.PeerStatus) []names.Peer {
 	list := make([]names.Peer, len(peers))
 	for i, p := range peers {
-		list[i] = names.Peer{Address: p.Address, Name: p.Name}
+		list[i] = names.Peer{Address: p.Address, Name: p.Name, Decided: p.Allowed || p.Blocked}
 	}
 	return list
 }

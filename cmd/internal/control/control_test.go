@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,12 @@ func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (c book.Change, er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.added = append(f.added, p)
+	for i, old := range f.peers {
+		if old.Address == p.Address {
+			f.peers[i].Name = cmp.Or(p.Name, old.Name)
+			return c, nil
+		}
+	}
 	f.peers = append(f.peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Allowed: true})
 	return c, nil
 }
@@ -161,18 +168,33 @@ func TestPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := c.Add(ctx, AddRequest{north, "north", []wire.Endpoint{endpoint}}); err != nil {
-		t.Fatal(err)
+	add := func(r AddRequest) error {
+		_, err := c.Add(ctx, r)
+		return err
+	}
+	if got, err := c.Add(ctx, AddRequest{north, "north", []wire.Endpoint{endpoint}}); err != nil || got != (Added{DidAdd, "north", ""}) {
+		t.Fatal(got, err)
 	}
 	if len(node.added) != 1 || node.added[0].Endpoints[0] != endpoint {
 		t.Errorf("the node got %+v", node.added)
 	}
-	wantCode(t, c.Add(ctx, AddRequest{Address: south, Name: "north"}), CodeRefused, "another peer has that name")
-	wantCode(t, c.Add(ctx, AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
-	wantCode(t, c.Add(ctx, AddRequest{Address: node.self}), CodeRefused, "own address")
-	wantCode(t, c.Add(ctx, AddRequest{}), CodeInvalid, "address")
-	if err := c.Add(ctx, AddRequest{Address: south}); err != nil {
+	wantCode(t, add(AddRequest{Address: south, Name: "north"}), CodeRefused, "another peer has that name")
+	wantCode(t, add(AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
+	wantCode(t, add(AddRequest{Address: node.self}), CodeRefused, "own address")
+	wantCode(t, add(AddRequest{}), CodeInvalid, "not an Anode address")
+	wantCode(t, add(AddRequest{Address: south, Endpoints: []wire.Endpoint{wire.TCP(endpoint.Addr)}}), CodeInvalid, "only UDP")
+	if err := add(AddRequest{Address: south}); err != nil {
 		t.Fatal(err)
+	}
+
+	if got, err := c.Add(ctx, AddRequest{Address: south}); err != nil || got != (Added{DidNothing, "", ""}) {
+		t.Error(got, err)
+	}
+	if got, err := c.Add(ctx, AddRequest{Address: south, Name: "s"}); err != nil || got != (Added{DidRename, "s", ""}) {
+		t.Error(got, err)
+	}
+	if got, err := c.Add(ctx, AddRequest{Address: south, Endpoints: []wire.Endpoint{endpoint}}); err != nil || got != (Added{DidChange, "s", ""}) {
+		t.Error(got, err)
 	}
 
 	wantCode(t, c.Rename(ctx, RenameRequest{south, "north"}), CodeRefused, "another peer has that name")
@@ -186,6 +208,7 @@ func TestPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantCode(t, add(AddRequest{Address: south}), CodeRefused, "blocked")
 	if len(status.Peers) != 2 || status.Peers[1].Name != "south" || !status.Peers[1].Blocked || status.Peers[0].ULA != north.ULA() {
 		t.Errorf("status: %+v", status)
 	}
@@ -202,7 +225,7 @@ func TestResolve(t *testing.T) {
 	node := &fakeNode{self: newAddress(t), ula: map[anode.ULA]anode.Address{far.ULA(): far}}
 	c := serve(t, node, nil)
 	north := newAddress(t)
-	if err := c.Add(ctx, AddRequest{Address: north, Name: "north"}); err != nil {
+	if _, err := c.Add(ctx, AddRequest{Address: north, Name: "north"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -226,7 +249,7 @@ func TestResolve(t *testing.T) {
 	wantCode(t, err, CodeUnknownPeer, "no such peer")
 	_, err = c.Resolve(ctx, unknown.ID().String())
 	wantCode(t, err, CodeUnreachable, "cannot be reached")
-	if err := c.Add(ctx, AddRequest{Address: far, Name: "no-one"}); err != nil {
+	if _, err := c.Add(ctx, AddRequest{Address: far, Name: "no-one"}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Resolve(ctx, "no")
@@ -297,6 +320,13 @@ func TestRequests(t *testing.T) {
 		{"two values", "POST", "/v1/resolve", `{"peer": "x"} {}`, 400},
 		{"too long", "POST", "/v1/resolve", `{"peer": "` + strings.Repeat("x", maxBody) + `"}`, 400},
 		{"bad address", "POST", "/v1/peers/add", `{"address": "x"}`, 400},
+		{"add: no address", "POST", "/v1/peers/add", `{"name": "x"}`, 400},
+		{"add: null", "POST", "/v1/peers/add", `{"address": null}`, 400},
+		{"block: no address", "POST", "/v1/peers/block", `{"blocked": true}`, 400},
+		{"block: zero address", "POST", "/v1/peers/block", `{"blocked": true, "address": "` + anode.Address{}.String() + `"}`, 400},
+		{"remove: no address", "POST", "/v1/peers/remove", `{}`, 400},
+		{"rename: no address", "POST", "/v1/peers/rename", `{"name": "x"}`, 400},
+		{"ping: no address", "POST", "/v1/ping", `{"timeout_ms": 100, "size": 10}`, 400},
 		{"right", "GET", "/v1/status", "", 200},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -9,10 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
 )
@@ -31,8 +29,6 @@ type Server struct {
 	chat Info2
 	stop func()
 	log  *slog.Logger
-
-	changes sync.Mutex // held while peers are looked at and then changed
 }
 
 // NewServer makes a server for a node and its text network. stop ends the daemon;
@@ -115,16 +111,20 @@ func post[Request, Answer any](limit time.Duration, f func(context.Context, Requ
 	}
 }
 
-// decode reads a request: one JSON value, and no field that it does not have.
+// decode reads a request: one JSON value, no field that it does not have, and whatever
+// its check asks for.
 func decode(w http.ResponseWriter, r *http.Request, request any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(request)
 	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err == nil {
+		if _, err = d.Token(); err == nil {
 			err = errors.New("more than one value")
+		} else if errors.Is(err, io.EOF) {
+			if c, ok := request.(interface{ check() error }); ok {
+				return c.check()
+			}
+			return nil
 		}
 	}
 	return &Error{CodeInvalid, "the request: " + err.Error(), ""}
@@ -148,7 +148,7 @@ func statusOf(c Code) int {
 func reply(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		e := asError(err)
+		e := AsError(err)
 		w.WriteHeader(statusOf(e.Code))
 		answer = e
 	}
@@ -197,60 +197,22 @@ func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 	return s.node.Ping(ctx, r.Address, r.Size)
 }
 
-func (s *Server) add(ctx context.Context, r AddRequest) (Done, error) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	status, err := s.node.Status(ctx)
-	if err != nil {
-		return Done{}, err
-	}
-	if err := CheckAdd(status.Address, Known(status.Peers), r); err != nil {
-		return Done{}, err
-	}
-	_, err = s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
-	return Done{}, err
-}
-
-// CheckAdd says whether a peer can be added.
-func CheckAdd(self anode.Address, peers []names.Peer, r AddRequest) error {
-	if r.Address.IsZero() {
-		return &Error{CodeInvalid, "there is no address", ""}
-	}
-	if r.Address.X() == self.X() {
-		return overlay.ErrSelf
-	}
-	if r.Name == "" {
-		return nil
-	}
-	return names.CheckFree(peers, r.Address, r.Name)
+func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
+	change, err := s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	return AddedBy(change), err
 }
 
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
 	_, err := s.node.RemovePeer(ctx, r.Address)
 	return Done{}, err
 }
 
 func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	if r.Name != "" {
-		status, err := s.node.Status(ctx)
-		if err != nil {
-			return Done{}, err
-		}
-		if err := names.CheckFree(Known(status.Peers), r.Address, r.Name); err != nil {
-			return Done{}, err
-		}
-	}
 	_, err := s.node.RenamePeer(ctx, r.Address, r.Name)
 	return Done{}, err
 }
 
 func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
 	_, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
 	return Done{}, err
 }

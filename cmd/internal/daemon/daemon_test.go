@@ -153,7 +153,7 @@ func TestTwoDaemons(t *testing.T) {
 	}).start(t)
 	b.start(t)
 	ctx := t.Context()
-	if err := b.client.Add(ctx, control.AddRequest{Address: a.identity(t), Name: "first"}); err != nil {
+	if _, err := b.client.Add(ctx, control.AddRequest{Address: a.identity(t), Name: "first"}); err != nil {
 		t.Fatal(err)
 	}
 	reply, err := a.client.Ping(ctx, control.PingRequest{Address: b.identity(t), Size: 100, TimeoutMS: 10_000})
@@ -177,7 +177,7 @@ func TestRestart(t *testing.T) {
 	ctx := t.Context()
 	passing, kept := newAddress(t), newAddress(t)
 	m := newMachine(t, host, config.Peer{Address: passing}).start(t)
-	if err := m.client.Add(ctx, control.AddRequest{Address: kept, Name: "kept"}); err != nil {
+	if _, err := m.client.Add(ctx, control.AddRequest{Address: kept, Name: "kept"}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := m.client.Status(ctx)

@@ -7,7 +7,10 @@
 //	055b413c40ef750d                  a short ID
 //	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
 //
-// Find does all of them among known peers, without asking the network.
+// Find does all of them among known peers, without asking the network. Strangers who
+// were only heard count where no peer fits that was added or blocked, since anybody can
+// search for a key whose forms begin as those of somebody else do. For the same reason
+// a peer is added by its whole address: Whole.
 package names
 
 import (
@@ -20,53 +23,14 @@ import (
 	"anodenet/anode"
 )
 
-// Errors that callers tell apart.
-var (
-	ErrName     = errors.New("not a name for a peer")
-	ErrTaken    = errors.New("another peer has that name")
-	ErrNotFound = errors.New("no peer is called so")
-)
-
-// MaxName is the length of the longest name.
-const MaxName = 63
+// ErrNotFound says that a text means nobody.
+var ErrNotFound = errors.New("no peer named")
 
 // Peer is an address and what its owner is called; the name may be empty.
 type Peer struct {
 	Address anode.Address
 	Name    string
-}
-
-// Check says whether a name can be given to a peer: letters a-z, digits, - and _,
-// beginning with a letter or digit, and nothing that reads as an ID or an address.
-func Check(name string) error {
-	switch {
-	case name == "" || len(name) > MaxName:
-		return fmt.Errorf("%w: %q: want 1 to %d characters", ErrName, name, MaxName)
-	case name[0] == '-' || name[0] == '_':
-		return fmt.Errorf("%w: %q: want a letter or digit first", ErrName, name)
-	}
-	for _, r := range name {
-		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return fmt.Errorf("%w: %q: want small letters a-z, digits, - and _", ErrName, name)
-		}
-	}
-	if _, err := anode.ParseID(name); err == nil {
-		return fmt.Errorf("%w: %q would be read as a short ID", ErrName, name)
-	}
-	return nil
-}
-
-// CheckFree says whether address may be called name among peers.
-func CheckFree(peers []Peer, address anode.Address, name string) error {
-	if err := Check(name); err != nil {
-		return err
-	}
-	for _, p := range peers {
-		if p.Name == name && p.Address != address {
-			return fmt.Errorf("%w: %q is %s (%s)", ErrTaken, name, p.Address.ID(), p.Address.ULA())
-		}
-	}
-	return nil
+	Decided bool // somebody here added or blocked it: not a stranger who was only heard
 }
 
 // AmbiguousError says that a text is the beginning of more than one.
@@ -104,7 +68,7 @@ func Find(peers []Peer, text string) (Target, error) {
 	if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name != "" && p.Name == text }); i >= 0 {
 		return known(peers[i]), nil
 	}
-	if a, ok := parseAddress(text); ok {
+	if a, err := Whole(text); err == nil {
 		return pick(peers, func(p Peer) bool { return p.Address == a }, text, Target{Address: a})
 	}
 	if u, err := anode.ParseULA(text); err == nil {
@@ -120,31 +84,31 @@ func Find(peers []Peer, text string) (Target, error) {
 			return t, err
 		}
 	}
-	if _, err := anode.ParseAddress(text); len(text) > longName {
-		return Target{}, fmt.Errorf("%w: %q: %w", ErrNotFound, text, err) // an address, mistyped
+	if _, err := Whole(text); len(text) > longName {
+		return Target{}, fmt.Errorf("%w %q: %w", ErrNotFound, text, err) // an address, mistyped
 	}
-	return Target{}, fmt.Errorf("%w: %q", ErrNotFound, text)
+	return Target{}, fmt.Errorf("%w %q", ErrNotFound, text)
 }
 
 // longName is longer than people make names: what is longer is meant for an address.
 const longName = 40
 
-// parseAddress reads an address, or a link to one.
-func parseAddress(text string) (anode.Address, bool) {
-	if a, link, err := anode.ParseTXT(text); link {
-		return a, err == nil
-	}
-	a, err := anode.ParseAddress(text)
-	return a, err == nil
-}
-
-// pick gives the one peer that fits, or otherwise if there is none.
+// pick returns the one peer that fits, or otherwise if there is none. Those whom
+// somebody decided on go before strangers.
 func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Target, error) {
-	var found []Peer
+	var decided, strangers []Peer
 	for _, p := range peers {
-		if fits(p) {
-			found = append(found, p)
+		switch {
+		case !fits(p):
+		case p.Decided:
+			decided = append(decided, p)
+		default:
+			strangers = append(strangers, p)
 		}
+	}
+	found := decided
+	if len(found) == 0 {
+		found = strangers
 	}
 	switch len(found) {
 	case 0:
@@ -153,6 +117,16 @@ func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Ta
 		return known(found[0]), nil
 	}
 	return Target{}, &AmbiguousError{text, found}
+}
+
+// Whole reads a whole address, or a link to one: the only forms that a peer can be
+// added by.
+func Whole(text string) (anode.Address, error) {
+	text = strings.TrimSpace(text)
+	if a, link, err := anode.ParseTXT(text); link {
+		return a, err
+	}
+	return anode.ParseAddress(text)
 }
 
 func known(p Peer) Target { return Target{Known: true, Peer: p, Address: p.Address} }

@@ -19,7 +19,7 @@ func three(t testing.TB) (north, south, nameless Peer) {
 		}
 		return a
 	}
-	return Peer{parse(textNorth), "north"}, Peer{parse(textSouth), "south"}, Peer{parse(textNameless), ""}
+	return Peer{parse(textNorth), "north", true}, Peer{parse(textSouth), "south", true}, Peer{Address: parse(textNameless)}
 }
 
 func TestFind(t *testing.T) {
@@ -68,7 +68,8 @@ func TestFind(t *testing.T) {
 
 func TestAmbiguous(t *testing.T) {
 	north, south, nameless := three(t)
-	peers := []Peer{north, south, nameless, {south.Address, "north-east"}}
+	nameless.Decided = true
+	peers := []Peer{north, south, nameless, {south.Address, "north-east", true}}
 	_, err := Find(peers, "a")
 	var ambiguous *AmbiguousError
 	if !errors.As(err, &ambiguous) || len(ambiguous.Candidates) != 4 {
@@ -84,33 +85,44 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	for _, name := range []string{"n", "north", "north-2", "a_b", "2nd", strings.Repeat("x", MaxName)} {
-		if err := Check(name); err != nil {
-			t.Error(err)
+// A stranger whose forms begin as a peer's do does not come between.
+func TestStrangersComeLast(t *testing.T) {
+	north, south, heard := three(t)
+	south.Decided = false
+	peers := []Peer{heard, south, north}
+	for text, want := range map[string]Peer{
+		"ae":                             north,
+		"aeaaaaaaaaaa":                   north,
+		"fd00:0":                         north,
+		heard.Address.String():           heard,
+		heard.Address.String()[:40]:      heard,
+		heard.Address.ID().String():      heard,
+		heard.Address.ULA().String():     heard,
+		south.Address.ID().String()[:10]: south,
+	} {
+		if got, err := Find(peers, text); err != nil || got != known(want) {
+			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	for _, name := range []string{"", "-n", "_n", "North", "né", "a b", "a.b", "a:b", "a\n", "a/b", "0123456789abcdef", strings.Repeat("x", MaxName+1)} {
-		if err := Check(name); !errors.Is(err, ErrName) {
-			t.Errorf("%q: %v", name, err)
-		}
+	peers[1].Decided = true
+	var ambiguous *AmbiguousError
+	if _, err := Find(peers, "ae"); !errors.As(err, &ambiguous) || len(ambiguous.Candidates) != 2 {
+		t.Errorf("two begin so who were decided on: %v", err)
 	}
 }
 
-func TestCheckFree(t *testing.T) {
-	north, south, nameless := three(t)
-	peers := []Peer{north, south, nameless}
-	if err := CheckFree(peers, nameless.Address, "north"); !errors.Is(err, ErrTaken) {
-		t.Errorf("north is taken: %v", err)
+func TestWhole(t *testing.T) {
+	north, _, _ := three(t)
+	a := north.Address
+	for _, text := range []string{a.String(), strings.ToUpper(a.String()), " " + a.TXT() + "?name=x\n"} {
+		if got, err := Whole(text); err != nil || got != a {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
-	if err := CheckFree(peers, north.Address, "north"); err != nil {
-		t.Errorf("one's own name is free: %v", err)
-	}
-	if err := CheckFree(peers, nameless.Address, "west"); err != nil {
-		t.Error(err)
-	}
-	if err := CheckFree(peers, nameless.Address, "West"); !errors.Is(err, ErrName) {
-		t.Errorf("West is no name: %v", err)
+	for _, text := range []string{"", "north", a.String()[:63], a.String() + "a", a.ULA().String(), a.ID().String(), "anode:", strings.Repeat("a", 64)} {
+		if got, err := Whole(text); !errors.Is(err, anode.ErrAddress) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
 	}
 }
 
