@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
@@ -397,6 +398,9 @@ func (c *control) hello(p *peer, h *wire.Header, msg []byte, ep link.Endpoint) {
 	}
 	c.heardFrom(p, ep, h.Hop)
 	reply, _, err := p.set.OnHello(c.now, h.SenderPeer, msg)
+	if err == seal.ErrMachine && p.otherMachine(c) {
+		reply, _, err = p.set.OnHello(c.now, h.SenderPeer, msg)
+	}
 	if err != nil {
 		c.n.counters.count(dHandshake)
 		c.n.log.Debug("handshake refused", "peer", p.label(), "err", err)
@@ -414,6 +418,9 @@ func (c *control) hello(p *peer, h *wire.Header, msg []byte, ep link.Endpoint) {
 func (c *control) welcome(p *peer, h *wire.Header, msg []byte, ep link.Endpoint) {
 	if _, err := p.set.OnWelcome(c.now, h.SenderPeer, msg); err != nil {
 		c.n.counters.count(dHandshake)
+		if err == seal.ErrMachine && p.otherMachine(c) {
+			p.sessionLost(c) // asks any machine
+		}
 		return
 	}
 	c.n.counters.count(cHandshakes)
@@ -424,6 +431,18 @@ func (c *control) welcome(p *peer, h *wire.Header, msg []byte, ep link.Endpoint)
 	}
 	p.answered = ep
 	c.settlePeer(p)
+}
+
+// otherMachine replaces the sessions with a machine that is gone, so that another one
+// of its address takes its place. One that may be there is asked instead.
+func (p *peer) otherMachine(c *control) bool {
+	if p.set.Current(c.now) != nil && p.set.Unanswered(c.now) < time.Second {
+		p.sessionLost(c)
+		return false
+	}
+	p.set.Close()
+	p.set = seal.NewSet(c.local, p.Address, 0)
+	return true
 }
 
 // confirm takes the first packet in a session that we answered to.
@@ -501,7 +520,7 @@ func (c *control) everyWay(p *peer, m *seal.Message) {
 // handshakeTo sends a message of the handshake, which names the machine that it is
 // for and always bears the full address.
 func (c *control) handshakeTo(p *peer, ep link.Endpoint, m *seal.Message) {
-	c.plainParties(p, ep, wire.Type(m.Type), m.Body, wire.Party{Address: c.n.address}, m.PeerID)
+	c.plainParties(p, ep, m.Type, m.Body, wire.Party{Address: c.n.address}, m.PeerID)
 }
 
 // sealTo sends type | message on the peer's flight.

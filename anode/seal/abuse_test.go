@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"anodenet/anode/wire"
 )
 
 // A clock set back by ten years, and a Set that forgot what it sent.
@@ -57,7 +59,7 @@ func TestReplayedHello(t *testing.T) {
 	w, a, b := newWorld(t, 1)
 	var old [][]byte
 	w.drop = func(p *packet) bool {
-		if p.msg != nil && p.msg.Type == TypeHello {
+		if p.msg != nil && p.msg.Type == wire.Hello {
 			old = append(old, p.msg.Body)
 		}
 		return false
@@ -85,7 +87,7 @@ func TestReplayedHello(t *testing.T) {
 				t.Fatal("an old HELLO made a session")
 			}
 			if reply != nil {
-				if stales++; reply.Type != TypeStale || err != nil {
+				if stales++; reply.Type != wire.Stale || err != nil {
 					t.Errorf("answered %x, %v", reply.Type, err)
 				}
 			} else if err != ErrStale {
@@ -135,7 +137,7 @@ func TestReplaysAheadOfTheClock(t *testing.T) {
 	w, a, b := newWorld(t, 1)
 	var old [][]byte
 	w.drop = func(p *packet) bool {
-		if p.msg != nil && p.msg.Type == TypeHello {
+		if p.msg != nil && p.msg.Type == wire.Hello {
 			old = append(old, p.msg.Body)
 		}
 		return false
@@ -176,7 +178,7 @@ func TestCookie(t *testing.T) {
 	endpoint := []byte("udp 192.0.2.1:8737")
 	sent := 0
 	w.drop = func(p *packet) bool {
-		if p.msg == nil || p.msg.Type != TypeHello {
+		if p.msg == nil || p.msg.Type != wire.Hello {
 			return false
 		}
 		h, err := ParseHello(p.msg.Body)

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"slices"
 	"time"
+
+	"anodenet/anode/wire"
 )
 
 // cookieReplies is how many COOKIEs of one handshake are answered at once; anybody
@@ -23,8 +25,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	if !s.accepts(now, senderPeerID) {
-		s.OnUnknown(now) // ask the machine that we know; if this fails there is the next time
+	if s.foreign(senderPeerID) {
 		return nil, nil, ErrMachine
 	}
 	id := sha256.Sum256(body[17:]) // all but the cookie
@@ -65,7 +66,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	reply = &Message{Type: TypeWelcome, PeerID: senderPeerID,
+	reply = &Message{Type: wire.Welcome, PeerID: senderPeerID,
 		Body: Welcome{Index: index, Your: h.Index, Noise: msg}.Append(nil)}
 	x.life.began, x.life.stamp, x.life.hello, x.life.welcome = now, stamp, id, reply
 	s.enqueue(x)
@@ -75,10 +76,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 // stale judges the stamp of a valid HELLO: it is to be greater than the greatest
 // confirmed one, and than one of the pending ones if there are too many of those.
 func (s *Set) stale(now time.Duration, senderPeerID uint8, index uint16, stamp Stamp) (*Message, error) {
-	var least Stamp
-	if senderPeerID == s.peerID {
-		least = s.greatest
-	}
+	least := s.greatest
 	if len(s.pending) == maxPending {
 		least = later(least, s.lowest().life.stamp)
 	}
@@ -92,7 +90,7 @@ func (s *Set) stale(now time.Duration, senderPeerID uint8, index uint16, stamp S
 		return nil, ErrStale
 	}
 	s.staleSent = now
-	return &Message{Type: TypeStale, PeerID: senderPeerID, Body: Stale{index, least}.Append(nil)}, nil
+	return &Message{Type: wire.Stale, PeerID: senderPeerID, Body: Stale{index, least}.Append(nil)}, nil
 }
 
 // lowest is the pending session with the lowest stamp. Old HELLOs that somebody
@@ -115,7 +113,8 @@ func (s *Set) enqueue(x *Session) {
 // OnWelcome takes the body of a WELCOME whose MAC is right. The session is the one
 // to send on from now, Current permitting; the peer does not use it before it has
 // opened a packet in it, for which Tick asks a keepalive. The errors are ErrBody,
-// ErrVersion, ErrUnexpected, ErrMachine and ErrAuth.
+// ErrVersion, ErrUnexpected, ErrMachine and ErrAuth. A Set for any machine is the
+// sender's afterwards.
 func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Session, error) {
 	now = max(now, 1)
 	w, err := ParseWelcome(body)
@@ -126,7 +125,7 @@ func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Se
 	if a == nil || w.Your != a.hello.Index {
 		return nil, ErrUnexpected
 	}
-	if !s.accepts(now, senderPeerID) {
+	if s.foreign(senderPeerID) {
 		return nil, ErrMachine
 	}
 	payload, first, second, err := readMessage(a.state, w.Noise)
@@ -160,9 +159,7 @@ func (s *Set) Confirm(now time.Duration, x *Session) {
 	x.life.welcome = nil
 	s.confirm(now, x)
 	s.greatest = later(s.greatest, x.life.stamp)
-	if a := s.attempt; a != nil { // it has lost its urgency
-		s.timers.wanted = min(s.timers.wanted, now-giveUp+together)
-	}
+	s.relax(now)
 }
 
 // OnCookie takes the body of a COOKIE, which has no MAC: the HELLO that it returns is

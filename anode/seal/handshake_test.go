@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // counting gives the bytes 1, 2, 3, ...
@@ -62,7 +63,7 @@ func TestHandshakeGolden(t *testing.T) {
 	if got, want := hex.EncodeToString(sealOne(t, y, []byte("\x09pong"))), "00080102000000000000d1648fb207750beed39ae67d211cbe915321d3e43df5e40dbf5356df832b7b4fbf2cc26e4fdd"; got != want {
 		t.Errorf("sealed %s", got)
 	}
-	if hello.Type != TypeHello || hello.PeerID != 0 || welcome.Type != TypeWelcome || welcome.PeerID != 3 {
+	if hello.Type != wire.Hello || hello.PeerID != 0 || welcome.Type != wire.Welcome || welcome.PeerID != 3 {
 		t.Error("types or peer IDs")
 	}
 	if v, _ := TLV(x.Caps(), 9); string(v) != "b" {

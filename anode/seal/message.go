@@ -5,15 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
-)
 
-// Types of the messages of the handshake. They travel unsealed, in packets with the
-// draft's MAC; COOKIE's is zero.
-const (
-	TypeHello   byte = 0x40
-	TypeWelcome byte = 0x41
-	TypeCookie  byte = 0x42
-	TypeStale   byte = 0x43
+	"anodenet/anode/wire"
 )
 
 const (
@@ -39,7 +32,7 @@ var (
 // Message is an unsealed message to be sent: the engine puts the header before it,
 // with full addresses, and the MAC into it.
 type Message struct {
-	Type   byte
+	Type   wire.Type
 	PeerID uint8 // of the recipient; 0: any
 	Body   []byte
 }
@@ -76,7 +69,7 @@ func (h Hello) Append(b []byte) []byte {
 // Challenge is the COOKIE that answers h.
 func (h Hello) Challenge(cookie [16]byte) *Message {
 	c := Challenge{Your: h.Index, First: [16]byte(h.Noise), Cookie: cookie}
-	return &Message{Type: TypeCookie, Body: c.Append(nil)}
+	return &Message{Type: wire.Cookie, Body: c.Append(nil)}
 }
 
 // Welcome is the body of WELCOME:
@@ -147,6 +140,23 @@ func ParseStale(b []byte) (s Stale, err error) {
 // Append appends the body.
 func (s Stale) Append(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, s.Your), s.Greatest[:]...)
+}
+
+// Answers returns the index of the HELLO that a message answers, a WELCOME, COOKIE or
+// STALE. ok is false for other types and malformed bodies.
+func Answers(typ wire.Type, body []byte) (index uint16, ok bool) {
+	switch typ {
+	case wire.Welcome:
+		w, err := ParseWelcome(body)
+		return w.Your, err == nil
+	case wire.Cookie:
+		c, err := ParseChallenge(body)
+		return c.Your, err == nil
+	case wire.Stale:
+		s, err := ParseStale(body)
+		return s.Your, err == nil
+	}
+	return 0, false
 }
 
 func checkBody(b []byte, least int) error {

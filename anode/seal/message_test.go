@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"anodenet/anode/wire"
 )
 
 func TestBodiesGolden(t *testing.T) {
@@ -32,7 +34,7 @@ func TestBodiesGolden(t *testing.T) {
 
 	m := Hello{Index: 0x1234, Noise: noise1}.Challenge(cookie)
 	challenge := unhex(t, "1234 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee c0c1c2c3c4c5c6c7c8c9cacbcccdcecf")
-	if m.Type != TypeCookie || !bytes.Equal(m.Body, challenge) {
+	if m.Type != wire.Cookie || !bytes.Equal(m.Body, challenge) {
 		t.Errorf("COOKIE %x", m.Body)
 	}
 	if c, err := ParseChallenge(challenge); err != nil || c.Your != 0x1234 || c.First != [16]byte(noise1) || c.Cookie != cookie {

@@ -12,6 +12,7 @@ import (
 	"github.com/flynn/noise"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 const (
@@ -104,6 +105,15 @@ func (s state) String() string { return [...]string{"pending", "confirmed", "end
 // Set has the sessions with one machine: one address and peer ID. It does no I/O,
 // and its memory is bounded whatever comes in. It belongs to one goroutine.
 //
+// A Set may begin without a peer ID, as the one of whichever machine of the address
+// answers. It takes the peer ID of the first machine that proves to have the keys, by
+// a WELCOME or by the first packet in a session of its HELLO, and keeps it. So an
+// engine has a Set for each machine of an address, and at most one that is for any.
+// It gives a HELLO to the Set of the sender's peer ID, else to the one for any machine,
+// else to a new Set; and a WELCOME, COOKIE or STALE to the Sets that it may answer
+// (Answers, Outstanding). If the Set for any machine turns out to be of a machine that
+// has a Set, that one absorbs it.
+//
 // now is the engine's clock in all methods, from any fixed point; it counts sleep,
 // and is the clock of Session.Sent and Session.Received. After each call of a method
 // that takes now, other than Current and Unanswered, the engine calls Tick.
@@ -145,9 +155,34 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 // Peer is whom the sessions are with.
 func (s *Set) Peer() anode.Address { return s.peer }
 
-// PeerID is the peer ID of the machine that the sessions are with; 0 until it is
-// known, which a WELCOME or Confirm changes.
+// PeerID is the peer ID of the machine that the sessions are with. 0 is any machine;
+// OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
+
+// Outstanding reports whether our HELLO with this index is waiting for its answer.
+func (s *Set) Outstanding(index uint16) bool {
+	return s.attempt != nil && s.attempt.hello.Index == index
+}
+
+// Absorb takes over all that other has: a Set for any machine of the address, which the
+// machine of s answered. other is empty afterwards, and of no more use.
+func (s *Set) Absorb(now time.Duration, other *Set) {
+	now = max(now, 1)
+	for _, x := range other.live {
+		s.confirm(x.life.confirmed, x)
+	}
+	for _, x := range other.pending {
+		s.enqueue(x)
+	}
+	s.ended = append(s.ended, other.ended...)
+	s.sent, s.reported = later(s.sent, other.sent), later(s.reported, other.reported)
+	s.greatest = later(s.greatest, other.greatest)
+	s.timers.heard = max(s.timers.heard, other.timers.heard)
+	if len(other.live) > 0 {
+		s.relax(now)
+	}
+	*other = Set{local: other.local, peer: other.peer}
+}
 
 // Empty tells whether there are no sessions and no handshake.
 func (s *Set) Empty() bool {
@@ -211,13 +246,10 @@ func (s *Set) OnUnknown(now time.Duration) error {
 	return s.begin(now)
 }
 
-// accepts tells whether a handshake may be with a machine. Another than the one known
-// so far replaces it only where there is no session, or where it was asked and has not
-// been heard for a while: the peer may have lost its state, and its peer ID with it.
-// An engine with a Set for each machine does not come to that.
-func (s *Set) accepts(now time.Duration, peerID uint8) bool {
-	return s.peerID == 0 || peerID == s.peerID || s.Current(now) == nil ||
-		s.attempt != nil && now-s.flow().received >= helloAfter
+// foreign reports whether a machine is not the one of the Set. Every machine has a
+// peer ID other than 0 (draft 3.4).
+func (s *Set) foreign(peerID uint8) bool {
+	return peerID == 0 || s.peerID != 0 && peerID != s.peerID
 }
 
 // begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
@@ -293,7 +325,7 @@ func (s *Set) overlap(a, b uint16) bool {
 
 // message is the HELLO to be sent now.
 func (s *Set) message() *Message {
-	return &Message{Type: TypeHello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
+	return &Message{Type: wire.Hello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
 }
 
 // session makes the session of a finished handshake; first is the initiator's key.
@@ -317,8 +349,9 @@ func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, re
 // confirm makes a session one of the live ones. The peer has proved that it has the
 // keys.
 func (s *Set) confirm(now time.Duration, x *Session) {
-	if s.peerID != x.peerID {
-		s.adopt(x.peerID)
+	if s.peerID == 0 {
+		s.peerID = x.peerID
+		s.keep(func(x *Session) bool { return x.peerID == s.peerID })
 	}
 	x.life.state, x.life.confirmed = confirmed, now
 	s.live = append(s.live, x)
@@ -330,10 +363,11 @@ func (s *Set) confirm(now time.Duration, x *Session) {
 	}
 }
 
-// adopt makes the Set that of another machine, and ends what it had with the old one.
-func (s *Set) adopt(peerID uint8) {
-	s.peerID, s.greatest = peerID, Stamp{}
-	s.keep(func(x *Session) bool { return x.peerID == peerID })
+// relax lets the handshake under way end soon: it has lost its urgency.
+func (s *Set) relax(now time.Duration) {
+	if s.attempt != nil {
+		s.timers.wanted = min(s.timers.wanted, now-giveUp+together)
+	}
 }
 
 // keep ends the sessions for which keep is false.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 	"time"
+
+	"anodenet/anode/wire"
 )
 
 func TestFirstMessage(t *testing.T) {
@@ -122,7 +124,7 @@ func TestLostWelcome(t *testing.T) {
 		if p.msg == nil {
 			return false
 		}
-		if p.msg.Type == TypeHello {
+		if p.msg.Type == wire.Hello {
 			hellos = append(hellos, p.msg.Body)
 			return false
 		}
@@ -245,89 +247,6 @@ func TestCurrentIsNotEvicted(t *testing.T) {
 	}
 	if len(set.live) != 3 || len(set.ended) != 1 || set.Current(time.Hour+9) != set.live[0] || set.live[0].life.confirmed != time.Hour {
 		t.Error("the session in use was ended for a new one")
-	}
-}
-
-// Two machines with one key: sessions are with one of them.
-func TestTwoMachines(t *testing.T) {
-	w, a, b := newWorld(t, 1)
-	c := w.add("c", 2, 6) // b's key
-	c.other = a
-	c.restart()
-	a.say("x")
-	w.run(time.Second)
-	if a.set.PeerID() != 5 {
-		t.Fatal("not with b")
-	}
-	hello := func(s *side) []byte {
-		s.set.begin(w.now)
-		return s.set.message().Body
-	}
-	if _, x, err := a.set.OnHello(w.now, 6, hello(c)); x != nil || err != ErrMachine {
-		t.Errorf("c's HELLO: %v", err)
-	}
-	// c answers a HELLO that was meant for b, while b is there.
-	h := hello(a)
-	reply, _, err := c.set.OnHello(w.now, 3, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.set.OnWelcome(w.now, 6, reply.Body); err != ErrMachine {
-		t.Errorf("c's WELCOME: %v", err)
-	}
-	// And when b is gone.
-	a.set.Current(w.now).Erase()
-	x, err := a.set.OnWelcome(w.now, 6, reply.Body)
-	if err != nil || a.set.PeerID() != 6 || x.PeerID() != 6 || len(a.set.live) != 1 {
-		t.Errorf("c's WELCOME: %v", err)
-	}
-	_ = b
-}
-
-// A peer that lost its state has another peer ID: whoever speaks first, it does not
-// take until the old keys end.
-func TestOtherPeerID(t *testing.T) {
-	for _, who := range []string{"a", "b", "both"} {
-		w, a, b := newWorld(t, 1)
-		w.chat(3*time.Second, 100*time.Millisecond, a, b)
-		b.local.PeerID = 9
-		b.restart()
-		at := w.now
-		a.gotAt, b.gotAt = 0, 0
-		w.chat(5*time.Second, 100*time.Millisecond, pick(who, a, b)...)
-		for _, s := range pick(who, a, b) {
-			if s.other.gotAt < at {
-				t.Errorf("%s talks: nothing came in 5 s", who)
-			}
-		}
-		if a.set.PeerID() != 9 {
-			t.Errorf("%s talks: the peer ID is %d", who, a.set.PeerID())
-		}
-		// Stamps are each machine's own.
-		a.set.greatest[1]++
-		clock := b.local.Clock
-		b.local.Clock = func() time.Time { return clock().AddDate(-1, 0, 0) }
-		a.set.Close()
-		b.local.PeerID = 8
-		b.restart()
-		b.set.Want(w.now)
-		if _, x, err := a.set.OnHello(w.now, 8, b.set.message().Body); x == nil {
-			t.Errorf("another machine's stamps count: %v", err)
-		} else if a.set.Confirm(w.now, x); a.set.greatest != x.life.stamp {
-			t.Error("another machine's stamps are kept")
-		}
-		a.restart()
-		b.restart()
-		b.local.Clock = clock
-		// And after all keys have ended.
-		w.run(200 * time.Second)
-		b.local.PeerID = 10
-		b.restart()
-		b.say("new again")
-		w.run(time.Second)
-		if a.set.PeerID() != 10 || a.got[len(a.got)-1] != "new again" {
-			t.Errorf("%s talks: without a session the peer ID is %d", who, a.set.PeerID())
-		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 	"time"
+
+	"anodenet/anode/wire"
 )
 
 func TestGiveUp(t *testing.T) {
@@ -150,7 +152,7 @@ func TestRenewal(t *testing.T) {
 	w, a, b = newWorld(t, 1)
 	a.say("x")
 	w.run(time.Second)
-	w.drop = func(p *packet) bool { return p.from == a && p.msg != nil && p.msg.Type == TypeHello }
+	w.drop = func(p *packet) bool { return p.from == a && p.msg != nil && p.msg.Type == wire.Hello }
 	start := w.now
 	for b.hellos == 0 && w.now-start < 200*time.Second {
 		w.chat(time.Second, 500*time.Millisecond, a, b)
@@ -195,7 +197,7 @@ func TestRenewalByCount(t *testing.T) {
 // and nobody is told that the peer is not there.
 func TestPeersHelloIsEnough(t *testing.T) {
 	w, a, b := newWorld(t, 1)
-	w.drop = func(p *packet) bool { return p.from == a && p.msg != nil && p.msg.Type == TypeHello }
+	w.drop = func(p *packet) bool { return p.from == a && p.msg != nil && p.msg.Type == wire.Hello }
 	a.say("x")
 	w.run(time.Second)
 	b.say("y")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // world is two or more machines, the links between all of them, and the time.
@@ -273,23 +274,23 @@ func (s *side) receive(p *packet) {
 	}
 	now, body := s.w.now, p.msg.Body
 	switch p.msg.Type {
-	case TypeHello:
+	case wire.Hello:
 		reply, _, err := s.set.OnHello(now, p.from.local.PeerID, body)
 		s.note(err)
 		s.tick() // which publishes the session
 		if reply != nil {
 			s.w.send(&packet{from: s, to: p.from, msg: reply})
 		}
-	case TypeWelcome:
+	case wire.Welcome:
 		_, err := s.set.OnWelcome(now, p.from.local.PeerID, body)
 		s.note(err)
-	case TypeCookie:
+	case wire.Cookie:
 		m, err := s.set.OnCookie(now, body)
 		s.note(err)
 		if m != nil {
 			s.w.send(&packet{from: s, to: p.from, msg: m})
 		}
-	case TypeStale:
+	case wire.Stale:
 		s.note(s.set.OnStale(now, body))
 	}
 	s.tick()
