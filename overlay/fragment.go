@@ -10,7 +10,7 @@ import (
 )
 
 // sendFragments cuts a message that the path does not take whole. s is the caller's.
-func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
+func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte, now int64) {
 	room := f.datagram - wire.SealedOverhead - wire.FragHeader
 	if room < 64 || len(msg) > 0xffff {
 		n.counters.count(dTooBig)
@@ -19,7 +19,7 @@ func (n *Node) sendFragments(s *sender, r *remote, f *flight, msg []byte) {
 	id := requestID()
 	part := make([]byte, 0, f.datagram)
 	for at := 0; at < len(msg); at += room {
-		c, ok := f.session.Reserve(s.lane, 1)
+		c, ok := f.session.Reserve(s.lane, 1, now)
 		if !ok {
 			n.counters.count(dKeyEnded)
 			return

@@ -113,7 +113,7 @@ func newHot(t testing.TB, segments int) *hot {
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}
 	h.fill = func() {
 		h.wire.Buf = h.wire.Buf[:0]
-		c, _ := b.Reserve(0, segments)
+		c, _ := b.Reserve(0, segments, h.node.now())
 		for i := range segments {
 			h.wire.Buf = b.Seal(h.wire.Buf, c+uint64(i), msg)
 		}

@@ -135,7 +135,7 @@ func (rx *receiver) open(p []byte, t *link.Train) (*inbound, []byte) {
 	}
 	slot := rx.q.Slot(len(p) - wire.SealedMin)
 	for ; in != nil; in = in.next {
-		msg, err := in.session.Open(slot, p)
+		msg, err := in.session.Open(slot, p, rx.now)
 		switch {
 		case err == nil:
 			rx.last, rx.key = in, key
@@ -255,7 +255,7 @@ func (rx *receiver) pong(in *inbound, msg []byte, t *link.Train) {
 		rx.n.counters.count(dPong)
 		return
 	}
-	c, ok := f.session.Reserve(rx.reply.lane, 1)
+	c, ok := f.session.Reserve(rx.reply.lane, 1, rx.now)
 	if !ok {
 		rx.n.counters.count(dKeyEnded)
 		return

@@ -115,7 +115,7 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now int64) {
 		n.outTooBig(q, s, r, f, now)
 		return
 	}
-	first, ok := f.session.Reserve(s.lane, count)
+	first, ok := f.session.Reserve(s.lane, count, now)
 	if !ok {
 		n.outWaiting(q, r, to)
 		return
@@ -158,12 +158,12 @@ func (n *Node) outTooBig(q Queue, s *sender, r *remote, f *flight, now int64) {
 			return
 		}
 		if len(msg)+wire.SealedMin <= f.datagram {
-			if c, ok := f.session.Reserve(s.lane, 1); ok {
+			if c, ok := f.session.Reserve(s.lane, 1, now); ok {
 				s.seal(f, c, msg)
 			}
 			continue
 		}
-		n.sendFragments(s, r, f, msg)
+		n.sendFragments(s, r, f, msg, now)
 	}
 	n.sentOn(r, f, now)
 }

@@ -530,7 +530,7 @@ func (c *control) sealTo(p *peer, msg []byte) {
 		return
 	}
 	if len(msg)+wire.SealedMin > f.datagram {
-		c.n.sendFragments(c.send, p.remote, f, msg)
+		c.n.sendFragments(c.send, p.remote, f, msg, c.n.now())
 	} else {
 		c.sealFlight(f, p, msg)
 	}
@@ -551,7 +551,7 @@ func (c *control) sealOn(s *seal.Session, p *peer, ep link.Endpoint, msg []byte)
 }
 
 func (c *control) sealFlight(f *flight, p *peer, msg []byte) {
-	counter, ok := f.session.Reserve(0, 1)
+	counter, ok := f.session.Reserve(0, 1, c.n.now())
 	if !ok {
 		c.n.counters.count(dKeyEnded)
 		return

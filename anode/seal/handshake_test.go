@@ -135,7 +135,7 @@ func TestForgedWelcome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if msg, err := y.Open(make([]byte, 9), sealOne(t, x, []byte("x"))); err != nil || string(msg) != "x" {
+	if msg, err := y.Open(make([]byte, 9), sealOne(t, x, []byte("x")), 0); err != nil || string(msg) != "x" {
 		t.Errorf("%q, %v", msg, err)
 	}
 	if _, err := a.set.OnWelcome(w.now, 5, welcome.Body); err != ErrUnexpected {

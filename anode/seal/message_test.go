@@ -182,7 +182,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		_, b := pair(t)
-		if _, err := b.Open(make([]byte, len(p)), p); err == nil && len(p) > Overhead+9 {
+		if _, err := b.Open(make([]byte, len(p)), p, 0); err == nil && len(p) > Overhead+9 {
 			t.Errorf("%x opened", p)
 		}
 		c := bytes.Clone(p)
@@ -191,7 +191,7 @@ func FuzzOpen(f *testing.F) {
 			if i < len(sealed[j]) && i > 0 && c[i] != 0 {
 				forged := bytes.Clone(sealed[j])
 				forged[i] ^= c[i]
-				if _, err := b.Open(make([]byte, 20), forged); err == nil {
+				if _, err := b.Open(make([]byte, 20), forged, 0); err == nil {
 					t.Errorf("%x opened", forged)
 				}
 			}

@@ -3,6 +3,7 @@ package seal
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal/gcm"
@@ -39,6 +40,7 @@ type Session struct {
 	remote    uint16           // the first on which the peer does
 	header    [headerSize]byte // of what we send; the counter is put in
 	from      [16]byte         // sender and recipient ID of what we receive
+	born      time.Duration    // of the keys
 	caps      []byte           // the peer's TLVs
 	keys      atomic.Pointer[keys]
 
@@ -85,11 +87,12 @@ type ends struct {
 	index, remote uint16 // the first on which we receive; on which the peer does
 	lanes         int    // on which we receive
 	standard      bool   // the standard library's AEAD
+	born          time.Duration
 }
 
 // newSession makes a session of two keys.
 func newSession(e ends, initiator bool, send, recv *[32]byte, caps []byte) (*Session, error) {
-	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, caps: caps,
+	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, born: e.born, caps: caps,
 		departs: make([]departure, granted(caps)), arrives: make([]window, e.lanes)}
 	local, peer := e.local.ID(), e.peer.ID()
 	s.header[1] = flagSealed
@@ -139,8 +142,12 @@ func granted(caps []byte) int {
 
 // Reserve takes n consecutive packets of a lane, our sending queue counted from 0:
 // what it returns, and the n-1 numbers that follow, are to be given to Seal once
-// each. ok is false when the key is used up or has ended.
-func (s *Session) Reserve(lane, n int) (first uint64, ok bool) {
+// each. now is the clock that the Set is given, in ns; whoever sends in batches reads
+// it once a batch. ok is false when the key is used up, too old or has ended.
+func (s *Session) Reserve(lane, n int, now int64) (first uint64, ok bool) {
+	if s.tooOld(now) {
+		return 0, false
+	}
 	lane %= len(s.departs)
 	next := s.departs[lane].counter.Add(uint64(n))
 	return uint64(s.remote+uint16(lane))<<48 | (next-uint64(n))&(1<<48-1), next <= packetLimit && s.keys.Load() != nil
@@ -167,9 +174,10 @@ func (s *Session) Seal(dst []byte, number uint64, msg []byte) []byte {
 // Open writes the message of a packet to dst[:0], which has len(packet) - Overhead
 // bytes of room and does not overlap packet. After an error dst's content is
 // unspecified; the errors are ErrShort, ErrHeader, ErrReplay, ErrAuth and ErrEnded.
+// now is the clock that the Set is given, in ns; it is enough to read it once a batch.
 //
 // The lane's replay window is checked before the packet is opened and moved after.
-func (s *Session) Open(dst, packet []byte) (msg []byte, err error) {
+func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
 	if len(packet) < Overhead {
 		return nil, ErrShort
 	}
@@ -181,7 +189,7 @@ func (s *Session) Open(dst, packet []byte) (msg []byte, err error) {
 	w := &s.arrives[lane]
 	counter := field & (1<<48 - 1)
 	k := s.keys.Load()
-	if k == nil || counter >= packetLimit {
+	if k == nil || counter >= packetLimit || s.tooOld(now) {
 		return nil, ErrEnded
 	}
 	if !w.fresh(counter) {
@@ -242,6 +250,10 @@ func (s *Session) Erase() { s.keys.Store(nil) }
 
 // Ended tells whether the keys are gone or used up.
 func (s *Session) Ended() bool { return s.keys.Load() == nil || s.used() >= packetLimit }
+
+// tooOld reports whether the keys' time is over. The Set erases them when it is called,
+// which a sleeping machine does too late: this is looked at for every packet.
+func (s *Session) tooOld(now int64) bool { return now-int64(s.born) >= int64(keyLife) }
 
 // used is how many packets the key has sealed in the lane that sealed most.
 func (s *Session) used() (n uint64) {

@@ -43,11 +43,11 @@ func lanes(t testing.TB, m, n int) (a, b *Session) {
 	grant := func(n int) []byte { return (&Local{Lanes: n}).caps() }
 	alice, bob := identity(t, 1).Address(), identity(t, 2).Address()
 	k1, k2 := [32]byte{1}, [32]byte{2}
-	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m, false}, true, &k1, &k2, grant(n))
+	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m, false, 0}, true, &k1, &k2, grant(n))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n, false}, false, &k2, &k1, grant(m))
+	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n, false, 0}, false, &k2, &k1, grant(m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func lanes(t testing.TB, m, n int) (a, b *Session) {
 // seal makes one packet.
 func sealOne(t testing.TB, s *Session, msg []byte) []byte {
 	t.Helper()
-	c, ok := s.Reserve(0, 1)
+	c, ok := s.Reserve(0, 1, 0)
 	if !ok {
 		t.Fatal("no counter")
 	}
@@ -73,7 +73,7 @@ func TestSealedPacketGolden(t *testing.T) {
 	if !bytes.Equal(packet, want) {
 		t.Errorf("%x, want %x", packet, want)
 	}
-	msg, err := b.Open(make([]byte, 100), packet)
+	msg, err := b.Open(make([]byte, 100), packet, 0)
 	if err != nil || string(msg) != "\x09hello" {
 		t.Errorf("opened %q, %v", msg, err)
 	}
@@ -87,21 +87,21 @@ func TestSealAndOpen(t *testing.T) {
 			msg[i] = byte(i)
 		}
 		for _, way := range []struct{ from, to *Session }{{a, b}, {b, a}} {
-			c, _ := way.from.Reserve(0, 1)
+			c, _ := way.from.Reserve(0, 1, 0)
 			train := way.from.Seal([]byte("before"), c, msg)
 			packet := train[6:]
 			if string(train[:6]) != "before" || len(packet) != Overhead+n {
 				t.Fatalf("%d bytes became %d", n, len(packet))
 			}
 			packet[0] = 77 // relayed
-			got, err := way.to.Open(make([]byte, n), packet)
+			got, err := way.to.Open(make([]byte, n), packet, 0)
 			if err != nil || !bytes.Equal(got, msg) {
 				t.Errorf("%d bytes: %v", n, err)
 			}
-			if _, err := way.to.Open(make([]byte, n), packet); err != ErrReplay {
+			if _, err := way.to.Open(make([]byte, n), packet, 0); err != ErrReplay {
 				t.Errorf("%d bytes again: %v", n, err)
 			}
-			if _, err := way.from.Open(make([]byte, n), packet); err != ErrHeader {
+			if _, err := way.from.Open(make([]byte, n), packet, 0); err != ErrHeader {
 				t.Errorf("%d bytes reflected: %v", n, err)
 			}
 		}
@@ -117,7 +117,7 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 		for bit := range 8 {
 			forged := bytes.Clone(packet)
 			forged[i] ^= 1 << bit
-			_, err := b.Open(dst, forged)
+			_, err := b.Open(dst, forged, 0)
 			want := ErrAuth
 			switch {
 			case i < 4 || i >= 10 && i < 26:
@@ -135,17 +135,17 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 		if n < Overhead {
 			want = ErrShort
 		}
-		if _, err := b.Open(dst, packet[:n]); err != want {
+		if _, err := b.Open(dst, packet[:n], 0); err != want {
 			t.Errorf("cut to %d: %v, want %v", n, err, want)
 		}
 	}
-	if _, err := b.Open(dst, append(bytes.Clone(packet), 0)); err != ErrAuth {
+	if _, err := b.Open(dst, append(bytes.Clone(packet), 0), 0); err != ErrAuth {
 		t.Errorf("a byte longer: %v", err)
 	}
 	if b.arrives[0].next.Load() != 0 {
 		t.Error("forged packets moved the window")
 	}
-	if msg, err := b.Open(dst, packet); err != nil || string(msg) != "payload" {
+	if msg, err := b.Open(dst, packet, 0); err != nil || string(msg) != "payload" {
 		t.Errorf("the true packet: %q, %v", msg, err)
 	}
 }
@@ -181,7 +181,7 @@ func TestReplayAndReordering(t *testing.T) {
 	r.Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
 	seen := map[uint32]bool{}
 	for _, p := range packets {
-		msg, err := b.Open(make([]byte, 8), p)
+		msg, err := b.Open(make([]byte, 8), p, 0)
 		if err != nil {
 			if !errors.Is(err, ErrReplay) {
 				t.Fatal(err)
@@ -202,26 +202,26 @@ func TestReplayAndReordering(t *testing.T) {
 func TestCountersEnd(t *testing.T) {
 	a, b := pair(t)
 	a.departs[0].counter.Store(packetLimit - 3)
-	first, ok := a.Reserve(0, 3)
+	first, ok := a.Reserve(0, 3, 0)
 	if !ok || first != uint64(a.remote)<<48|(packetLimit-3) {
 		t.Fatalf("the last three: %x, %v", first, ok)
 	}
 	last := a.Seal(nil, first+2, []byte("x"))
-	if _, err := b.Open(make([]byte, 1), last); err != nil {
+	if _, err := b.Open(make([]byte, 1), last, 0); err != nil {
 		t.Errorf("the last packet: %v", err)
 	}
-	if _, ok := a.Reserve(0, 1); ok {
+	if _, ok := a.Reserve(0, 1, 0); ok {
 		t.Error("one more than 2^32")
 	}
 	if !a.Ended() {
 		t.Error("a used-up key has not ended")
 	}
 	over := a.Seal(nil, first+3, []byte("x"))
-	if _, err := b.Open(make([]byte, 1), over); err != ErrEnded {
+	if _, err := b.Open(make([]byte, 1), over, 0); err != ErrEnded {
 		t.Errorf("a counter too high: %v", err)
 	}
 	c, _ := pair(t)
-	if c.departs[0].counter.Store(packetLimit - 3); func() bool { _, ok := c.Reserve(0, 4); return ok }() {
+	if c.departs[0].counter.Store(packetLimit - 3); func() bool { _, ok := c.Reserve(0, 4, 0); return ok }() {
 		t.Error("a batch beyond the limit")
 	}
 }
@@ -229,17 +229,17 @@ func TestCountersEnd(t *testing.T) {
 func TestEraseEndsEverything(t *testing.T) {
 	a, b := pair(t)
 	packet := sealOne(t, a, []byte("first"))
-	c, _ := a.Reserve(0, 1)
+	c, _ := a.Reserve(0, 1, 0)
 	a.Erase()
 	b.Erase()
-	if _, ok := a.Reserve(0, 1); ok || !a.Ended() {
+	if _, ok := a.Reserve(0, 1, 0); ok || !a.Ended() {
 		t.Error("an erased session reserves")
 	}
 	late := a.Seal(nil, c, []byte("secret"))
 	if len(late) != Overhead+6 || bytes.Contains(late, []byte("secret")) {
 		t.Errorf("sealed after the end: %x", late)
 	}
-	if _, err := b.Open(make([]byte, 9), packet); err != ErrEnded {
+	if _, err := b.Open(make([]byte, 9), packet, 0); err != ErrEnded {
 		t.Errorf("opened after the end: %v", err)
 	}
 }
@@ -253,7 +253,7 @@ func TestConcurrentSeal(t *testing.T) {
 	for g := range out {
 		wg.Go(func() {
 			for range each {
-				first, ok := a.Reserve(0, batch)
+				first, ok := a.Reserve(0, batch, 0)
 				if !ok {
 					t.Error("no counters")
 				}
@@ -269,7 +269,7 @@ func TestConcurrentSeal(t *testing.T) {
 	n := 0
 	for _, packets := range out {
 		for _, p := range packets {
-			if _, err := b.Open(make([]byte, 1), p); err != nil {
+			if _, err := b.Open(make([]byte, 1), p, 0); err != nil {
 				t.Fatal(err)
 			}
 			n++
@@ -281,7 +281,7 @@ func TestConcurrentSeal(t *testing.T) {
 	for range 3 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
-				c, ok := a.Reserve(0, 1)
+				c, ok := a.Reserve(0, 1, 0)
 				if !ok {
 					return
 				}
@@ -305,7 +305,7 @@ func TestBookkeeping(t *testing.T) {
 	}
 	open := func(msg string, now int64) {
 		p := sealOne(t, a, []byte(msg))
-		if _, err := b.Open(make([]byte, 9), p); err != nil {
+		if _, err := b.Open(make([]byte, 9), p, 0); err != nil {
 			t.Fatal(err)
 		}
 		b.Received(now, msg != "")
@@ -322,7 +322,7 @@ func TestBookkeeping(t *testing.T) {
 	}
 	older, newer := sealOne(t, a, nil), sealOne(t, a, nil)
 	for _, p := range [][]byte{newer, older} {
-		if _, err := b.Open(nil, p); err != nil {
+		if _, err := b.Open(nil, p, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,7 +359,7 @@ func TestLanes(t *testing.T) {
 	seen := map[string]bool{}
 	check := func(from, to *Session, queue, lane int) []byte {
 		t.Helper()
-		n, ok := from.Reserve(queue, 1)
+		n, ok := from.Reserve(queue, 1, 0)
 		p := from.Seal(nil, n, []byte("x"))
 		if got := binary.BigEndian.Uint16(p[2:]); !ok || got != to.index+uint16(lane) {
 			t.Errorf("queue %d seals for index %x, want lane %d from %x", queue, got, lane, to.index)
@@ -369,10 +369,10 @@ func TestLanes(t *testing.T) {
 		} else {
 			seen[nonce] = true
 		}
-		if _, err := to.Open(dst, p); err != nil {
+		if _, err := to.Open(dst, p, 0); err != nil {
 			t.Errorf("queue %d: %v", queue, err)
 		}
-		if _, err := to.Open(dst, p); err != ErrReplay {
+		if _, err := to.Open(dst, p, 0); err != ErrReplay {
 			t.Errorf("queue %d again: %v", queue, err)
 		}
 		return p
@@ -389,9 +389,9 @@ func TestLanes(t *testing.T) {
 	p := check(a, b, 0, 0)
 	p[3]++ // moved to the next lane, where its counter is not known yet
 	for range 40 {
-		a.Reserve(0, 1)
+		a.Reserve(0, 1, 0)
 	}
-	if _, err := b.Open(dst, p); err == nil {
+	if _, err := b.Open(dst, p, 0); err == nil {
 		t.Error("a packet opens in another lane")
 	}
 }
@@ -423,7 +423,7 @@ func TestOpenedOnce(t *testing.T) {
 		wg.Go(func() {
 			dst := make([]byte, 16)
 			for _, p := range packets {
-				if _, err := b.Open(dst, p); err == nil {
+				if _, err := b.Open(dst, p, 0); err == nil {
 					opened.Add(1)
 				}
 			}
@@ -444,11 +444,11 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	now := int64(0)
 	if n := testing.AllocsPerRun(1000, func() {
 		now++
-		c, _ := a.Reserve(0, 1)
+		c, _ := a.Reserve(0, 1, 0)
 		p := a.Seal(buf, c, msg)
 		a.Sent(now)
 		a.Activate()
-		if _, err := b.Open(dst, p); err != nil {
+		if _, err := b.Open(dst, p, 0); err != nil {
 			t.Fatal(err)
 		}
 		b.Received(now, true)
@@ -456,10 +456,10 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		b.Newest(p)
 		copy(bad, p)
 		bad[6] = 1 // a counter not seen
-		if _, err := b.Open(dst, bad); err != ErrAuth {
+		if _, err := b.Open(dst, bad, 0); err != ErrAuth {
 			t.Fatal(err)
 		}
-		if _, err := b.Open(dst, p); err != ErrReplay {
+		if _, err := b.Open(dst, p, 0); err != ErrReplay {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -473,7 +473,7 @@ func BenchmarkSeal(b *testing.B) {
 	b.SetBytes(1400)
 	b.ReportAllocs()
 	for b.Loop() {
-		c, _ := s.Reserve(0, 1)
+		c, _ := s.Reserve(0, 1, 0)
 		s.Seal(buf, c, msg)
 	}
 }
@@ -488,7 +488,7 @@ func BenchmarkOpen(b *testing.B) {
 	for b.Loop() {
 		w.next.Store(0)
 		w.bits[0].Store(0)
-		if _, err := r.Open(dst, packet); err != nil {
+		if _, err := r.Open(dst, packet, 0); err != nil {
 			b.Fatal(err)
 		}
 		r.Received(1, true)

@@ -81,7 +81,6 @@ func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
 type life struct {
 	state     state
 	began     time.Duration // of the handshake: HELLO first sent, or received
-	born      time.Duration // of the keys
 	confirmed time.Duration
 	confirms  int           // keepalives sent so that the peer confirms it
 	confirmAt time.Duration // when to send the next
@@ -197,7 +196,7 @@ func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
 // both sides choose the same; it does no harm where they do not.
 func (s *Set) Current(now time.Duration) (current *Session) {
 	for _, c := range s.live { // oldest first
-		if c.Ended() || now-c.life.born >= keyLife {
+		if c.Ended() || c.tooOld(int64(now)) {
 			continue
 		}
 		if current == nil || !current.crossed(c) || c.initiator == s.lower() {
@@ -335,15 +334,11 @@ func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, re
 	if !initiator {
 		send, recv = recv, send
 	}
-	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES},
+	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES, now},
 		initiator, &send, &recv, caps)
 	clear(send[:])
 	clear(recv[:])
-	if err != nil {
-		return nil, err
-	}
-	x.life.born = now
-	return x, nil
+	return x, err
 }
 
 // confirm makes a session one of the live ones. The peer has proved that it has the

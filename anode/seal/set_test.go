@@ -213,8 +213,8 @@ func TestCurrent(t *testing.T) {
 		for _, l := range c.live {
 			x, _ := pair(t)
 			x.initiator = l.ours
-			x.life = life{state: confirmed, began: time.Hour + l.began*time.Millisecond,
-				born: time.Hour + l.began*time.Millisecond, confirmed: time.Hour + l.confirmed*time.Millisecond}
+			x.born = time.Hour + l.began*time.Millisecond
+			x.life = life{state: confirmed, began: x.born, confirmed: time.Hour + l.confirmed*time.Millisecond}
 			if l.heard != 0 {
 				x.received.Store(int64(time.Hour + l.heard*time.Millisecond))
 			}
@@ -229,7 +229,7 @@ func TestCurrent(t *testing.T) {
 			}
 		}
 		last := set.live[len(set.live)-1]
-		if set.Current(last.life.born+keyLife-1) != last || set.Current(last.life.born+keyLife) != nil {
+		if set.Current(last.born+keyLife-1) != last || set.Current(last.born+keyLife) != nil {
 			t.Errorf("%s: not 180 s exactly", c.name)
 		}
 	}
@@ -242,7 +242,8 @@ func TestCurrentIsNotEvicted(t *testing.T) {
 	for i := range time.Duration(4) {
 		x, _ := pair(t)
 		x.initiator = a.set.lower() == (i == 0)
-		x.life = life{began: time.Hour, born: time.Hour}
+		x.born = time.Hour
+		x.life = life{began: time.Hour}
 		set.confirm(time.Hour+i, x)
 	}
 	if len(set.live) != 3 || len(set.ended) != 1 || set.Current(time.Hour+9) != set.live[0] || set.live[0].life.confirmed != time.Hour {

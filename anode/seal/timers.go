@@ -63,10 +63,10 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 		at(t + helloAfter)
 	}
 	for _, x := range s.live {
-		at(x.life.born + keyLife)
+		at(x.born + keyLife)
 	}
 	for _, x := range s.pending {
-		at(x.life.born + pendingLife)
+		at(x.born + pendingLife)
 	}
 	do.Ended, s.ended = s.ended, nil
 	do.GaveUp, s.gaveUp = s.gaveUp, false
@@ -77,15 +77,15 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 // having been called is confirmed.
 func (s *Set) expire(now time.Duration) {
 	for _, x := range s.Live() {
-		if x.life.state == pending && now-x.life.born >= pendingLife && x.received.Load() != 0 {
+		if x.life.state == pending && now-x.born >= pendingLife && x.received.Load() != 0 {
 			s.Confirm(now, x)
 		}
 	}
 	s.keep(func(x *Session) bool {
 		if x.life.state == pending {
-			return now-x.life.born < pendingLife
+			return now-x.born < pendingLife
 		}
-		return now-x.life.born < keyLife
+		return !x.tooOld(int64(now))
 	})
 }
 
@@ -161,7 +161,7 @@ func (s *Set) renew(now time.Duration, f flow) {
 	if !x.initiator {
 		limit = renewResponder
 	}
-	if now-x.life.born >= limit && f.flows(now) || x.used() >= renewPackets {
+	if now-x.born >= limit && f.flows(now) || x.used() >= renewPackets {
 		t.wanted = now
 		s.begin(now)
 	}

@@ -285,3 +285,38 @@ func TestUnknownIndex(t *testing.T) {
 		t.Error("a peer not heard for a minute is not asked")
 	}
 }
+
+// A machine slept, and its timers with it: keys that are too old seal and open nothing,
+// whether the Set was called since or not.
+func TestKeysEndInSleep(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	w.chat(time.Second, 100*time.Millisecond, a, b)
+	x, y := a.set.Current(w.now), b.set.Current(w.now)
+	if !sameSession(x, y) {
+		t.Fatal("no common session")
+	}
+	end := int64(x.born + keyLife)
+	n, ok := x.Reserve(0, 2, end-1)
+	if !ok {
+		t.Fatal("refused before its time")
+	}
+	first, second := x.Seal(nil, n, []byte("x")), x.Seal(nil, n+1, []byte("y"))
+	before := x.used()
+	for _, at := range []int64{end, end + int64(time.Hour)} {
+		if _, ok := x.Reserve(0, 1, at); ok || x.used() != before {
+			t.Errorf("%v late: reserved", time.Duration(at-end))
+		}
+	}
+	end = int64(y.born + keyLife)
+	room := make([]byte, 8)
+	for _, at := range []int64{end, end + int64(time.Hour)} {
+		if _, err := y.Open(room, first, at); err != ErrEnded {
+			t.Errorf("%v late: %v", time.Duration(at-end), err)
+		}
+	}
+	for _, p := range [][]byte{first, second} { // refusing them left no trace
+		if _, err := y.Open(room, p, end-1); err != nil {
+			t.Error(err)
+		}
+	}
+}

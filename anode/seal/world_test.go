@@ -222,7 +222,7 @@ func (s *side) check() {
 
 // seal sends one message; an empty one is a keepalive.
 func (s *side) seal(x *Session, msg []byte) {
-	c, ok := x.Reserve(0, 1)
+	c, ok := x.Reserve(0, 1, int64(s.w.now))
 	if !ok {
 		s.w.t.Errorf("%s: no counter", s.name)
 		return
@@ -308,7 +308,7 @@ func (s *side) open(p *packet) {
 		return
 	}
 	for i, x := range candidates {
-		msg, err := x.Open(make([]byte, len(p.sealed)), p.sealed)
+		msg, err := x.Open(make([]byte, len(p.sealed)), p.sealed, int64(s.w.now))
 		if err != nil {
 			if i == len(candidates)-1 {
 				s.note(err)
