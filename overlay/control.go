@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -87,7 +88,8 @@ func newControl(n *Node) (*control, error) {
 		keys:   prefixLimit{rate: 50, burst: 50},
 		saver:  newSaver(n.cfg.Store, n.log),
 	}
-	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now, Lanes: len(n.conns), StandardAES: n.cfg.StandardAES}
+	c.local = &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID, Clock: n.cfg.Clock.Now, Lanes: len(n.conns), StandardAES: n.cfg.StandardAES, Adapter: n.cfg.Device != nil}
+	binary.BigEndian.PutUint64(c.local.Instance[:], rand.Uint64())
 	stored, err := n.cfg.Store.Peers()
 	if err != nil {
 		return nil, err

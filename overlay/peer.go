@@ -133,6 +133,7 @@ func (c *control) adopt(info Peer) *peer {
 		}
 	}
 	p.added = true
+	p.set.SetStanding(true)
 	p.remote.trusted.Store(!p.Blocked)
 	for _, e := range info.Endpoints {
 		if e.Kind == wire.UDP4 || e.Kind == wire.UDP6 {
@@ -146,13 +147,19 @@ func (c *control) adopt(info Peer) *peer {
 	return p
 }
 
+// replaceSet ends all sessions, and forgets which machine they were with.
+func (p *peer) replaceSet(c *control) {
+	p.set.Close()
+	p.set = seal.NewSet(c.local, p.Address, 0)
+	p.set.SetStanding(p.added)
+}
+
 // block ends what goes on with a peer.
 func (p *peer) block(c *control) {
 	p.remote.trusted.Store(false)
 	p.remote.flight.Store(nil)
 	p.remote.forward.Store(nil)
-	p.set.Close()
-	p.set = seal.NewSet(c.local, p.Address, 0)
+	p.replaceSet(c)
 	p.ways.Remove(func(*path.Info) bool { return true })
 	p.fail(c, ErrBlocked)
 	c.sessions(p)

@@ -440,8 +440,7 @@ func (p *peer) otherMachine(c *control) bool {
 		p.sessionLost(c)
 		return false
 	}
-	p.set.Close()
-	p.set = seal.NewSet(c.local, p.Address, 0)
+	p.replaceSet(c)
 	return true
 }
 

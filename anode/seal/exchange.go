@@ -46,7 +46,11 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(payload) < stampSize || !Stamp(payload).valid() || !validTLVs(payload[stampSize:]) {
+	if len(payload) < stampSize || !Stamp(payload).valid() {
+		return nil, nil, ErrBody
+	}
+	announced, ok := parseAnnouncement(payload[stampSize:])
+	if !ok {
 		return nil, nil, ErrBody
 	}
 	stamp := Stamp(payload)
@@ -58,11 +62,11 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	msg, first, second, err := state.WriteMessage(nil, s.local.caps())
+	msg, first, second, err := state.WriteMessage(nil, s.announcement().append(nil))
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := s.session(now, false, senderPeerID, index, h.Index, first, second, payload[stampSize:])
+	x, err := s.session(now, false, senderPeerID, index, h.Index, first, second, announced)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,11 +136,12 @@ func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Se
 	if err != nil {
 		return nil, err
 	}
-	if !validTLVs(payload) {
+	announced, ok := parseAnnouncement(payload)
+	if !ok {
 		s.abandon(now) // the handshake's keys are used up
 		return nil, ErrBody
 	}
-	x, err := s.session(now, true, senderPeerID, a.hello.Index, w.Index, first, second, payload)
+	x, err := s.session(now, true, senderPeerID, a.hello.Index, w.Index, first, second, announced)
 	if err != nil {
 		s.abandon(now)
 		return nil, err

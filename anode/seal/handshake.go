@@ -10,6 +10,7 @@ import (
 	"github.com/flynn/noise"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // prologue is followed by the addresses of initiator and responder.
@@ -51,7 +52,7 @@ func newHandshake(l *Local, peer anode.Address, initiator bool) (*noise.Handshak
 func readMessage(h *noise.HandshakeState, msg []byte) (payload []byte, send, recv *noise.CipherState, err error) {
 	// The library rolls back all failures but those of DH, and DH fails only for
 	// what is not a point.
-	if len(msg) < dhSize+tagSize {
+	if len(msg) < dhSize+wire.TagSize {
 		return nil, nil, nil, ErrBody
 	}
 	if _, err := anode.Decompress(msg[:dhSize]); err != nil {

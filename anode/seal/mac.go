@@ -8,10 +8,8 @@ import (
 	"sync"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
-
-// minPacket is the smallest packet of the draft: short IDs and no message.
-const minPacket = 28
 
 // DeriveKey makes a key of n bytes of the raw result of key agreement (draft 2.4):
 // the XOR of both, repeated to the longer of the two.
@@ -75,30 +73,30 @@ func (m *MAC) Sum(msg []byte) [16]byte { return m.sum([16]byte{}, msg) }
 // Sign writes the MAC field of a packet (draft 3.3). A packet of fewer than 28
 // bytes is none, and is left alone.
 func (m *MAC) Sign(packet []byte) {
-	if len(packet) >= minPacket {
+	if len(packet) >= wire.MinPacket {
 		mac := m.fold(packet)
-		copy(packet[2:10], mac[:])
+		copy(packet[wire.MACOffset:], mac[:])
 	}
 }
 
 // Verify tells whether a packet's MAC field is right, in constant time. It only
 // reads the packet.
 func (m *MAC) Verify(packet []byte) bool {
-	if len(packet) < minPacket {
+	if len(packet) < wire.MinPacket {
 		return false
 	}
 	mac := m.fold(packet)
-	return subtle.ConstantTimeCompare(mac[:], packet[2:10]) == 1
+	return subtle.ConstantTimeCompare(mac[:], packet[wire.MACOffset:][:wire.MACSize]) == 1
 }
 
 // fold is the packet's MAC: over everything but the hop byte, with the packet's size
 // in place of the MAC field, one half XORed on the other.
-func (m *MAC) fold(packet []byte) (mac [8]byte) {
-	// The MAC field is bytes 1 to 8 of the first block. What would turn it into the
-	// size is put into the chaining value instead of the packet.
+func (m *MAC) fold(packet []byte) (mac [wire.MACSize]byte) {
+	// The MAC field lies in the first block. What would turn it into the size is put
+	// into the chaining value instead of the packet.
 	var diff [16]byte
 	size := uint64(len(packet))
-	binary.BigEndian.PutUint64(diff[1:], size^binary.BigEndian.Uint64(packet[2:]))
+	binary.BigEndian.PutUint64(diff[wire.MACOffset-1:], size^binary.BigEndian.Uint64(packet[wire.MACOffset:]))
 	sum := m.sum(diff, packet[1:])
 	for i := range mac {
 		mac[i] = sum[i] ^ sum[i+8]

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // vector is one test vector of the draft; bytes are hex.
@@ -182,7 +183,7 @@ func TestPacketTraps(t *testing.T) {
 
 func TestShortPacketsHaveNoMAC(t *testing.T) {
 	m := NewMAC([32]byte{1})
-	for n := range minPacket {
+	for n := range wire.MinPacket {
 		p := make([]byte, n)
 		if m.Sign(p); !bytes.Equal(p, make([]byte, n)) {
 			t.Errorf("%d bytes were signed", n)

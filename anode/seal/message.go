@@ -14,8 +14,8 @@ const (
 
 	dhSize   = 33 // a compressed point
 	maxBody  = 1024
-	minHello = 1 + 16 + 2 + dhSize + stampSize + tagSize
-	minReply = 1 + 2 + 2 + dhSize + tagSize
+	minHello = 1 + 16 + 2 + dhSize + stampSize + wire.TagSize
+	minReply = 1 + 2 + 2 + dhSize + wire.TagSize
 )
 
 // Errors of the handshake. Whatever causes one changed nothing, but for ErrRandom.

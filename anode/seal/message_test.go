@@ -100,31 +100,6 @@ func TestStamps(t *testing.T) {
 	}
 }
 
-func TestTLVs(t *testing.T) {
-	b := AppendTLV(AppendTLV(AppendTLV(nil, 9, []byte("abc")), 7, nil), 9, []byte("second"))
-	if !bytes.Equal(b, unhex(t, "09 03 616263 07 00 09 06 7365636f6e64")) {
-		t.Errorf("%x", b)
-	}
-	if v, ok := TLV(b, 9); !ok || string(v) != "abc" {
-		t.Errorf("9: %q, %v", v, ok)
-	}
-	if v, ok := TLV(b, 7); !ok || len(v) != 0 {
-		t.Errorf("7: %q, %v", v, ok)
-	}
-	if _, ok := TLV(b, 8); ok {
-		t.Error("8 is not there")
-	}
-	whole := map[int]bool{0: true, 5: true, 7: true, 15: true}
-	for n := range len(b) + 1 {
-		if validTLVs(b[:n]) != whole[n] {
-			t.Errorf("cut to %d: valid %v", n, validTLVs(b[:n]))
-		}
-	}
-	if got := AppendTLV(nil, 1, make([]byte, 300)); len(got) != 257 || !validTLVs(got) {
-		t.Error("a long value")
-	}
-}
-
 func FuzzBodies(f *testing.F) {
 	hello := make([]byte, minHello+3)
 	hello[0] = version
@@ -151,25 +126,6 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-func FuzzTLV(f *testing.F) {
-	f.Add([]byte{9, 3, 1, 2, 3, 7, 0}, byte(7))
-	f.Fuzz(func(t *testing.T, b []byte, typ byte) {
-		var again []byte
-		for rest := b; validTLVs(b) && len(rest) > 0; {
-			v, ok := TLV(rest, rest[0])
-			if !ok {
-				t.Fatalf("%x has no first TLV", rest)
-			}
-			again = AppendTLV(again, rest[0], v)
-			rest = rest[2+len(v):]
-		}
-		if validTLVs(b) && !bytes.Equal(again, b) {
-			t.Errorf("%x became %x", b, again)
-		}
-		TLV(b, typ)
-	})
-}
-
 // FuzzOpen opens anything: what is not a packet of the session never is one, and the
 // session goes on.
 func FuzzOpen(f *testing.F) {
@@ -182,7 +138,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		_, b := pair(t)
-		if _, err := b.Open(make([]byte, len(p)), p, 0); err == nil && len(p) > Overhead+9 {
+		if _, err := b.Open(make([]byte, len(p)), p, 0); err == nil && len(p) > wire.SealedMin+9 {
 			t.Errorf("%x opened", p)
 		}
 		c := bytes.Clone(p)

@@ -1,22 +1,15 @@
 package seal
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal/gcm"
+	"anodenet/anode/wire"
 )
 
 const (
-	// Overhead is what sealing adds to a message (type and what follows it).
-	Overhead = headerSize + tagSize
-
-	headerSize = 27 // hop to peer IDs
-	tagSize    = 16
-	flagSealed = 0x08
-
 	// packetLimit is how many packets one key seals in one lane.
 	packetLimit = 1 << 32
 
@@ -28,20 +21,20 @@ const (
 // open. Sessions are made and ended by a Set.
 //
 // A side grants a block of consecutive indices, one for each of its receiving queues
-// (TLVLanes), over which the other side spreads its sending queues. The index is part
+// (a TLV of the handshake), over which the other side spreads its sending queues. The index is part
 // of the nonce, so each is a lane with a counter and a window of its own under the
 // same keys, and queues share nothing that is written for each packet.
 type Session struct {
 	// What never changes.
 	peer      anode.Address
 	peerID    uint8
-	initiator bool             // we are
-	index     uint16           // the first on which we receive
-	remote    uint16           // the first on which the peer does
-	header    [headerSize]byte // of what we send; the counter is put in
-	from      [16]byte         // sender and recipient ID of what we receive
-	born      time.Duration    // of the keys
-	caps      []byte           // the peer's TLVs
+	initiator bool                    // we are
+	index     uint16                  // the first on which we receive
+	remote    uint16                  // the first on which the peer does
+	header    [wire.SealedHeader]byte // of what we send; the number is put in
+	from      [16]byte                // sender and recipient ID of what we receive
+	born      time.Duration           // of the keys
+	announced Announcement            // by the peer
 	keys      atomic.Pointer[keys]
 
 	// Of those who seal.
@@ -91,16 +84,12 @@ type ends struct {
 }
 
 // newSession makes a session of two keys.
-func newSession(e ends, initiator bool, send, recv *[32]byte, caps []byte) (*Session, error) {
-	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, born: e.born, caps: caps,
-		departs: make([]departure, granted(caps)), arrives: make([]window, e.lanes)}
+func newSession(e ends, initiator bool, send, recv *[32]byte, announced Announcement) (*Session, error) {
 	local, peer := e.local.ID(), e.peer.ID()
-	s.header[1] = flagSealed
-	copy(s.header[10:], local[:])
-	copy(s.header[18:], peer[:])
-	s.header[26] = e.localID<<4 | e.peerID&0x0f
-	copy(s.from[:8], peer[:])
-	copy(s.from[8:], local[:])
+	theirs := wire.NewSealedHeader(peer, local, e.peerID, e.localID)
+	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, born: e.born,
+		header: wire.NewSealedHeader(local, peer, e.localID, e.peerID), from: wire.SealedIDs(theirs[:]), announced: announced,
+		departs: make([]departure, announced.Lanes), arrives: make([]window, e.lanes)}
 
 	var k keys
 	var err error
@@ -129,15 +118,14 @@ func (s *Session) Lanes() int { return len(s.arrives) }
 // Initiator tells whether the session's handshake was ours.
 func (s *Session) Initiator() bool { return s.initiator }
 
-// Caps are the TLVs that the peer sent; they hold only once the session is confirmed.
-func (s *Session) Caps() []byte { return s.caps }
-
-// granted is how many consecutive indices the sender of these TLVs receives on.
-func granted(caps []byte) int {
-	if v, ok := TLV(caps, TLVLanes); ok && len(v) == 1 && v[0] > 1 {
-		return min(int(v[0]), MaxLanes)
+// Announced is what the peer said of itself. ok is false until the session is
+// confirmed: whoever sent the first message of the handshake may have replayed it. Only
+// the goroutine of the Set may call it.
+func (s *Session) Announced() (a Announcement, ok bool) {
+	if s.life.state != confirmed {
+		return Announcement{}, false
 	}
-	return 1
+	return s.announced, true
 }
 
 // Reserve takes n consecutive packets of a lane, our sending queue counted from 0:
@@ -150,44 +138,43 @@ func (s *Session) Reserve(lane, n int, now int64) (first uint64, ok bool) {
 	}
 	lane %= len(s.departs)
 	next := s.departs[lane].counter.Add(uint64(n))
-	return uint64(s.remote+uint16(lane))<<48 | (next-uint64(n))&(1<<48-1), next <= packetLimit && s.keys.Load() != nil
+	return wire.SealedNumber(s.remote+uint16(lane), next-uint64(n)), next <= packetLimit && s.keys.Load() != nil
 }
 
-// Seal appends one packet of Overhead + len(msg) bytes to dst, which has the room,
+// Seal appends one packet of wire.SealedMin + len(msg) bytes to dst, which has the room,
 // and which msg does not overlap. number comes from Reserve. An empty msg is a
 // keepalive. Should the keys end between Reserve and Seal, what is appended is as
 // long, and says nothing.
 func (s *Session) Seal(dst []byte, number uint64, msg []byte) []byte {
 	at := len(dst)
 	dst = append(dst, s.header[:]...)
-	header := dst[at:]
-	binary.BigEndian.PutUint64(header[2:], number)
+	packet := dst[at:]
+	wire.PutSealedNumber(packet, number)
 	k := s.keys.Load()
 	if k == nil {
-		return append(dst, make([]byte, len(msg)+tagSize)...)
+		return append(dst, make([]byte, len(msg)+wire.TagSize)...)
 	}
-	var nonce [gcm.NonceSize]byte // four zeros, index, counter
-	copy(nonce[4:], header[2:10])
-	return k.send.Seal(dst, nonce[:], msg, header[1:])
+	nonce := wire.SealedNonce(packet)
+	associated, _ := wire.SealedParts(packet)
+	return k.send.Seal(dst, nonce[:], msg, associated)
 }
 
-// Open writes the message of a packet to dst[:0], which has len(packet) - Overhead
+// Open writes the message of a packet to dst[:0], which has len(packet) - wire.SealedMin
 // bytes of room and does not overlap packet. After an error dst's content is
 // unspecified; the errors are ErrShort, ErrHeader, ErrReplay, ErrAuth and ErrEnded.
 // now is the clock that the Set is given, in ns; it is enough to read it once a batch.
 //
 // The lane's replay window is checked before the packet is opened and moved after.
 func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
-	if len(packet) < Overhead {
+	if len(packet) < wire.SealedMin {
 		return nil, ErrShort
 	}
-	field := binary.BigEndian.Uint64(packet[2:]) // index and counter
-	lane := uint16(field>>48) - s.index
-	if packet[1] != flagSealed || int(lane) >= len(s.arrives) || [16]byte(packet[10:26]) != s.from {
+	lane := wire.SealedIndex(packet) - s.index
+	if !wire.IsSealed(packet) || int(lane) >= len(s.arrives) || wire.SealedIDs(packet) != s.from {
 		return nil, ErrHeader
 	}
 	w := &s.arrives[lane]
-	counter := field & (1<<48 - 1)
+	counter := wire.SealedCounter(packet)
 	k := s.keys.Load()
 	if k == nil || counter >= packetLimit || s.tooOld(now) {
 		return nil, ErrEnded
@@ -195,9 +182,9 @@ func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
 	if !w.fresh(counter) {
 		return nil, ErrReplay
 	}
-	var nonce [gcm.NonceSize]byte
-	copy(nonce[4:], packet[2:10])
-	msg, err = k.recv.Open(dst[:0], nonce[:], packet[headerSize:], packet[1:headerSize])
+	nonce := wire.SealedNonce(packet)
+	associated, ciphertext := wire.SealedParts(packet)
+	msg, err = k.recv.Open(dst[:0], nonce[:], ciphertext, associated)
 	if err != nil {
 		return nil, ErrAuth
 	}
@@ -209,9 +196,8 @@ func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
 
 // Newest tells whether a packet just opened has the highest counter so far of its lane.
 func (s *Session) Newest(packet []byte) bool {
-	field := binary.BigEndian.Uint64(packet[2:])
-	lane := uint16(field>>48) - s.index
-	return int(lane) < len(s.arrives) && field&(1<<48-1)+1 == s.arrives[lane].next.Load()
+	lane := wire.SealedIndex(packet) - s.index
+	return int(lane) < len(s.arrives) && wire.SealedCounter(packet)+1 == s.arrives[lane].next.Load()
 }
 
 // Received notes when packets were opened, one or a batch, in ns of the clock that the

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // identity makes a fixed identity from a number, for tests.
@@ -40,14 +41,13 @@ func pair(t testing.TB) (a, b *Session) {
 // lanes is pair where a receives on m lanes and b on n.
 func lanes(t testing.TB, m, n int) (a, b *Session) {
 	t.Helper()
-	grant := func(n int) []byte { return (&Local{Lanes: n}).caps() }
 	alice, bob := identity(t, 1).Address(), identity(t, 2).Address()
 	k1, k2 := [32]byte{1}, [32]byte{2}
-	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m, false, 0}, true, &k1, &k2, grant(n))
+	a, err := newSession(ends{alice, bob, 3, 5, 0x0a0a, 0x0b0b, m, false, 0}, true, &k1, &k2, Announcement{Lanes: n})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n, false, 0}, false, &k2, &k1, grant(m))
+	b, err = newSession(ends{bob, alice, 5, 3, 0x0b0b, 0x0a0a, n, false, 0}, false, &k2, &k1, Announcement{Lanes: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestSealAndOpen(t *testing.T) {
 			c, _ := way.from.Reserve(0, 1, 0)
 			train := way.from.Seal([]byte("before"), c, msg)
 			packet := train[6:]
-			if string(train[:6]) != "before" || len(packet) != Overhead+n {
+			if string(train[:6]) != "before" || len(packet) != wire.SealedMin+n {
 				t.Fatalf("%d bytes became %d", n, len(packet))
 			}
 			packet[0] = 77 // relayed
@@ -132,7 +132,7 @@ func TestForgedPacketsDoNothing(t *testing.T) {
 	}
 	for n := range packet {
 		want := ErrAuth
-		if n < Overhead {
+		if n < wire.SealedMin {
 			want = ErrShort
 		}
 		if _, err := b.Open(dst, packet[:n], 0); err != want {
@@ -159,7 +159,7 @@ func TestNoPlaintextOnTheWire(t *testing.T) {
 			t.Fatalf("the packet shows %q", msg[i:i+8])
 		}
 	}
-	if again := sealOne(t, a, msg); bytes.Equal(again[headerSize:], packet[headerSize:]) {
+	if again := sealOne(t, a, msg); bytes.Equal(again[wire.SealedHeader:], packet[wire.SealedHeader:]) {
 		t.Error("two packets of one message are the same")
 	}
 }
@@ -236,7 +236,7 @@ func TestEraseEndsEverything(t *testing.T) {
 		t.Error("an erased session reserves")
 	}
 	late := a.Seal(nil, c, []byte("secret"))
-	if len(late) != Overhead+6 || bytes.Contains(late, []byte("secret")) {
+	if len(late) != wire.SealedMin+6 || bytes.Contains(late, []byte("secret")) {
 		t.Errorf("sealed after the end: %x", late)
 	}
 	if _, err := b.Open(make([]byte, 9), packet, 0); err != ErrEnded {
@@ -334,20 +334,6 @@ func TestBookkeeping(t *testing.T) {
 	}
 	if a.Peer() != identity(t, 2).Address() || a.PeerID() != 5 || a.Index() != 0x0a0a || !a.Initiator() {
 		t.Error("the session's names")
-	}
-}
-
-func TestGranted(t *testing.T) {
-	for _, c := range []struct {
-		caps []byte
-		want int
-	}{
-		{nil, 1}, {[]byte{1, 1, 4}, 4}, {[]byte{1, 1, 0}, 1}, {[]byte{1, 2, 4, 4}, 1},
-		{[]byte{9, 1, 7, 1, 1, 2}, 2}, {[]byte{1, 1}, 1}, {[]byte{1, 1, 200}, MaxLanes},
-	} {
-		if got := granted(c.caps); got != c.want {
-			t.Errorf("%x grants %d, want %d", c.caps, got, c.want)
-		}
 	}
 }
 

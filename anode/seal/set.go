@@ -18,7 +18,6 @@ import (
 const (
 	maxLive    = 3 // confirmed sessions of a Set
 	maxPending = 2
-	maxCaps    = 255
 
 	pendingLife = 10 * time.Second // to be confirmed in
 	together    = 5 * time.Second  // handshakes of both sides within this are one event
@@ -35,7 +34,8 @@ type Local struct {
 	Lanes    int       // how many consecutive indices we receive on; 0: 1
 	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
 	StandardAES bool
-	Caps        []byte           // the other TLVs we send; more than 255 bytes, or broken ones, are not sent
+	Adapter     bool             // we have one, and take IP6 and IP6P
+	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
@@ -55,17 +55,6 @@ func (l *Local) stamp() Stamp {
 		return stampOf(time.Now())
 	}
 	return stampOf(l.Clock())
-}
-
-func (l *Local) caps() []byte {
-	var caps []byte
-	if n := l.lanes(); n > 1 {
-		caps = AppendTLV(caps, TLVLanes, []byte{byte(n)})
-	}
-	if len(caps)+len(l.Caps) > maxCaps || !validTLVs(l.Caps) {
-		return caps
-	}
-	return append(caps, l.Caps...)
 }
 
 func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
@@ -120,6 +109,7 @@ type Set struct {
 	local  *Local
 	peer   anode.Address
 	peerID uint8 // 0: not known yet
+	added  bool  // we have added the peer, and say so
 
 	live    []*Session // confirmed, oldest first
 	pending []*Session
@@ -158,6 +148,22 @@ func (s *Set) Peer() anode.Address { return s.peer }
 // OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
 
+// SetStanding says whether we have added the peer, which handshakes from now on tell it.
+// A Set is made for a peer that is not added.
+func (s *Set) SetStanding(added bool) { s.added = added }
+
+// announcement is what we say of ourselves.
+func (s *Set) announcement() Announcement {
+	a := Announcement{Lanes: s.local.lanes(), Standing: wire.StandingNotAdded, Instance: s.local.Instance}
+	if s.added {
+		a.Standing = wire.StandingAdded
+	}
+	if s.local.Adapter {
+		a.Capabilities = TakesIP6
+	}
+	return a
+}
+
 // Outstanding reports whether our HELLO with this index is waiting for its answer.
 func (s *Set) Outstanding(index uint16) bool {
 	return s.attempt != nil && s.attempt.hello.Index == index
@@ -180,7 +186,7 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	if len(other.live) > 0 {
 		s.relax(now)
 	}
-	*other = Set{local: other.local, peer: other.peer}
+	*other = Set{local: other.local, peer: other.peer, added: other.added}
 }
 
 // Empty tells whether there are no sessions and no handshake.
@@ -264,7 +270,7 @@ func (s *Set) begin(now time.Duration) error {
 		return err
 	}
 	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
-	msg, _, _, err := state.WriteMessage(nil, append(stamp[:], s.local.caps()...))
+	msg, _, _, err := state.WriteMessage(nil, s.announcement().append(stamp[:]))
 	if err != nil {
 		return err
 	}
@@ -329,13 +335,13 @@ func (s *Set) message() *Message {
 
 // session makes the session of a finished handshake; first is the initiator's key.
 func (s *Set) session(now time.Duration, initiator bool, peerID uint8, index, remote uint16,
-	first, second *noise.CipherState, caps []byte) (*Session, error) {
+	first, second *noise.CipherState, announced Announcement) (*Session, error) {
 	send, recv := first.UnsafeKey(), second.UnsafeKey()
 	if !initiator {
 		send, recv = recv, send
 	}
 	x, err := newSession(ends{s.local.Identity.Address(), s.peer, s.local.PeerID, peerID, index, remote, s.local.lanes(), s.local.StandardAES, now},
-		initiator, &send, &recv, caps)
+		initiator, &send, &recv, announced)
 	clear(send[:])
 	clear(recv[:])
 	return x, err

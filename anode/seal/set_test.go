@@ -69,7 +69,7 @@ func TestConfirmationByKeepalive(t *testing.T) {
 		n := 0
 		w.drop = func(p *packet) bool {
 			if p.sealed != nil && p.from == a {
-				if len(p.sealed) != Overhead {
+				if len(p.sealed) != wire.SealedMin {
 					t.Errorf("a sealed %d bytes", len(p.sealed))
 				}
 				n++

@@ -16,6 +16,11 @@ const (
 	// MinPacket is the length of the smallest packet: two short IDs, no message.
 	MinPacket = 28
 
+	// MACOffset is where the MAC field begins, of MACSize bytes.
+	MACOffset = offMAC
+	// MACSize is the length of the MAC field.
+	MACSize = offSender - offMAC
+
 	offHop       = 0
 	offFlags     = 1
 	offMAC       = 2
@@ -30,7 +35,7 @@ type Party struct {
 	Address anode.Address // zero if the packet has the short ID
 }
 
-// Full tells whether the party was named by its full address.
+// Full reports whether the party was named by its full address.
 func (p *Party) Full() bool { return !p.Address.IsZero() }
 
 // ShortID is the party's short ID. Of a full address it has to be computed, which

@@ -70,29 +70,35 @@ func (r CloseReason) String() string {
 	return fmt.Sprintf("reason %d", uint8(r))
 }
 
-// CloseMsg is S_CLOSE: link[4] flags[1]=0 reason[1] initial sequence number[4] sequence
+// FlagHalfClose says in an S_CLOSE that only the sender's direction ends. It is sent to
+// those who say that they read it so.
+const FlagHalfClose = 0x01
+
+// CloseMsg is S_CLOSE: link[4] flags[1] reason[1] initial sequence number[4] sequence
 // number[4]. One that refuses has the refused S_OPEN's number in both.
 type CloseMsg struct {
 	Link   Link
+	Flags  uint8
 	Reason CloseReason
 	ISN    uint32
 	Seq    uint32
 }
 
-// ParseClose reads an S_CLOSE. Flags "must be zero", so others are refused.
+// ParseClose reads an S_CLOSE. Of the flags, which the draft has be zero, FlagHalfClose
+// alone is not refused.
 func ParseClose(b []byte) (m CloseMsg, err error) {
 	if err := exactly(b, 14); err != nil {
 		return m, err
 	}
-	if b[4] != 0 {
+	if b[4]&^FlagHalfClose != 0 {
 		return m, ErrField
 	}
-	return CloseMsg{parseLink(b), CloseReason(b[5]), binary.BigEndian.Uint32(b[6:]), binary.BigEndian.Uint32(b[10:])}, nil
+	return CloseMsg{parseLink(b), b[4], CloseReason(b[5]), binary.BigEndian.Uint32(b[6:]), binary.BigEndian.Uint32(b[10:])}, nil
 }
 
 // Append writes the message behind dst.
 func (m CloseMsg) Append(dst []byte) []byte {
-	dst = append(m.Link.append(dst), 0, byte(m.Reason))
+	dst = append(m.Link.append(dst), m.Flags, byte(m.Reason))
 	dst = binary.BigEndian.AppendUint32(dst, m.ISN)
 	return binary.BigEndian.AppendUint32(dst, m.Seq)
 }

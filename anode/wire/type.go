@@ -5,7 +5,7 @@ import "fmt"
 // Type is the type of a message.
 type Type uint8
 
-// Types of the draft (4.1, 5.1) and our own (design/wire.md, sections 3 and 4).
+// Types of the draft (4.1, 5.1) and our own.
 const (
 	Error    Type = 0x00
 	Ping     Type = 0x01
@@ -30,6 +30,8 @@ const (
 	Stale    Type = 0x43
 	Whois    Type = 0x44
 	IAm      Type = 0x45
+	Standing Type = 0x46
+	Clash    Type = 0x47
 	Probe    Type = 0x48
 	ProbeAck Type = 0x49
 
@@ -39,7 +41,7 @@ const (
 	IP6P Type = 0x53
 )
 
-// String gives the name that the draft or design/wire.md uses, or "0x7f".
+// String returns the name as it is written in the package documentation, or "0x7f".
 func (t Type) String() string {
 	switch t {
 	case Error:
@@ -84,6 +86,10 @@ func (t Type) String() string {
 		return "WHOIS"
 	case IAm:
 		return "IAM"
+	case Standing:
+		return "STANDING"
+	case Clash:
+		return "CLASH"
 	case Probe:
 		return "PROBE"
 	case ProbeAck:

@@ -1,0 +1,114 @@
+package seal
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+
+	"anodenet/anode/wire"
+)
+
+func TestAnnouncement(t *testing.T) {
+	instance := wire.Instance{0xa, 1, 2, 3, 4, 5, 6, 7}
+	for _, c := range []struct {
+		name, hex string
+		want      Announcement
+		again     string // what we write; empty: the same
+	}{
+		{"nothing", "", Announcement{Lanes: 1}, ""},
+		{"lanes", "01 01 04", Announcement{Lanes: 4}, ""},
+		{"no lanes", "01 01 00", Announcement{Lanes: 1}, "-"},
+		{"one lane", "01 01 01", Announcement{Lanes: 1}, "-"},
+		{"too many lanes", "01 01 ff", Announcement{Lanes: MaxLanes}, "01 01 10"},
+		{"not added", "03 01 00", Announcement{Lanes: 1, Standing: wire.StandingNotAdded}, ""},
+		{"added", "03 01 01", Announcement{Lanes: 1, Standing: wire.StandingAdded}, ""},
+		{"a standing to come", "03 01 02", Announcement{Lanes: 1}, "-"},
+		{"instance", "04 08 0a01020304050607", Announcement{Lanes: 1, Instance: instance}, ""},
+		{"capability 0", "05 01 80", Announcement{Lanes: 1, Capabilities: 1 << 63}, ""},
+		{"capability 2", "05 01 20", Announcement{Lanes: 1, Capabilities: TakesIP6}, ""},
+		{"capability 8", "05 02 0080", Announcement{Lanes: 1, Capabilities: 1 << 55}, ""},
+		{"no capabilities", "05 00", Announcement{Lanes: 1}, "-"},
+		{"capabilities to come", "05 09 20000000000000000f", Announcement{Lanes: 1, Capabilities: TakesIP6}, "05 01 20"},
+		{"unknown ones", "00 00 02 08 0102030405060708 06 01 00 ff 02 0102 03 01 01",
+			Announcement{Lanes: 1, Standing: wire.StandingAdded}, "03 01 01"},
+		{"the first counts", "03 01 01 03 01 00 01 01 02 01 01 03", Announcement{Lanes: 2, Standing: wire.StandingAdded}, "01 01 02 03 01 01"},
+		{"the first counts, unknown or not", "03 01 07 03 01 01", Announcement{Lanes: 1}, "-"},
+		{"all", "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20",
+			Announcement{2, wire.StandingAdded, instance, TakesIP6}, ""},
+	} {
+		got, ok := parseAnnouncement(unhex(t, c.hex))
+		if !ok || got != c.want {
+			t.Errorf("%s: %+v, %v", c.name, got, ok)
+		}
+		again := c.hex
+		if c.again != "" {
+			again = c.again
+		}
+		if again == "-" {
+			again = ""
+		}
+		if b := got.append(nil); !bytes.Equal(b, unhex(t, again)) {
+			t.Errorf("%s: wrote %x", c.name, b)
+		}
+	}
+	for _, broken := range []string{
+		"01", "01 02 00", "03 01 01 01", "00 01", "ff ff 00", // not whole
+		"01 00", "01 02 0102", "03 00", "03 02 0101", "04 07 01020304050607", "04 09 010203040506070809", // lengths
+		"03 01 01 03 00", "01 01 02 01 00", // also of the second
+	} {
+		if a, ok := parseAnnouncement(unhex(t, broken)); ok || a != (Announcement{}) {
+			t.Errorf("%s: %+v", broken, a)
+		}
+	}
+}
+
+// Each side learns what the other says of itself, and believes it once the session is
+// confirmed.
+func TestAnnounced(t *testing.T) {
+	w, a, b := newWorld(t, 1)
+	a.local.Lanes, a.local.Adapter, a.local.Instance = 4, true, wire.Instance{1}
+	b.local.Instance = wire.Instance{2}
+	a.restart()
+	b.restart()
+	a.set.SetStanding(true)
+	w.drop = func(p *packet) bool { return p.sealed != nil }
+	a.say("x")
+	w.run(time.Second)
+	x, y := a.set.Current(w.now), b.set.pending[0]
+	if got, ok := x.Announced(); !ok || got != (Announcement{1, wire.StandingNotAdded, wire.Instance{2}, 0}) {
+		t.Errorf("the initiator learned %+v, %v", got, ok)
+	}
+	if got, ok := y.Announced(); ok || got != (Announcement{}) {
+		t.Errorf("the responder believes %+v before the session is confirmed", got)
+	}
+	w.drop = nil
+	a.say("y")
+	w.run(time.Second)
+	if got, ok := y.Announced(); !ok || got != (Announcement{4, wire.StandingAdded, wire.Instance{1}, TakesIP6}) {
+		t.Errorf("the responder learned %+v, %v", got, ok)
+	}
+	// Once ended it says nothing.
+	b.set.Close()
+	if _, ok := y.Announced(); ok {
+		t.Error("an ended session is believed")
+	}
+}
+
+func FuzzAnnouncement(f *testing.F) {
+	f.Add(unhex(f, "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20"))
+	f.Add(unhex(f, "05 09 20000000000000000f ff 00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, ok := parseAnnouncement(b)
+		if !ok {
+			return
+		}
+		if a.Lanes < 1 || a.Lanes > MaxLanes {
+			t.Fatalf("%x: %d lanes", b, a.Lanes)
+		}
+		again, ok := parseAnnouncement(a.append(nil))
+		if !ok || !reflect.DeepEqual(again, a) {
+			t.Fatalf("%+v became %+v, %v", a, again, ok)
+		}
+	})
+}
