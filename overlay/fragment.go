@@ -41,13 +41,13 @@ type fragments struct {
 }
 
 // add takes a FRAG of a session; see wire.Reassembler.Add.
-func (f *fragments) add(now time.Time, s *seal.Session, m wire.FragMsg) ([]byte, wire.FragResult) {
+func (f *fragments) add(now time.Duration, s *seal.Session, m wire.FragMsg) ([]byte, wire.FragResult) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	held := 0
 	for k, r := range f.has {
 		r.Expire(now)
-		if held += r.Held(); r.Held() == 0 && k != s {
+		if held += r.Held(); r.Idle() && k != s {
 			delete(f.has, k)
 		}
 	}
@@ -69,9 +69,9 @@ func (rx *receiver) fragment(in *inbound, msg, p []byte, t *link.Train) {
 		rx.n.counters.count(dFragment)
 		return
 	}
-	whole, result := rx.n.fragments.add(time.Unix(0, rx.now), in.session, m)
+	whole, result := rx.n.fragments.add(time.Duration(rx.now), in.session, m)
 	switch result {
-	case wire.FragHeld:
+	case wire.FragHeld, wire.FragRepeated:
 	case wire.FragWhole:
 		slot := rx.q.Slot(len(whole))
 		rx.deliver(in, slot[:copy(slot, whole)], p, t)

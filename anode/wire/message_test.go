@@ -350,7 +350,7 @@ func TestStrings(t *testing.T) {
 		distinct(func(i uint8) string { return NATTMode(i).String() })} {
 		equal(t, n, 256)
 	}
-	equal(t, distinct(func(i uint8) string { return FragResult(i).String() }), 9)
+	equal(t, distinct(func(i uint8) string { return FragResult(i).String() }), 10)
 	equal(t, distinct(func(i uint8) string { return EndpointKind(i).String() }), 256-2) // IPv4 and IPv6 share two
 	equal(t, SDAck.String(), "S_DACK")
 	equal(t, Type(0x7f).String(), "0x7f")
