@@ -56,6 +56,7 @@ type control struct {
 	interfaces []link.Interface
 	beacon     beacon
 	cookies    seal.Cookies
+	scratch    seal.Scratch
 	keys       prefixLimit // key agreements with strangers
 	hints      bucket      // EPC_REQs because a stranger said something
 	errors     bucket      // ERRORs that are sent

@@ -130,7 +130,7 @@ func (c *control) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer
 			return nil
 		}
 		mac, err := p.key(c)
-		if err == nil && mac.Verify(b) {
+		if err == nil && mac.Verify(b, &c.scratch) {
 			return p
 		}
 	}
@@ -154,7 +154,7 @@ func (c *control) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer
 		return nil
 	}
 	mac := seal.NewMAC(k)
-	if !mac.Verify(b) {
+	if !mac.Verify(b, &c.scratch) {
 		n.counters.count(dMAC)
 		return nil
 	}
@@ -494,7 +494,7 @@ func (c *control) plainParties(p *peer, ep link.Endpoint, t wire.Type, body []by
 	h := wire.Header{Sender: from, Recipient: wire.Party{ID: p.remote.id},
 		SenderPeer: c.n.peerID, RecipientPeer: peerID, Type: t}
 	b := h.Append(c.buf[:0], body)
-	mac.Sign(b)
+	mac.Sign(b, &c.scratch)
 	c.write(b, ep)
 }
 
