@@ -24,14 +24,14 @@ type Cookies struct {
 	made             time.Duration // the secret; 0: never
 }
 
-// Make gives the cookie for an endpoint, in any form that is always the same for
+// Make returns the cookie for an endpoint, in any form that is always the same for
 // it, and an address.
 func (c *Cookies) Make(now time.Duration, endpoint []byte, sender anode.Address) [16]byte {
 	c.renew(now)
 	return cookie(&c.secret, endpoint, sender)
 }
 
-// Check tells, in constant time, whether a cookie is one made for endpoint and
+// Check reports, in constant time, whether a cookie is one made for endpoint and
 // sender in the last 120 to 240 s.
 func (c *Cookies) Check(now time.Duration, endpoint []byte, sender anode.Address, b [16]byte) bool {
 	c.renew(now)

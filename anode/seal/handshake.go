@@ -80,8 +80,7 @@ const (
 	handleEphemeral = "ephemeral"
 )
 
-// GenerateKeypair draws scalars until one is in range, which is the first but for
-// one in 2^32.
+// GenerateKeypair draws scalars until one is in range: the first, except once in 2^32.
 func (d *p256) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
 	var b [32]byte
 	defer clear(b[:])

@@ -12,7 +12,7 @@ import (
 	"anodenet/anode/wire"
 )
 
-// counting gives the bytes 1, 2, 3, ...
+// counting reads as the bytes 1, 2, 3, ...
 type counting struct{ n byte }
 
 func (c *counting) Read(b []byte) (int, error) {
@@ -221,7 +221,7 @@ func TestForwardSecrecy(t *testing.T) {
 	}
 
 	// The responder's key reads HELLO (so that no user data is in there), and ends
-	// with other keys, for want of the ephemeral one behind WELCOME.
+	// with other keys, since the ephemeral one behind WELCOME is lost.
 	r, err = newHandshake(lb, identity(t, 1).Address(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type vector struct {
 	Size                                   int
 }
 
-// vectors gives those of one kind, and fails when there are none.
+// vectors returns those of one kind, and fails when there are none.
 func vectors(t testing.TB, kind string) (vs []vector) {
 	b, err := os.ReadFile("../testdata/anode-0.8.json")
 	if err != nil {

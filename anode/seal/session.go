@@ -103,10 +103,10 @@ func newSession(e ends, initiator bool, send, recv *[32]byte, announced Announce
 	return s, nil
 }
 
-// Peer is whom the session is with.
+// Peer is the address that the session is with.
 func (s *Session) Peer() anode.Address { return s.peer }
 
-// PeerID tells which machine of the peer's address the session is with.
+// PeerID says which machine of the peer's address the session is with.
 func (s *Session) PeerID() uint8 { return s.peerID }
 
 // Index is the first receiver index of what comes in.
@@ -115,7 +115,7 @@ func (s *Session) Index() uint16 { return s.index }
 // Lanes is how many consecutive indices we receive on.
 func (s *Session) Lanes() int { return len(s.arrives) }
 
-// Initiator tells whether the session's handshake was ours.
+// Initiator reports whether the session's handshake was ours.
 func (s *Session) Initiator() bool { return s.initiator }
 
 // Announced is what the peer said of itself. ok is false until the session is
@@ -194,7 +194,7 @@ func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
 	return msg, nil
 }
 
-// Newest tells whether a packet just opened has the highest counter so far of its lane.
+// Newest reports whether a packet just opened has the highest counter so far of its lane.
 func (s *Session) Newest(packet []byte) bool {
 	lane := wire.SealedIndex(packet) - s.index
 	return int(lane) < len(s.arrives) && wire.SealedCounter(packet)+1 == s.arrives[lane].next.Load()
@@ -221,7 +221,7 @@ func set(t *atomic.Int64, now int64) {
 }
 
 // Activate is called after Received and Sent. It returns true once when the session
-// was idle, and then the Set wants a Tick; where that cannot be arranged now,
+// was idle, and then the Set needs a Tick; where that cannot be arranged now,
 // Deactivate makes the next call return true again.
 func (s *Session) Activate() bool {
 	return !s.active.Load() && s.active.CompareAndSwap(false, true)
@@ -234,7 +234,7 @@ func (s *Session) Deactivate() { s.active.Store(false) }
 // left to the garbage collector; the standard library has no way to overwrite them.
 func (s *Session) Erase() { s.keys.Store(nil) }
 
-// Ended tells whether the keys are gone or used up.
+// Ended reports whether the keys are gone or used up.
 func (s *Session) Ended() bool { return s.keys.Load() == nil || s.used() >= packetLimit }
 
 // tooOld reports whether the keys' time is over. The Set erases them when it is called,

@@ -39,7 +39,7 @@ type Local struct {
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
-// Private tells whether there is a network secret. Then a HELLO from an address
+// Private reports whether there is a network secret. Then a HELLO from an address
 // that was not added is not to reach a Set.
 func (l *Local) Private() bool { return l.PSK != [32]byte{} }
 
@@ -97,7 +97,7 @@ func (s state) String() string { return [...]string{"pending", "confirmed", "end
 // answers. It takes the peer ID of the first machine that proves to have the keys, by
 // a WELCOME or by the first packet in a session of its HELLO, and keeps it. So an
 // engine has a Set for each machine of an address, and at most one that is for any.
-// It gives a HELLO to the Set of the sender's peer ID, else to the one for any machine,
+// It hands a HELLO to the Set of the sender's peer ID, else to the one for any machine,
 // else to a new Set; and a WELCOME, COOKIE or STALE to the Sets that it may answer
 // (Answers, Outstanding). If the Set for any machine turns out to be of a machine that
 // has a Set, that one absorbs it.
@@ -141,7 +141,7 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 	return &Set{local: l, peer: peer, peerID: peerID & 0x0f}
 }
 
-// Peer is whom the sessions are with.
+// Peer is the address that the sessions are with.
 func (s *Set) Peer() anode.Address { return s.peer }
 
 // PeerID is the peer ID of the machine that the sessions are with. 0 is any machine;
@@ -189,7 +189,7 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	*other = Set{local: other.local, peer: other.peer, added: other.added}
 }
 
-// Empty tells whether there are no sessions and no handshake.
+// Empty reports whether there are no sessions and no handshake.
 func (s *Set) Empty() bool {
 	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
 }
@@ -212,13 +212,13 @@ func (s *Set) Current(now time.Duration) (current *Session) {
 	return current
 }
 
-// lower tells whether our address is the lower one.
+// lower reports whether our address is the lower one.
 func (s *Set) lower() bool {
 	own := s.local.Identity.Address()
 	return slices.Compare(own[:], s.peer[:]) < 0
 }
 
-// crossed tells whether the handshake of n, the newer one, came of the other side
+// crossed reports whether the handshake of n, the newer one, came of the other side
 // while that of s was under way, or at least before s fell out of use. A peer that
 // forgot s would begin n after s was confirmed, and never be heard on s again.
 func (s *Session) crossed(n *Session) bool {
@@ -322,7 +322,7 @@ func align(index uint16, n int) uint16 {
 	return index&0xff00 | uint16(low)
 }
 
-// overlap tells whether the blocks of our indices that begin at a and b overlap.
+// overlap reports whether the blocks of our indices that begin at a and b overlap.
 func (s *Set) overlap(a, b uint16) bool {
 	n := uint16(s.local.lanes())
 	return a-b < n || b-a < n

@@ -40,7 +40,7 @@ type Actions struct {
 	GaveUp    bool       // nobody answered, and there is no session: nothing need wait for one
 }
 
-// Tick gives what is due, and when to call it again: 0 is never. While nothing flows
+// Tick returns what is due, and when to call it again: 0 is never. While nothing flows
 // there is nothing due but the end of keys. It is also called when a session's
 // Activate returned true.
 func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
@@ -105,13 +105,13 @@ func (s *Set) flow() flow {
 	return f
 }
 
-// flows tells whether data went either way just now.
+// flows reports whether data went either way just now.
 func (f flow) flows(now time.Duration) bool {
 	last := max(f.sent, f.data)
 	return last != 0 && now-last < quiet
 }
 
-// watch follows the counts, and tells whether to look again soon. When all is quiet
+// watch follows the counts, and reports whether to look again soon. When all is quiet
 // it marks the sessions idle, so that the next packet says so.
 func (s *Set) watch(now time.Duration, f flow) (active bool) {
 	t := &s.timers

@@ -91,7 +91,7 @@ func roundTrip(t testing.TB, parse func([]byte) (appender, error), msg []byte) e
 	}
 	again, err := parse(out)
 	if err != nil {
-		t.Fatalf("%T: %x, which was written, gives %v", m, out, err)
+		t.Fatalf("%T: %x, which was written: %v", m, out, err)
 	}
 	if !reflect.DeepEqual(again, m) {
 		t.Fatalf("%T: %+v became %+v", m, m, again)
