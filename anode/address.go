@@ -1,6 +1,6 @@
 // Package anode has the values that everything else speaks of: addresses in all
-// their forms, and the identity that owns one. Nothing here does I/O but the
-// loading and saving of the identity file.
+// their forms, and the identity that owns one. Nothing here does I/O
+// except to load and save the identity file.
 //
 // An address is a P-256 public key with a zone (draft 2.2):
 //

@@ -14,7 +14,7 @@ import (
 const cookieSecretAge = 120 * time.Second
 
 // Cookies makes and checks what a HELLO must carry under load: a proof that its
-// sender receives at the endpoint it sends from. It keeps nothing but two secrets:
+// sender receives at the endpoint it sends from. All it keeps is two secrets:
 //
 //	cookie = HMAC-SHA256(secret, endpoint | sender address)[:16]
 //
@@ -40,8 +40,8 @@ func (c *Cookies) Check(now time.Duration, endpoint []byte, sender anode.Address
 	return a || p
 }
 
-// renew replaces secrets that are too old. The first call makes both, so that no
-// cookie is known of a secret never made.
+// renew replaces secrets that are too old. The first call makes both: nobody may know
+// the cookies of a secret of zeros.
 func (c *Cookies) renew(now time.Duration) {
 	now = max(now, 1)
 	age := now - c.made

@@ -18,7 +18,7 @@ const cookieReplies = 8
 // sent, is not sent on, and is handed to Confirm when a packet was opened in it.
 //
 // The errors are ErrBody, ErrVersion, ErrAuth, ErrDuplicate, ErrMachine, ErrRandom,
-// and ErrStale for what would be answered by STALE, had one not been sent just now.
+// and ErrStale if a STALE is due and one was sent just now.
 func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply *Message, pending *Session, err error) {
 	now = max(now, 1)
 	h, err := ParseHello(body)
@@ -28,7 +28,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if s.foreign(senderPeerID) {
 		return nil, nil, ErrMachine
 	}
-	id := sha256.Sum256(body[17:]) // all but the cookie
+	id := sha256.Sum256(body[17:]) // all except the cookie
 	for _, x := range s.Live() {
 		if x.life.hello == id {
 			if x.life.welcome == nil {

@@ -97,7 +97,7 @@ func (m *MAC) Verify(packet []byte, s *Scratch) bool {
 	return subtle.ConstantTimeCompare(mac[:], packet[wire.MACOffset:][:wire.MACSize]) == 1
 }
 
-// fold is the packet's MAC: over everything but the hop byte, with the packet's size
+// fold is the packet's MAC: over everything except the hop byte, with the packet's size
 // in place of the MAC field, one half XORed on the other.
 func (m *MAC) fold(packet []byte, s *Scratch) (mac [wire.MACSize]byte) {
 	// The MAC field lies in the first block. What would turn it into the size is put

@@ -194,12 +194,12 @@ func (s *Set) Empty() bool {
 	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
 }
 
-// Live gives all sessions on which to receive, those first that may be sent on.
+// Live returns all sessions on which to receive, those first that may be sent on.
 func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
 
-// Current is the session on which to send, or nil: the newest confirmed one, but of
-// two whose handshakes crossed, the one whose initiator has the lower address. So
-// both sides choose the same; it does no harm where they do not.
+// Current is the session on which to send, or nil: the newest confirmed one; of two
+// whose handshakes crossed, the one whose initiator has the lower address. So both
+// sides choose the same; it does no harm if they do not.
 func (s *Set) Current(now time.Duration) (current *Session) {
 	for _, c := range s.live { // oldest first
 		if c.Ended() || c.tooOld(int64(now)) {

@@ -41,7 +41,7 @@ type Actions struct {
 }
 
 // Tick returns what is due, and when to call it again: 0 is never. While nothing flows
-// there is nothing due but the end of keys. It is also called when a session's
+// only the end of keys is due. It is also called when a session's
 // Activate returned true.
 func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 	now = max(now, 1)

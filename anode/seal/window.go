@@ -37,8 +37,8 @@ func (w *window) fresh(counter uint64) bool {
 	return w.bits[counter/64%windowWords].Load()&(1<<(counter%64)) == 0
 }
 
-// take notes a counter, and reports whether it was fresh: of all who take one counter,
-// one is told so.
+// take notes a counter, and reports whether it was fresh. If several goroutines take the same
+// counter, it is fresh for one of them.
 func (w *window) take(counter uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
