@@ -286,7 +286,7 @@ func BenchmarkOnHello(b *testing.B) {
 	lb := &Local{Identity: identity(b, 2), PeerID: 2}
 	x := NewSet(la, lb.Identity.Address(), 0)
 	x.begin(1)
-	body := x.message().Body
+	body := x.attempt.message(x.peerID).Body
 	for b.Loop() {
 		if _, _, err := NewSet(lb, la.Identity.Address(), 0).OnHello(1, 1, body); err != nil {
 			b.Fatal(err)
