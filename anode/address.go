@@ -1,6 +1,6 @@
 // Package anode has the values that everything else speaks of: addresses in all
-// their forms, and the identity that owns one. Nothing here does I/O but the
-// loading and saving of the identity file.
+// their forms, and the identity that owns one. Nothing here does I/O
+// except to load and save the identity file.
 //
 // An address is a P-256 public key with a zone (draft 2.2):
 //
@@ -49,7 +49,7 @@ var (
 // Zone is a zone ID (draft 2.1). Zone 0 is the local zone.
 type Zone uint32
 
-// String gives 8 lower-case hex digits.
+// String returns 8 lower-case hex digits.
 func (z Zone) String() string { return fmt.Sprintf("%08x", uint32(z)) }
 
 // ParseZone reads 1 to 8 hex digits.
@@ -61,7 +61,7 @@ func ParseZone(s string) (Zone, error) {
 	return Zone(n), nil
 }
 
-// MarshalText gives the hex form.
+// MarshalText returns the hex form.
 func (z Zone) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
 
 // UnmarshalText reads what ParseZone reads.
@@ -121,10 +121,10 @@ func NewAddress(zone Zone, key *ecdh.PublicKey) Address {
 	return a
 }
 
-// IsZero tells whether a is no address.
+// IsZero reports whether a is no address.
 func (a Address) IsZero() bool { return a == Address{} }
 
-// String gives the 64 characters of base32.
+// String returns the 64 characters of base32.
 func (a Address) String() string { return encoding.EncodeToString(a[:]) }
 
 // MarshalText and UnmarshalText use the base32 form.
@@ -151,7 +151,7 @@ func (a Address) Sum() uint32 {
 }
 
 // X is the X coordinate of the key. One key owns many addresses, so lists of
-// whom to allow, block or limit compare this.
+// peers to allow, block or limit compare this.
 func (a Address) X() [32]byte { return [32]byte(a[8:]) }
 
 // PublicKey decompresses the key. The point was checked when the address was parsed.
@@ -182,7 +182,7 @@ func fold(d [16]byte) (id ID) {
 	return id
 }
 
-// TXT gives the form in which DNS TXT records and links carry an address (draft 2.8).
+// TXT returns the form in which DNS TXT records and links carry an address (draft 2.8).
 func (a Address) TXT() string { return txtPrefix + a.String() }
 
 // ParseTXT reads one DNS TXT record, or a link, whose query it leaves out. The case
@@ -201,13 +201,13 @@ func ParseTXT(s string) (a Address, ok bool, err error) {
 // It is a hint, not a proof: the MAC or the session says who spoke.
 type ID [IDSize]byte
 
-// String gives 16 lower-case hex digits.
+// String returns 16 lower-case hex digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// IsZero tells whether id is none (as in a beacon's recipient).
+// IsZero reports whether id is none (as in a beacon's recipient).
 func (id ID) IsZero() bool { return id == ID{} }
 
-// MarshalText gives the hex form.
+// MarshalText returns the hex form.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // UnmarshalText reads the hex form.
@@ -242,13 +242,13 @@ func ParseULA(s string) (ULA, error) {
 	return u, nil
 }
 
-// Addr gives u as the standard library's type.
+// Addr returns u as the standard library's type.
 func (u ULA) Addr() netip.Addr { return netip.AddrFrom16(u) }
 
-// String gives the usual IPv6 text.
+// String returns the usual IPv6 text.
 func (u ULA) String() string { return u.Addr().String() }
 
-// IsZero tells whether u is none.
+// IsZero reports whether u is none.
 func (u ULA) IsZero() bool { return u == ULA{} }
 
 // Zone is the zone to ask for the address behind u.
@@ -262,7 +262,7 @@ func (u ULA) Sum() uint32 { return uint32(u[5])<<6 | uint32(u[6])>>2 }
 // ID is the short ID to ask for.
 func (u ULA) ID() ID { return ID(u[8:]) }
 
-// MarshalText gives the IPv6 text.
+// MarshalText returns the IPv6 text.
 func (u ULA) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // UnmarshalText reads the IPv6 text.

@@ -52,7 +52,7 @@ func (id *Identity) PrivateKey() *ecdh.PrivateKey { return id.private }
 // value, so that printing a copy does not either.
 func (id Identity) String() string { return id.address.String() }
 
-// Export gives the one line of an identity file, without a line end:
+// Export returns the one line of an identity file, without a line end:
 // ANODE-256-40:<address>:<64 hex digits of the scalar>.
 func (id *Identity) Export() string {
 	return identityPrefix + ":" + id.address.String() + ":" + hex.EncodeToString(id.private.Bytes())
@@ -155,7 +155,7 @@ func (id *Identity) save(path string) error {
 	return err
 }
 
-// Compress gives the 33 bytes of RFC 5480's compressed form of a key on P-256.
+// Compress returns the 33 bytes of RFC 5480's compressed form of a key on P-256.
 func Compress(key *ecdh.PublicKey) []byte {
 	b := key.Bytes() // 4 | X | Y
 	return append([]byte{2 | b[64]&1}, b[1:33]...)

@@ -197,7 +197,7 @@ func checkTrace(t *testing.T, v vector) {
 		}
 	}
 	if got := Digest(v.Input); got != state {
-		t.Errorf("Digest gives %x, its steps %x", got, state)
+		t.Errorf("Digest is %x, its steps %x", got, state)
 	}
 }
 

@@ -68,7 +68,7 @@ func (b *bare) packet(to *testNode, full bool, t wire.Type, msg []byte) []byte {
 		h.Sender = wire.Party{Address: b.id.Address()}
 	}
 	p := h.Append(nil, msg)
-	b.mac(to).Sign(p)
+	b.mac(to).Sign(p, new(seal.Scratch))
 	return p
 }
 
@@ -93,7 +93,7 @@ func (b *bare) next(from *testNode, want wire.Type) (wire.Header, []byte) {
 			if err != nil || h.MAC == [8]byte{} || h.Type != want {
 				continue
 			}
-			if !b.mac(from).Verify(p) {
+			if !b.mac(from).Verify(p, new(seal.Scratch)) {
 				b.t.Fatalf("%v with a wrong MAC", h.Type)
 			}
 			return h, msg
@@ -171,7 +171,7 @@ func TestDraftPeer(t *testing.T) {
 		}
 		full := wire.Header{Sender: wire.Party{Address: b.id.Address()}, Recipient: wire.Party{Address: n.address0()}, SenderPeer: 1, Type: wire.Ping}
 		p := full.Append(nil, []byte("both full"))
-		b.mac(n).Sign(p)
+		b.mac(n).Sign(p, new(seal.Scratch))
 		b.send(at, p)
 		if _, msg = b.next(n, wire.Pong); string(msg) != "both full" {
 			t.Errorf("PONG %q", msg)

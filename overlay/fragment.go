@@ -7,7 +7,9 @@ import (
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
 	"anodenet/overlay/peer"
 )
 
@@ -32,36 +34,97 @@ func (n *Node) sendFragments(s *sender, c *peer.Contact, r *peer.Route, msg []by
 	c.TxBytes.Add(uint64(len(msg)))
 }
 
-// fragmentMemory bounds what all sessions together hold of unfinished messages.
-const fragmentMemory = 4 << 20
+// The memory of unfinished messages is that of the parts that arrived. It has a bound for
+// one address, one for all strangers, and one for all.
+const (
+	fragmentsOne       = 512 << 10
+	fragmentsStrangers = 256 << 10
+	fragmentsAll       = 4 << 20
+	fragmentsSweep     = time.Second // between looks at everybody, if there is no room
+)
 
 // fragments holds the unfinished messages of all sessions. FRAGs are rare, so that one
-// lock for all in loops does.
+// lock for all lanes does.
 type fragments struct {
-	mu  sync.Mutex
-	has map[*seal.Session]*wire.Reassembler
+	mu        sync.Mutex
+	of        map[*peer.Contact]*pile
+	all       int // bytes
+	strangers int // of these
+	swept     mono.Time
+}
+
+// pile is the unfinished messages of one address.
+type pile struct {
+	stranger bool
+	held     int
+	sessions map[*seal.Session]*wire.Reassembler
 }
 
 // add takes a FRAG of a session; see wire.Reassembler.Add.
-func (f *fragments) add(now time.Time, s *seal.Session, m wire.FragMsg) ([]byte, wire.FragResult) {
+func (f *fragments) add(now mono.Time, in *peer.Inbound, m wire.FragMsg) ([]byte, wire.FragResult) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held := 0
-	for k, r := range f.has {
-		r.Expire(now)
-		if held += r.Held(); r.Held() == 0 && k != s {
-			delete(f.has, k)
+	p := f.of[in.Contact]
+	if p == nil {
+		if f.of == nil {
+			f.of = map[*peer.Contact]*pile{}
 		}
+		p = &pile{stranger: in.Contact.Standing() < book.Added, sessions: map[*seal.Session]*wire.Reassembler{}}
+		f.of[in.Contact] = p
 	}
-	if f.has == nil {
-		f.has = map[*seal.Session]*wire.Reassembler{}
-	}
-	r := f.has[s]
+	room := f.room(now, p)
+	r := p.sessions[in.Session]
 	if r == nil {
 		r = new(wire.Reassembler)
-		f.has[s] = r
+		p.sessions[in.Session] = r
 	}
-	return r.Add(now, m, max(0, fragmentMemory-held))
+	msg, result := r.Add(now.Duration(), m, room)
+	f.count(in.Contact, p)
+	return msg, result
+}
+
+// room returns by how much a pile may grow.
+func (f *fragments) room(now mono.Time, p *pile) int {
+	left := func() int {
+		n := min(fragmentsOne-p.held, fragmentsAll-f.all)
+		if p.stranger {
+			n = min(n, fragmentsStrangers-f.strangers)
+		}
+		return n
+	}
+	p.expire(now)
+	if left() < 1<<16 && now.Sub(f.swept) >= fragmentsSweep {
+		f.swept = now
+		for c, x := range f.of {
+			x.expire(now)
+			f.count(c, x)
+		}
+	}
+	return max(0, left())
+}
+
+// expire gives up what is too old, and forgets sessions of which nothing is left.
+func (p *pile) expire(now mono.Time) {
+	for s, r := range p.sessions {
+		if r.Expire(now.Duration()); r.Idle() {
+			delete(p.sessions, s)
+		}
+	}
+}
+
+// count brings the sums up to date with a pile, and forgets it if it is empty.
+func (f *fragments) count(c *peer.Contact, p *pile) {
+	held := 0
+	for _, r := range p.sessions {
+		held += r.Held()
+	}
+	f.all += held - p.held
+	if p.stranger {
+		f.strangers += held - p.held
+	}
+	if p.held = held; len(p.sessions) == 0 {
+		delete(f.of, c)
+	}
 }
 
 // fragment takes a FRAG, and delivers the message that it completes.
@@ -71,9 +134,9 @@ func (rx *receiver) fragment(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		rx.n.counters.count(dFragment)
 		return
 	}
-	whole, result := rx.n.fragments.add(time.Unix(0, int64(rx.now)), in.Session, m)
+	whole, result := rx.n.fragments.add(rx.now, in, m)
 	switch result {
-	case wire.FragHeld:
+	case wire.FragHeld, wire.FragRepeated:
 	case wire.FragWhole:
 		slot := rx.q.Slot(len(whole))
 		rx.deliver(in, slot[:copy(slot, whole)], p, t)

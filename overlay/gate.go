@@ -140,7 +140,7 @@ func (l *loop) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer.Pe
 			n.counters.count(dBudget)
 			return nil
 		}
-		if mac, err := p.Key(); err == nil && mac.Verify(b) {
+		if mac, err := p.Key(); err == nil && mac.Verify(b, &l.shell.scratch) {
 			return p
 		}
 	}
@@ -164,7 +164,7 @@ func (l *loop) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer.Pe
 		return nil
 	}
 	mac := seal.NewMAC(k)
-	if !mac.Verify(b) {
+	if !mac.Verify(b, &l.shell.scratch) {
 		n.counters.count(dMAC)
 		return nil
 	}

@@ -258,7 +258,7 @@ func TestShortIDClash(t *testing.T) {
 		}
 		h := wire.Header{Sender: wire.Party{ID: clash}, Recipient: wire.Party{ID: n.id}, Type: wire.Ping}
 		p := h.Append(nil, []byte("me"))
-		seal.NewMAC(k).Sign(p)
+		seal.NewMAC(k).Sign(p, new(seal.Scratch))
 		if got := l.authenticate(&h, p, link.Endpoint{}); got != x.want {
 			t.Errorf("authenticated as %v", got)
 		}

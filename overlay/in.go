@@ -27,6 +27,7 @@ type receiver struct {
 	relay   *relay
 	reply   *sender       // PONGs
 	sources mono.Networks // of what is not authentic
+	scratch seal.Scratch
 
 	now    mono.Time
 	last   *peer.Inbound // of the packet before, since trains come from one peer
@@ -156,7 +157,7 @@ func (rx *receiver) signer(h *wire.Header, p []byte) *peer.Contact {
 		return nil
 	}
 	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
-		if mac := c.MAC.Load(); mac != nil && mac.Verify(p) {
+		if mac := c.MAC.Load(); mac != nil && mac.Verify(p, &rx.scratch) {
 			return c
 		}
 		if h.Sender.Full() {

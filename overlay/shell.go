@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"anodenet/anode"
+	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -13,10 +14,11 @@ import (
 
 // shell is what the peers act through: it sends, publishes and tells.
 type shell struct {
-	l     *loop
-	send  *sender     // sealed messages
-	plain link.Writer // unsealed ones
-	buf   []byte      // of the unsealed message being written
+	l       *loop
+	send    *sender     // sealed messages
+	plain   link.Writer // unsealed ones
+	buf     []byte      // of the unsealed message being written
+	scratch seal.Scratch
 }
 
 var _ peer.Shell = (*shell)(nil)
@@ -37,7 +39,7 @@ func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, 
 		h.Sender = wire.Party{Address: n.address}
 	}
 	b := h.Append(s.buf[:0], body)
-	mac.Sign(b)
+	mac.Sign(b, &s.scratch)
 	s.write(b, to)
 }
 

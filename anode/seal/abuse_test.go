@@ -49,7 +49,7 @@ func TestReservedStamps(t *testing.T) {
 	if err := a.set.begin(w.now); err != nil {
 		t.Fatal(err)
 	}
-	reply, x, err := b.set.OnHello(w.now, 3, a.set.message().Body)
+	reply, x, err := b.set.OnHello(w.now, 3, a.set.attempt.message(a.set.peerID).Body)
 	if err == nil || reply != nil || x != nil {
 		t.Error("a reserved stamp was taken from HELLO")
 	}
@@ -235,12 +235,12 @@ func TestCookie(t *testing.T) {
 	}
 	// Whatever the cookie, it is the same HELLO.
 	b.restart()
-	first, x, err := b.set.OnHello(w.now, 3, a.set.message().Body)
+	first, x, err := b.set.OnHello(w.now, 3, a.set.attempt.message(a.set.peerID).Body)
 	if x == nil || err != nil {
 		t.Fatal(err)
 	}
 	a.set.attempt.hello.Cookie[3]++
-	again, x, err := b.set.OnHello(w.now, 3, a.set.message().Body)
+	again, x, err := b.set.OnHello(w.now, 3, a.set.attempt.message(a.set.peerID).Body)
 	if x != nil || err != nil || again != first {
 		t.Errorf("with another cookie: %v, %v", again, err)
 	}

@@ -14,7 +14,7 @@ import (
 const cookieSecretAge = 120 * time.Second
 
 // Cookies makes and checks what a HELLO must carry under load: a proof that its
-// sender receives at the endpoint it sends from. It keeps nothing but two secrets:
+// sender receives at the endpoint it sends from. All it keeps is two secrets:
 //
 //	cookie = HMAC-SHA256(secret, endpoint | sender address)[:16]
 //
@@ -24,14 +24,14 @@ type Cookies struct {
 	made             time.Duration // the secret; 0: never
 }
 
-// Make gives the cookie for an endpoint, in any form that is always the same for
+// Make returns the cookie for an endpoint, in any form that is always the same for
 // it, and an address.
 func (c *Cookies) Make(now time.Duration, endpoint []byte, sender anode.Address) [16]byte {
 	c.renew(now)
 	return cookie(&c.secret, endpoint, sender)
 }
 
-// Check tells, in constant time, whether a cookie is one made for endpoint and
+// Check reports, in constant time, whether a cookie is one made for endpoint and
 // sender in the last 120 to 240 s.
 func (c *Cookies) Check(now time.Duration, endpoint []byte, sender anode.Address, b [16]byte) bool {
 	c.renew(now)
@@ -40,8 +40,8 @@ func (c *Cookies) Check(now time.Duration, endpoint []byte, sender anode.Address
 	return a || p
 }
 
-// renew replaces secrets that are too old. The first call makes both, so that no
-// cookie is known of a secret never made.
+// renew replaces secrets that are too old. The first call makes both: nobody may know
+// the cookies of a secret of zeros.
 func (c *Cookies) renew(now time.Duration) {
 	now = max(now, 1)
 	age := now - c.made

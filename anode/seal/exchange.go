@@ -18,17 +18,17 @@ const cookieReplies = 8
 // sent, is not sent on, and is handed to Confirm when a packet was opened in it.
 //
 // The errors are ErrBody, ErrVersion, ErrAuth, ErrDuplicate, ErrMachine, ErrRandom,
-// and ErrStale for what would be answered by STALE, had one not been sent just now.
+// and ErrStale if a STALE is due and one was sent just now.
 func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply *Message, pending *Session, err error) {
 	now = max(now, 1)
 	h, err := ParseHello(body)
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.foreign(senderPeerID) {
+	if foreign(s.peerID, senderPeerID) {
 		return nil, nil, ErrMachine
 	}
-	id := sha256.Sum256(body[17:]) // all but the cookie
+	id := sha256.Sum256(body[17:]) // all except the cookie
 	for _, x := range s.Live() {
 		if x.life.hello == id {
 			if x.life.welcome == nil {
@@ -62,7 +62,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	msg, first, second, err := state.WriteMessage(nil, s.announcement().append(nil))
+	msg, first, second, err := state.WriteMessage(nil, s.local.announcement(s.added).append(nil))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,12 +77,12 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	return reply, x, nil
 }
 
-// stale judges the stamp of a valid HELLO: it is to be greater than the greatest
+// stale judges the stamp of a valid HELLO: it must be greater than the greatest
 // confirmed one, and than one of the pending ones if there are too many of those.
 func (s *Set) stale(now time.Duration, senderPeerID uint8, index uint16, stamp Stamp) (*Message, error) {
 	least := s.greatest
 	if len(s.pending) == maxPending {
-		least = later(least, s.lowest().life.stamp)
+		least = later(least, lowest(s.pending).life.stamp)
 	}
 	switch slices.Compare(stamp[:], least[:]) {
 	case 1:
@@ -99,8 +99,8 @@ func (s *Set) stale(now time.Duration, senderPeerID uint8, index uint16, stamp S
 
 // lowest is the pending session with the lowest stamp. Old HELLOs that somebody
 // replays cannot crowd out a new one, since theirs are lower.
-func (s *Set) lowest() *Session {
-	return slices.MinFunc(s.pending, func(a, b *Session) int {
+func lowest(pending []*Session) *Session {
+	return slices.MinFunc(pending, func(a, b *Session) int {
 		return slices.Compare(a.life.stamp[:], b.life.stamp[:])
 	})
 }
@@ -108,7 +108,7 @@ func (s *Set) lowest() *Session {
 // enqueue adds a pending session; the lowest stamp makes room.
 func (s *Set) enqueue(x *Session) {
 	if len(s.pending) == maxPending {
-		low := s.lowest()
+		low := lowest(s.pending)
 		s.keep(func(x *Session) bool { return x != low })
 	}
 	s.pending = append(s.pending, x)
@@ -129,7 +129,7 @@ func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Se
 	if a == nil || w.Your != a.hello.Index {
 		return nil, ErrUnexpected
 	}
-	if s.foreign(senderPeerID) {
+	if foreign(s.peerID, senderPeerID) {
 		return nil, ErrMachine
 	}
 	payload, first, second, err := readMessage(a.state, w.Noise)
@@ -164,7 +164,7 @@ func (s *Set) Confirm(now time.Duration, x *Session) {
 	x.life.welcome = nil
 	s.confirm(now, x)
 	s.greatest = later(s.greatest, x.life.stamp)
-	s.relax(now)
+	s.timers.relax(now)
 }
 
 // OnCookie takes the body of a COOKIE, which has no MAC: the HELLO that it returns is
@@ -184,7 +184,7 @@ func (s *Set) OnCookie(now time.Duration, body []byte) (*Message, error) {
 		return nil, nil
 	}
 	a.cookies++
-	return s.message(), nil
+	return a.message(s.peerID), nil
 }
 
 // OnStale takes the body of a STALE whose MAC is right: a new handshake starts, with

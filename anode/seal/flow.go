@@ -12,7 +12,7 @@ type Flow struct {
 
 // Flow returns when packets last went.
 func (s *Set) Flow() Flow {
-	f := s.flow()
+	f := s.timers.flow(s.live)
 	return Flow{f.sent, f.received, f.data}
 }
 

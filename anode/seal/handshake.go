@@ -50,7 +50,7 @@ func newHandshake(l *Local, peer anode.Address, initiator bool) (*noise.Handshak
 // readMessage reads a handshake message. Of a bad one nothing remains, so that the
 // true one can still be read.
 func readMessage(h *noise.HandshakeState, msg []byte) (payload []byte, send, recv *noise.CipherState, err error) {
-	// The library rolls back all failures but those of DH, and DH fails only for
+	// The library rolls back all failures except those of DH, and DH fails only for
 	// what is not a point.
 	if len(msg) < dhSize+wire.TagSize {
 		return nil, nil, nil, ErrBody
@@ -80,8 +80,7 @@ const (
 	handleEphemeral = "ephemeral"
 )
 
-// GenerateKeypair draws scalars until one is in range, which is the first but for
-// one in 2^32.
+// GenerateKeypair draws scalars until one is in range: the first, except once in 2^32.
 func (d *p256) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
 	var b [32]byte
 	defer clear(b[:])

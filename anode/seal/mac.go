@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/binary"
-	"sync"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -37,13 +36,18 @@ func SharedKey(id *anode.Identity, peer anode.Address) (key [32]byte, err error)
 	return [32]byte(DeriveKey(raw, len(key))), nil
 }
 
-// MAC is CMAC-AES-256 (RFC 4493 with AES-256, draft 2.5). Any goroutine may use it.
+// MAC is CMAC-AES-256 (RFC 4493 with AES-256, draft 2.5). It is never changed, so any
+// number of goroutines may use it, each with a Scratch of its own.
 type MAC struct {
 	block  cipher.Block
 	k1, k2 [16]byte // XORed into the last block: a full one, a padded one
+}
 
-	mu sync.Mutex
-	x  [16]byte // the chaining value; here, since on the stack it would escape
+// Scratch is what a MAC is computed in, for any MAC and one goroutine. On the stack it
+// would escape, so it is kept with what else its goroutine owns. The zero value is ready.
+type Scratch struct {
+	x [16]byte // the chaining value
+	_ [48]byte // a cache line of its own
 }
 
 // NewMAC expands a key.
@@ -53,8 +57,9 @@ func NewMAC(key [32]byte) *MAC {
 		panic(err) // a 32-byte key is always right
 	}
 	m := &MAC{block: block}
-	block.Encrypt(m.x[:], m.x[:])
-	m.k1 = double(m.x)
+	var x [16]byte
+	block.Encrypt(x[:], x[:])
+	m.k1 = double(x)
 	m.k2 = double(m.k1)
 	return m
 }
@@ -68,48 +73,48 @@ func double(b [16]byte) (d [16]byte) {
 }
 
 // Sum is the MAC of a message of any length.
-func (m *MAC) Sum(msg []byte) [16]byte { return m.sum([16]byte{}, msg) }
+func (m *MAC) Sum(msg []byte, s *Scratch) [16]byte {
+	s.x = [16]byte{}
+	return m.sum(s, msg)
+}
 
 // Sign writes the MAC field of a packet (draft 3.3). A packet of fewer than 28
 // bytes is none, and is left alone.
-func (m *MAC) Sign(packet []byte) {
+func (m *MAC) Sign(packet []byte, s *Scratch) {
 	if len(packet) >= wire.MinPacket {
-		mac := m.fold(packet)
+		mac := m.fold(packet, s)
 		copy(packet[wire.MACOffset:], mac[:])
 	}
 }
 
-// Verify tells whether a packet's MAC field is right, in constant time. It only
+// Verify reports whether a packet's MAC field is right, in constant time. It only
 // reads the packet.
-func (m *MAC) Verify(packet []byte) bool {
+func (m *MAC) Verify(packet []byte, s *Scratch) bool {
 	if len(packet) < wire.MinPacket {
 		return false
 	}
-	mac := m.fold(packet)
+	mac := m.fold(packet, s)
 	return subtle.ConstantTimeCompare(mac[:], packet[wire.MACOffset:][:wire.MACSize]) == 1
 }
 
-// fold is the packet's MAC: over everything but the hop byte, with the packet's size
+// fold is the packet's MAC: over everything except the hop byte, with the packet's size
 // in place of the MAC field, one half XORed on the other.
-func (m *MAC) fold(packet []byte) (mac [wire.MACSize]byte) {
+func (m *MAC) fold(packet []byte, s *Scratch) (mac [wire.MACSize]byte) {
 	// The MAC field lies in the first block. What would turn it into the size is put
 	// into the chaining value instead of the packet.
-	var diff [16]byte
+	s.x = [16]byte{}
 	size := uint64(len(packet))
-	binary.BigEndian.PutUint64(diff[wire.MACOffset-1:], size^binary.BigEndian.Uint64(packet[wire.MACOffset:]))
-	sum := m.sum(diff, packet[1:])
+	binary.BigEndian.PutUint64(s.x[wire.MACOffset-1:], size^binary.BigEndian.Uint64(packet[wire.MACOffset:]))
+	sum := m.sum(s, packet[1:])
 	for i := range mac {
 		mac[i] = sum[i] ^ sum[i+8]
 	}
 	return mac
 }
 
-// sum is the MAC of msg with diff XORed into its first 16 bytes.
-func (m *MAC) sum(diff [16]byte, msg []byte) [16]byte {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	x := m.x[:]
-	copy(x, diff[:])
+// sum is the MAC of msg with what is in s XORed into its first 16 bytes.
+func (m *MAC) sum(s *Scratch, msg []byte) [16]byte {
+	x := s.x[:]
 	for len(msg) > len(x) {
 		subtle.XORBytes(x, x, msg[:16])
 		m.block.Encrypt(x, x)
@@ -123,5 +128,5 @@ func (m *MAC) sum(diff [16]byte, msg []byte) [16]byte {
 		subtle.XORBytes(x, x, m.k2[:])
 	}
 	m.block.Encrypt(x, x)
-	return m.x
+	return s.x
 }

@@ -13,7 +13,7 @@ func hello(t testing.TB, s *side) []byte {
 	if err := s.set.begin(s.w.now); err != nil {
 		t.Fatal(err)
 	}
-	return s.set.message().Body
+	return s.set.attempt.message(s.set.peerID).Body
 }
 
 // answer takes side s through a handshake that the Set of another machine answers.
@@ -70,7 +70,7 @@ func TestOneMachine(t *testing.T) {
 		if x, err := a.set.OnWelcome(w.now, 6, reply.Body); x != nil || err != ErrMachine {
 			t.Errorf("%s: the WELCOME of another machine: %v", gone, err)
 		}
-		if a.set.PeerID() != 5 || a.set.message().PeerID != 5 {
+		if a.set.PeerID() != 5 || a.set.attempt.message(a.set.peerID).PeerID != 5 {
 			t.Errorf("%s: the machine is %d", gone, a.set.PeerID())
 		}
 		// The wrong machine's did not spoil anything.

@@ -3,7 +3,6 @@ package seal
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
 
 	"anodenet/anode/wire"
@@ -18,7 +17,8 @@ const (
 	minReply = 1 + 2 + 2 + dhSize + wire.TagSize
 )
 
-// Errors of the handshake. Whatever causes one changed nothing, but for ErrRandom.
+// Errors of the handshake. A message that causes one has changed nothing, except with
+// ErrRandom.
 var (
 	ErrBody       = errors.New("seal: malformed handshake message")
 	ErrVersion    = errors.New("seal: unknown version of the handshake")
@@ -110,7 +110,7 @@ type Challenge struct {
 // ParseChallenge reads a body; the error is ErrBody.
 func ParseChallenge(b []byte) (c Challenge, err error) {
 	if len(b) != 2+16+16 {
-		return c, fmt.Errorf("%w: COOKIE of %d bytes", ErrBody, len(b))
+		return c, ErrBody
 	}
 	return Challenge{binary.BigEndian.Uint16(b), [16]byte(b[2:18]), [16]byte(b[18:])}, nil
 }
@@ -132,7 +132,7 @@ type Stale struct {
 // ParseStale reads a body; the error is ErrBody.
 func ParseStale(b []byte) (s Stale, err error) {
 	if len(b) != 2+stampSize || !Stamp(b[2:]).valid() {
-		return s, fmt.Errorf("%w: STALE of %d bytes", ErrBody, len(b))
+		return s, ErrBody
 	}
 	return Stale{binary.BigEndian.Uint16(b), Stamp(b[2:])}, nil
 }
@@ -162,9 +162,9 @@ func Answers(typ wire.Type, body []byte) (index uint16, ok bool) {
 func checkBody(b []byte, least int) error {
 	switch {
 	case len(b) < least || len(b) > maxBody:
-		return fmt.Errorf("%w: %d bytes, want %d to %d", ErrBody, len(b), least, maxBody)
+		return ErrBody
 	case b[0] != version:
-		return fmt.Errorf("%w: %d", ErrVersion, b[0])
+		return ErrVersion
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func stampOf(t time.Time) (s Stamp) {
 	return s
 }
 
-// valid tells whether the label is not one of the reserved ones, so that there is
+// valid reports whether the label is not one of the reserved ones, so that there is
 // always a next one.
 func (s Stamp) valid() bool { return s[0] < 0x80 }
 

@@ -160,7 +160,7 @@ func FuzzSet(f *testing.F) {
 	w, a, b := newWorld(f, 1)
 	f.Add([]byte{0, 1, 2, 3})
 	a.set.begin(w.now)
-	h := a.set.message().Body
+	h := a.set.attempt.message(a.set.peerID).Body
 	f.Add(append([]byte{0, byte(len(h))}, h...))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		set := NewSet(b.local, address(a), 0)

@@ -24,6 +24,49 @@
 //
 // Under load a responder answers COOKIE first (Cookies), and STALE tells an
 // initiator that its clock was set back.
+//
+// # The handshake
+//
+// It is Noise_KKpsk2_P256_AESGCM_SHA256: points are compressed, 33 bytes, and the result of
+// DH is the X coordinate, 32 bytes. Both static keys are those of the addresses, which the
+// packets' headers have. The prologue is "anode sealed 1", the initiator's address and the
+// responder's. The preshared key is the network secret, 32 random bytes, or zeros.
+//
+// The payload of message 1 is `stamp[12] TLVs`, that of message 2 is TLVs; users' data is in
+// neither. A stamp is a TAI64N label. A TLV is `type[1] length[1] value`; unknown types are
+// skipped, and a malformed list drops the message:
+//
+//	1  lanes         count[1] of consecutive indices granted, the message's own included
+//	2  invitation    id[8]; not in use
+//	3  standing      standing[1], 0: you are not added here, 1: you are
+//	4  instance      instance[8], random at each start
+//	5  capabilities  bits from the left, of as many bytes as it takes (Capabilities)
+//
+// The first key of Noise's Split is the initiator's. A side may seal in any of the lanes
+// that the other granted; the index is in the nonce, so lanes share keys and nothing else.
+//
+//   - Confirmation: the responder's session is pending until a sealed packet was opened in
+//     it. Until then it sends nothing in it, believes no TLV, records no stamp and ends no
+//     other session: message 1 can be replayed, or forged by who has the responder's key.
+//     There are at most 2 pending sessions, for 10 s each. The initiator confirms at once.
+//   - Retransmission: the same noise message, 250 ms and doubling to 4 s; only the cookie
+//     changes. The responder repeats its WELCOME.
+//   - Stamps: the initiator's is the greatest of its clock, the last sent + 1 and the
+//     greatest reported + 1. The responder keeps the greatest confirmed one. An equal stamp
+//     is dropped, and a lower one is answered by STALE, once a second.
+//   - Both at once: both handshakes complete. At most 3 sessions are live, all of which are
+//     received on. Current says which one is sent on.
+//   - Time: the initiator renews after 120 s if data flows, the responder after 150 s. Keys
+//     end after 180 s, or 2^32 packets of a lane. A keepalive goes out when data was
+//     received and nothing sent for 0.5 s, and a HELLO when data was sent and nothing heard
+//     for 1.5 s. Ages count sleep.
+//   - Machines: sessions and stamps are per address and peer ID. The first HELLO goes to
+//     peer ID 0; the WELCOME's sender is the machine from then on.
+//
+// # Replay
+//
+// Each lane has a window of more than 16,000 counters, which is looked at before a packet is
+// opened and moved afterwards.
 package seal
 
 import "errors"

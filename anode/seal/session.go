@@ -21,19 +21,15 @@ const (
 // open. Sessions are made and ended by a Set.
 //
 // A side grants a block of consecutive indices, one for each of its receiving queues
-// (a TLV of the handshake), over which the other side spreads its sending queues. The index is part
-// of the nonce, so each is a lane with a counter and a window of its own under the
-// same keys, and queues share nothing that is written for each packet.
+// (a TLV of the handshake), over which the other side spreads its sending queues. The
+// index is part of the nonce, so each is a lane with a counter and a window of its own
+// under the same keys, and queues share nothing that is written for each packet.
 type Session struct {
 	// What never changes.
-	peer      anode.Address
-	peerID    uint8
+	ends
 	initiator bool                    // we are
-	index     uint16                  // the first on which we receive
-	remote    uint16                  // the first on which the peer does
 	header    [wire.SealedHeader]byte // of what we send; the number is put in
 	from      [16]byte                // sender and recipient ID of what we receive
-	born      time.Duration           // of the keys
 	announced Announcement            // by the peer
 	keys      atomic.Pointer[keys]
 
@@ -45,7 +41,7 @@ type Session struct {
 	_        [64]byte
 	arrives  []window     // a lane each
 	received atomic.Int64 // when anything was last opened, ns; 0: never
-	data     atomic.Int64 // the same of anything but keepalives
+	data     atomic.Int64 // the same, without keepalives
 
 	// Of both: read for every batch, written seldom.
 	_      [64]byte
@@ -72,23 +68,24 @@ func newAEAD(key *[32]byte, standard bool) (*gcm.AEAD, error) {
 	return gcm.New(key)
 }
 
-// ends are the names that a session's packets carry.
+// ends are what a session is made with besides its keys: the names that its packets
+// carry, and when it began.
 type ends struct {
 	local, peer   anode.Address
 	localID       uint8 // peer IDs (draft 3.4)
 	peerID        uint8
-	index, remote uint16 // the first on which we receive; on which the peer does
-	lanes         int    // on which we receive
-	standard      bool   // the standard library's AEAD
-	born          time.Duration
+	index, remote uint16        // the first on which we receive; on which the peer does
+	lanes         int           // on which we receive
+	standard      bool          // the standard library's AEAD
+	born          time.Duration // of the keys
 }
 
 // newSession makes a session of two keys.
 func newSession(e ends, initiator bool, send, recv *[32]byte, announced Announcement) (*Session, error) {
 	local, peer := e.local.ID(), e.peer.ID()
 	theirs := wire.NewSealedHeader(peer, local, e.peerID, e.localID)
-	s := &Session{peer: e.peer, peerID: e.peerID, initiator: initiator, index: e.index, remote: e.remote, born: e.born,
-		header: wire.NewSealedHeader(local, peer, e.localID, e.peerID), from: wire.SealedIDs(theirs[:]), announced: announced,
+	s := &Session{ends: e, initiator: initiator, announced: announced,
+		header: wire.NewSealedHeader(local, peer, e.localID, e.peerID), from: wire.SealedIDs(theirs[:]),
 		departs: make([]departure, announced.Lanes), arrives: make([]window, e.lanes)}
 
 	var k keys
@@ -103,10 +100,10 @@ func newSession(e ends, initiator bool, send, recv *[32]byte, announced Announce
 	return s, nil
 }
 
-// Peer is whom the session is with.
+// Peer is the address that the session is with.
 func (s *Session) Peer() anode.Address { return s.peer }
 
-// PeerID tells which machine of the peer's address the session is with.
+// PeerID says which machine of the peer's address the session is with.
 func (s *Session) PeerID() uint8 { return s.peerID }
 
 // Index is the first receiver index of what comes in.
@@ -115,7 +112,7 @@ func (s *Session) Index() uint16 { return s.index }
 // Lanes is how many consecutive indices we receive on.
 func (s *Session) Lanes() int { return len(s.arrives) }
 
-// Initiator tells whether the session's handshake was ours.
+// Initiator reports whether the session's handshake was ours.
 func (s *Session) Initiator() bool { return s.initiator }
 
 // Announced is what the peer said of itself. ok is false until the session is
@@ -143,8 +140,8 @@ func (s *Session) Reserve(lane, n int, now int64) (first uint64, ok bool) {
 
 // Seal appends one packet of wire.SealedMin + len(msg) bytes to dst, which has the room,
 // and which msg does not overlap. number comes from Reserve. An empty msg is a
-// keepalive. Should the keys end between Reserve and Seal, what is appended is as
-// long, and says nothing.
+// keepalive. If the keys end between Reserve and Seal, it appends as many
+// bytes, which say nothing.
 func (s *Session) Seal(dst []byte, number uint64, msg []byte) []byte {
 	at := len(dst)
 	dst = append(dst, s.header[:]...)
@@ -194,7 +191,7 @@ func (s *Session) Open(dst, packet []byte, now int64) (msg []byte, err error) {
 	return msg, nil
 }
 
-// Newest tells whether a packet just opened has the highest counter so far of its lane.
+// Newest reports whether a packet just opened has the highest counter so far of its lane.
 func (s *Session) Newest(packet []byte) bool {
 	lane := wire.SealedIndex(packet) - s.index
 	return int(lane) < len(s.arrives) && wire.SealedCounter(packet)+1 == s.arrives[lane].next.Load()
@@ -221,7 +218,7 @@ func set(t *atomic.Int64, now int64) {
 }
 
 // Activate is called after Received and Sent. It returns true once when the session
-// was idle, and then the Set wants a Tick; where that cannot be arranged now,
+// was idle, and then the Set needs a Tick; where that cannot be arranged now,
 // Deactivate makes the next call return true again.
 func (s *Session) Activate() bool {
 	return !s.active.Load() && s.active.CompareAndSwap(false, true)
@@ -234,7 +231,7 @@ func (s *Session) Deactivate() { s.active.Store(false) }
 // left to the garbage collector; the standard library has no way to overwrite them.
 func (s *Session) Erase() { s.keys.Store(nil) }
 
-// Ended tells whether the keys are gone or used up.
+// Ended reports whether the keys are gone or used up.
 func (s *Session) Ended() bool { return s.keys.Load() == nil || s.used() >= packetLimit }
 
 // tooOld reports whether the keys' time is over. The Set erases them when it is called,

@@ -39,7 +39,7 @@ type Local struct {
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
-// Private tells whether there is a network secret. Then a HELLO from an address
+// Private reports whether there is a network secret. Then a HELLO from an address
 // that was not added is not to reach a Set.
 func (l *Local) Private() bool { return l.PSK != [32]byte{} }
 
@@ -58,6 +58,30 @@ func (l *Local) stamp() Stamp {
 }
 
 func (l *Local) lanes() int { return min(max(l.Lanes, 1), MaxLanes) }
+
+// overlap reports whether the blocks of our indices that begin at a and b overlap.
+func (l *Local) overlap(a, b uint16) bool {
+	n := uint16(l.lanes())
+	return a-b < n || b-a < n
+}
+
+// lower reports whether our address is lower than the peer's.
+func (l *Local) lower(peer anode.Address) bool {
+	own := l.Identity.Address()
+	return slices.Compare(own[:], peer[:]) < 0
+}
+
+// announcement is what we say of ourselves to a peer.
+func (l *Local) announcement(added bool) Announcement {
+	a := Announcement{Lanes: l.lanes(), Standing: wire.StandingNotAdded, Instance: l.Instance}
+	if added {
+		a.Standing = wire.StandingAdded
+	}
+	if l.Adapter {
+		a.Capabilities = TakesIP6
+	}
+	return a
+}
 
 // life is what a Set knows of a session:
 //
@@ -97,7 +121,7 @@ func (s state) String() string { return [...]string{"pending", "confirmed", "end
 // answers. It takes the peer ID of the first machine that proves to have the keys, by
 // a WELCOME or by the first packet in a session of its HELLO, and keeps it. So an
 // engine has a Set for each machine of an address, and at most one that is for any.
-// It gives a HELLO to the Set of the sender's peer ID, else to the one for any machine,
+// It hands a HELLO to the Set of the sender's peer ID, else to the one for any machine,
 // else to a new Set; and a WELCOME, COOKIE or STALE to the Sets that it may answer
 // (Answers, Outstanding). If the Set for any machine turns out to be of a machine that
 // has a Set, that one absorbs it.
@@ -141,9 +165,6 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 	return &Set{local: l, peer: peer, peerID: peerID & 0x0f}
 }
 
-// Peer is whom the sessions are with.
-func (s *Set) Peer() anode.Address { return s.peer }
-
 // PeerID is the peer ID of the machine that the sessions are with. 0 is any machine;
 // OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
@@ -151,18 +172,6 @@ func (s *Set) PeerID() uint8 { return s.peerID }
 // SetStanding says whether we have added the peer, which handshakes from now on tell it.
 // A Set is made for a peer that is not added.
 func (s *Set) SetStanding(added bool) { s.added = added }
-
-// announcement is what we say of ourselves.
-func (s *Set) announcement() Announcement {
-	a := Announcement{Lanes: s.local.lanes(), Standing: wire.StandingNotAdded, Instance: s.local.Instance}
-	if s.added {
-		a.Standing = wire.StandingAdded
-	}
-	if s.local.Adapter {
-		a.Capabilities = TakesIP6
-	}
-	return a
-}
 
 // Outstanding reports whether our HELLO with this index is waiting for its answer.
 func (s *Set) Outstanding(index uint16) bool {
@@ -184,41 +193,35 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	s.greatest = later(s.greatest, other.greatest)
 	s.timers.heard = max(s.timers.heard, other.timers.heard)
 	if len(other.live) > 0 {
-		s.relax(now)
+		s.timers.relax(now)
 	}
 	*other = Set{local: other.local, peer: other.peer, added: other.added}
 }
 
-// Empty tells whether there are no sessions and no handshake.
+// Empty reports whether there are no sessions and no handshake.
 func (s *Set) Empty() bool {
 	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
 }
 
-// Live gives all sessions on which to receive, those first that may be sent on.
+// Live returns all sessions on which to receive, those first that may be sent on.
 func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
 
-// Current is the session on which to send, or nil: the newest confirmed one, but of
-// two whose handshakes crossed, the one whose initiator has the lower address. So
-// both sides choose the same; it does no harm where they do not.
+// Current is the session on which to send, or nil: the newest confirmed one; of two
+// whose handshakes crossed, the one whose initiator has the lower address. So both
+// sides choose the same; it does no harm if they do not.
 func (s *Set) Current(now time.Duration) (current *Session) {
 	for _, c := range s.live { // oldest first
 		if c.Ended() || c.tooOld(int64(now)) {
 			continue
 		}
-		if current == nil || !current.crossed(c) || c.initiator == s.lower() {
+		if current == nil || !current.crossed(c) || c.initiator == s.local.lower(s.peer) {
 			current = c
 		}
 	}
 	return current
 }
 
-// lower tells whether our address is the lower one.
-func (s *Set) lower() bool {
-	own := s.local.Identity.Address()
-	return slices.Compare(own[:], s.peer[:]) < 0
-}
-
-// crossed tells whether the handshake of n, the newer one, came of the other side
+// crossed reports whether the handshake of n, the newer one, came of the other side
 // while that of s was under way, or at least before s fell out of use. A peer that
 // forgot s would begin n after s was confirmed, and never be heard on s again.
 func (s *Session) crossed(n *Session) bool {
@@ -242,7 +245,7 @@ func (s *Set) Want(now time.Duration) error {
 // Anybody can forge such packets, so that it does so once a second at most.
 func (s *Set) OnUnknown(now time.Duration) error {
 	now = max(now, 1)
-	heard := s.flow().received
+	heard := s.timers.flow(s.live).received
 	if s.attempt != nil || s.timers.tried != 0 && now-s.timers.tried < time.Second ||
 		heard != 0 && now-heard < hearsPeer && s.Current(now) != nil {
 		return nil
@@ -251,10 +254,10 @@ func (s *Set) OnUnknown(now time.Duration) error {
 	return s.begin(now)
 }
 
-// foreign reports whether a machine is not the one of the Set. Every machine has a
+// foreign reports whether a machine is not the one of a Set, own, which may be any. Every machine has a
 // peer ID other than 0 (draft 3.4).
-func (s *Set) foreign(peerID uint8) bool {
-	return peerID == 0 || s.peerID != 0 && peerID != s.peerID
+func foreign(own, peerID uint8) bool {
+	return peerID == 0 || own != 0 && peerID != own
 }
 
 // begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
@@ -270,7 +273,7 @@ func (s *Set) begin(now time.Duration) error {
 		return err
 	}
 	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
-	msg, _, _, err := state.WriteMessage(nil, s.announcement().append(stamp[:]))
+	msg, _, _, err := state.WriteMessage(nil, s.local.announcement(s.added).append(stamp[:]))
 	if err != nil {
 		return err
 	}
@@ -299,9 +302,9 @@ func (s *Set) newIndex() (uint16, error) {
 			return 0, fmt.Errorf("%w: %w", ErrRandom, err)
 		}
 		index := align(binary.BigEndian.Uint16(b[:]), s.local.lanes())
-		taken := s.attempt != nil && s.overlap(s.attempt.hello.Index, index)
+		taken := s.attempt != nil && s.local.overlap(s.attempt.hello.Index, index)
 		for _, x := range s.Live() {
-			taken = taken || s.overlap(x.index, index)
+			taken = taken || s.local.overlap(x.index, index)
 		}
 		if !taken {
 			return index, nil
@@ -322,15 +325,9 @@ func align(index uint16, n int) uint16 {
 	return index&0xff00 | uint16(low)
 }
 
-// overlap tells whether the blocks of our indices that begin at a and b overlap.
-func (s *Set) overlap(a, b uint16) bool {
-	n := uint16(s.local.lanes())
-	return a-b < n || b-a < n
-}
-
 // message is the HELLO to be sent now.
-func (s *Set) message() *Message {
-	return &Message{Type: wire.Hello, PeerID: s.peerID, Body: s.attempt.hello.Append(nil)}
+func (a *attempt) message(peerID uint8) *Message {
+	return &Message{Type: wire.Hello, PeerID: peerID, Body: a.hello.Append(nil)}
 }
 
 // session makes the session of a finished handshake; first is the initiator's key.
@@ -357,38 +354,25 @@ func (s *Set) confirm(now time.Duration, x *Session) {
 	x.life.state, x.life.confirmed = confirmed, now
 	s.live = append(s.live, x)
 	for i := 0; len(s.live) > maxLive; i++ {
-		if s.live[i] != s.Current(now) {
-			s.end(s.live[i])
-			s.live = slices.Delete(s.live, i, i+1)
+		if oldest := s.live[i]; oldest != s.Current(now) {
+			s.keep(func(x *Session) bool { return x != oldest })
 		}
 	}
 }
 
-// relax lets the handshake under way end soon: it has lost its urgency.
-func (s *Set) relax(now time.Duration) {
-	if s.attempt != nil {
-		s.timers.wanted = min(s.timers.wanted, now-giveUp+together)
-	}
-}
-
-// keep ends the sessions for which keep is false.
+// keep erases the sessions for which keep is false, and has Tick report them.
 func (s *Set) keep(keep func(*Session) bool) {
 	drop := func(x *Session) bool {
 		if keep(x) {
 			return false
 		}
-		s.end(x)
+		x.Erase()
+		x.life.state, x.life.welcome = ended, nil
+		s.ended = append(s.ended, x)
 		return true
 	}
 	s.live = slices.DeleteFunc(s.live, drop)
 	s.pending = slices.DeleteFunc(s.pending, drop)
-}
-
-// end erases a session and has Tick report it.
-func (s *Set) end(x *Session) {
-	x.Erase()
-	x.life.state, x.life.welcome = ended, nil
-	s.ended = append(s.ended, x)
 }
 
 // Close ends everything. Tick reports the sessions that ended.

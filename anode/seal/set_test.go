@@ -108,7 +108,7 @@ func TestBothAtOnce(t *testing.T) {
 		if !sameSession(x, y) {
 			t.Errorf("seed %d: the sides use different sessions", seed)
 		}
-		if len(a.set.live) == 2 && x.Initiator() != a.set.lower() {
+		if len(a.set.live) == 2 && x.Initiator() != a.local.lower(a.set.peer) {
 			t.Errorf("seed %d: not the session of the lower address", seed)
 		}
 		if a.hellos+b.hellos != hellos {
@@ -195,7 +195,7 @@ func TestCurrent(t *testing.T) {
 		began, confirmed, heard time.Duration
 	}
 	_, a, _ := newWorld(t, 1) // a has the lower or the higher address
-	lower, higher := a.set.lower(), !a.set.lower()
+	lower, higher := a.local.lower(a.set.peer), !a.local.lower(a.set.peer)
 	for _, c := range []struct {
 		name string
 		live []s
@@ -241,7 +241,7 @@ func TestCurrentIsNotEvicted(t *testing.T) {
 	set := NewSet(a.local, a.other.local.Identity.Address(), 5)
 	for i := range time.Duration(4) {
 		x, _ := pair(t)
-		x.initiator = a.set.lower() == (i == 0)
+		x.initiator = a.local.lower(a.set.peer) == (i == 0)
 		x.born = time.Hour
 		x.life = life{began: time.Hour}
 		set.confirm(time.Hour+i, x)

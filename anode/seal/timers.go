@@ -32,6 +32,9 @@ type timers struct {
 	silent    time.Duration // since when data sent waits for anything to be received
 }
 
+// relax lets a handshake under way end soon: it has lost its urgency.
+func (t *timers) relax(now time.Duration) { t.wanted = min(t.wanted, now-giveUp+together) }
+
 // Actions are what is due.
 type Actions struct {
 	Hello     *Message   // to be sent on every path
@@ -40,8 +43,8 @@ type Actions struct {
 	GaveUp    bool       // nobody answered, and there is no session: nothing need wait for one
 }
 
-// Tick gives what is due, and when to call it again: 0 is never. While nothing flows
-// there is nothing due but the end of keys. It is also called when a session's
+// Tick returns what is due, and when to call it again: 0 is never. While nothing flows
+// only the end of keys is due. It is also called when a session's
 // Activate returned true.
 func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 	now = max(now, 1)
@@ -51,7 +54,7 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 		}
 	}
 	s.expire(now)
-	f := s.flow()
+	f := s.timers.flow(s.live)
 	active := s.watch(now, f)
 	s.renew(now, f)
 	do.Keepalive = s.keepalive(now, f, at)
@@ -95,9 +98,9 @@ type flow struct {
 	received, data  time.Duration // anything, and data
 }
 
-func (s *Set) flow() flow {
-	f := flow{keepalive: s.timers.keepalive, received: s.timers.heard}
-	for _, x := range s.live {
+func (t *timers) flow(live []*Session) flow {
+	f := flow{keepalive: t.keepalive, received: t.heard}
+	for _, x := range live {
 		f.sent = max(f.sent, time.Duration(x.sent.Load()))
 		f.received = max(f.received, time.Duration(x.received.Load()))
 		f.data = max(f.data, time.Duration(x.data.Load()))
@@ -105,13 +108,13 @@ func (s *Set) flow() flow {
 	return f
 }
 
-// flows tells whether data went either way just now.
+// flows reports whether data went either way just now.
 func (f flow) flows(now time.Duration) bool {
 	last := max(f.sent, f.data)
 	return last != 0 && now-last < quiet
 }
 
-// watch follows the counts, and tells whether to look again soon. When all is quiet
+// watch follows the counts, and reports whether to look again soon. When all is quiet
 // it marks the sessions idle, so that the next packet says so.
 func (s *Set) watch(now time.Duration, f flow) (active bool) {
 	t := &s.timers
@@ -133,7 +136,7 @@ func (s *Set) watch(now time.Duration, f flow) (active bool) {
 	for _, x := range s.live {
 		x.Deactivate()
 	}
-	if s.flow() == f {
+	if s.timers.flow(s.live) == f {
 		return false
 	}
 	for _, x := range s.live { // a packet slipped in between
@@ -217,7 +220,7 @@ func (s *Set) hello(now time.Duration, at func(time.Duration)) *Message {
 	}
 	var due *Message
 	if a.next <= now {
-		due = s.message()
+		due = a.message(s.peerID)
 		a.next = now + a.interval
 		a.interval = min(2*a.interval, lastRetry)
 	}

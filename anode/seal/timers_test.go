@@ -44,7 +44,7 @@ func TestGiveUp(t *testing.T) {
 	if a.gaveUp != 1 || a.hellos < 24 || a.hellos > 34 {
 		t.Errorf("%d HELLOs in 100 s, gave up %d times", a.hellos, a.gaveUp)
 	}
-	if bytes.Equal(a.set.message().Body, first) {
+	if bytes.Equal(a.set.attempt.message(a.set.peerID).Body, first) {
 		t.Error("the same HELLO for 100 s")
 	}
 	w.drop = nil

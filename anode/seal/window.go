@@ -25,7 +25,7 @@ type window struct {
 	bits [windowWords]atomic.Uint64 // atomic for the sake of those who only look
 }
 
-// fresh tells whether a counter was not seen and is not too old to tell.
+// fresh reports whether a counter was not seen and is not too old to tell.
 func (w *window) fresh(counter uint64) bool {
 	next := w.next.Load()
 	if counter >= next {
@@ -37,8 +37,8 @@ func (w *window) fresh(counter uint64) bool {
 	return w.bits[counter/64%windowWords].Load()&(1<<(counter%64)) == 0
 }
 
-// take notes a counter, and tells whether it was fresh: of all who take one counter,
-// one is told so.
+// take notes a counter, and reports whether it was fresh. If several goroutines take the same
+// counter, it is fresh for one of them.
 func (w *window) take(counter uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

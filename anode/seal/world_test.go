@@ -326,7 +326,7 @@ func (s *side) open(p *packet) {
 	}
 }
 
-// chat has both sides say something every so often, and gives how much of it came.
+// chat has both sides say something every so often, and returns how much of it came.
 func (w *world) chat(d, every time.Duration, sides ...*side) (said int) {
 	for end := w.now + d; w.now < end; w.run(every) {
 		for _, s := range sides {
@@ -337,7 +337,7 @@ func (w *world) chat(d, every time.Duration, sides ...*side) (said int) {
 	return said
 }
 
-// sameSession tells whether two sessions are the ends of one.
+// sameSession reports whether two sessions are the ends of one.
 func sameSession(a, b *Session) bool {
 	return a != nil && b != nil && a.remote == b.index && b.remote == a.index
 }

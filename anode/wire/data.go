@@ -60,7 +60,7 @@ func (m IP6Msg) Append(dst []byte) []byte {
 	return append(dst, m.Payload...)
 }
 
-// ParseIP checks that an IP is one whole IPv4 or IPv6 packet, and tells which.
+// ParseIP checks that an IP is one whole IPv4 or IPv6 packet, and says which.
 // Jumbograms are none.
 func ParseIP(b []byte) (version int, err error) {
 	if len(b) == 0 {

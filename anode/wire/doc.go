@@ -1,36 +1,148 @@
-// Package wire reads and writes packets: the header, endpoints and every message
-// of the draft's sections 4 and 5 and of our own, but for the handshake's bodies
-// (package seal). It knows no keys and keeps no state.
+// Package wire reads and writes packets: both headers, endpoints, frames and every
+// message, except the bodies of the handshake (package seal). It knows no keys.
 //
-// A packet of the draft (section 3), 28 bytes at least:
+// This text is also the protocol as we speak it: Anode 0.8 ("the draft"), how we read it
+// where it leaves a choice, and what we add. All integers are big endian, the bits of a
+// byte count from the left, and addresses, short IDs and ULAs are those of package anode.
+//
+// # Unsealed packets
+//
+// A packet of the draft (section 3), 28 bytes at least, 60 with one full address:
 //
 //	offset  field
-//	0       hop[1]             raised by each relay; not in the MAC
+//	0       hop[1]             relays so far; not in the MAC, so a hint
 //	1       flags[1]           1 full sender, 2 full recipient, 4 authentication error
-//	2       mac[8]             folded CMAC-AES-256
+//	2       mac[8]             CMAC-AES-256, its halves XORed
 //	10      sender[8|40]       short ID or full address
 //	18|50   recipient[8|40]
 //	        peers[1]           peer IDs: sender in the high nibble, recipient in the low
 //	        type[1]
 //	        message
 //
-// A sealed packet (ours, flag 8 alone), 43 bytes at least:
+// The MAC covers everything except the hop byte, with the packet's size in the place of
+// the MAC. Its key is the X coordinate of the ECDH of both addresses.
+//
+//   - The sender is given in full until the first valid packet of that peer has come, and
+//     again after 60 s without one. A packet of an unknown short ID is dropped. Of two
+//     addresses with one short ID, the MAC decides. A packet from one's own address is
+//     dropped.
+//   - Machines with one address have different peer IDs, 1 to 15; 0 is any. An answer goes
+//     to the sender's machine: its nibble is the recipient's in the answer, sealed or not.
+//     A packet for another machine's nibble is not for us.
+//   - A relay raises the hop count, which stops at 255, and drops what would have more
+//     than its limit, 3 by default.
+//   - Flag 4 is counted and shown; it changes nothing, and is not answered. Unknown flags
+//     are refused, since they may change the layout.
+//   - A type that is not known is not answered, and no ERROR is answered with an ERROR.
+//
+// # Sealed packets
+//
+// The draft authenticates with static keys and does not encrypt. Everything that carries
+// users' data therefore travels in sessions (package seal). Flag 8 stands alone; with any
+// other the packet is dropped. 43 bytes at least, 44 more than the message:
 //
 //	offset  field
-//	0       hop[1]             a hint, not authenticated
+//	0       hop[1]             not authenticated
 //	1       flags[1] = 8
-//	2       index[2]           the receiver's
+//	2       index[2]           the receiver's; indices are scoped to the sender
 //	4       counter[6]
 //	10      sender[8]          short ID
 //	18      recipient[8]
 //	26      peers[1]
-//	27      AES-256-GCM of (type[1] message), tag[16]; associated data: offsets 1 to 26
+//	27      AES-256-GCM of (type[1] message), tag[16]
 //
-// All integers are big endian. A message is what follows its type byte, whether it
-// came sealed or not. ParseX takes a whole message and returns views of it, valid
-// as long as it is; the lengths must be exact. Errors are the package's bare
-// sentinels, so that refusing a packet costs no memory. AppendX, or the Append
-// method of the parsed form, writes the message behind dst.
+// The associated data are offsets 1 to 26. The nonce is four zero bytes, then index and
+// counter. An empty plaintext is a keepalive. Both IDs must be the session's. The peer is
+// the one of the session, not the one that the header names.
+//
+// # Messages
+//
+// A message is what follows its type byte, the same whether it came sealed or not. Types
+// 20 to 24 are decimal. The column "how" is u for unsealed or sealed, s for sealed only, c for
+// sealed only unless clear text is allowed for the peer, and h for unsealed only.
+//
+//	type  name       how  message
+//	0x00  ERROR      u    code[2] arguments
+//	0x01  PING       u    any payload
+//	0x02  PONG       u    the payload of the PING
+//	0x03  EPC_REQ    u    request[4]
+//	0x04  EPC        u    request[4]
+//	0x05  EPI        u    flags[1]=0 endpoint mode[1] options
+//	0x06  NAT_T      s    mode[1] options
+//	0x07  NETID_REQ  u    request[4] endpoint
+//	0x08  NETID      u    request[4] endpoint
+//	0x09  DGRAM      c    source port[2] destination port[2] payload
+//	20    S_OPEN     c    link[4] window[2] sequence number[4] flags[1]
+//	21    S_CLOSE    c    link[4] flags[1] reason[1] first sequence number[4] sequence number[4]
+//	22    S_DATA     c    link[4] sequence number[4] payload
+//	23    S_ACK      c    link[4] window[2] acknowledgements, first[4] count[1] each
+//	24    S_DACK     c    link[4] window[2] n[1] n acknowledgements, sequence number[4] payload
+//	0x40  HELLO      h    version[1]=1 cookie[16] index[2] noise message 1
+//	0x41  WELCOME    h    version[1]=1 index[2] your index[2] noise message 2
+//	0x42  COOKIE     h    your index[2] first 16 bytes of your noise message 1, cookie[16]
+//	0x43  STALE      h    your index[2] greatest stamp[12]
+//	0x44  WHOIS      u    request[4] kind[1] key, kind 1: ULA[16], kind 2: short ID[8]
+//	0x45  IAM        u    request[4] address[40]; request[4] alone is "not found"
+//	0x46  STANDING   s    standing[1], 0: the sender has not added you, 1: it has
+//	0x47  CLASH      s    instance[8], yours: another machine of your address has your peer ID
+//	0x48  PROBE      s    ID[4] size[2] zeros
+//	0x49  PROBE_ACK  s    ID[4] size[2]
+//	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
+//	0x51  IP         s    a whole IPv4 or IPv6 packet
+//	0x52  FRAG       s    ID[4] offset[2] total[2] part
+//	0x53  IP6P       s    as IP6, with the checksum field of TCP or UDP sent as 0
+//
+// 0x60 to 0x7f are kept for a directory and for messages between people.
+//
+// # Readings of the draft
+//
+//   - Frames on TCP and in bodies of HTTP, requests and replies, are length[2] packet; the
+//     length does not count itself. Ethernet carries one such frame in each of its own,
+//     EtherType 0x88B5, perhaps padded.
+//   - EPC proves an endpoint only with a pending request, a valid MAC and from the peer that
+//     was asked. An unspecified endpoint in EPI and NETID_REQ is the source of the message.
+//   - An EPI by broadcast (a beacon) has a full sender; recipient and MAC are zero, since
+//     there is no key yet. It is a hint, to be answered by EPC_REQ, and counts only from a
+//     source on the same link.
+//   - NETID_REQ is answered only toward its source, and at a limited rate.
+//   - An unknown NAT traversal mode leaves the plain endpoint. Ours are 1 PUNCH, 2 PREDICT
+//     and 3 SPRAY; NAT_T is taken from added peers only.
+//   - Link IDs and ports share one number space. The answering S_OPEN's destination port is
+//     the opener's link ID. S_OPEN consumes its sequence number, and a refusing S_CLOSE
+//     repeats that of the S_OPEN. The count of an acknowledgement includes its first number.
+//     Sequence numbers count packets. A window is in units of 1024 bytes.
+//   - S_DACK lacks a sequence number for its payload; ours stands before the payload. It is
+//     sent only to those who announce that they read it so, as is flag 1 of S_CLOSE, which
+//     ends the sender's direction alone.
+//   - An endpoint with an IPv4-mapped IPv6 address is the IPv4 endpoint.
+//
+// # Notes on our messages
+//
+//   - HELLO and WELCOME have the MAC and a full sender; COOKIE's MAC is zero, and it counts
+//     only if both its fields match a HELLO that is waiting. WELCOME and STALE count only
+//     for the index of such a HELLO. Other versions get no answer.
+//   - WHOIS by broadcast has a zero MAC, a full sender, and the wanted short ID as
+//     recipient; only the owner answers. IAM counts only for a pending request, and its
+//     address must give back what was asked. "Not found" counts only from a relay, with a
+//     MAC.
+//   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
+//     another size than it has is dropped.
+//   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source
+//     cannot be forged. IP6P is the same for TCP or UDP right behind the fixed header, if
+//     the checksum was right and not 0, or was left to the device; the receiver computes
+//     it, from ULAs, length and next header.
+//   - IP counts only if its source lies in prefixes configured for the peer.
+//   - FRAG cuts type and message of one message, never of a FRAG. An exact repetition of a
+//     part is ignored. Any other overlap and any other total end the message. A session has
+//     4 messages under way, each for 2 s; the oldest goes first, and parts of one that went
+//     are dropped. See Reassembler.
+//
+// # This package
+//
+// ParseX takes a whole message and returns views of it, valid as long as it is; lengths
+// must be exact. Errors are the package's bare sentinels, so that refusing a packet costs
+// no memory. AppendX, or the Append method of the parsed form, writes the message behind
+// dst. testdata/wire.txt of package anode has each message in hex.
 package wire
 
 import "errors"

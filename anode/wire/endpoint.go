@@ -34,7 +34,7 @@ const (
 // maxURI bounds an HTTP endpoint's URI, which is more than one packet carries.
 const maxURI = 1024
 
-// String gives "udp", "tcp", "eth", "http" or "unspecified".
+// String returns "udp", "tcp", "eth", "http" or "unspecified".
 func (k EndpointKind) String() string {
 	switch k {
 	case Unspecified:
@@ -60,10 +60,10 @@ type Endpoint struct {
 	URI  string         // HTTP
 }
 
-// UDP gives the endpoint of a UDP address.
+// UDP returns the endpoint of a UDP address.
 func UDP(addr netip.AddrPort) Endpoint { return ipEndpoint(UDP4, addr) }
 
-// TCP gives the endpoint of a TCP address.
+// TCP returns the endpoint of a TCP address.
 func TCP(addr netip.AddrPort) Endpoint { return ipEndpoint(TCP4, addr) }
 
 // ipEndpoint takes the IPv4 kind, and makes it the IPv6 kind as needed. IPv4-mapped
@@ -131,7 +131,7 @@ func cutURI(b []byte) (uri string, rest []byte, err error) {
 	return "", nil, ErrShort
 }
 
-// validURI wants http or https, a host, and printable ASCII, since URIs are shown.
+// validURI accepts http or https, a host, and printable ASCII, since URIs are shown.
 func validURI(s string) bool {
 	if len(s) > maxURI {
 		return false
@@ -175,7 +175,7 @@ func (e Endpoint) appendIP(dst []byte, kind EndpointKind) []byte {
 	return binary.BigEndian.AppendUint16(dst, e.Addr.Port())
 }
 
-// String gives "udp 10.0.0.1:8737", "tcp [2001:db8::1]:8737", the URI,
+// String returns "udp 10.0.0.1:8737", "tcp [2001:db8::1]:8737", the URI,
 // "eth 02:00:00:00:00:01" or "unspecified".
 func (e Endpoint) String() string {
 	switch e.Kind {
@@ -189,7 +189,7 @@ func (e Endpoint) String() string {
 	return e.Kind.String()
 }
 
-// EndpointFromText reads what String gives, and the same with a colon for the
+// EndpointFromText reads what String returns, and the same with a colon for the
 // blank, which is how people write it: udp:10.0.0.1:8737, udp:[2001:db8::1]:8737,
 // tcp:..., eth:02:00:00:00:00:01, http://... Its errors wrap ErrEndpoint.
 func EndpointFromText(s string) (Endpoint, error) {
@@ -234,7 +234,7 @@ func EndpointFromText(s string) (Endpoint, error) {
 	return bad("want udp, tcp, eth or http")
 }
 
-// MarshalText gives String's form.
+// MarshalText returns String's form.
 func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
 // UnmarshalText reads what EndpointFromText reads.

@@ -72,7 +72,7 @@ func TestFrameReader(t *testing.T) {
 	}
 }
 
-// The reader and the cutter find the same frames, and writing them gives the stream.
+// The reader and the cutter find the same frames, and written again they are the stream.
 func FuzzFrame(f *testing.F) {
 	f.Add(mustHex("00030102030000000104"))
 	f.Add(mustHex("ffff00"))

@@ -13,6 +13,40 @@ var (
 	sealedPacket = mustHex("0208" + "beef" + "010203040506" + "ddc048282db2d338" + "025853832d02a4eb" + "21" + "00112233445566778899aabbccddeeff")
 )
 
+// The headers of testdata/wire.txt, written from their fields.
+func TestHeadersGolden(t *testing.T) {
+	file := wireFile(t)
+	recipient := anode.ID(mustHex("025853832d02a4eb"))
+	other := anode.Address(mustHex("0101020304000003d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63"))
+	for name, h := range map[string]Header{
+		"header, short IDs": {MAC: [8]byte(mustHex("529b0310f2998916")), Sender: Party{ID: testID},
+			Recipient: Party{ID: recipient}, SenderPeer: 2, RecipientPeer: 1, Type: Ping},
+		"header, full addresses": {MAC: [8]byte(mustHex("aeef3c6dc1d1d154")), Sender: Party{Address: testAddress},
+			Recipient: Party{Address: other}, SenderPeer: 1, Type: Ping},
+		"header, full sender": {MAC: [8]byte(mustHex("aeef3c6dc1d1d154")), Sender: Party{Address: testAddress},
+			Recipient: Party{ID: recipient}, SenderPeer: 1, Type: Ping},
+	} {
+		b := file[name]
+		equalHex(t, h.Append(nil, []byte("hello")), b)
+		got, msg, err := Parse(b)
+		if err != nil || string(msg) != "hello" {
+			t.Errorf("%s: %q, %v", name, msg, err)
+		}
+		got.Flags = 0 // they follow from the parties
+		equal(t, got, h)
+	}
+	b := file["header, sealed"]
+	h := NewSealedHeader(testID, recipient, 2, 1)
+	PutSealedNumber(h[:], SealedNumber(0xbeef, 0x010203040506))
+	h[0] = 2
+	equalHex(t, h[:], b[:SealedHeader])
+	equal(t, len(b), SealedMin)
+	equal(t, SealedNonce(b), [12]byte(mustHex("00000000beef010203040506")))
+	associated, ciphertext := SealedParts(b)
+	equalHex(t, associated, b[1:27])
+	equalHex(t, ciphertext, b[27:])
+}
+
 func TestParse(t *testing.T) {
 	h, msg, err := Parse(shortPacket)
 	if err != nil {
@@ -145,6 +179,10 @@ func FuzzParse(f *testing.F) {
 			if id, ok := RecipientID(p); !ok || id != SealedRecipient(p) {
 				t.Fatalf("%x: recipient %v, %v", p, id, ok)
 			}
+			s, r := SealedPeers(p)
+			h := NewSealedHeader(SealedSender(p), SealedRecipient(p), s, r)
+			PutSealedNumber(h[:], SealedNumber(SealedIndex(p), SealedCounter(p)))
+			equalHex(t, h[1:], p[1:SealedHeader])
 			return
 		}
 		h, msg, err := Parse(p)

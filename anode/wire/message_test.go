@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ var modes = map[NATTMode]func([]byte) (appender, error){
 }
 
 // roundTrip parses a message, writes it and parses it again. What is written is what
-// was read, but for IPv4-mapped addresses, which become plain ones. What is refused is
+// was read, except IPv4-mapped addresses, which become plain ones. What is refused is
 // refused with a bare sentinel, which is returned.
 func roundTrip(t testing.TB, parse func([]byte) (appender, error), msg []byte) error {
 	t.Helper()
@@ -90,7 +91,7 @@ func roundTrip(t testing.TB, parse func([]byte) (appender, error), msg []byte) e
 	}
 	again, err := parse(out)
 	if err != nil {
-		t.Fatalf("%T: %x, which was written, gives %v", m, out, err)
+		t.Fatalf("%T: %x, which was written: %v", m, out, err)
 	}
 	if !reflect.DeepEqual(again, m) {
 		t.Fatalf("%T: %+v became %+v", m, m, again)
@@ -103,74 +104,76 @@ var (
 	udp6 = UDP(netip.MustParseAddrPort("[2001:db8::1]:8737"))
 )
 
-// golden has a message of every type, its parts apart.
+// golden is what testdata/wire.txt has of every type.
 var golden = []struct {
-	typ Type
-	hex string
-	msg appender
+	typ  Type
+	name string
+	msg  appender
 }{
-	{Error, "0004", ErrorMsg{ErrorUnreachable, []byte{}}},
-	{Error, "1234 6162", ErrorMsg{0x1234, []byte("ab")}},
-	{Ping, "0102 0304 6869", EchoMsg{0x0102, 0x0304, []byte("hi")}},
-	{Pong, "0102 0304", EchoMsg{0x0102, 0x0304, []byte{}}},
-	{EPCReq, "deadbeef", epcMsg(0xdeadbeef)},
-	{EPC, "00000001", epcMsg(1)},
-	{EPI, "00 00 00", EPIMsg{Endpoint{}, NATTMsg{NATTNone, []byte{}}}},
-	{EPI, "00 02 c0000201 2221 01 aabb", EPIMsg{udp4, NATTMsg{NATTPunch, []byte{0xaa, 0xbb}}}},
-	{NATT, "03 00000007", NATTMsg{NATTSpray, []byte{0, 0, 0, 7}}},
-	{NetIDReq, "00000001 00", NetIDMsg{1, Endpoint{}}},
-	{NetIDReq, "00000001 04 20010db8000000000000000000000001 2221", NetIDMsg{1, udp6}},
-	{NetID, "00000001 02 c0000201 2221", NetIDMsg{1, udp4}},
-	{NetID, "00000001 01 020000000001", NetIDMsg{1, Endpoint{Kind: Ethernet, MAC: [6]byte{2, 0, 0, 0, 0, 1}}}},
-	{NetID, "00000001 06 687474703a2f2f612f 00", NetIDMsg{1, Endpoint{Kind: HTTP, URI: "http://a/"}}},
-	{Dgram, "03e8 0035 64617461", DgramMsg{1000, 53, []byte("data")}},
-	{Dgram, "03e8 0035", DgramMsg{1000, 53, []byte{}}},
-	{SOpen, "0050 1234 0040 0a0b0c0d 01", OpenMsg{Link{80, 0x1234}, 64, 0x0a0b0c0d, FlagSourcePort}},
-	{SClose, "1234 0050 00 03 01020304 01020306", CloseMsg{Link{0x1234, 80}, 0, CloseTimeout, 0x01020304, 0x01020306}},
-	{SClose, "1234 0050 01 00 01020304 01020306", CloseMsg{Link{0x1234, 80}, FlagHalfClose, CloseNormal, 0x01020304, 0x01020306}},
-	{SData, "1234 0050 01020305 78797a", DataMsg{Link{0x1234, 80}, 0x01020305, []byte("xyz")}},
-	{SData, "1234 0050 01020305", DataMsg{Link{0x1234, 80}, 0x01020305, []byte{}}},
-	{SAck, "0050 1234 0040 01020305 01", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1)}},
-	{SAck, "0050 1234 0040 01020305 01 01020309 ff", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1).AppendAck(0x01020309, 255)}},
-	{SDAck, "0050 1234 0040 01 01020305 01 0a0b0c0e", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte{}}},
-	{SDAck, "0050 1234 0040 01 01020305 01 0a0b0c0e 78797a", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte("xyz")}},
-	{Whois, "00000009 01 fd0102030448ef07ddc048282db2d338", WhoisMsg{9, WhoisULA, testAddress.ULA(), testID}},
-	{Whois, "00000009 02 ddc048282db2d338", WhoisMsg{9, WhoisID, anode.ULA{}, testID}},
-	{IAm, "00000009 0101020304000003dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180", IAmMsg{9, testAddress}},
-	{IAm, "00000009", IAmMsg{9, anode.Address{}}},
-	{Standing, "00", StandingNotAdded},
-	{Standing, "01", StandingAdded},
-	{Clash, "0001020304050607", Instance{0, 1, 2, 3, 4, 5, 6, 7}},
-	{Probe, "00000005 0034 0000", probeMsg{ProbeMsg{5, 52}}},
-	{ProbeAck, "00000005 0034", probeAck{ProbeMsg{5, 52}}},
-	{IP6, "6ab12345 06 40 7061796c6f6164", IP6Msg{0x6ab12345, 6, 64, []byte("payload")}},
-	{IP6P, "60000000 11 ff", IP6Msg{0x60000000, 17, 255, []byte{}}},
-	{IP, "45000018 00000000 40110000 0a000001 0a000002 61626364", rawMsg(mustHex("4500001800000000401100000a0000010a00000261626364"))},
-	{IP, "60000000 0002 3b 40 fd000000000000000000000000000001 fd000000000000000000000000000002 6162",
-		rawMsg(mustHex("6000000000023b40fd000000000000000000000000000001fd0000000000000000000000000000026162"))},
-	{IP, "60000000 0000 3b 40 fd000000000000000000000000000001 fd000000000000000000000000000002",
-		rawMsg(mustHex("6000000000003b40fd000000000000000000000000000001fd000000000000000000000000000002"))},
-	{IP, "45000014 00000000 40110000 0a000001 0a000002", rawMsg(mustHex("4500001400000000401100000a0000010a000002"))},
-	{Frag, "00000007 095e 0960 0102", FragMsg{7, 2398, 2400, []byte{1, 2}}},
-	{Frag, "00000007 04b0 0960 0102", FragMsg{7, 1200, 2400, []byte{1, 2}}},
+	{Error, "ERROR, not reachable", ErrorMsg{ErrorUnreachable, []byte{}}},
+	{Error, "ERROR, with arguments", ErrorMsg{0x1234, []byte("ab")}},
+	{Ping, "PING, of ICMPv6", EchoMsg{0x0102, 0x0304, []byte("hi")}},
+	{Pong, "PONG, without data", EchoMsg{0x0102, 0x0304, []byte{}}},
+	{EPCReq, "EPC_REQ", epcMsg(0xdeadbeef)},
+	{EPC, "EPC", epcMsg(1)},
+	{EPI, "EPI, the source", EPIMsg{Endpoint{}, NATTMsg{NATTNone, []byte{}}}},
+	{EPI, "EPI, UDP and a mode", EPIMsg{udp4, NATTMsg{NATTPunch, []byte{0xaa, 0xbb}}}},
+	{NATT, "NAT_T, a mode and its options", NATTMsg{NATTSpray, []byte{0, 0, 0, 7}}},
+	{NetIDReq, "NETID_REQ, the source", NetIDMsg{1, Endpoint{}}},
+	{NetIDReq, "NETID_REQ, UDP over IPv6", NetIDMsg{1, udp6}},
+	{NetID, "NETID, UDP over IPv4", NetIDMsg{1, udp4}},
+	{NetID, "NETID, Ethernet", NetIDMsg{1, Endpoint{Kind: Ethernet, MAC: [6]byte{2, 0, 0, 0, 0, 1}}}},
+	{NetID, "NETID, HTTP", NetIDMsg{1, Endpoint{Kind: HTTP, URI: "http://a/"}}},
+	{Dgram, "DGRAM, data", DgramMsg{1000, 53, []byte("data")}},
+	{Dgram, "DGRAM, empty", DgramMsg{1000, 53, []byte{}}},
+	{SOpen, "S_OPEN, from a port", OpenMsg{Link{80, 0x1234}, 64, 0x0a0b0c0d, FlagSourcePort}},
+	{SClose, "S_CLOSE, timed out", CloseMsg{Link{0x1234, 80}, 0, CloseTimeout, 0x01020304, 0x01020306}},
+	{SClose, "S_CLOSE, one direction", CloseMsg{Link{0x1234, 80}, FlagHalfClose, CloseNormal, 0x01020304, 0x01020306}},
+	{SData, "S_DATA, data", DataMsg{Link{0x1234, 80}, 0x01020305, []byte("xyz")}},
+	{SData, "S_DATA, empty", DataMsg{Link{0x1234, 80}, 0x01020305, []byte{}}},
+	{SAck, "S_ACK, one packet", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1)}},
+	{SAck, "S_ACK, two ranges", AckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1).AppendAck(0x01020309, 255)}},
+	{SDAck, "S_DACK, empty", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte{}}},
+	{SDAck, "S_DACK, data", DAckMsg{Link{80, 0x1234}, 64, Acks{}.AppendAck(0x01020305, 1), 0x0a0b0c0e, []byte("xyz")}},
+	{Whois, "WHOIS, by ULA", WhoisMsg{9, WhoisULA, testAddress.ULA(), testID}},
+	{Whois, "WHOIS, by short ID", WhoisMsg{9, WhoisID, anode.ULA{}, testID}},
+	{IAm, "IAM, found", IAmMsg{9, testAddress}},
+	{IAm, "IAM, not found", IAmMsg{9, anode.Address{}}},
+	{Standing, "STANDING, not added", StandingNotAdded},
+	{Standing, "STANDING, added", StandingAdded},
+	{Clash, "CLASH", Instance{0, 1, 2, 3, 4, 5, 6, 7}},
+	{Probe, "PROBE, of 52 bytes", probeMsg{ProbeMsg{5, 52}}},
+	{ProbeAck, "PROBE_ACK, of 52 bytes", probeAck{ProbeMsg{5, 52}}},
+	{IP6, "IP6, TCP", IP6Msg{0x6ab12345, 6, 64, []byte("payload")}},
+	{IP6P, "IP6P, UDP without a payload", IP6Msg{0x60000000, 17, 255, []byte{}}},
+	{IP, "IP, IPv4", rawMsg(mustHex("4500001800000000401100000a0000010a00000261626364"))},
+	{IP, "IP, IPv6", rawMsg(mustHex("6000000000023b40fd000000000000000000000000000001fd0000000000000000000000000000026162"))},
+	{IP, "IP, IPv6 without a payload", rawMsg(mustHex("6000000000003b40fd000000000000000000000000000001fd000000000000000000000000000002"))},
+	{IP, "IP, IPv4 without a payload", rawMsg(mustHex("4500001400000000401100000a0000010a000002"))},
+	{Frag, "FRAG, the last part", FragMsg{7, 2398, 2400, []byte{1, 2}}},
+	{Frag, "FRAG, another part", FragMsg{7, 1200, 2400, []byte{1, 2}}},
 }
 
 var goldenModes = []struct {
 	mode NATTMode
-	hex  string
+	name string
 	msg  appender
 }{
-	{NATTPunch, "00000001 00fa 00", Punch{1, 250 * time.Millisecond, nil}},
-	{NATTPunch, "00000001 00fa 02 02c00002012221 0420010db80000000000000000000000012221", Punch{1, 250 * time.Millisecond, []Endpoint{udp4, udp6}}},
-	{NATTPredict, "00000001 02c00002012221 fffe 10", Predict{1, udp4, -2, 16}},
-	{NATTSpray, "00000001 02c00002012221 0100", Spray{1, udp4, 256}},
+	{NATTPunch, "punch, no endpoints", Punch{1, 250 * time.Millisecond, nil}},
+	{NATTPunch, "punch, two endpoints", Punch{1, 250 * time.Millisecond, []Endpoint{udp4, udp6}}},
+	{NATTPredict, "predict, steps of -2", Predict{1, udp4, -2, 16}},
+	{NATTSpray, "spray, 256 sockets", Spray{1, udp4, 256}},
 }
 
 func TestGolden(t *testing.T) {
-	seen := map[Type]bool{}
+	seen, file := map[Type]bool{}, wireFile(t)
 	for _, g := range golden {
 		seen[g.typ] = true
-		checkGolden(t, g.typ.String(), parsers[g.typ], unhex(t, g.hex), g.msg)
+		if name, _, _ := strings.Cut(g.name, ","); name != g.typ.String() {
+			t.Errorf("%s is no %v", g.name, g.typ)
+		}
+		checkGolden(t, g.name, parsers[g.typ], file[g.name], g.msg)
+		delete(file, g.name)
 	}
 	for typ := range parsers {
 		if !seen[typ] {
@@ -178,7 +181,15 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	for _, g := range goldenModes {
-		checkGolden(t, g.mode.String(), modes[g.mode], unhex(t, g.hex), g.msg)
+		checkGolden(t, g.name, modes[g.mode], file[g.name], g.msg)
+		delete(file, g.name)
+	}
+	for name := range file { // the rest is for others
+		switch kind, _, _ := strings.Cut(name, ","); kind {
+		case "header", "sealed", "HELLO", "WELCOME", "COOKIE", "STALE":
+		default:
+			t.Errorf("%s is in the file, and not looked at", name)
+		}
 	}
 }
 
@@ -201,8 +212,9 @@ func checkGolden(t *testing.T, name string, parse func([]byte) (appender, error)
 func TestLengths(t *testing.T) {
 	open := map[Type]bool{Error: true, Ping: true, Pong: true, EPI: true, NATT: true, Dgram: true,
 		SData: true, SAck: true, SDAck: true, IP6: true, IP6P: true, Frag: true}
+	file := wireFile(t)
 	for _, g := range golden {
-		b := unhex(t, g.hex)
+		b := file[g.name]
 		_, err := parsers[g.typ](append(b[:len(b):len(b)], 0))
 		switch {
 		case g.typ == IAm && len(b) == 4:
@@ -282,8 +294,9 @@ func TestRefused(t *testing.T) {
 
 // The options of every mode are of one length: none of their beginnings passes, and no more.
 func TestNATTLengths(t *testing.T) {
+	file := wireFile(t)
 	for _, g := range goldenModes {
-		b := unhex(t, g.hex)
+		b := file[g.name]
 		for n := range len(b) {
 			if _, err := modes[g.mode](b[:n]); err != ErrShort {
 				t.Errorf("%v cut to %d of %d bytes: %v", g.mode, n, len(b), err)
@@ -350,7 +363,7 @@ func TestStrings(t *testing.T) {
 		distinct(func(i uint8) string { return NATTMode(i).String() })} {
 		equal(t, n, 256)
 	}
-	equal(t, distinct(func(i uint8) string { return FragResult(i).String() }), 9)
+	equal(t, distinct(func(i uint8) string { return FragResult(i).String() }), 10)
 	equal(t, distinct(func(i uint8) string { return EndpointKind(i).String() }), 256-2) // IPv4 and IPv6 share two
 	equal(t, SDAck.String(), "S_DACK")
 	equal(t, Type(0x7f).String(), "0x7f")
@@ -370,8 +383,9 @@ func distinct(name func(uint8) string) int {
 }
 
 func FuzzMessage(f *testing.F) {
+	file := wireFile(f)
 	for _, g := range golden {
-		f.Add(byte(g.typ), unhex(f, g.hex))
+		f.Add(byte(g.typ), file[g.name])
 	}
 	f.Fuzz(func(t *testing.T, typ byte, msg []byte) {
 		if parse := parsers[Type(typ)]; parse != nil {
@@ -381,8 +395,9 @@ func FuzzMessage(f *testing.F) {
 }
 
 func FuzzNATT(f *testing.F) {
+	file := wireFile(f)
 	for _, g := range goldenModes {
-		f.Add(byte(g.mode), unhex(f, g.hex))
+		f.Add(byte(g.mode), file[g.name])
 	}
 	f.Fuzz(func(t *testing.T, mode byte, options []byte) {
 		if parse := modes[NATTMode(mode)]; parse != nil {
@@ -393,6 +408,7 @@ func FuzzNATT(f *testing.F) {
 
 // Refusing costs no memory, and neither do the messages of the data path.
 func TestMessageAllocs(t *testing.T) {
+	file := wireFile(t)
 	for typ, parse := range map[Type]func([]byte) error{
 		Dgram:    func(b []byte) error { _, err := ParseDgram(b); return err },
 		IP6:      func(b []byte) error { _, err := ParseIP6(b); return err },
@@ -407,7 +423,7 @@ func TestMessageAllocs(t *testing.T) {
 		var msg []byte
 		for _, g := range golden {
 			if g.typ == typ && len(msg) == 0 {
-				msg = unhex(t, g.hex)
+				msg = file[g.name]
 			}
 		}
 		if n := testing.AllocsPerRun(100, func() {

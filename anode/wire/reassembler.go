@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"bytes"
+	"slices"
+	"time"
+)
 
 // Bounds of a Reassembler.
 const (
@@ -9,24 +13,26 @@ const (
 	// FragTimeout is how long a message may take to arrive.
 	FragTimeout = 2 * time.Second
 
-	// fragGaps bounds the pieces between which bytes are missing. 64 KiB in parts of a
-	// kilobyte, every other one late, has half as many.
-	fragGaps = 64
+	fragParts    = 1024 // of a message: 64 KiB in parts of 64 bytes
+	fragPartCost = 64   // of memory that a part takes besides its bytes
+	fragDead     = 64   // messages that were given up and are remembered
+	fragDone     = 8    // the same of those that are whole
 )
 
 // FragResult says what became of a FRAG.
 type FragResult uint8
 
-// The fates of a FRAG. All but the first two are to be counted.
+// The fates of a FRAG. All except the first three are to be counted as drops.
 const (
-	FragHeld    FragResult = iota // it waits for the rest of its message
-	FragWhole                     // it was the last one missing
-	FragOverlap                   // it overlaps what was there: the message is given up
-	FragTotal                     // another total than before: the message is given up
-	FragGaps                      // too many gaps: the message is given up
-	FragDead                      // of a message that was given up
-	FragNested                    // a FRAG within
-	FragRoom                      // no room for a message of this size
+	FragHeld     FragResult = iota // it waits for the rest of its message
+	FragWhole                      // it was the last one missing
+	FragRepeated                   // it is there already, or was: nothing changes
+	FragOverlap                    // it overlaps what is there: the message is given up
+	FragTotal                      // another total than before: the message is given up
+	FragParts                      // too many parts: the message is given up
+	FragDead                       // of a message that was given up
+	FragNested                     // a FRAG within: the message is given up
+	FragRoom                       // no room
 )
 
 // String names the result, as a counter would be.
@@ -36,12 +42,14 @@ func (r FragResult) String() string {
 		return "held"
 	case FragWhole:
 		return "whole"
+	case FragRepeated:
+		return "repeated"
 	case FragOverlap:
 		return "overlap"
 	case FragTotal:
 		return "total"
-	case FragGaps:
-		return "gaps"
+	case FragParts:
+		return "parts"
 	case FragDead:
 		return "dead"
 	case FragNested:
@@ -53,151 +61,196 @@ func (r FragResult) String() string {
 }
 
 // Reassembler puts the FRAGs of one session together. It is pure and for one
-// goroutine; the zero value is ready. At most FragMessages are under way, each for
-// at most FragTimeout; a further one takes the place of the oldest.
+// goroutine; the zero value is ready. now is any clock that does not go back.
 //
-// A message of which two parts overlap, or differ in the total, is given up, and its
-// other parts with it until it times out: replays never get here, since FRAG is
-// only ever sealed, so nobody honest does that.
+// At most FragMessages are under way, each for at most FragTimeout; a further one takes
+// the place of the oldest. The parts of a message that was given up are dropped for
+// FragTimeout more: they do not begin it anew, so they cannot push out the next one.
+//
+// The memory grows with the parts that arrived, whatever total they announce.
 type Reassembler struct {
 	partial []partial // oldest first
-	held    int       // bytes of all partials
-	expired uint64
+	dead    []fragID  // given up
+	done    []fragID  // whole
+	held    int
+	lost    uint64
 }
 
-// Held is the number of bytes that the Reassembler keeps; callers bound their sum.
+// fragID is a message that is over, and since when.
+type fragID struct {
+	id    uint32
+	since time.Duration
+}
+
+// Held is the memory of all parts in bytes, a little more than their lengths; callers
+// bound its sum over all sessions.
 func (r *Reassembler) Held() int { return r.held }
 
-// Lost is the number of messages that timed out or had to make room.
-func (r *Reassembler) Lost() uint64 { return r.expired }
+// Lost is the number of messages that were given up.
+func (r *Reassembler) Lost() uint64 { return r.lost }
 
 // Expire gives up what is older than FragTimeout. Add does so too.
-func (r *Reassembler) Expire(now time.Time) {
-	for len(r.partial) > 0 && now.Sub(r.partial[0].since) > FragTimeout {
-		r.drop(0)
+func (r *Reassembler) Expire(now time.Duration) {
+	old := func(since time.Duration) bool { return now-since > FragTimeout }
+	for len(r.dead) > 0 && old(r.dead[0].since) {
+		r.dead = r.dead[1:]
+	}
+	for len(r.done) > 0 && old(r.done[0].since) {
+		r.done = r.done[1:]
+	}
+	for len(r.partial) > 0 && old(r.partial[0].since) {
+		r.giveUp(now, 0)
 	}
 }
+
+// Idle reports whether the Reassembler may be forgotten: it is as good as a new one.
+func (r *Reassembler) Idle() bool { return len(r.partial)+len(r.dead)+len(r.done) == 0 }
 
 // Add takes one FRAG. With FragWhole it returns the message, type byte first, which
 // belongs to the caller. The Reassembler grows by at most room bytes over what it holds,
-// and gives up its own oldest messages, before it refuses a new one with FragRoom.
-func (r *Reassembler) Add(now time.Time, m FragMsg, room int) (msg []byte, result FragResult) {
+// and gives up its oldest messages before it refuses a part with FragRoom.
+func (r *Reassembler) Add(now time.Duration, m FragMsg, room int) (msg []byte, result FragResult) {
 	r.Expire(now)
-	if m.Offset == 0 && Type(m.Part[0]) == Frag {
-		r.giveUp(m.ID)
-		return nil, FragNested
-	}
 	i := r.find(m.ID)
 	if i < 0 {
-		if !r.makeRoom(int(m.Total), room) {
-			return nil, FragRoom
+		if remembers(r.dead, m.ID) {
+			return nil, FragDead
 		}
-		r.partial = append(r.partial, partial{id: m.ID, since: now, buf: make([]byte, m.Total)})
-		r.held += int(m.Total)
-		i = len(r.partial) - 1
+		if remembers(r.done, m.ID) {
+			return nil, FragRepeated
+		}
+	}
+	if m.Offset == 0 && Type(m.Part[0]) == Frag {
+		r.bury(now, m.ID, i)
+		return nil, FragNested
+	}
+	at := 0
+	if i >= 0 {
+		if at, result = r.partial[i].place(m); result == FragRepeated {
+			return nil, result
+		} else if result != FragHeld {
+			r.giveUp(now, i)
+			return nil, result
+		}
+	}
+	if i = r.makeRoom(now, i, m.ID, len(m.Part)+fragPartCost, room); i < 0 {
+		return nil, FragRoom
+	}
+	if i == len(r.partial) {
+		r.partial = append(r.partial, partial{id: m.ID, since: now, total: int(m.Total)})
 	}
 	p := &r.partial[i]
-	switch result = p.add(m); result {
-	case FragHeld, FragDead:
-		return nil, result
-	case FragWhole:
-		msg = p.buf
-		r.remove(i)
-		return msg, FragWhole
+	p.parts = slices.Insert(p.parts, at, part{int(m.Offset), bytes.Clone(m.Part)})
+	p.length += len(m.Part)
+	r.held += len(m.Part) + fragPartCost
+	if p.length < p.total {
+		return nil, FragHeld
 	}
-	r.giveUp(m.ID)
-	return nil, result
+	msg = p.whole()
+	r.remove(i)
+	r.done = remember(r.done, fragDone, fragID{m.ID, now})
+	return msg, FragWhole
+}
+
+// makeRoom gives up the oldest messages until cost bytes more fit in, and one message
+// more, if i < 0. It returns where message id is, or is to be; or -1 if it has to go.
+func (r *Reassembler) makeRoom(now time.Duration, i int, id uint32, cost, room int) int {
+	limit := r.held + room
+	if cost > limit {
+		r.bury(now, id, i)
+		return -1
+	}
+	for r.held+cost > limit || i < 0 && len(r.partial) >= FragMessages {
+		r.giveUp(now, 0)
+		switch {
+		case i == 0:
+			return -1
+		case i > 0:
+			i--
+		}
+	}
+	if i < 0 {
+		i = len(r.partial)
+	}
+	return i
 }
 
 func (r *Reassembler) find(id uint32) int {
-	for i := range r.partial {
-		if r.partial[i].id == id {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(r.partial, func(p partial) bool { return p.id == id })
 }
 
-// makeRoom drops the oldest until one more message of n bytes fits in.
-func (r *Reassembler) makeRoom(n, room int) bool {
-	limit := r.held + room
-	if n > limit {
-		return false
+// bury gives up a message, whether it is under way, as number i, or never began.
+func (r *Reassembler) bury(now time.Duration, id uint32, i int) {
+	if i >= 0 {
+		r.giveUp(now, i)
+		return
 	}
-	for len(r.partial) >= FragMessages || r.held+n > limit {
-		r.drop(0)
-	}
-	return true
+	r.lost++
+	r.dead = remember(r.dead, fragDead, fragID{id, now})
 }
 
-// giveUp frees a message's memory and keeps its ID, so that late parts do not begin it anew.
-func (r *Reassembler) giveUp(id uint32) {
-	if i := r.find(id); i >= 0 {
-		r.held -= len(r.partial[i].buf)
-		r.partial[i].buf, r.partial[i].spans = nil, nil
-	}
-}
-
-// drop forgets a message that did not make it.
-func (r *Reassembler) drop(i int) {
-	if r.partial[i].buf != nil {
-		r.expired++
-	}
+// giveUp forgets a message that did not make it, except its ID.
+func (r *Reassembler) giveUp(now time.Duration, i int) {
+	r.lost++
+	r.dead = remember(r.dead, fragDead, fragID{r.partial[i].id, now})
 	r.remove(i)
 }
 
 func (r *Reassembler) remove(i int) {
-	r.held -= len(r.partial[i].buf)
-	r.partial = append(r.partial[:i], r.partial[i+1:]...)
-	r.partial[:len(r.partial)+1][len(r.partial)] = partial{} // nothing keeps the buffer
+	p := &r.partial[i]
+	r.held -= p.length + len(p.parts)*fragPartCost
+	r.partial = slices.Delete(r.partial, i, i+1)
+}
+
+func remembers(list []fragID, id uint32) bool {
+	return slices.ContainsFunc(list, func(f fragID) bool { return f.id == id })
+}
+
+// remember adds to a list of at most n, of which the oldest goes first.
+func remember(list []fragID, n int, f fragID) []fragID {
+	if len(list) == n {
+		list = slices.Delete(list, 0, 1)
+	}
+	return append(list, f)
 }
 
 // partial is a message of which parts are missing.
 type partial struct {
-	id    uint32
-	since time.Time
-	buf   []byte // of the total's length; nil if given up
-	spans []span // what is there: ascending, never touching
+	id     uint32
+	since  time.Duration
+	total  int
+	length int    // of all parts
+	parts  []part // ascending, and none overlaps another
 }
 
-type span struct{ from, to int }
+type part struct {
+	offset int
+	bytes  []byte
+}
 
-func (p *partial) add(m FragMsg) FragResult {
+// place returns where in the list of parts m belongs; FragHeld says that it may go there.
+func (p *partial) place(m FragMsg) (at int, result FragResult) {
+	if int(m.Total) != p.total {
+		return 0, FragTotal
+	}
+	from, to := int(m.Offset), int(m.Offset)+len(m.Part)
+	at, found := slices.BinarySearchFunc(p.parts, from, func(x part, from int) int { return x.offset - from })
 	switch {
-	case p.buf == nil:
-		return FragDead
-	case int(m.Total) != len(p.buf):
-		return FragTotal
+	case found && bytes.Equal(p.parts[at].bytes, m.Part):
+		return at, FragRepeated
+	case at > 0 && p.parts[at-1].offset+len(p.parts[at-1].bytes) > from, at < len(p.parts) && p.parts[at].offset < to:
+		return at, FragOverlap
+	case len(p.parts) == fragParts:
+		return at, FragParts
 	}
-	s := span{int(m.Offset), int(m.Offset) + len(m.Part)}
-	i := 0 // the first span that ends behind s's start
-	for i < len(p.spans) && p.spans[i].to <= s.from {
-		i++
-	}
-	if i < len(p.spans) && p.spans[i].from < s.to {
-		return FragOverlap
-	}
-	copy(p.buf[s.from:s.to], m.Part)
+	return at, FragHeld
+}
 
-	before := i > 0 && p.spans[i-1].to == s.from
-	after := i < len(p.spans) && p.spans[i].from == s.to
-	switch {
-	case before && after:
-		p.spans[i-1].to = p.spans[i].to
-		p.spans = append(p.spans[:i], p.spans[i+1:]...)
-	case before:
-		p.spans[i-1].to = s.to
-	case after:
-		p.spans[i].from = s.from
-	case len(p.spans) == fragGaps:
-		return FragGaps
-	default:
-		p.spans = append(p.spans, span{})
-		copy(p.spans[i+1:], p.spans[i:])
-		p.spans[i] = s
+// whole is the message, of which all parts are there.
+func (p *partial) whole() []byte {
+	msg := make([]byte, 0, p.total)
+	for _, x := range p.parts {
+		msg = append(msg, x.bytes...)
 	}
-	if p.spans[0] == (span{0, len(p.buf)}) {
-		return FragWhole
-	}
-	return FragHeld
+	return msg
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"anodenet/anode"
@@ -141,6 +142,28 @@ func TestVectorFrame(t *testing.T) {
 	}
 	eachVector(t, "tcp-frame", check)
 	eachVector(t, "http-body", check)
+}
+
+// wireFile reads testdata/wire.txt.
+func wireFile(t testing.TB) map[string][]byte {
+	t.Helper()
+	b, err := os.ReadFile("../testdata/wire.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := map[string][]byte{}
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == ';' {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ": ")
+		if _, twice := file[name]; !ok || twice {
+			t.Fatalf("testdata/wire.txt: %q", line)
+		}
+		file[name] = unhex(t, value)
+	}
+	return file
 }
 
 func equal[T comparable](t testing.TB, got, want T) {

@@ -60,7 +60,7 @@ func (m WhoisMsg) Append(dst []byte) []byte {
 	return append(append(dst, byte(WhoisID)), m.ID[:]...)
 }
 
-// Matches tells whether a is what the WHOIS asks for.
+// Matches reports whether a is what the WHOIS asks for.
 func (m *WhoisMsg) Matches(a anode.Address) bool {
 	if m.Kind == WhoisULA {
 		return a.ULA() == m.ULA

@@ -146,7 +146,7 @@ func NewClient(allow func(netip.Addr) bool) *http.Client {
 	}
 }
 
-// Public tells whether ip is a host's on the public internet.
+// Public reports whether ip is a host's on the public internet.
 func Public(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	if ip.Is4() {

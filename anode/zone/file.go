@@ -270,7 +270,7 @@ func (f *File) Validate() error {
 	return errors.Join(errs...)
 }
 
-// plausible tells whether f has any of the required entries: a web page has not.
+// plausible reports whether f has any of the required entries: a web page has not.
 func (f *File) plausible() bool {
 	for _, e := range required {
 		if _, ok := f.entries[e.key]; ok {

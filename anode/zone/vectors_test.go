@@ -79,7 +79,7 @@ func TestVectorURIs(t *testing.T) {
 	})
 }
 
-// The standard library reads URIs as the draft's author did, but for an empty user,
+// The standard library reads URIs as the author of the draft did, except an empty user,
 // which it keeps.
 func TestVectorURIParse(t *testing.T) {
 	eachVector(t, "uri-parse", func(t *testing.T, v vector) {

@@ -60,7 +60,7 @@ type AEAD struct {
 
 var _ cipher.AEAD = (*AEAD)(nil)
 
-// Available tells whether the kernel runs on this machine. (GODEBUG=cpu.avx2=off
+// Available reports whether the kernel runs on this machine. (GODEBUG=cpu.avx2=off
 // turns it off.)
 func Available() bool { return available() }
 
@@ -167,7 +167,7 @@ func checkOverlap(out, text, ad []byte) {
 	}
 }
 
-// overlap tells whether two slices share a byte.
+// overlap reports whether two slices share a byte.
 func overlap(a, b []byte) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return false

@@ -47,7 +47,7 @@ func expand(s *kernel, key *[KeySize]byte)
 //go:noescape
 func seal(s *kernel, dst, src, nonce, ad []byte)
 
-// open decrypts src, but for the tag in its last 16 bytes, to dst, which has 16 bytes
+// open decrypts src, except the tag in its last 16 bytes, to dst, which has 16 bytes
 // fewer than src. It returns 0 if the tag is right.
 //
 //go:noescape

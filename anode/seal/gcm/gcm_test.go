@@ -82,7 +82,7 @@ func (b *bench) place(align, n int) []byte {
 	return b.room[at : at+n : at+n]
 }
 
-// intact tells whether nothing around the n bytes at the alignment was written.
+// intact reports whether nothing around the n bytes at the alignment was written.
 func (b *bench) intact(align, n int) bool {
 	at := 64 + align
 	return bytes.HasPrefix(canaries, b.room[:at]) && bytes.HasPrefix(canaries, b.room[at+n:])
