@@ -25,7 +25,6 @@ const (
 	evUnknown                   // ula: an added peer sends in a session that we do not have
 	evActive                    // ula: a session of the peer is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet
-	evLinks                     // links or addresses changed
 )
 
 type event struct {
@@ -109,7 +108,6 @@ func newControl(n *Node) (*control, error) {
 // run is the control loop.
 func (c *control) run(ctx context.Context) error {
 	defer c.saver.close()
-	c.linksChanged()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -137,6 +135,9 @@ func (c *control) run(ctx context.Context) error {
 			for range min(len(c.n.unsealed), sealedRounds) {
 				c.handle(<-c.n.unsealed)
 			}
+		case links := <-c.n.links:
+			c.tick()
+			c.linksChanged(links)
 		case <-timer.C:
 			c.tick()
 		}
@@ -188,8 +189,6 @@ func (c *control) handle(e event) {
 		}
 	case evWaiting:
 		c.waiting(e.ula, e.msg)
-	case evLinks:
-		c.linksChanged()
 	}
 }
 
@@ -228,15 +227,10 @@ func (c *control) publish() {
 	c.n.table.Store(t)
 }
 
-// linksChanged looks at the interfaces anew, and has every way checked again that
-// was in use: an address or a route may have gone, or a better one come.
-func (c *control) linksChanged() {
-	ifs, err := c.n.cfg.Network.Interfaces()
-	if err != nil {
-		c.n.log.Warn("interfaces", "err", err)
-		return
-	}
-	c.interfaces = ifs
+// linksChanged has every way checked again that was in use: an address or a route may
+// have gone, or a better one come.
+func (c *control) linksChanged(links link.State) {
+	c.interfaces = links.Interfaces
 	c.beacon.restart(c.now)
 	for _, p := range c.peers {
 		p.linksChanged(c)

@@ -86,6 +86,7 @@ type Node struct {
 	// towards the control loop
 	sealed   chan event // from authentic packets and from the adapter
 	unsealed chan event // whatever else came in
+	links    chan link.State
 	calls    chan call
 	done     chan struct{} // closed when Run ends
 }
@@ -119,6 +120,7 @@ func New(cfg Config) (*Node, error) {
 		conns:    conns,
 		sealed:   make(chan event, sealedInbox),
 		unsealed: make(chan event, unsealedInbox),
+		links:    make(chan link.State, 1),
 		calls:    make(chan call),
 		done:     make(chan struct{}),
 
@@ -177,6 +179,11 @@ func (n *Node) Run(ctx context.Context) error {
 		n.close()
 		return err
 	}
+	links, err := n.cfg.Network.State()
+	if err != nil {
+		n.log.Warn("links cannot be listed", "err", err)
+	}
+	c.linksChanged(links)
 	queues := n.cfg.Queues
 	if len(queues) == 0 {
 		queues = []Queue{new(noQueue)}
@@ -192,7 +199,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0) })
 	}
 	start(func() error { return c.run(ctx) })
-	start(func() error { return n.cfg.Network.Watch(ctx, func() { n.post(event{kind: evLinks}) }) })
+	start(func() error { return n.cfg.Network.Watch(ctx, links, n.postLinks) })
 
 	<-ctx.Done()
 	n.close()
@@ -228,6 +235,16 @@ func (n *Node) post(e event) bool {
 		n.counters.count(dInboxFull)
 		return false
 	}
+}
+
+// postLinks hands over a new state, in the place of one that was not taken yet. Only the
+// goroutine that watches the links calls it.
+func (n *Node) postLinks(links link.State) {
+	select {
+	case <-n.links:
+	default:
+	}
+	n.links <- links
 }
 
 func (n *Node) postUnsealed(e event) {

@@ -3,11 +3,9 @@
 package platform
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"time"
 
@@ -57,22 +55,6 @@ func address(ifname string) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("%w %s: it has no address yet", ErrConfigure, ifname)
-}
-
-// Watch calls changed after links or addresses have changed, once for each burst of
-// changes and at least once a second in a long one. It returns when ctx has ended, with
-// nil, or when it can not watch.
-func Watch(ctx context.Context, changed func()) error {
-	fd, err := unix.Socket(unix.AF_ROUTE, unix.SOCK_RAW, unix.AF_UNSPEC)
-	if err != nil {
-		return fmt.Errorf("watching links: %w", err)
-	}
-	unix.CloseOnExec(fd)
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("watching links: %w", err)
-	}
-	return watch(ctx, os.NewFile(uintptr(fd), "route"), func(err error) bool { return false }, changed)
 }
 
 // clock reads one of the system's clocks. A clock that is not there stands still.

@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -175,24 +174,6 @@ func TakesSource(ula netip.Addr) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// Watch calls changed after links or addresses have changed, once for each burst of
-// changes and at least once a second in a long one. It returns when ctx has ended, with
-// nil, or when it can not watch.
-func Watch(ctx context.Context, changed func()) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("watching links: %w", err)
-	}
-	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR)
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("watching links: %w", err)
-	}
-	// What a message says does not matter, nor that some were lost (ENOBUFS): each is
-	// an event.
-	return watch(ctx, os.NewFile(uintptr(fd), "netlink"), func(err error) bool { return errors.Is(err, unix.ENOBUFS) }, changed)
 }
 
 // BootTime is the time since the machine was started, sleep included. Only

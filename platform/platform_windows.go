@@ -1,8 +1,6 @@
 package platform
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,26 +39,6 @@ func routeCommand(verb, ifname string, p netip.Prefix) []string {
 }
 
 func netsh(arg ...string) []string { return append([]string{"netsh", "interface", "ipv6"}, arg...) }
-
-// Watch calls changed after addresses have changed, once for each burst of changes and
-// at least once a second in a long one. It returns when ctx has ended, with nil, or when
-// it can not watch.
-func Watch(ctx context.Context, changed func()) error {
-	events := make(chan struct{}, 1)
-	callback := windows.NewCallback(func(_, _, _ uintptr) uintptr {
-		tell(events)
-		return 0
-	})
-	var handle windows.Handle
-	if err := windows.NotifyUnicastIpAddressChange(windows.AF_UNSPEC, callback, nil, false, &handle); err != nil {
-		return fmt.Errorf("watching links: %w", err)
-	}
-	debounce(ctx, events, changed)
-	if err := windows.CancelMibChangeNotify2(handle); err != nil {
-		return fmt.Errorf("watching links: %w", err)
-	}
-	return nil
-}
 
 // BootTime is the time since the machine was started, sleep included. Only
 // differences mean anything.

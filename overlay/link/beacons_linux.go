@@ -20,7 +20,7 @@ const beaconSize = 2048
 // and ff02::1 (on all interfaces, for which it takes CAP_NET_RAW). One that fails is
 // left out; if all do, that is an error. The Conn reads; it cannot write.
 func (s *System) ListenBeacons() (Conn, error) {
-	list, err := s.Interfaces()
+	list, err := s.interfaces()
 	if err != nil {
 		return nil, err
 	}

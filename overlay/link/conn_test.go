@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -430,10 +431,11 @@ func BenchmarkListen(b *testing.B) {
 	}
 }
 
+// TestWatch: without Notify nothing is seen; with it only what is another state.
 func TestWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- new(System).Watch(ctx, func() { t.Error("called") }) }()
+	go func() { done <- new(System).Watch(ctx, State{}, func(State) { t.Error("called") }) }()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -441,10 +443,24 @@ func TestWatch(t *testing.T) {
 	fail := errors.New("no netlink")
 	s := &System{Notify: func(_ context.Context, changed func()) error {
 		changed()
+		changed()
 		return fail
 	}}
-	called := false
-	if err := s.Watch(t.Context(), func() { called = true }); err != fail || !called {
-		t.Errorf("%v, called %v", err, called)
+	now, err := s.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := State{Route4: Route{If: 99999}}
+	for _, c := range []struct {
+		known State
+		want  []State
+	}{{now, nil}, {other, []State{now}}} {
+		var got []State
+		if err := s.Watch(t.Context(), c.known, func(st State) { got = append(got, st) }); err != fail {
+			t.Error(err)
+		}
+		if !slices.EqualFunc(got, c.want, State.Same) {
+			t.Errorf("after %+v: %+v, want %+v", c.known, got, c.want)
+		}
 	}
 }

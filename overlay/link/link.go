@@ -96,16 +96,6 @@ type Writer interface {
 	Write(ts []Train) (sent int, err error)
 }
 
-// Interface is a network interface that beacons go out of and come in by.
-type Interface struct {
-	Name      string
-	Index     int
-	MTU       int
-	Prefixes  []netip.Prefix // its addresses, with the length of their on-link prefix
-	Broadcast []netip.Addr   // IPv4 directed broadcast addresses
-	Multicast bool           // IPv6 link-local multicast works on it
-}
-
 // Network is where a node's sockets and what it knows of its links come from: the
 // operating system's (System), or a simulated one (package vnet).
 type Network interface {
@@ -115,12 +105,15 @@ type Network interface {
 	// port is another, since beacons are sent to Port. It is for reading; answers
 	// go through the node's own.
 	ListenBeacons() (Conn, error)
-	// Interfaces lists those fit for beacons: up, not loopback, not point to
-	// point, not a tunnel, not a member of a bridge.
-	Interfaces() ([]Interface, error)
-	// Watch calls changed after addresses or links have changed. It returns when
-	// ctx has ended, with nil, or earlier with what went wrong.
-	Watch(ctx context.Context, changed func()) error
+	// State looks at the links now. Its interfaces are those fit for beacons: up,
+	// not loopback, not point to point, not a tunnel, not a member of a bridge. Any
+	// goroutine may call it.
+	State() (State, error)
+	// Watch calls changed with each new state that is not the same as the one
+	// before, of which the first is known; what changed in the meantime counts too.
+	// Changes that follow one another soon come as one. It returns nil when ctx has
+	// ended, or earlier what went wrong.
+	Watch(ctx context.Context, known State, changed func(State)) error
 }
 
 // Grouper is a Network that can open several sockets on one port, for one goroutine

@@ -96,15 +96,21 @@ func (n *namespace) closing(c Conn, err error) Conn {
 	return c
 }
 
-// index is that of the namespace's interface lan.
-func (n *namespace) index() (index int) {
+// state looks at the links in the namespace.
+func (n *namespace) state(s *System) (st State) {
 	n.t.Helper()
-	var list []Interface
 	var err error
-	n.do(func() { list, err = new(System).Interfaces() })
+	n.do(func() { st, err = s.State() })
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	return st
+}
+
+// index is that of the namespace's interface lan.
+func (n *namespace) index() (index int) {
+	n.t.Helper()
+	list := n.state(new(System)).Interfaces
 	for _, i := range list {
 		if i.Name == "lan" {
 			index = i.Index

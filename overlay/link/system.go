@@ -30,8 +30,9 @@ type System struct {
 	// ReadBuffer and WriteBuffer are the sizes in bytes to ask for the socket's
 	// buffers; 0 is DefaultBuffer. The system may give less.
 	ReadBuffer, WriteBuffer int
-	// Notify is what Watch does, since events are package platform's. Nil: it
-	// waits for the end of ctx.
+	// Notify calls changed when it has begun to watch, and whenever links,
+	// addresses or routes may have changed, until ctx ends. It is package platform's.
+	// With nil, Watch sees no change.
 	Notify func(ctx context.Context, changed func()) error
 
 	mu       sync.Mutex
@@ -73,13 +74,24 @@ func (s *System) Listen(port uint16) (Conn, error) {
 	return s.listen(port)
 }
 
-// Watch implements Network, by Notify.
-func (s *System) Watch(ctx context.Context, changed func()) error {
+// Watch implements Network. It looks at the state whenever Notify says that it may be
+// another, and calls changed from the same goroutine.
+func (s *System) Watch(ctx context.Context, known State, changed func(State)) error {
 	if s.Notify == nil {
 		<-ctx.Done()
 		return nil
 	}
-	return s.Notify(ctx, changed)
+	return s.Notify(ctx, func() {
+		now, err := s.State()
+		if err != nil {
+			s.log().Warn("links cannot be listed, keeping the last list", "err", err)
+			return
+		}
+		if !now.Same(known) {
+			known = now
+			changed(now)
+		}
+	})
 }
 
 func (s *System) log() *slog.Logger {

@@ -77,9 +77,3 @@ func (s *System) ListenBeacons() (Conn, error) {
 
 // kernelDrops is not known here.
 func kernelDrops(syscall.RawConn) uint64 { return 0 }
-
-// Interfaces lists the interfaces fit for beacons. Tunnels are those that are
-// point to point; members of bridges are not told apart here.
-func (s *System) Interfaces() ([]Interface, error) {
-	return s.interfaces(func(net.Interface) bool { return true })
-}

@@ -82,9 +82,10 @@ func (h *Host) Attach(s *Segment, prefixes ...netip.Prefix) *Interface {
 // must be on-link. The longest prefix counts; of equals, the last that was added.
 func (h *Host) Route(prefix netip.Prefix, via netip.Addr) {
 	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
 	h.routes = slices.Insert(h.routes, 0, route{prefix.Masked(), via})
 	slices.SortStableFunc(h.routes, func(a, b route) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	h.w.mu.Unlock()
+	h.changed()
 }
 
 // Gateway routes everything of via's family by way of via.
@@ -103,7 +104,7 @@ func (h *Host) SetAsleep(asleep bool) {
 	}
 }
 
-// changed lets all watches know.
+// changed has all watches look.
 func (h *Host) changed() {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
@@ -116,8 +117,9 @@ func (h *Host) changed() {
 }
 
 // Watch implements link.Network.
-func (h *Host) Watch(ctx context.Context, changed func()) error {
+func (h *Host) Watch(ctx context.Context, known link.State, changed func(link.State)) error {
 	x := &watch{events: make(chan struct{}, 1)}
+	x.events <- struct{}{} // for what changed since known
 	h.w.mu.Lock()
 	h.watches[x] = struct{}{}
 	h.w.mu.Unlock()
@@ -131,16 +133,37 @@ func (h *Host) Watch(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-x.events:
-			changed()
+		}
+		if now, _ := h.State(); !now.Same(known) { // it never fails
+			known = now
+			changed(now)
 		}
 	}
 }
 
-// Interfaces implements link.Network.
-func (h *Host) Interfaces() ([]link.Interface, error) {
+// far4 and far6 are addresses to which only a default route leads.
+var (
+	far4 = netip.AddrFrom4([4]byte{2})
+	far6 = netip.AddrFrom16([16]byte{0x26})
+)
+
+// State implements link.Network.
+func (h *Host) State() (link.State, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
-	var list []link.Interface
+	return link.State{Interfaces: h.interfaces(), Route4: h.routeTo(far4), Route6: h.routeTo(far6)}, nil
+}
+
+// routeTo is what State says about the route to a distant address.
+func (h *Host) routeTo(to netip.Addr) link.Route {
+	x, err := h.find(link.Endpoint{Addr: netip.AddrPortFrom(to, link.Port)})
+	if err != nil || x.out == nil {
+		return link.Route{}
+	}
+	return link.Route{Via: x.next, If: x.out.index, Source: x.from}
+}
+
+func (h *Host) interfaces() (list []link.Interface) {
 	for _, i := range h.ifs {
 		if !i.up {
 			continue
@@ -154,7 +177,7 @@ func (h *Host) Interfaces() ([]link.Interface, error) {
 		}
 		list = append(list, d)
 	}
-	return list, nil
+	return list
 }
 
 // Listen implements link.Network.

@@ -389,7 +389,12 @@ func TestSleepAndLinks(t *testing.T) {
 		changes := 0
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- b.Watch(ctx, func() { changes++ }) }()
+		known, err := b.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last link.State
+		go func() { done <- b.Watch(ctx, known, func(s link.State) { changes, last = changes+1, s }) }()
 		synctest.Wait()
 		wantChanges := func(k int) {
 			t.Helper()
@@ -413,25 +418,25 @@ func TestSleepAndLinks(t *testing.T) {
 		}
 		a.want()
 		b.SetAsleep(false)
-		wantChanges(1)
+		wantChanges(0) // no link is another
 		say("heard")
 		b.want("heard")
 
 		i := b.ifs[0]
 		i.SetUp(false)
-		wantChanges(2)
+		wantChanges(1)
 		say("not heard")
 		b.want()
 		if err := b.send("x", at("10.0.0.1:8737")); !errors.Is(err, syscall.ENETUNREACH) {
 			t.Errorf("down: %v", err)
 		}
-		if list, err := b.Interfaces(); err != nil || len(list) != 0 {
-			t.Errorf("interfaces %v, %v", list, err)
+		if len(last.Interfaces) != 0 {
+			t.Errorf("interfaces %v", last.Interfaces)
 		}
 		i.SetUp(true)
-		wantChanges(3)
+		wantChanges(2)
 		i.SetAddrs(pfx("10.0.0.77/24"))
-		wantChanges(4)
+		wantChanges(3)
 		say("nobody's")
 		if err := a.send("moved", at("10.0.0.77:8737")); err != nil {
 			t.Error(err)
@@ -442,14 +447,21 @@ func TestSleepAndLinks(t *testing.T) {
 		}
 		say("on its way")
 		i.Move(w.Segment("cafe", Link{}), pfx("10.5.0.2/24"))
-		wantChanges(5)
+		wantChanges(4)
 		b.want()
-		list, err := b.Interfaces()
-		if err != nil || len(list) != 1 || list[0].Prefixes[0] != pfx("10.5.0.2/24") || list[0].Broadcast[0] != ip("10.5.0.255") || list[0].Multicast {
-			t.Errorf("interfaces %+v, %v", list, err)
+		list := last.Interfaces
+		if len(list) != 1 || list[0].Prefixes[0] != pfx("10.5.0.2/24") || list[0].Broadcast[0] != ip("10.5.0.255") || list[0].Multicast {
+			t.Errorf("interfaces %+v", list)
 		}
 		s.SetMTU(1280)
+		wantChanges(4)
+		b.Route(pfx("10.9.0.0/16"), ip("10.5.0.9")) // not the default
+		wantChanges(4)
+		b.Gateway(ip("10.5.0.1"))
 		wantChanges(5)
+		if want := (link.Route{Via: ip("10.5.0.1"), If: i.Index(), Source: ip("10.5.0.2")}); last.Route4 != want || last.Route6 != (link.Route{}) {
+			t.Errorf("routes %v, %v; want %v", last.Route4, last.Route6, want)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
