@@ -54,7 +54,10 @@ type Endpoint struct {
 	If int
 }
 
-// Train is one buffer of packets of one length, and their endpoint.
+// Train is one buffer of packets of one length, and their endpoint. A Writer never joins
+// trains: a packet in a train of its own leaves as a single datagram, whatever else the
+// same Write sends. What measures how large a single packet may be relies on it, since
+// some links take trains and lose large single packets.
 type Train struct {
 	Buf      []byte
 	Size     int // of each packet but the last, which may be shorter

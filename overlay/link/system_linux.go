@@ -161,12 +161,13 @@ func buffer(fd, force, ask, size int) {
 	}
 }
 
-// kernelDrops is how many packets a full receive buffer has cost the socket.
+// kernelDrops returns how many packets the socket lost because its receive buffer was
+// full. The call never waits, so the scheduler is not told, which would wake its monitor.
 func kernelDrops(raw syscall.RawConn) uint64 {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_ = raw.Control(func(fd uintptr) { // it fails when closed: none
-		unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	})
 	return uint64(info[unix.SK_MEMINFO_DROPS])
