@@ -34,6 +34,7 @@ func newBatch(s *socket, rung string) *batch {
 	return b
 }
 
+// Rung implements Conn.
 func (b *batch) Rung() string {
 	if b.gso.Load() {
 		return RungGSO

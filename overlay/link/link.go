@@ -75,7 +75,7 @@ type Conn interface {
 	NewWriter() Writer
 	// LocalPort is the port that the socket is bound to.
 	LocalPort() uint16
-	// Rung tells which way packets go now: "gso", "batch" or "plain".
+	// Rung returns the way that packets go now: "gso", "batch" or "plain".
 	Rung() string
 	// Counters adds up the Conn's counters by name.
 	Counters() map[string]uint64
