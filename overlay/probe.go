@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"anodenet/anode/wire"
-	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 )
 
@@ -51,10 +50,6 @@ type probe struct {
 	acked   bool
 	done    bool // size is known
 	next    time.Duration
-
-	trainID    uint32
-	trainTries int
-	trainDone  bool // trains are known to arrive, or not to
 }
 
 // restart has the path measured again.
@@ -93,9 +88,6 @@ func (c *control) startSize(best path.Info) int {
 
 // answered takes a PROBE_ACK.
 func (p *probe) answered(m wire.ProbeMsg) {
-	if m.ID == p.trainID && p.trainTries > 0 {
-		p.trainDone = true
-	}
 	if m.ID != p.id || int(m.Size) > p.largest || p.done {
 		return
 	}
@@ -112,22 +104,19 @@ func (p *probe) answered(m wire.ProbeMsg) {
 func (p *peer) settleProbe(c *control) time.Duration {
 	b := &p.probe
 	f := p.remote.flight.Load()
-	if f == nil || b.size == 0 || b.done && b.trainDone {
+	if f == nil || b.size == 0 || b.done {
 		return 0
 	}
 	if b.next > c.now {
 		return b.next
 	}
-	if b.done {
-		return p.settleTrain(c, f)
-	}
 	switch {
 	case b.wide && b.acked:
 		b.done = true
-		return p.settleTrain(c, f)
+		return 0
 	case b.wide && b.tries == probeTries:
 		// Nothing gets through at all, which the timers of the session will notice.
-		b.size, b.done, b.trainDone = b.largest, true, true
+		b.size, b.done = b.largest, true
 		p.route(c)
 		return 0
 	case !b.wide && b.tries == probeTries-1:
@@ -143,39 +132,6 @@ func (p *peer) settleProbe(c *control) time.Duration {
 			p.sendProbe(c, b.id, size)
 		}
 	}
-	return b.next
-}
-
-// trainProbes are sent in one train; any one of them that arrives is enough.
-const trainProbes = 8
-
-// settleTrain finds out whether trains arrive where single packets do: on some hosts
-// the kernel takes them, and a driver or a tunnel loses them. Then everything goes
-// down a rung.
-func (p *peer) settleTrain(c *control, f *flight) time.Duration {
-	b := &p.probe
-	if _, ok := c.n.conns[0].(link.Stepper); !ok || c.n.conns[0].Rung() != link.RungGSO || !f.way.Direct() {
-		b.trainDone = true
-		return 0
-	}
-	if b.trainTries == probeTries {
-		b.trainDone = true
-		c.n.log.Warn("trains of packets do not arrive, only single ones do: sending those", "peer", p.label(), "endpoint", f.way.Endpoint.Addr)
-		for _, conn := range c.n.conns {
-			conn.(link.Stepper).StepDown() // a group's sockets are of one kind
-		}
-		return 0
-	}
-	if b.trainTries == 0 {
-		b.trainID = requestID()
-	}
-	b.trainTries++
-	c.send.flush()
-	for range trainProbes {
-		p.sendProbe(c, b.trainID, 256)
-	}
-	c.send.flush()
-	b.next = c.now + probeEvery + p.rtt()
 	return b.next
 }
 

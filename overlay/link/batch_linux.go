@@ -42,9 +42,6 @@ func (b *batch) Rung() string {
 	return RungBatch
 }
 
-// StepDown implements Stepper.
-func (b *batch) StepDown() { b.gso.Store(false) }
-
 // failed notes a train that the kernel refused, and whose packets it then took
 // one by one.
 func (b *batch) failed() {

@@ -82,10 +82,6 @@ type Conn interface {
 	Close() error
 }
 
-// Stepper is a Conn that can be told to go down from the rung "gso": the kernel takes
-// its trains, but they do not arrive.
-type Stepper interface{ StepDown() }
-
 // Writer sends trains; it is for one goroutine.
 type Writer interface {
 	// Write sends all trains, in order, and keeps none of their memory. It waits
