@@ -17,7 +17,7 @@ import (
 
 // ErrConfigure is wrapped by all errors of setting up an interface, which say what to
 // do about it.
-var ErrConfigure = errors.New("can not set up the interface")
+var ErrConfigure = errors.New("cannot set up the interface")
 
 // Settings is what an adapter gets.
 type Settings struct {
@@ -27,7 +27,6 @@ type Settings struct {
 
 	// Only Linux has these; 0 leaves what the system chose.
 	GSOMaxSize int // bytes of a super-packet, with its headers
-	GSOMaxSegs int // segments of a super-packet
 	TxQueueLen int // packets that wait for us to read them
 }
 

@@ -42,7 +42,6 @@ func Configure(ifname string, s Settings) error {
 		{"set the MTU", func() error { return netlink.LinkSetMTU(link, s.MTU) }},
 		{"set the queue's length", func() error { return unlessZero(s.TxQueueLen, link, netlink.LinkSetTxQLen) }},
 		{"set the GSO size", func() error { return unlessZero(s.GSOMaxSize, link, netlink.LinkSetGSOMaxSize) }},
-		{"set the GSO segments", func() error { return unlessZero(s.GSOMaxSegs, link, netlink.LinkSetGSOMaxSegs) }},
 		{"add the address", func() error { return netlink.AddrReplace(link, addr) }},
 		{"set it up", func() error { return netlink.LinkSetUp(link) }},
 		{"wait for the address", func() error { return untilLocal(s.ULA) }},
@@ -141,7 +140,7 @@ func enableIPv6(ifname string) error {
 		return nil
 	}
 	if err := os.WriteFile(file, []byte("0"), 0o644); err != nil {
-		return fmt.Errorf("%w %s: IPv6 is disabled on it and can not be enabled: %w; try: sysctl -w net.ipv6.conf.default.disable_ipv6=0",
+		return fmt.Errorf("%w %s: IPv6 is disabled on it and cannot be enabled: %w; try: sysctl -w net.ipv6.conf.default.disable_ipv6=0",
 			ErrConfigure, ifname, err)
 	}
 	return nil
@@ -154,9 +153,9 @@ func configureError(ifname, what string, err error) error {
 	return fmt.Errorf("%w %s: %s: %w", ErrConfigure, ifname, what, err)
 }
 
-// TakesSource tells whether packets to the internet over IPv6 would leave with ula as
+// TakesSource reports whether packets to the internet over IPv6 would leave with ula as
 // their source. The kernel does that where there is a default route, but only
-// link-local addresses on its interface: those connections can not work, and did not
+// link-local addresses on its interface: those connections cannot work, and did not
 // without us, but they now show our address. No setting of ours prevents it; a global
 // address on that interface does.
 func TakesSource(ula netip.Addr) (bool, error) {

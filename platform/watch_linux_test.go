@@ -115,7 +115,7 @@ func FuzzAnnounced(f *testing.F) {
 	})
 }
 
-// TestWatchEnds: it tells once that it has begun, and ends with its context.
+// TestWatchEnds: Watch reports once that it has begun, and ends with its context.
 func TestWatchEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0

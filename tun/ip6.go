@@ -95,7 +95,7 @@ func tcpLen(b []byte) int {
 // the protocol above them and its bytes; that is protoFragment for all but the first
 // fragment of a packet, and for a first one that does not hold all headers (which
 // RFC 7112 forbids) there is an error. drop says why such a packet may not come in
-// from anybody; proto and rest are right even then, but for inMalformed.
+// from anybody; proto and rest are right even then, except for inMalformed.
 func upper(next byte, b []byte) (proto byte, rest []byte, drop counter) {
 	for {
 		n := 8

@@ -170,8 +170,8 @@ func (m *merger) join(from anode.ULA, msg []byte) bool {
 	return true
 }
 
-// follows tells whether b, the head of an IP6P with TCP, is that of a, of which the
-// sequence number is the one expected, but for flags that end a super-packet, which it
+// follows reports whether b, the head of an IP6P with TCP, is that of a, of which the
+// sequence number is the one expected, except for flags that end a super-packet, which it
 // returns. CWR is only ever the first segment's.
 func follows(a, b []byte) (ends byte, ok bool) {
 	const flags, window, checksum, urgent = headIP6 + tcpFlags, headIP6 + tcpWindow, headIP6 + tcpChecksum, headIP6 + tcpUrgent
@@ -188,7 +188,7 @@ func advance(head []byte, n int) {
 	be.PutUint32(seq, be.Uint32(seq)+uint32(n))
 }
 
-// hold makes a packet of the message at slotAt, and says why it can not.
+// hold makes a packet of the message at slotAt, and says why it cannot.
 func (m *merger) hold(from anode.ULA, trusted bool, msg []byte) counter {
 	h := &m.held
 	h.open, h.left = false, false
@@ -231,7 +231,7 @@ func (m *merger) holdIP6(from anode.ULA, trusted bool, msg []byte) counter {
 	return none
 }
 
-// mergeable tells whether a segment with these flags may be a super-packet's first.
+// mergeable reports whether a segment with these flags may be a super-packet's first.
 func mergeable(flags byte) bool { return flags&^(flagECE|flagCWR) == flagACK }
 
 func (m *merger) holdDgram(from anode.ULA, trusted bool, msg []byte) counter {
@@ -275,7 +275,7 @@ func (m *merger) keep(from anode.ULA, head []byte, size int) {
 	h.headN = copy(h.head[:], head)
 }
 
-// fixed writes the held packet's IPv6 header in front of what is at offset at, but for
+// fixed writes the held packet's IPv6 header in front of what is at offset at, except for
 // its length, which is only known when the packet is written.
 func (m *merger) fixed(at int, word uint32, next, hops byte, from anode.ULA) {
 	m.held.start, m.held.next = at-ip6Size-vnetSize, next

@@ -33,7 +33,6 @@ const (
 // with neither extension headers nor fragments.
 type policy struct {
 	self  anode.ULA
-	open  bool // everybody is trusted
 	now   func() time.Time
 	start time.Time
 
@@ -44,8 +43,8 @@ type policy struct {
 	echoes *table
 }
 
-func newPolicy(self anode.ULA, open bool, now func() time.Time) *policy {
-	return &policy{self: self, open: open, now: now, start: now(), flows: newTable(maxFlows), echoes: newTable(maxEchoes)}
+func newPolicy(self anode.ULA, now func() time.Time) *policy {
+	return &policy{self: self, now: now, start: now(), flows: newTable(maxFlows), echoes: newTable(maxEchoes)}
 }
 
 // clock is the time on which the tables' ends are.
@@ -73,7 +72,7 @@ func (p *policy) track(to anode.ULA, next byte, b []byte) {
 	}
 }
 
-// outgoing finds the flow of a packet that we send, and tells whether it may be the
+// outgoing finds the flow of a packet that we send, and reports whether it may be the
 // flow's first.
 func outgoing(to anode.ULA, next byte, b []byte) (f flow, first, ok bool) {
 	switch {
@@ -88,10 +87,10 @@ func outgoing(to anode.ULA, next byte, b []byte) (f flow, first, ok bool) {
 	return flow{to, next, be.Uint16(b), be.Uint16(b[2:])}, first, true
 }
 
-// admit tells why a peer's packet may not come in, or none. b is what follows the
+// admit returns why a peer's packet may not come in, or none. b is what follows the
 // fixed header, of type next; of UDP the ports are enough.
 func (p *policy) admit(from anode.ULA, trusted bool, next byte, b []byte) counter {
-	if !trusted && !p.open {
+	if !trusted {
 		return p.admitReply(from, next, b)
 	}
 	if next == protoTCP || next == protoUDP {
@@ -173,7 +172,7 @@ func (p *policy) asked(to anode.ULA, ident, seq uint16) {
 	p.echoes.put(flow{to, protoICMP, ident, seq}, now, now+lifePing)
 }
 
-// answered tells whether a PONG has a PING, which it uses up.
+// answered reports whether a PONG has a PING, which it uses up.
 func (p *policy) answered(from anode.ULA, ident, seq uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

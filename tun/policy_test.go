@@ -87,15 +87,11 @@ func TestPolicyTrusted(t *testing.T) {
 		{"too big, about another's", protoICMP, icmpBytes(icmpTooBig, quote(carol, alice)), inError},
 		{"too big, about nothing", protoICMP, icmpBytes(icmpTooBig), inError},
 	} {
-		p := newPolicy(bob, false, newClock().Now)
+		p := newPolicy(bob, newClock().Now)
 		if got := p.admit(alice, true, c.next, c.b); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, counterNames[got], counterNames[c.want])
 		}
-		p = newPolicy(bob, true, newClock().Now)
-		if got := p.admit(alice, false, c.next, c.b); got != c.want {
-			t.Errorf("%s, open for all: %q, want %q", c.name, counterNames[got], counterNames[c.want])
-		}
-		p = newPolicy(bob, false, newClock().Now)
+		p = newPolicy(bob, newClock().Now)
 		if got := p.admit(alice, false, c.next, c.b); got == none {
 			t.Errorf("%s: came in from a peer that was not added", c.name)
 		}
@@ -135,7 +131,7 @@ func TestPolicyReplies(t *testing.T) {
 		{"fragment of UDP", func(p *policy) { p.track(alice, protoUDP, udp) }, protoFragment, append([]byte{protoUDP, 0, 0, 0, 0, 0, 0, 1}, udpReply...), inUnasked},
 		{"UDP behind options", func(p *policy) { p.track(alice, protoUDP, udp) }, protoDestination, append([]byte{protoUDP, 0, 0, 0, 0, 0, 0, 0}, udpReply...), inUnasked},
 	} {
-		p := newPolicy(bob, false, newClock().Now)
+		p := newPolicy(bob, newClock().Now)
 		c.sent(p)
 		if got := p.admit(alice, false, c.next, c.b); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, counterNames[got], counterNames[c.want])
@@ -158,7 +154,7 @@ func TestPolicyTimes(t *testing.T) {
 		{"ICMP", protoICMP, echoBytes(icmpEcho, 1), echoBytes(icmpEcho, 1), echoBytes(icmpReply, 1), lifeICMP},
 	} {
 		clk := newClock()
-		p := newPolicy(bob, false, clk.Now)
+		p := newPolicy(bob, clk.Now)
 		p.track(alice, c.next, c.first)
 		for range 3 {
 			clk.step(c.life - 1)

@@ -32,7 +32,7 @@ func newPortable(dev tun.Device) *portable {
 	return p
 }
 
-// read can not but wait: these devices have no other way.
+// read always waits: these devices have no other way.
 func (p *portable) read(frame []byte, wait bool) (int, error) {
 	if !wait {
 		return 0, nil

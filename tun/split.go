@@ -28,7 +28,7 @@ const (
 )
 
 // splitter makes messages of the system's packets, in place. All messages of a
-// super-packet have the same header but for a few fields, which is kept aside; each
+// super-packet have the same header except for a few fields, which is kept aside; each
 // is written right in front of its segment's payload, over the end of the previous
 // segment, which is on its way by then:
 //
@@ -59,7 +59,7 @@ type splitter struct {
 	pos  int // where the next payload starts in pkt
 }
 
-// load takes a frame and tells whether it may leave; else it is counted.
+// load takes a frame and reports whether it may leave; else it is counted.
 func (s *splitter) load(frame []byte) bool {
 	s.segments, s.done = 0, 0
 	if drop := s.parse(frame); drop != none {
@@ -237,10 +237,10 @@ func (s *splitter) verify(proto byte, b []byte) bool {
 	return sum(b, pseudo(&s.self, &s.to, proto, len(b))) == 0xffff
 }
 
-// plain tells whether class and hop limit are those that DGRAM and PING stand for.
+// plain reports whether class and hop limit are those that DGRAM and PING stand for.
 func plain(p []byte) bool { return be.Uint16(p)&0x0ff0 == 0 && p[7] == plainHops }
 
-// goodUDP tells whether b is a UDP header with just the payload that it says.
+// goodUDP reports whether b is a UDP header with just the payload that it says.
 func goodUDP(b []byte) bool { return len(b) >= udpSize && int(be.Uint16(b[udpLength:])) == len(b) }
 
 // checksumAt is the offset of the checksum in a TCP or UDP header.

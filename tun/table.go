@@ -69,7 +69,7 @@ func (t *table) put(f flow, now, end time.Duration) {
 	*e = entry{f, end}
 }
 
-// take removes f and tells whether it was there.
+// take removes f and reports whether it was there.
 func (t *table) take(f flow, now time.Duration) bool {
 	e := t.find(f, now)
 	if e == nil {

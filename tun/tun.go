@@ -38,7 +38,7 @@ var (
 	// ErrGone is returned by Read and Flush when somebody has removed the interface.
 	ErrGone = errors.New("tun: the interface was removed")
 	// ErrOpen is wrapped by all errors of Open, which say what to do about it.
-	ErrOpen = errors.New("tun: can not open the device")
+	ErrOpen = errors.New("tun: cannot open the device")
 )
 
 // Offload says what is to be left to the kernel.
@@ -57,7 +57,6 @@ type Config struct {
 	MTU     int          // of the interface, at least 1280
 	Queues  int          // packet queues, 0 for 1; more only on Linux
 	Self    anode.ULA    // our address: every packet's source going out, and destination coming in
-	Open    bool         // let peers that are not trusted send what they like
 	Offload Offload      // empty for OffloadAuto
 	Log     *slog.Logger // nil for none
 	// Now is the clock, of replies that are waited for and of rate limits; nil for time.Now.
@@ -123,7 +122,7 @@ func Open(c Config) (*Device, error) {
 func newDevice(c Config, o opened) *Device {
 	d := &Device{name: o.name, mtu: c.MTU, has: o.has, close: o.close}
 	d.errors = errorMaker{self: c.Self, now: c.Now, write: o.errors.write, count: &d.count}
-	p := newPolicy(c.Self, c.Open, c.Now)
+	p := newPolicy(c.Self, c.Now)
 	for _, port := range o.ports {
 		d.queues = append(d.queues, newQueue(c.Self, o.has, p, port))
 	}
@@ -139,14 +138,14 @@ func (d *Device) MTU() int { return d.mtu }
 // Offload tells what is left to the kernel: "tcp udp", "tcp", "checksum" or "off".
 func (d *Device) Offload() string { return d.has.String() }
 
-// SuperPackets tells whether the system hands over many packets of a TCP flow as one.
+// SuperPackets reports whether the system hands over many packets of a TCP flow as one.
 func (d *Device) SuperPackets() bool { return d.has.tcp }
 
 // Queues are the device's queues. What is read from one should be answered on the
 // same: the system follows.
 func (d *Device) Queues() []*Queue { return d.queues }
 
-// NoRoute answers the packet that msg was made of: the peer can not be found or
+// NoRoute answers the packet that msg was made of: the peer cannot be found or
 // reached (RFC 4443, 3.1, code 0). Any goroutine may call it, TooBig and Prohibited.
 func (d *Device) NoRoute(to anode.ULA, msg []byte) {
 	d.errors.answer(to, msg, icmpUnreachable, icmpNoRoute, 0)
@@ -181,6 +180,7 @@ func (d *Device) Counters() map[string]uint64 {
 // a waiting Read with ErrClosed.
 func (d *Device) Close() error { return d.close() }
 
+// String returns the words of Device.Offload.
 func (o offloads) String() string {
 	switch {
 	case o.tcp && o.udp:

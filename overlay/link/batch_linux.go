@@ -34,15 +34,13 @@ func newBatch(s *socket, rung string) *batch {
 	return b
 }
 
+// Rung implements Conn.
 func (b *batch) Rung() string {
 	if b.gso.Load() {
 		return RungGSO
 	}
 	return RungBatch
 }
-
-// StepDown implements Stepper.
-func (b *batch) StepDown() { b.gso.Store(false) }
 
 // failed notes a train that the kernel refused, and whose packets it then took
 // one by one.

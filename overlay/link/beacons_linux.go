@@ -111,6 +111,7 @@ func (b *beacons) run(p *plain) {
 	}
 }
 
+// Read implements Conn.
 func (b *beacons) Read(ts []Train) (int, error) {
 	if len(ts) == 0 {
 		return 0, nil
@@ -123,10 +124,16 @@ func (b *beacons) Read(ts []Train) (int, error) {
 	}
 }
 
+// NewWriter implements Conn; the writer refuses everything.
 func (b *beacons) NewWriter() Writer { return noWriter{} }
-func (b *beacons) LocalPort() uint16 { return Port }
-func (b *beacons) Rung() string      { return RungPlain }
 
+// LocalPort implements Conn.
+func (b *beacons) LocalPort() uint16 { return Port }
+
+// Rung implements Conn.
+func (b *beacons) Rung() string { return RungPlain }
+
+// Counters implements Conn: the sums of all sockets.
 func (b *beacons) Counters() map[string]uint64 {
 	sum := make(map[string]uint64)
 	for _, p := range b.conns {
@@ -137,6 +144,7 @@ func (b *beacons) Counters() map[string]uint64 {
 	return sum
 }
 
+// Close implements Conn. It may be called more than once.
 func (b *beacons) Close() error {
 	var err error
 	b.once.Do(func() {
@@ -152,6 +160,7 @@ func (b *beacons) Close() error {
 // noWriter refuses every train.
 type noWriter struct{}
 
+// Write implements Writer.
 func (noWriter) Write(ts []Train) (int, error) {
 	if len(ts) == 0 {
 		return 0, nil

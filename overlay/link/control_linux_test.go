@@ -214,9 +214,9 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// TestStepDown: trains that only go as single packets lower the rung, and nothing is
-// lost on the way. The kernel takes no train of more than 128 packets.
-func TestStepDown(t *testing.T) {
+// TestTrainsRefused: trains that the kernel refuses, and takes as single packets, lower
+// the rung, and nothing is lost on the way. The kernel takes no train of more than 128 packets.
+func TestTrainsRefused(t *testing.T) {
 	from, dst := listen(t, RungGSO), listen(t, RungGSO)
 	in := newInbox(t, dst)
 	w := from.NewWriter().(*batchWriter)

@@ -30,11 +30,11 @@ func refusalOf(errno syscall.Errno) refusal {
 	return refusedOther
 }
 
-// truncated tells whether a read failed because the packet was larger than the
+// truncated reports whether a read failed because the packet was larger than the
 // buffer: here the flags say so, and not the error.
 func truncated(syscall.Errno) bool { return false }
 
-// passing tells whether a read that failed with errno may be tried again.
+// passing reports whether a read that failed with errno may be tried again.
 func passing(errno syscall.Errno) bool {
 	switch errno {
 	case syscall.EBADF, syscall.ENOTSOCK, syscall.EFAULT, syscall.EINVAL, syscall.ENOSYS:

@@ -32,10 +32,10 @@ func refusalOf(errno syscall.Errno) refusal {
 	return refusedOther
 }
 
-// truncated tells whether a read failed because the packet was larger than the buffer.
+// truncated reports whether a read failed because the packet was larger than the buffer.
 func truncated(errno syscall.Errno) bool { return errno == windows.WSAEMSGSIZE }
 
-// passing tells whether a read that failed with errno may be tried again.
+// passing reports whether a read that failed with errno may be tried again.
 func passing(errno syscall.Errno) bool {
 	switch errno {
 	case windows.WSAEBADF, windows.WSAENOTSOCK, windows.WSAEFAULT, windows.WSAEINVAL:

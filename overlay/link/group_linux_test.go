@@ -14,7 +14,7 @@ func sealed(index byte, n int, seed uint64) []byte {
 }
 
 // TestGroup: packets of one sender are spread by receiver index, trains too; what is
-// not sealed comes to the first socket alone, but for broadcasts, which come to all.
+// not sealed comes to the first socket alone, except broadcasts, which come to all.
 func TestGroup(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {

@@ -203,7 +203,7 @@ func TestBackpressure(t *testing.T) {
 	for _, rung := range []string{RungGSO, RungBatch} {
 		t.Run(rung, func(t *testing.T) {
 			a, _ := wire(t)
-			c := a.listen(&System{Rung: rung, WriteBuffer: 1 << 12}, 0)
+			c := a.listen(&System{Rung: rung, sendBuffer: 1 << 12}, 0)
 			done := make(chan error)
 			go func() {
 				w := c.NewWriter()

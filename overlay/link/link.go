@@ -54,7 +54,10 @@ type Endpoint struct {
 	If int
 }
 
-// Train is one buffer of packets of one length, and their endpoint.
+// Train is one buffer of packets of one length, and their endpoint. A Writer never joins
+// trains: a packet in a train of its own leaves as a single datagram, whatever else the
+// same Write sends. What measures how large a single packet may be relies on it, since
+// some links take trains and lose large single packets.
 type Train struct {
 	Buf      []byte
 	Size     int // of each packet but the last, which may be shorter
@@ -72,16 +75,12 @@ type Conn interface {
 	NewWriter() Writer
 	// LocalPort is the port that the socket is bound to.
 	LocalPort() uint16
-	// Rung tells which way packets go now: "gso", "batch" or "plain".
+	// Rung returns the way that packets go now: "gso", "batch" or "plain".
 	Rung() string
 	// Counters adds up the Conn's counters by name.
 	Counters() map[string]uint64
 	Close() error
 }
-
-// Stepper is a Conn that can be told to go down from the rung "gso": the kernel takes
-// its trains, but they do not arrive.
-type Stepper interface{ StepDown() }
 
 // Writer sends trains; it is for one goroutine.
 type Writer interface {

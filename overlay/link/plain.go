@@ -21,6 +21,7 @@ type plain struct {
 // newPlain reads packets of up to size bytes.
 func newPlain(s *socket, size int) *plain { return &plain{socket: s, buf: make([]byte, size)} }
 
+// Read implements Conn, one packet at a time.
 func (p *plain) Read(ts []Train) (int, error) {
 	n, err := p.read(ts)
 	if err != nil {
@@ -68,14 +69,18 @@ func (p *plain) read(ts []Train) (int, error) {
 	}
 }
 
+// NewWriter implements Conn.
 func (p *plain) NewWriter() Writer { return &plainWriter{socket: p.socket} }
-func (p *plain) Rung() string      { return RungPlain }
+
+// Rung implements Conn.
+func (p *plain) Rung() string { return RungPlain }
 
 type plainWriter struct {
 	*socket
 	oob [controlSize]byte
 }
 
+// Write implements Writer.
 func (w *plainWriter) Write(ts []Train) (sent int, err error) {
 	for i := range ts {
 		e := w.train(&ts[i])

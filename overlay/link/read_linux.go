@@ -69,6 +69,7 @@ func (r *reader) recvmmsg(fd uintptr) bool {
 	}
 }
 
+// Read implements Conn.
 func (b *batch) Read(ts []Train) (int, error) {
 	n, err := b.read(ts)
 	if err != nil {

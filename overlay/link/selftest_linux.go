@@ -39,7 +39,7 @@ var errOtherBytes = errors.New("other packets arrived than were sent")
 var errUntested = errors.New("no loopback")
 
 // testTimeout bounds each of the self-test's reads. A packet over the loopback
-// interface is there when the write returns, but for an overloaded machine.
+// interface is there when the write returns, except on an overloaded machine.
 const testTimeout = 250 * time.Millisecond
 
 // selfTest sends trains from one socket to another over the loopback interface, and

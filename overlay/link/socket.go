@@ -35,15 +35,17 @@ func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadli
 
 func (s *socket) sock() *socket { return s }
 
+// LocalPort implements Conn.
 func (s *socket) LocalPort() uint16 { return s.port }
 
+// Counters implements Conn.
 func (s *socket) Counters() map[string]uint64 {
 	m := s.c.all()
 	m["rx_dropped"] = kernelDrops(s.raw)
 	return m
 }
 
-// Close may be called more than once.
+// Close implements Conn. It may be called more than once.
 func (s *socket) Close() error {
 	err := s.udp.Close()
 	if errors.Is(err, net.ErrClosed) {

@@ -15,9 +15,9 @@ const (
 	RungPlain = "plain"
 )
 
-// DefaultBuffer is the size asked for a socket's receive and send buffers. The
-// kernel's own default holds three full trains.
-const DefaultBuffer = 7 << 20
+// socketBuffer is the size in bytes asked for a socket's receive and send buffers. The
+// kernel's own default holds three full trains; it may give less than what is asked.
+const socketBuffer = 7 << 20
 
 // System is the operating system's Network. The zero value is ready for use; its
 // fields are not to be changed after the first call of a method.
@@ -27,13 +27,12 @@ type System struct {
 	Rung string
 	// Log gets what is worth knowing about sockets; nil is silence.
 	Log *slog.Logger
-	// ReadBuffer and WriteBuffer are the sizes in bytes to ask for the socket's
-	// buffers; 0 is DefaultBuffer. The system may give less.
-	ReadBuffer, WriteBuffer int
 	// Notify calls changed when it has begun to watch, and whenever links,
 	// addresses or routes may have changed, until ctx ends. It is package platform's.
 	// With nil, Watch sees no change.
 	Notify func(ctx context.Context, changed func()) error
+
+	sendBuffer int // bytes, in place of socketBuffer if it is not 0
 
 	mu       sync.Mutex
 	excluded map[string]bool

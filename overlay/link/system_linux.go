@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -142,8 +143,8 @@ func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 	if share.group {
 		try(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
-	buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.ReadBuffer)
-	buffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.WriteBuffer)
+	buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketBuffer)
+	buffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, cmp.Or(s.sendBuffer, socketBuffer))
 	if rung == RungGSO {
 		return os.NewSyscallError("UDP_GRO", unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1))
 	}
@@ -152,21 +153,19 @@ func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 
 // buffer asks for size bytes, above the system's limit if we are privileged.
 func buffer(fd, force, ask, size int) {
-	if size == 0 {
-		size = DefaultBuffer
-	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
 		// Never an error: the kernel gives what its limit allows.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, ask, size)
 	}
 }
 
-// kernelDrops is how many packets a full receive buffer has cost the socket.
+// kernelDrops returns how many packets the socket lost because its receive buffer was
+// full. The call never waits, so the scheduler is not told, which would wake its monitor.
 func kernelDrops(raw syscall.RawConn) uint64 {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_ = raw.Control(func(fd uintptr) { // it fails when closed: none
-		unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	})
 	return uint64(info[unix.SK_MEMINFO_DROPS])

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,15 +15,8 @@ func (s *System) listen(port uint16) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, write := s.ReadBuffer, s.WriteBuffer
-	if read == 0 {
-		read = DefaultBuffer
-	}
-	if write == 0 {
-		write = DefaultBuffer
-	}
-	grow(read, udp.SetReadBuffer)
-	grow(write, udp.SetWriteBuffer)
+	grow(socketBuffer, udp.SetReadBuffer)
+	grow(cmp.Or(s.sendBuffer, socketBuffer), udp.SetWriteBuffer)
 	sock, err := newSocket(udp, nil)
 	if err != nil {
 		return nil, err

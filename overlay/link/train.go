@@ -26,19 +26,19 @@ func (t *Train) next(off int) int {
 	return off + t.Size
 }
 
-// valid tells whether t can be sent by a socket that speaks IPv4 alone, or both.
+// valid reports whether t can be sent by a socket that speaks IPv4 alone, or both.
 func (t *Train) valid(four bool) bool {
 	a := t.Endpoint.Addr.Addr()
 	return a.IsValid() && t.Endpoint.Addr.Port() != 0 && (a.Is4() || a.Is4In6() || !four)
 }
 
-// scoped tells whether the address means nothing without an interface.
+// scoped reports whether the address means nothing without an interface.
 func (e *Endpoint) scoped() bool {
 	a := e.Addr.Addr()
 	return a.IsLinkLocalUnicast() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// loosens tells whether a send that failed with errno may be tried again without
+// loosens reports whether a send that failed with errno may be tried again without
 // Local and If: an address has gone, or a route has moved to another interface.
 func (e *Endpoint) loosens(errno syscall.Errno) bool {
 	if (!e.Local.IsValid() && e.If == 0) || e.scoped() {

@@ -39,6 +39,7 @@ type part struct {
 	off, end int
 }
 
+// Write implements Writer.
 func (w *batchWriter) Write(ts []Train) (int, error) {
 	w.err, w.broken, w.sent, w.packets, w.bytes, w.trains = nil, -1, 0, 0, 0, 0
 	for i, off := 0, 0; i < len(ts); {
@@ -169,7 +170,7 @@ func (w *batchWriter) again(ts []Train, p part, errno syscall.Errno) bool {
 	return true
 }
 
-// segmentation tells whether errno may have come of UDP_SEGMENT: a packet larger
+// segmentation reports whether errno may have come of UDP_SEGMENT: a packet larger
 // than the MTU, or an interface or policy that cannot (EIO).
 func segmentation(errno syscall.Errno) bool {
 	switch errno {

@@ -33,7 +33,12 @@ func (b *budget) take(now mono.Time, own *mono.Bucket) bool {
 	if own == nil {
 		return b.all.Allow(now, total)
 	}
-	return b.next(now, own) <= now && b.all.Allow(now, shared) && own.Allow(now, part)
+	taken := *own
+	if !taken.Allow(now, part) || !b.all.Allow(now, shared) {
+		return false
+	}
+	*own = taken
+	return true
 }
 
 // The pause between two searches for a known peer doubles from the first to the last.

@@ -129,17 +129,17 @@ func (i *Interface) Move(s *Segment, prefixes ...netip.Prefix) {
 	i.host.changed()
 }
 
-// has tells whether a is one of the interface's addresses.
+// has reports whether a is one of the interface's addresses.
 func (i *Interface) has(a netip.Addr) bool {
 	return slices.ContainsFunc(i.prefixes, func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
-// onLink tells whether a is reached without a router.
+// onLink reports whether a is reached without a router.
 func (i *Interface) onLink(a netip.Addr) bool {
 	return slices.ContainsFunc(i.prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// broadcast tells whether a means all hosts on the segment.
+// broadcast reports whether a means all hosts on the segment.
 func (i *Interface) broadcast(a netip.Addr) bool {
 	return a.IsMulticast() || a == limitedBroadcast || slices.ContainsFunc(i.prefixes, func(p netip.Prefix) bool {
 		b, ok := directedBroadcast(p)

@@ -192,6 +192,7 @@ type Packet struct {
 	Data     []byte // not to be changed
 }
 
+// String returns the packet's time, segment, addresses and length.
 func (p Packet) String() string {
 	return fmt.Sprintf("%s %s: %s > %s, %d bytes", p.At.Format("15:04:05.000000"), p.Segment, p.From, p.To, len(p.Data))
 }
