@@ -17,7 +17,7 @@ type rules struct {
 }
 
 // core is a servent without I/O. Each event method takes the time and leaves
-// actions, to be fetched by take; tick must be called when next says. One
+// actions, to be fetched from fx; tick must be called when next says. One
 // goroutine at a time.
 //
 // Its parts own what they are named after, and know each other as follows:
@@ -65,9 +65,6 @@ func newCore(now time.Time, r rules, rng *rand.Rand) *core {
 	c.topology.planExplore(now)
 	return c
 }
-
-// take returns the actions since the last call.
-func (c *core) take() []action { return c.fx.take() }
 
 // received takes bytes that came over a link; they may be reused afterwards.
 func (c *core) received(now time.Time, id linkID, b []byte) {

@@ -39,7 +39,7 @@ var here = ip("10.0.0.1")
 
 // act collects the actions; writes end at once, unless blocked.
 func (b *bench) act() {
-	for actions := b.core.take(); len(actions) > 0; actions = b.core.take() {
+	for actions := b.core.fx.take(); len(actions) > 0; actions = b.core.fx.take() {
 		for _, a := range actions {
 			switch a.op {
 			case opWrite, opWriteLast:

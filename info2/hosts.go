@@ -84,10 +84,11 @@ func (h *hosts) add(now time.Time, addr, toldBy netip.Addr) bool {
 	return true
 }
 
-// setFriends makes exactly these addresses friends.
+// setFriends makes exactly these addresses friends. Those that were friends before
+// keep their pauses.
 func (h *hosts) setFriends(addrs []netip.Addr) {
 	for _, e := range h.byAddr {
-		if e.standing != friend {
+		if e.standing != friend || slices.Contains(addrs, e.addr) {
 			continue
 		}
 		e.standing = verified

@@ -181,7 +181,7 @@ func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		s.perform(ctx, s.core.take())
+		s.perform(ctx, s.core.fx.take())
 		if s.core.leaving && len(s.core.links.list) == 0 {
 			return nil
 		}

@@ -136,7 +136,7 @@ func (s *sim) latency(a, b netip.Addr) time.Duration {
 
 // act does what the core of n asks for, and plans its next tick.
 func (s *sim) act(n *simNode) {
-	for _, a := range n.core.take() {
+	for _, a := range n.core.fx.take() {
 		switch a.op {
 		case opDial:
 			s.dial(n, a.id, a.addr)

@@ -647,7 +647,7 @@ func TestStoreRoundTrip(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for i := range 10 {
-		if err := s.AppendLog("chat", fmt.Append(nil, i), 4); err != nil {
+		if err := s.AppendLog("chat", [][]byte{fmt.Append(nil, i)}, 4); err != nil {
 			t.Fatal(err)
 		}
 	}

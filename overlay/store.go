@@ -138,22 +138,25 @@ func (s *Store) PutMeta(name string, value []byte) error {
 	})
 }
 
-// AppendLog adds a value to a log and drops its oldest beyond max entries.
-func (s *Store) AppendLog(name string, value []byte, max int) error {
+// AppendLog adds values to a log in one transaction, and drops its oldest beyond max
+// entries. Without values and with a max of 0 it empties the log.
+func (s *Store) AppendLog(name string, values [][]byte, max int) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.Bucket(bucketLogs).CreateBucketIfNotExists([]byte(name))
 		if err != nil {
 			return err
 		}
-		seq, err := b.NextSequence()
-		if err != nil {
-			return err
-		}
-		if err := b.Put(binary.BigEndian.AppendUint64(nil, seq), value); err != nil {
-			return err
+		for _, value := range values {
+			seq, err := b.NextSequence()
+			if err != nil {
+				return err
+			}
+			if err := b.Put(binary.BigEndian.AppendUint64(nil, seq), value); err != nil {
+				return err
+			}
 		}
 		c := b.Cursor()
-		for k, _ := c.First(); k != nil && binary.BigEndian.Uint64(k)+uint64(max) <= seq; k, _ = c.First() {
+		for k, _ := c.First(); k != nil && binary.BigEndian.Uint64(k)+uint64(max) <= b.Sequence(); k, _ = c.First() {
 			if err := c.Delete(); err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/chat"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
@@ -97,7 +98,7 @@ type daemon struct {
 	listener net.Listener
 	adapter  *adapter // nil: none
 	node     *overlay.Node
-	talk     *talk
+	chat     *chat.Chat
 }
 
 // open makes the text networks, the adapter and the node.
@@ -110,7 +111,11 @@ func (d *daemon) open() error {
 	if d.cfg.Tun.Name != config.NoTun {
 		ula = d.identity.Address().ULA().Addr()
 	}
-	if d.talk, err = newTalk(d.cfg.Info2, ula, d.store, d.log); err != nil {
+	d.chat, err = chat.New(chat.Config{
+		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
+		Adapter: chat.FromULA(ula), Bare: chat.FromIPv4(),
+	})
+	if err != nil {
 		return err
 	}
 	system := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
@@ -153,32 +158,44 @@ func (d *daemon) open() error {
 	return nil
 }
 
-// run starts all goroutines and waits for them.
+// task is one service of the daemon. run returns nil when its context has ended; an
+// error ends the daemon.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// run starts all services and waits for them.
 func (d *daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	start := func(what string, f func() error) {
-		running.Go(func() {
-			if err := f(); err != nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
-			}
-		})
+	start := func(list ...task) {
+		for _, t := range list {
+			running.Go(func() {
+				if err := t.run(ctx); err != nil {
+					cancel(fmt.Errorf("%s: %w", t.name, err))
+				}
+			})
+		}
 	}
 	routed := &routed{Node: d.node, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-	d.talk.node = routed
-	node := talking{routed, d.talk}
-	server := control.NewServer(node, d.talk, func() { cancel(nil) }, d.log)
+	node := talking{routed, d.chat}
+	server := control.NewServer(node, d.chat, func() { cancel(nil) }, d.log)
 	service := newService()
 
-	start("node", func() error { return d.node.Run(ctx) })
-	start("control", func() error { return server.Serve(ctx, d.listener) })
-	routed.update(ctx)
-	start("info2", func() error { d.talk.run(ctx); return nil })
-	start("hangup", func() error { return d.reloads(ctx, service) })
-	start("watchdog", func() error { return service.watch(ctx, d.node) })
+	start(
+		task{"node", d.node.Run},
+		task{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
+	)
+	routed.update(ctx) // before anything dials
+	start(
+		task{"info2", d.chat.Run},
+		task{"hangup", func(ctx context.Context) error { return d.reloads(ctx, service) }},
+		task{"watchdog", func(ctx context.Context) error { return service.watch(ctx, d.node) }},
+	)
 	if d.options.Ready != nil {
-		start("ready", func() error { d.options.Ready(ctx, node); return nil })
+		start(task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, node); return nil }})
 	}
 	service.ready(d.identity.Address().ULA().String())
 	d.log.Info("running", "address", d.identity.Address(), "ula", d.identity.Address().ULA(), "version", d.options.Version)
