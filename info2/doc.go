@@ -69,8 +69,8 @@ const (
 	messageRate  = 2.0 // per second and link
 	messageBurst = 10.0
 	arriveBurst  = 2 * messageBurst // the network may bunch up what left in order
-	readRate     = 40.0             // reads per second and source: a message may come in some pieces
-	readBurst    = 400.0
+	readRate     = 20.0             // reads per second and source: a message may come in some pieces
+	readBurst    = 100.0
 	excessMax    = 60.0 // messages or reads over the budget that cut a flooder off
 	excessDecay  = 0.5  // of them forgiven per second
 	banFor       = 15 * time.Minute
