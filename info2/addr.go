@@ -2,9 +2,9 @@ package info2
 
 import "net/netip"
 
-// private are the ranges that exist in many places: to be dialled only when
-// somebody inside them, or the user, names an address (RFC 1918, 6598, 3927,
-// 4193, 4291).
+// private are the ranges that exist in many places: an address in them is
+// dialled only if somebody inside the same range, or the user, names it (RFC
+// 1918, 6598, 3927, 4193, 4291).
 var private = [...]netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -15,9 +15,9 @@ var private = [...]netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"),
 }
 
-// forbidden says that an address is never dialled, whoever names it: this
-// network and host, multicast, broadcast and reserved (RFC 6890). Loopback is
-// the caller's business.
+// forbidden reports whether an address is never dialled, whoever names it: this
+// network and host, multicast, broadcast and reserved (RFC 6890). It does not
+// look at loopback.
 func forbidden(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
 		return true
@@ -29,7 +29,7 @@ func forbidden(a netip.Addr) bool {
 	return false
 }
 
-// mayTell says whether an address named by teller may be tried: a private one
+// mayTell reports whether an address named by teller may be tried: a private one
 // only if the teller is inside the same range.
 func mayTell(teller, a netip.Addr) bool {
 	for _, p := range private {
@@ -53,4 +53,36 @@ func netKey(a netip.Addr) netip.Prefix {
 	// Cannot fail: bits fit the family, and a has no scope.
 	p, _ := a.Prefix(bits)
 	return p
+}
+
+// reach decides which addresses may be dialled.
+type reach struct {
+	allow    func(netip.Addr) bool // who may be a neighbour; nil: anybody
+	loopback bool                  // 127/8 and ::1 may be dialled
+	self     map[netip.Addr]bool   // our addresses, learned from connections
+}
+
+// dialable reports whether an address may ever be dialled.
+func (r *reach) dialable(a netip.Addr) bool {
+	if r.self[a] || !r.allowed(a) {
+		return false
+	}
+	if a.IsLoopback() {
+		return r.loopback
+	}
+	return !forbidden(a)
+}
+
+// allowed reports whether a host may be a neighbour.
+func (r *reach) allowed(a netip.Addr) bool { return r.allow == nil || r.allow(a) }
+
+// learn notes an address of ours, never to be dialled.
+func (r *reach) learn(local netip.Addr) {
+	if !local.IsValid() || local.IsLoopback() {
+		return
+	}
+	if len(r.self) >= connsMax {
+		clear(r.self) // old ones: the network has changed often
+	}
+	r.self[local] = true
 }

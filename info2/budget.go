@@ -23,16 +23,19 @@ func (b *bucket) refill(now time.Time) {
 }
 
 // take takes a token if there is one.
-func (b *bucket) take(now time.Time) bool {
+func (b *bucket) take(now time.Time) bool { return b.takeN(now, 1) }
+
+// takeN takes n tokens, all or none.
+func (b *bucket) takeN(now time.Time, n float64) bool {
 	b.refill(now)
-	if b.level < 1 {
+	if b.level < n {
 		return false
 	}
-	b.level--
+	b.level -= n
 	return true
 }
 
-// ready is when the next token can be taken: now or later.
+// ready returns when the next token can be taken: now or later.
 func (b *bucket) ready(now time.Time) time.Time {
 	b.refill(now)
 	if b.level >= 1 {
@@ -46,6 +49,7 @@ func (b *bucket) ready(now time.Time) time.Time {
 // client opens one for every message.
 type source struct {
 	messages, conns bucket
+	reads, bytes    bucket
 	excess          bucket // tokens left are what it may still overdo
 	banned          time.Time
 	used            time.Time
@@ -87,6 +91,8 @@ func (s *sources) get(now time.Time, a netip.Addr) *source {
 	made := &source{
 		messages: newBucket(messageRate, arriveBurst),
 		conns:    newBucket(messageRate, arriveBurst),
+		reads:    newBucket(readRate, readBurst),
+		bytes:    newBucket(messageRate*maxFrame, arriveBurst*maxFrame),
 		excess:   newBucket(excessDecay, excessMax),
 		used:     now,
 	}
@@ -113,6 +119,14 @@ func (c *source) evictBefore(d *source, now time.Time) bool {
 }
 
 func (c *source) isBanned(now time.Time) bool { return now.Before(c.banned) }
+
+// read counts n bytes that came in one piece, and reports whether they are within
+// the budget. It counts before anything is parsed: a message of a thousand pieces
+// costs as much as a thousand messages.
+func (c *source) read(now time.Time, n int) bool {
+	reads, bytes := c.reads.take(now), c.bytes.takeN(now, float64(n))
+	return reads && bytes
+}
 
 // overdo counts one thing over the budget, and reports whether that is the one
 // too many: the source is banned then.

@@ -15,7 +15,13 @@ import (
 // nobody.
 type conn struct {
 	net.Conn
-	out chan []byte // closed by close
+	out chan parcel // closed by close
+}
+
+// parcel is one write.
+type parcel struct {
+	data []byte
+	last bool // nothing follows it: our half of the stream ends with it
 }
 
 const (
@@ -44,7 +50,7 @@ const (
 	eventFailed
 )
 
-// tell hands an event to Run's goroutine; false if that is gone.
+// tell hands an event to Run's goroutine, and reports whether that is there.
 func (s *Servent) tell(e event) bool {
 	select {
 	case s.events <- e:
@@ -100,7 +106,7 @@ func addrOf(a net.Addr) netip.Addr {
 
 // start gives a connection its two goroutines. On Run's goroutine.
 func (s *Servent) start(id linkID, nc net.Conn) {
-	c := &conn{Conn: nc, out: make(chan []byte, 1)}
+	c := &conn{Conn: nc, out: make(chan parcel, 1)}
 	s.conns[id] = c
 	s.log.Debug("info2 connected", "addr", nc.RemoteAddr(), "link", id)
 	s.group.Go(func() { s.read(id, c) })
@@ -117,10 +123,21 @@ func (c *conn) close() {
 	close(c.out)
 }
 
-// read tells what arrives until the connection ends.
+// endHalf ends our half of the stream, or all of it where halves do not exist.
+func (c *conn) endHalf() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
+// read tells what arrives until the connection ends. After a read that did not have
+// to wait it pauses, so that what the other side sends in single bytes costs a few
+// reads and not one a byte.
 func (s *Servent) read(id linkID, c *conn) {
 	buf := make([]byte, maxFrame)
 	for {
+		begin := time.Now()
 		n, err := c.Read(buf)
 		if n > 0 && !s.tell(event{kind: eventReceived, id: id, data: append([]byte(nil), buf[:n]...)}) {
 			return
@@ -133,15 +150,22 @@ func (s *Servent) read(id linkID, c *conn) {
 			s.tell(event{kind: kind, id: id})
 			return
 		}
+		if time.Since(begin) < readPause {
+			time.Sleep(readPause)
+		}
 	}
 }
 
 // write writes what close has not yet ended, and closes the connection.
 func (s *Servent) write(id linkID, c *conn) {
 	defer c.Conn.Close()
-	for data := range c.out {
+	for p := range c.out {
 		kind := eventSent
-		if _, err := c.Write(data); err != nil {
+		_, err := c.Write(p.data)
+		if err == nil && p.last {
+			err = c.endHalf()
+		}
+		if err != nil {
 			kind = eventFailed
 		}
 		if !s.tell(event{kind: kind, id: id}) || kind == eventFailed {

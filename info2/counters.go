@@ -28,9 +28,10 @@ const (
 	RefusedForeign                  // connection: Config.Allow says no
 	BadHandshake                    // connection: no hello, no OK, or a version below 0.1
 	HandshakeLate                   // connection: hello or OK did not come in time
-	TooLong                         // connection: a message of more than 4096 bytes
+	TooLong                         // connection: a message of more than 4096 bytes, or 64 without a hello
 	TooUnknown                      // connection: five unknown keywords
 	FloodersCut                     // sources banned for 15 minutes
+	ReadsOver                       // of them, for what they sent in too many pieces or bytes
 	Stalled                         // link: one write took more than a minute
 	Pruned                          // link: least useful of more than seven
 	Twins                           // link: second one between the same two hosts
@@ -39,6 +40,7 @@ const (
 	Deliveries                      // messages brought by a dial of their own
 	NeighboursFull                  // BACKCONNECT: already four that are dialled per message
 	BackconnectOther                // BACKCONNECT: names another address than it came from
+	FriendUnanswered                // friend request: on a connection that carries one message
 	FriendUnasked                   // friend reply that nobody asked for
 	FriendForbidden                 // friend reply: an address that we never dial
 	FriendFull                      // friend reply: over a bound of the host cache
@@ -54,8 +56,8 @@ var counterNames = [counterCount]string{
 	"messages_in", "messages_new", "messages_out", "own_messages", "duplicates", "other_text", "suppressed",
 	"protocol_out", "dropped_queue", "dropped_stale", "dropped_closed", "dropped_budget", "dropped_empty", "dropped_malformed",
 	"dropped_unknown", "texts_cleaned", "texts_cut", "refused_banned", "refused_full", "refused_foreign",
-	"bad_handshake", "handshake_late", "too_long", "too_unknown", "flooders_cut", "stalled", "pruned", "twins",
-	"dials", "dials_failed", "deliveries", "neighbours_full", "backconnect_other", "friend_unasked",
+	"bad_handshake", "handshake_late", "too_long", "too_unknown", "flooders_cut", "reads_over", "stalled", "pruned", "twins",
+	"dials", "dials_failed", "deliveries", "neighbours_full", "backconnect_other", "friend_unanswered", "friend_unasked",
 	"friend_forbidden", "friend_full", "logoff_direct", "logoff_relayed", "logoff_forged", "slow_readers", "history_lost",
 }
 
@@ -73,10 +75,7 @@ func (c Counter) MarshalText() ([]byte, error) { return []byte(c.String()), nil 
 // counters belong to whoever holds them; they are not safe for two goroutines.
 type counters [counterCount]uint64
 
-func (c *counters) inc(what Counter)        { c[what]++ }
-func (c *counters) add(what Counter, n int) { c[what] += uint64(n) }
-
-// nonZero gives what has been counted at all.
+// nonZero returns what has been counted at all.
 func (c *counters) nonZero() map[Counter]uint64 {
 	m := make(map[Counter]uint64)
 	for i, n := range c {

@@ -7,19 +7,27 @@
 //	SEND 123456 a text\n\n                <->   a message: forwarded once, to all but the link that brought it
 //	LOGOFF 123456 10.0.0.1\n\n            <->   the sender leaves; forwarded the same way
 //	BACKCONNECT 10.0.0.1                  <->   dial me back; bare, a terminator is invalid to some programs
-//	FRIEND REQUEST\n\n                    <->   whom else do you know?
+//	FRIEND REQUEST\n\n                    <->   which other host do you know?
 //	10.0.0.7                              <->   one address, bare; 0.0.0.0 for none
 //
 // The memo has no framing, and other programs differ in everything but the
 // keywords. So reading is tolerant (parser) and writing exact to the byte
 // (frame.append): one write per message, no two within 100 ms on a link.
 //
-// Layers, each knowing only the one above it in this list:
+// A host that sends BACKCONNECT and closes is dialled once for each message. That
+// connection carries our hello, its OK and the message, and nothing else; we end
+// it, so that the host can use its port again at once.
+//
+// Layers, each using only those above it in this list:
 //
 //	frame, parser    bytes to messages and back; silence is a terminator, so it takes now
-//	outbox, memory, hosts, sources   what is queued, known, and allowed (pure, take now)
+//	outbox, memory, sources, hosts   what is queued, known, and allowed
+//	links, neighbours                connections; servents that are dialled per message
+//	flood, topology, friends         who gets a message, is dialled, and is named to others
 //	core             the servent without I/O: events in, actions out
 //	Servent          the shell: one goroutine owns the core, two per connection move bytes
+//
+// Everything above Servent is pure: it takes the time, and does nothing by itself.
 //
 // A Servent speaks on one network only, the one that its Dial and Listen reach.
 // Two of them are two networks, unless Bridge joins them.
@@ -31,16 +39,17 @@ import "time"
 // is another network.
 const Port = 26000
 
-// What design and memo bound. Everything below is per servent unless it says
-// otherwise.
+// Bounds. Everything below is per servent unless it says otherwise.
 const (
 	maxFrame = 4096 // bytes of a message that we accept; a longer one closes the link
 	maxSend  = 1000 // bytes of a message that we send
+	maxHello = 64   // bytes in which a hello or an OK must be complete
 
 	silence   = 200 * time.Millisecond // ends a message that has no terminator
 	sendGap   = 100 * time.Millisecond // between two messages on a link
 	bareGap   = 300 * time.Millisecond // after a message without terminator, so that silence ends it
 	afterOK   = 300 * time.Millisecond // a server's pause after its OK
+	readPause = 10 * time.Millisecond  // between two reads of a connection: what comes in pieces is read in one
 	delayMax  = 600 * time.Millisecond // of a message on its way through us
 	delayBase = 167 * time.Millisecond // scale of the exponential that, cut at delayMax, has a mean of 150 ms
 
@@ -60,8 +69,10 @@ const (
 	messageRate  = 2.0 // per second and link
 	messageBurst = 10.0
 	arriveBurst  = 2 * messageBurst // the network may bunch up what left in order
-	excessMax    = 60.0             // messages over the budget that cut a flooder off
-	excessDecay  = 0.5              // of them forgiven per second
+	readRate     = 20.0             // reads per second and source: a message may come in some pieces
+	readBurst    = 100.0
+	excessMax    = 60.0 // messages or reads over the budget that cut a flooder off
+	excessDecay  = 0.5  // of them forgiven per second
 	banFor       = 15 * time.Minute
 
 	dialRate      = 1.0 // per second
@@ -80,7 +91,7 @@ const (
 	helloWait   = 10 * time.Second // for a hello or an OK
 	replyWait   = 30 * time.Second // for a friend reply
 	checkWait   = 3 * time.Second  // the same on a connection made only to ask
-	lingerWait  = time.Second      // before we close a connection that carried its one message
+	lingerWait  = time.Second      // for the other side's end of a connection that carried its one message
 	stallWait   = time.Minute      // for one write
 	retryWait   = 2 * time.Second  // after a failed delivery to a per-message neighbour
 	perMessage  = 10 * time.Second // a BACKCONNECT and a close so soon: a servent that is dialled per message

@@ -14,7 +14,7 @@ import (
 // them as a number and find the text at offset 12; anything else stays as it is.
 type MID [6]byte
 
-// String gives the six bytes, or twelve hex digits if they do not all print.
+// String returns the six bytes, or twelve hex digits if they do not all print.
 func (m MID) String() string {
 	for _, c := range m {
 		if c <= ' ' || c > '~' {
@@ -27,7 +27,7 @@ func (m MID) String() string {
 // MarshalText is String.
 func (m MID) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText reads what MarshalText gives.
+// UnmarshalText reads what MarshalText returns.
 func (m *MID) UnmarshalText(b []byte) error {
 	switch len(b) {
 	case 6:
@@ -41,7 +41,7 @@ func (m *MID) UnmarshalText(b []byte) error {
 	return fmt.Errorf("info2: not a message identifier: %q", b)
 }
 
-// midOf gives the identifier for a number below a million.
+// midOf returns the identifier for a number below a million.
 func midOf(n uint32) MID {
 	var m MID
 	for i := len(m) - 1; i >= 0; i-- {
@@ -134,7 +134,7 @@ func (f frame) append(b []byte) []byte {
 	return b
 }
 
-// bare says that the frame goes out without a terminator, so that only silence
+// bare reports whether the frame goes out without a terminator, so that only silence
 // ends it.
 func (f frame) bare() bool { return f.kind == kindBackconnect || f.kind == kindFriend }
 
@@ -238,7 +238,7 @@ func parseAddr(s string) (netip.Addr, error) {
 
 var errScope = errors.New("an address with a scope")
 
-// speaks says whether we talk with a client of this version: any decimal from
+// speaks reports whether we talk with a client of this version: any decimal from
 // 0.1 up.
 func speaks(version string) bool {
 	whole, part, dotted := strings.Cut(version, ".")

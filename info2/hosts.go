@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// standing says why we know a host.
+// standing is why we know a host.
 type standing uint8
 
 const (
@@ -35,6 +35,10 @@ type host struct {
 	verified time.Time // last OK that we got from it
 	failures int       // in a row
 	next     time.Time // no dial before
+
+	// perMessage: it has asked to be dialled for each message, so it is not dialled
+	// to make a link: more than one message may be too much for it.
+	perMessage bool
 }
 
 const (
@@ -80,10 +84,11 @@ func (h *hosts) add(now time.Time, addr, toldBy netip.Addr) bool {
 	return true
 }
 
-// setFriends makes exactly these addresses friends.
+// setFriends makes exactly these addresses friends. Those that were friends before
+// keep their pauses.
 func (h *hosts) setFriends(addrs []netip.Addr) {
 	for _, e := range h.byAddr {
-		if e.standing != friend {
+		if e.standing != friend || slices.Contains(addrs, e.addr) {
 			continue
 		}
 		e.standing = verified
@@ -98,7 +103,8 @@ func (h *hosts) setFriends(addrs []netip.Addr) {
 			h.byAddr[a] = e
 		}
 		if e.standing != friend {
-			e.standing, e.failures, e.next = friend, 0, time.Time{}
+			e.standing = friend
+			e.forgive()
 		}
 	}
 }
@@ -117,11 +123,75 @@ func (h *hosts) good(now time.Time, addr netip.Addr) {
 	e.verified = now
 }
 
+// nameable reports whether others may learn of the host from us: it has answered
+// our hello, and takes links.
+func (h *hosts) nameable(addr netip.Addr) bool {
+	e := h.byAddr[addr]
+	return e != nil && !e.verified.IsZero() && !e.perMessage
+}
+
+// unsure reports whether it is time to learn whether a known host still answers.
+func (h *hosts) unsure(now time.Time, addr netip.Addr) bool {
+	e := h.byAddr[addr]
+	return e != nil && now.Sub(e.verified) >= verifiedFor && !now.Before(e.next)
+}
+
+func (h *hosts) isFriend(addr netip.Addr) bool {
+	e := h.byAddr[addr]
+	return e != nil && e.standing == friend
+}
+
+// setPerMessage notes how a known host wants to be dialled.
+func (h *hosts) setPerMessage(addr netip.Addr, yes bool) {
+	if e := h.byAddr[addr]; e != nil {
+		e.perMessage = yes
+	}
+}
+
+// forgive lets a known host be dialled at once, as a link.
+func (h *hosts) forgive(addr netip.Addr) {
+	if e := h.byAddr[addr]; e != nil {
+		e.forgive()
+	}
+}
+
+func (e *host) forgive() { e.failures, e.next, e.perMessage = 0, time.Time{}, false }
+
 // lasting notes that a connection with the host has been of use.
 func (h *hosts) lasting(addr netip.Addr) {
 	if e := h.byAddr[addr]; e != nil {
 		e.failures, e.next = 0, time.Time{}
 	}
+}
+
+// counts returns how many hosts of each kind there are.
+func (h *hosts) counts(now time.Time) (n HostCounts) {
+	for _, e := range h.byAddr {
+		switch e.standing {
+		case friend:
+			n.Friends++
+		case verified:
+			n.Verified++
+		default:
+			n.Hearsay++
+		}
+		if now.Before(e.next) {
+			n.Paused++
+		}
+	}
+	return n
+}
+
+// status lists the host cache by address.
+func (h *hosts) status() []HostStatus {
+	list := []HostStatus{}
+	for _, e := range h.sorted(func(*host) bool { return true }) {
+		list = append(list, HostStatus{
+			Addr: e.addr, Standing: e.standing.String(), Verified: e.verified,
+			Failures: e.failures, Next: e.next, ToldBy: e.toldBy,
+		})
+	}
+	return list
 }
 
 // trim forgets the verified host that has been silent for longest, if there are
@@ -197,7 +267,7 @@ func (h *hosts) expire(now time.Time) {
 // before, then hearsay; at random within each. Nil if none is ready.
 func (h *hosts) pick(now time.Time, rng *rand.Rand, usable func(netip.Addr) bool) *host {
 	h.expire(now)
-	ready := h.sorted(func(e *host) bool { return !now.Before(e.next) && usable(e.addr) })
+	ready := h.sorted(func(e *host) bool { return !e.perMessage && !now.Before(e.next) && usable(e.addr) })
 	if len(ready) == 0 {
 		return nil
 	}
@@ -210,20 +280,20 @@ func (h *hosts) pick(now time.Time, rng *rand.Rand, usable func(netip.Addr) bool
 	return ready[rng.IntN(len(ready))]
 }
 
-// hasReady says whether pick would find one.
+// hasReady reports whether pick would find one.
 func (h *hosts) hasReady(now time.Time, usable func(netip.Addr) bool) bool {
 	for _, e := range h.byAddr {
-		if !now.Before(e.next) && usable(e.addr) {
+		if !e.perMessage && !now.Before(e.next) && usable(e.addr) {
 			return true
 		}
 	}
 	return false
 }
 
-// nextReady is when pick has a host that it does not have now; zero if never.
+// nextReady returns when pick has a host that it does not have now; zero: never.
 func (h *hosts) nextReady(now time.Time, usable func(netip.Addr) bool) (at time.Time) {
 	for _, e := range h.byAddr {
-		if e.next.After(now) && (at.IsZero() || e.next.Before(at)) && usable(e.addr) {
+		if !e.perMessage && e.next.After(now) && (at.IsZero() || e.next.Before(at)) && usable(e.addr) {
 			at = e.next
 		}
 	}
@@ -240,8 +310,8 @@ func (h *hosts) untried() (n int) {
 	return n
 }
 
-// sorted gives the hosts that keep likes, by address: maps have no order, and
-// the same seed shall give the same run.
+// sorted returns the hosts that keep selects, by address: maps have no order, and
+// the same seed must produce the same run.
 func (h *hosts) sorted(keep func(*host) bool) []*host {
 	var list []*host
 	for _, e := range h.byAddr {

@@ -9,7 +9,7 @@ import (
 // also the origin of the messages that the link brings.
 type linkID uint64
 
-// direction says who dialled.
+// direction is who dialled.
 type direction uint8
 
 const (
@@ -29,8 +29,8 @@ type purpose uint8
 
 const (
 	keep    purpose = iota // a link
-	deliver                // one message for a per-message neighbour
-	check                  // does it answer, and whom does it know? then close
+	deliver                // one message for a per-message neighbour, and nothing else
+	check                  // does it answer, and which host does it know? then close
 )
 
 // linkState is where a connection is.
@@ -46,7 +46,7 @@ const (
 //	               |  the other side ends its half, having said nothing
 //	            hearing
 //
-// Every state ends in removal from core.links.
+// Every state ends in removal from links.
 type linkState uint8
 
 const (
@@ -74,74 +74,80 @@ type link struct {
 	since    time.Time // of state
 	opened   time.Time
 	deadline time.Time // the state must have ended; zero: none
-	in       parser
-	unknown  int
-	spoke    bool // said something after the handshake
 
-	out      outbox
-	rate     bucket
-	writing  time.Time // a write is under way since; zero: none
-	free     time.Time // no write before
-	quiet    time.Time // after our OK: nothing before, unless it speaks
-	lastSent time.Time // end of the last write that held a message
-
-	fresh, dups uint64    // messages it was first with, and others
-	suspect     bool      // a relayed LOGOFF named it, and it has not spoken since
-	backconnect time.Time // it asked to be dialled back
-	asked       time.Time // FRIEND REQUEST written or queued
-	owed        bool      // of it, the reply
-	full        bool      // its queue displaces
+	in          parser
+	out         sender
+	said        record
+	request     request
+	backconnect time.Time // it asked to be dialled back, lately; zero: no
 }
 
-// receives says whether messages are forwarded to it.
+// record is what a link has brought, and what that makes us think of it.
+type record struct {
+	fresh, dups uint64 // messages it was first with, and others
+	unknown     int    // keywords
+	spoke       bool   // said something after the handshake
+	suspect     bool   // a relayed LOGOFF named it, and it has not spoken since
+}
+
+// request is our FRIEND REQUEST on a link.
+type request struct {
+	at   time.Time // written or queued; zero: never
+	owed bool      // the reply
+}
+
+// set moves the link to a state that must have ended by deadline; zero: it may
+// last.
+func (l *link) set(now time.Time, s linkState, deadline time.Time) {
+	if s == open {
+		l.opened = now
+	}
+	l.state, l.since, l.deadline = s, now, deadline
+}
+
+// receives reports whether messages are forwarded to it.
 func (l *link) receives() bool {
 	return l.purpose == keep && (l.state == open || l.state == hearing)
 }
 
-// askable is when it can be asked for a friend: not before it has shown that it
-// stays, and not too often.
+// counts reports whether it is one of the links that we want some but not too
+// many of.
+func (l *link) counts() bool { return l.purpose == keep && l.state == open }
+
+// askable returns when the other side can be asked for a friend: not before it
+// has shown that it stays, and not too often.
 func (l *link) askable() time.Time {
-	if l.asked.IsZero() {
+	if l.request.at.IsZero() {
 		return l.opened.Add(perMessage)
 	}
-	return l.asked.Add(askAgain)
+	return l.request.at.Add(askAgain)
+}
+
+// registers reports whether its end means that the other side wants to be dialled
+// for each message: it has asked for that just now.
+func (l *link) registers(now time.Time) bool {
+	return l.direction == inbound && !l.backconnect.IsZero() && now.Sub(l.backconnect) <= perMessage
 }
 
 // usefulness is the share of messages that the link was first with. One that has
-// had no time to show it counts as good: who just came needs us more than one
+// had no time to show it counts as good: a newcomer needs us more than somebody
 // who has links enough.
 func (l *link) usefulness(now time.Time) float64 {
-	u := float64(l.fresh+1) / float64(l.fresh+l.dups+4)
+	u := float64(l.said.fresh+1) / float64(l.said.fresh+l.said.dups+4)
 	if now.Sub(l.opened) < newcomer {
 		u = max(u, 0.5)
 	}
-	if l.suspect {
+	if l.said.suspect {
 		u /= 2
 	}
 	return u
 }
 
-// sendable is when the next message can be written; ok is false if none can
+// sendable returns when the next message can be written; ok is false if none can
 // before something else happens.
 func (l *link) sendable(now time.Time) (at time.Time, ok bool) {
-	due, waiting := l.out.next()
-	if !waiting || !l.writing.IsZero() || l.state != open && l.state != hearing {
+	if l.state != open && l.state != hearing {
 		return at, false
 	}
-	for _, bound := range [...]time.Time{l.free, l.quiet, l.rate.ready(now)} {
-		if due.Before(bound) {
-			due = bound
-		}
-	}
-	return due, true
-}
-
-// neighbour is a servent that is dialled for every message: it sent
-// BACKCONNECT and closed, or closes what we dial after one message.
-type neighbour struct {
-	addr    netip.Addr
-	until   time.Time // forgotten then
-	out     outbox
-	dialled bool // a delivery is under way
-	failed  bool // the last one: the next failure ends it
+	return l.out.next(now)
 }

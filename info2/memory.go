@@ -30,7 +30,7 @@ func newMemory() memory {
 	return memory{seed: maphash.MakeSeed(), texts: make(map[memoryKey]uint64)}
 }
 
-// recall says whether the message is known, and whether it had another text.
+// recall reports whether the message is known, and whether it had another text.
 func (m *memory) recall(now time.Time, key memoryKey, text string) (known, other bool) {
 	m.expire(now)
 	hash, known := m.texts[key]

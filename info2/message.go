@@ -12,8 +12,8 @@ type Message struct {
 	Time time.Time `json:"time"`
 	MID  MID       `json:"mid"`
 	Text string    `json:"text"` // clean (see Clean) and never empty
-	// From is the neighbour that brought the text first, who need not be its
-	// author: nobody can tell who that is. Zero if Own or Bridged.
+	// From is the neighbour that brought the text first, which need not be its
+	// author: nobody can know who that is. Zero if Own or Bridged.
 	From netip.Addr `json:"from,omitzero"`
 	// Name is what Config.NameOf calls From.
 	Name    string `json:"name,omitempty"`
@@ -23,10 +23,10 @@ type Message struct {
 
 // History keeps messages. A Servent calls Append from one goroutine, in order;
 // it may block for as long as it takes, but what waits is bounded, and lost
-// beyond that (HistoryLost). Whoever implements it bounds what it keeps.
+// beyond that (HistoryLost). An implementation bounds what it keeps.
 type History interface {
 	Append(Message) error
-	// Recent gives the last n messages, oldest first.
+	// Recent returns the last n messages, oldest first.
 	Recent(n int) ([]Message, error)
 }
 
@@ -60,8 +60,8 @@ func (h *MemoryHistory) Recent(n int) ([]Message, error) {
 	return append([]Message(nil), h.list[max(0, len(h.list)-n):]...), nil
 }
 
-// Subscription delivers messages as they come. Who reads too slowly loses the
-// newest ones, and can see how many.
+// Subscription delivers messages as they come. A reader that is too slow
+// loses the newest ones, and can see how many.
 type Subscription struct {
 	messages chan Message
 	dropped  atomic.Uint64

@@ -3,6 +3,7 @@ package info2
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,7 +22,7 @@ func TestNetworks(t *testing.T) {
 		f := s.figures(list, before, float64(len(links)+len(s.links()))/2)
 		t.Logf("%d servents, %d links: %v", size, len(links), f)
 		for _, n := range s.nodes {
-			if got := len(n.core.prunable()); got > linksHigh || size > linksLow && got < linksLow {
+			if got := len(n.core.links.settled()); got > linksHigh || size > linksLow && got < linksLow {
 				t.Errorf("%v has %d links", n.addr, got)
 			}
 		}
@@ -81,8 +82,9 @@ func TestOneSeed(t *testing.T) {
 		t.Error("not one network")
 	}
 	for _, n := range s.nodes {
-		if got := len(n.core.prunable()); got > linksHigh {
-			t.Errorf("%v has %d links", n.addr, got)
+		lasting := n.core.links.count(func(l *link) bool { return l.counts() && s.now.Sub(l.opened) >= settleTime })
+		if lasting > linksHigh {
+			t.Errorf("%v has %d links", n.addr, lasting)
 		}
 	}
 }
@@ -130,9 +132,9 @@ func TestSlowLinks(t *testing.T) {
 	}
 	list := s.talk(60, time.Second)
 	for _, n := range s.nodes {
-		for _, l := range n.core.links {
-			if l.out.bytes > queueMax {
-				t.Errorf("%d bytes queued", l.out.bytes)
+		for _, l := range n.core.links.list {
+			if l.out.box.bytes > queueMax {
+				t.Errorf("%d bytes queued", l.out.box.bytes)
 			}
 		}
 	}
@@ -183,7 +185,7 @@ func TestFlooder(t *testing.T) {
 		}
 	}
 	t.Logf("cut off after %v; %d of about %d messages went through; others: %v", cutAfter, junk, 60000, f)
-	for c, n := range target.core.counters.nonZero() {
+	for c, n := range target.core.fx.counters.nonZero() {
 		t.Logf("  target %v %d", c, n)
 	}
 	if cutAfter == 0 || cutAfter > time.Minute || junk > 150 {
@@ -201,13 +203,13 @@ func TestFlooder(t *testing.T) {
 func checkBounds(t *testing.T, n *simNode) {
 	t.Helper()
 	c := n.core
-	if len(c.memory.queue) > rememberMax || len(c.memory.texts) > rememberMax || len(c.sources.byAddr) > sourcesMax ||
-		len(c.hosts.byAddr) > hearsayMax+verifiedMax+8 || len(c.links) > connsMax+2*dialsAtOnce || len(c.neighbours) > neighboursMax ||
-		len(c.wanted) > connsMax || len(c.checks) > connsMax {
+	if len(c.flood.memory.queue) > rememberMax || len(c.flood.memory.texts) > rememberMax || len(c.sources.byAddr) > sourcesMax ||
+		len(c.hosts.byAddr) > hearsayMax+verifiedMax+8 || len(c.links.list) > connsMax+2*dialsAtOnce || len(c.neighbours.list) > neighboursMax ||
+		len(c.topology.wanted) > connsMax || len(c.topology.checks) > connsMax {
 		t.Errorf("%v holds more than its bounds", n.addr)
 	}
-	for _, l := range c.links {
-		if l.out.bytes > queueMax || len(l.in.buf) > 2*maxFrame || len(l.out.served) > 2*connsMax+1 {
+	for _, l := range c.links.list {
+		if l.out.box.bytes > queueMax || len(l.in.buf) > 2*maxFrame || len(l.out.box.served) > 2*connsMax+1 {
 			t.Errorf("%v: a link holds more than its bounds", n.addr)
 		}
 	}
@@ -283,8 +285,8 @@ func TestForgedLogoff(t *testing.T) {
 		t.Error("a forged LOGOFF closed links")
 	}
 	for _, n := range s.nodes {
-		for _, l := range n.core.links {
-			if l.suspect {
+		for _, l := range n.core.links.list {
+			if l.said.suspect {
 				t.Errorf("%v still suspects %v, who has answered", n.addr, l.addr)
 			}
 		}
@@ -356,5 +358,89 @@ func TestInjection(t *testing.T) {
 	}
 	if n := s.total(LogoffRelayed) + s.total(LogoffDirect) + s.total(DroppedUnknown) + s.total(DroppedMalformed); n != 0 {
 		t.Errorf("%d messages came out of texts", n)
+	}
+}
+
+// TestFragilePeers: programs that register by BACKCONNECT and close, and that fall
+// when a connection that they get holds anything except our hello and one message,
+// or when we leave the closing to them. They hear everything, each once, however
+// many they are and whatever else goes on.
+func TestFragilePeers(t *testing.T) {
+	s := newSim(t, 37)
+	s.grow(5)
+	s.run(time.Minute)
+	type fragile struct {
+		node          *simNode
+		heard, opened int
+		fallen        string
+	}
+	var all []*fragile
+	for i := range neighboursMax + 1 {
+		f := &fragile{node: s.addCrude(netip.AddrFrom4([4]byte{10, 99, 0, byte(i)}))}
+		all = append(all, f)
+		got := make(map[*simEnd]string)
+		f.node.opens = func(e *simEnd) { got[e] = ""; f.opened++ }
+		f.node.over = func(e *simEnd) { delete(got, e) }
+		f.node.crude = func(e *simEnd, data []byte) {
+			if _, open := got[e]; !open {
+				if string(data) != okLine { // to what it opened itself
+					f.fallen = "heard " + string(data) + " after our end"
+				}
+				return
+			}
+			got[e] += string(data)
+			rest, greeted := strings.CutPrefix(got[e], helloLine)
+			switch {
+			case !greeted:
+				f.fallen = "began with " + got[e]
+			case rest == "":
+				s.write(e, []byte(okLine+"INFO2/OK\n\n"))
+			case strings.HasPrefix(rest, "SEND ") && strings.Count(rest, "\n\n") == 1:
+				f.heard++
+				if f.heard%2 == 0 { // some ask, and must get no answer there
+					s.write(e, []byte("FRIEND REQUEST"))
+				}
+				s.after(5*time.Second, func() {
+					if _, open := got[e]; open {
+						f.fallen = "it had to close"
+					}
+				})
+			default:
+				f.fallen = "heard " + rest
+			}
+		}
+	}
+	register := func() {
+		for _, f := range all {
+			e := s.dialCrude(f.node, s.nodes[0])
+			s.write(e, []byte(helloLine))
+			s.after(time.Second, func() { s.write(e, []byte("BACKCONNECT 127.0.0.1")) })
+			s.after(2*time.Second, func() { s.shut(e) })
+			s.run(3 * time.Second)
+		}
+	}
+	register()
+	said := len(s.talk(20, 5*time.Second))
+	s.run(time.Minute)
+	full := 0
+	for i, f := range all {
+		switch {
+		case f.fallen != "":
+			t.Errorf("%d fell: %s", i, f.fallen)
+		case f.heard == 0 && f.opened == 0:
+			full++
+		case f.heard != said || f.opened != said:
+			t.Errorf("%d heard %d of %d in %d connections", i, f.heard, said, f.opened)
+		}
+	}
+	if said != 20 || full != 1 {
+		t.Errorf("%d said, %d found no place", said, full)
+	}
+	// Long after that nobody dials them to make a link.
+	s.run(12 * time.Hour)
+	for i, f := range all {
+		if f.fallen != "" || f.opened > said {
+			t.Errorf("%d: %d connections, fallen: %s", i, f.opened, f.fallen)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package info2
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +22,7 @@ func silent(t *testing.T, pieces ...string) []frame {
 			t.Fatal(err)
 		}
 		now = now.Add(silence)
-		out = p.tick(now, out)
+		out, _ = p.tick(now, out)
 	}
 	return out
 }
@@ -133,7 +132,7 @@ func TestSilence(t *testing.T) {
 	var p parser
 	out, _ := p.feed(t0, []byte("SEND 1 a"), nil)
 	out, _ = p.feed(t0.Add(silence-1), []byte("b"), out)
-	if out = p.tick(t0.Add(2*silence-2), out); len(out) != 0 {
+	if out, _ = p.tick(t0.Add(2*silence-2), out); len(out) != 0 {
 		t.Fatalf("too early: %v", out)
 	}
 	if at := p.deadline(); !at.Equal(t0.Add(2*silence - 1)) {
@@ -179,6 +178,121 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
+// TestHelloBound: 64 bytes hold a hello, with what is around it, and what follows
+// it does not count; more than that without one is too much.
+func TestHelloBound(t *testing.T) {
+	for _, c := range []struct {
+		in string
+		ok bool
+	}{
+		{helloLine + strings.Repeat("x", 1000) + "\n\n", true},
+		{"INFO2 CONNECT/0.6\x00" + strings.Repeat("x", 1000), true},
+		{strings.Repeat("\x00", maxHello-17) + helloLine, true},
+		{strings.Repeat("\x00", maxHello-16) + helloLine, false},
+		{strings.Repeat("\n", maxHello), true},
+		{strings.Repeat("\n", maxHello+1), false},
+		{strings.Repeat("x", maxHello), true},
+		{strings.Repeat("x", maxHello) + "\n\n", true},
+		{strings.Repeat("x", maxHello+1), false},
+		{strings.Repeat("\nA", maxHello), false},
+		{helloLine[:17] + strings.Repeat("\r", 100) + "\n\n", false},
+	} {
+		for _, step := range []int{1, 2, 3, 7, 64, len(c.in)} {
+			p := parser{hello: true}
+			var err error
+			for b := range slices.Chunk([]byte(c.in), step) {
+				if _, err = p.feed(t0, b, nil); err != nil {
+					break
+				}
+			}
+			if (err == nil) != c.ok {
+				t.Errorf("%.40q in steps of %d: %v", c.in, step, err)
+			}
+		}
+	}
+	// Silence after padding does not begin the count anew.
+	p := parser{hello: true}
+	var err error
+	now := t0
+	for range maxHello + 1 {
+		if _, err = p.feed(now, []byte("\n"), nil); err != nil {
+			break
+		}
+		now = now.Add(time.Second)
+	}
+	if err == nil {
+		t.Error("padding without end is taken for a hello to come")
+	}
+}
+
+// TestDivision: however a stream is divided, it has the same frames.
+func TestDivision(t *testing.T) {
+	for _, in := range []string{
+		helloLine + "SEND 1 a\r\n\r\nSEND 2 b\n\nLOGOFF 3 10.0.0.1\n\n",
+		"SEND 1 a\nb\nSEND 2 c\nSENDER\nSEND 3 \nFRIEND REQUEST\n\n",
+		"SEND 1 a\x00junk\nFRIENDLY\nFRIEND REQUEST\nBACKCONNECT/10.0.0.1\n\n\x00\x00\r\nSEND 4 d\x00",
+		"SEND 1 a\nINFO2 CONNECT\nINFO2 CONNECT/0.6\nINFO2 OK\nx\n\n\n\n10.0.0.7\n\n",
+		strings.Repeat("\nA", 100) + "\n\n" + strings.Repeat("SEND 5 e\n\n", 20),
+	} {
+		var whole parser
+		want, _ := whole.feed(t0, []byte(in), nil)
+		if len(want) < 3 && !strings.HasPrefix(in, "\nA") {
+			t.Fatalf("%q has only %v", in, want)
+		}
+		check := func(what string, pieces ...string) {
+			t.Helper()
+			var p parser
+			var got []frame
+			for _, piece := range pieces {
+				var err error
+				if got, err = p.feed(t0, []byte(piece), got); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%q %s:\n got %v\nwant %v", in, what, got, want)
+			}
+		}
+		for i := range in {
+			check("in two pieces", in[:i], in[i:])
+			check("with one byte alone", in[:i], in[i:i+1], in[i+1:])
+		}
+		check("byte by byte", strings.Split(in, "")...)
+	}
+}
+
+// TestParserCost counts the bytes that are looked at more than once, for one-byte
+// segments: what the parser keeps for the next look is bounded by a keyword, so
+// that its work is linear in what arrives.
+func TestParserCost(t *testing.T) {
+	longest := 0
+	for _, w := range keywords {
+		longest = max(longest, len(w))
+	}
+	for _, unit := range []string{"\nA", "A", "\n", "\r", "\nS", "\nSEND", "\nINFO2 CONNECT", "\x00", "\x00\nSEN", "A\n\n", "SEND 1 a\x00FRIEND\n", "\r\nF"} {
+		for _, n := range []int{1000, 4000} {
+			var p parser
+			again := 0
+			for i := range n {
+				if _, err := p.feed(t0, []byte{unit[i%len(unit)]}, nil); err != nil {
+					t.Fatalf("%q, %d bytes: %v", unit, i, err)
+				}
+				if p.head != 0 {
+					t.Fatalf("%q: %d bytes that are done with are kept", unit, p.head)
+				}
+				left := len(p.buf) - p.scan // are looked at in the next call
+				if left > longest+1 {
+					t.Fatalf("%q: %d bytes wait for another look", unit, left)
+				}
+				again += left
+			}
+			if again > n*longest {
+				t.Errorf("%q: %d bytes looked at again of %d", unit, again, n)
+			}
+		}
+	}
+}
+
 // TestWriter has the bytes that we send, each.
 func TestWriter(t *testing.T) {
 	for want, f := range map[string]frame{
@@ -198,31 +312,49 @@ func TestWriter(t *testing.T) {
 }
 
 // FuzzParser: never a panic, never more than the bounds; the division into
-// chunks changes nothing; and a clean message survives the way to the next hop.
+// pieces changes nothing, before a hello and after it; and a clean message survives the way to the next hop.
 func FuzzParser(f *testing.F) {
 	for _, s := range []string{
 		"INFO2 CONNECT/0.6\n\nSEND 1 a\r\n\r\nLOGOFF 2 10.0.0.1\n\n", "SEND 1 a\x00junk\nSEND 2 b\x00", "BACKCONNECT/10.0.0.1",
 		"SEND 5 x\n\n\x1b[31mLOGOFF 1 1.2.3.4", "10.0.0.7", "FRIENDREQUEST\nFRIEND REQUEST", "SEND \xff\xfe\xfd\xfc\xfb\xfa \u202eabc",
 	} {
 		f.Add([]byte(s), uint8(1))
+		f.Add([]byte(helloLine+s), uint8(2))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
-		var whole, parts parser
-		want, wantErr := whole.feed(t0, b, nil)
-		var got []frame
-		var err error
-		for chunk := range slices.Chunk(b, 1+int(step)) {
-			if got, err = parts.feed(t0, chunk, got); err != nil {
-				break
-			}
-		}
-		if (err == nil) != (wantErr == nil) || !reflect.DeepEqual(got, want) {
-			t.Fatalf("in steps of %d: %v %v, at once: %v %v", 1+int(step), got, err, want, wantErr)
-		}
-		if err != nil {
+	f.Fuzz(func(t *testing.T, b []byte, seed uint8) {
+		if len(b) > 500 { // TestTooLong has the others
 			return
 		}
-		for _, f := range whole.end(want) {
+		hello := seed%2 == 0
+		whole := parser{hello: hello}
+		want, wantErr := whole.feed(t0, b, nil)
+		rest, restErr := whole.end(nil)
+		step := int(seed)
+		for name, size := range map[string]func() int{
+			"bytes":        func() int { return 1 },
+			"equal pieces": func() int { return 1 + int(seed) },
+			"all sizes":    func() int { step = (37*step + 11) % 256; return 1 + step>>2 },
+		} {
+			parts := parser{hello: hello}
+			var got []frame
+			var err error
+			for left := b; len(left) > 0 && err == nil; {
+				n := min(size(), len(left))
+				got, err = parts.feed(t0, left[:n], got)
+				left = left[n:]
+			}
+			if (err == nil) != (wantErr == nil) || !slices.Equal(got, want) {
+				t.Fatalf("in %s: %v %v, at once: %v %v", name, got, err, want, wantErr)
+			}
+			if end, err := parts.end(nil); wantErr == nil && ((err == nil) != (restErr == nil) || !slices.Equal(end, rest)) {
+				t.Fatalf("the end in %s: %v %v, at once: %v %v", name, end, err, rest, restErr)
+			}
+		}
+		if wantErr != nil || restErr != nil {
+			return
+		}
+		rest = append(want, rest...)
+		for _, f := range rest {
 			checkRoundTrip(t, f)
 		}
 	})

@@ -42,7 +42,7 @@ var (
 	anodeForm = regexp.MustCompile(`^[a-z2-7]{64}$`)
 )
 
-// LooksSecret says what secret a text looks like, "" if none. It knows private
+// LooksSecret returns what secret a text looks like, "" if none. It knows private
 // keys, passwords, cookies, tokens and card numbers, and takes long random words
 // for keys; Anode addresses are no secrets. It is a question to people, not a
 // filter: it errs both ways.
@@ -88,7 +88,7 @@ func isCardNumber(s string) bool {
 	return n >= 13 && n <= 19 && sum%10 == 0 && first >= '2' && first <= '6'
 }
 
-// isRandom says whether a long word holds letters and digits so mixed that no
+// isRandom reports whether a long word holds letters and digits so mixed that no
 // person has made it up: hex keys have nearly 4 bits a character, base64 more.
 func isRandom(w string) bool {
 	if !strings.ContainsAny(w, "0123456789") || strings.Trim(w, "0123456789") == "" {

@@ -41,7 +41,7 @@ type Config struct {
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	// Listen opens the listener; nil: outbound only. See ListenTCP.
 	Listen func(ctx context.Context, port uint16) (net.Listener, error)
-	// Allow says who may be a neighbour, dialled or accepted; nil: anybody. On
+	// Allow reports who may be a neighbour, dialled or accepted; nil: anybody. On
 	// the adapter, the peers that the user added. Called from Run's goroutine.
 	Allow func(netip.Addr) bool
 	// NameOf names a neighbour for Message and Status, "" if it has none;
@@ -51,9 +51,9 @@ type Config struct {
 
 	// Friends are linked first, kept when links must go, and never forgotten.
 	Friends []netip.Addr
-	// Closed says that nobody but the friends is to be found: nobody is asked whom he
-	// knows, and nothing is dialled to see more of the network, so that a servent
-	// with nothing to say is silent.
+	// Closed means that only the friends are to be found: no host is asked which
+	// others it knows, and nothing is dialled to see more of the network, so that a
+	// servent with nothing to say is silent.
 	Closed bool
 	// Known are addresses to start from, as hearsay.
 	Known []netip.Addr
@@ -181,8 +181,8 @@ func (s *Servent) loop(ctx context.Context, broken <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		s.perform(ctx, s.core.take())
-		if s.core.leaving && len(s.core.links) == 0 {
+		s.perform(ctx, s.core.fx.take())
+		if s.core.leaving && len(s.core.links.list) == 0 {
 			return nil
 		}
 		now := s.config.Now()
@@ -227,9 +227,9 @@ func (s *Servent) perform(ctx context.Context, actions []action) {
 			s.group.Go(func() { s.dial(ctx, a.id, a.addr) })
 		case opDeliver:
 			s.publish(a.message)
-		case opWrite:
+		case opWrite, opWriteLast:
 			if c := s.conns[a.id]; c != nil {
-				c.out <- a.data // has room: the core writes one thing at a time
+				c.out <- parcel{a.data, a.op == opWriteLast} // has room: the core writes one thing at a time
 			}
 		case opClose:
 			if c := s.conns[a.id]; c != nil {
@@ -241,17 +241,17 @@ func (s *Servent) perform(ctx context.Context, actions []action) {
 	}
 }
 
-// publish gives a message to the people.
+// publish hands a message to the subscribers and to the history.
 func (s *Servent) publish(m Message) {
 	m.Name = s.nameOf(m.From)
-	s.core.counters.add(SlowReaders, s.hub.publish(m))
+	s.core.fx.add(SlowReaders, s.hub.publish(m))
 	if s.history == nil {
 		return
 	}
 	select {
 	case s.history <- m:
 	default:
-		s.core.counters.inc(HistoryLost)
+		s.core.fx.inc(HistoryLost)
 	}
 }
 
@@ -262,11 +262,15 @@ func (s *Servent) nameOf(a netip.Addr) string {
 	return Clean(s.config.NameOf(a))
 }
 
+// keepHistory says once that the history fails, and not for each message.
 func (s *Servent) keepHistory(messages <-chan Message) {
+	failing := false
 	for m := range messages {
-		if err := s.config.History.Append(m); err != nil {
-			s.log.Warn("info2 history", "err", err)
+		err := s.config.History.Append(m)
+		if err != nil && !failing {
+			s.log.Warn("info2 history is not kept", "err", err)
 		}
+		failing = err != nil
 	}
 }
 
@@ -311,8 +315,8 @@ func (s *Servent) SayAnyway(ctx context.Context, text string) (MID, error) {
 		var wait time.Duration
 		var failed error
 		err := s.call(ctx, func(now time.Time) {
-			if !s.core.own.take(now) {
-				wait = s.core.own.ready(now).Sub(now)
+			if !s.core.flood.own.take(now) {
+				wait = s.core.flood.own.ready(now).Sub(now)
 				return
 			}
 			mid, failed = s.core.say(now, text)
@@ -364,7 +368,7 @@ func (s *Servent) NetworkChanged(ctx context.Context) error {
 	return s.call(ctx, func(now time.Time) { s.core.wake(now) })
 }
 
-// Status tells how the servent is doing.
+// Status describes the servent at this moment.
 func (s *Servent) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := s.call(ctx, func(now time.Time) {
@@ -380,12 +384,12 @@ func (s *Servent) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
-// Hosts gives the host cache, by address; Config.Known of the next start, if
+// Hosts returns the host cache, by address; Config.Known of the next start, if
 // the caller keeps those that are verified.
 func (s *Servent) Hosts(ctx context.Context) ([]HostStatus, error) {
 	var list []HostStatus
 	err := s.call(ctx, func(time.Time) {
-		list = s.core.hostList()
+		list = s.core.hosts.status()
 		for i := range list {
 			list[i].Name = s.nameOf(list[i].Addr)
 		}

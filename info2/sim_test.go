@@ -42,6 +42,7 @@ type simNode struct {
 	// crude hosts have no core: they get what arrives and may answer.
 	crude func(e *simEnd, data []byte)
 	opens func(e *simEnd)
+	over  func(e *simEnd) // the other side has ended its half
 }
 
 type simConn struct {
@@ -135,13 +136,16 @@ func (s *sim) latency(a, b netip.Addr) time.Duration {
 
 // act does what the core of n asks for, and plans its next tick.
 func (s *sim) act(n *simNode) {
-	for _, a := range n.core.take() {
+	for _, a := range n.core.fx.take() {
 		switch a.op {
 		case opDial:
 			s.dial(n, a.id, a.addr)
-		case opWrite:
+		case opWrite, opWriteLast:
 			if e := n.ends[a.id]; e != nil {
 				s.write(e, a.data)
+				if a.op == opWriteLast {
+					s.endHalf(e)
+				}
 			}
 		case opClose:
 			if e := n.ends[a.id]; e != nil {
@@ -170,7 +174,7 @@ func (s *sim) act(n *simNode) {
 		n.tickAt = time.Time{}
 		n.core.tick(s.now)
 		// A tick must move next forward, else a real servent would spin.
-		if next := n.core.next(s.now); len(n.core.actions) == 0 && !next.IsZero() && !next.After(s.now) {
+		if next := n.core.next(s.now); len(n.core.fx.actions) == 0 && !next.IsZero() && !next.After(s.now) {
 			s.t.Fatalf("tick at %v of %v leaves work for the same moment", s.now.Sub(simStart), n.addr)
 		}
 		s.act(n)
@@ -265,6 +269,20 @@ func (s *sim) write(e *simEnd, data []byte) {
 	}
 }
 
+// endHalf ends one direction.
+func (s *sim) endHalf(e *simEnd) {
+	p := e.peer
+	s.arrive(e, func() {
+		if p.node.over != nil {
+			p.node.over(p)
+		}
+		if p.node.core != nil && p.node.ends[p.id] == p {
+			p.node.core.eof(s.now, p.id)
+			s.act(p.node)
+		}
+	})
+}
+
 // shut closes one end; the other sees the end of the stream.
 func (s *sim) shut(e *simEnd) {
 	if e.node.core != nil {
@@ -276,6 +294,9 @@ func (s *sim) shut(e *simEnd) {
 
 func (s *sim) eofAt(p *simEnd) {
 	p.conn.dead = true
+	if p.node.over != nil {
+		p.node.over(p)
+	}
 	if p.node.core == nil || p.node.ends[p.id] != p {
 		return
 	}
@@ -306,7 +327,7 @@ func (s *sim) links() (list []*simConn) {
 		if c.a.node.core == nil || c.b.node.core == nil {
 			continue
 		}
-		a, b := c.a.node.core.find(c.a.id), c.b.node.core.find(c.b.id)
+		a, b := c.a.node.core.links.find(c.a.id), c.b.node.core.links.find(c.b.id)
 		if a != nil && b != nil && a.receives() && b.receives() {
 			list = append(list, c)
 		}
@@ -410,7 +431,7 @@ func (f figures) String() string {
 
 func (s *sim) total(what Counter) (n uint64) {
 	for _, node := range s.nodes {
-		n += node.core.counters[what]
+		n += node.core.fx.counters[what]
 	}
 	return n
 }

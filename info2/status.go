@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Inbound says whether others can reach us, as far as can be known.
+// Inbound is whether others can reach us, as far as can be known.
 type Inbound string
 
 const (
@@ -74,62 +74,46 @@ type HostStatus struct {
 // status fills in everything that the core knows; names are the shell's.
 func (c *core) status(now time.Time) Status {
 	st := Status{
-		Inbound:    c.inbound(now),
-		InboundAt:  c.inboundAt,
+		Inbound:    c.presence.inbound(now),
+		InboundAt:  c.presence.in,
 		Links:      []LinkStatus{},
 		Neighbours: []NeighbourStatus{},
-		Remembered: len(c.memory.queue),
-		Counters:   c.counters.nonZero(),
+		Hosts:      c.hosts.counts(now),
+		Remembered: len(c.flood.memory.queue),
+		Counters:   c.fx.counters.nonZero(),
 	}
-	for _, l := range c.links {
+	for _, l := range c.links.list {
 		if l.purpose != keep {
 			continue
 		}
 		st.Links = append(st.Links, LinkStatus{
 			Addr: l.addr, Direction: l.direction.String(), State: l.state.String(), Since: l.since,
-			First: l.fresh, Duplicates: l.dups, Usefulness: l.usefulness(now),
-			Queued: l.out.bytes, Slow: l.full, Suspect: l.suspect,
+			First: l.said.fresh, Duplicates: l.said.dups, Usefulness: l.usefulness(now),
+			Queued: l.out.box.bytes, Slow: l.out.full, Suspect: l.said.suspect,
 		})
 	}
-	for _, n := range c.neighbours {
+	for _, n := range c.neighbours.list {
 		st.Neighbours = append(st.Neighbours, NeighbourStatus{Addr: n.addr, Until: n.until, Queued: n.out.bytes})
-	}
-	for _, h := range c.hosts.byAddr {
-		switch h.standing {
-		case friend:
-			st.Hosts.Friends++
-		case verified:
-			st.Hosts.Verified++
-		default:
-			st.Hosts.Hearsay++
-		}
-		if now.Before(h.next) {
-			st.Hosts.Paused++
-		}
 	}
 	return st
 }
 
-func (c *core) inbound(now time.Time) Inbound {
+// presence is what handshakes have shown of our place in the network.
+type presence struct {
+	listening bool
+	out       time.Time // first OK that we got
+	in        time.Time // last hello that came in
+}
+
+// inbound is what that means.
+func (p *presence) inbound(now time.Time) Inbound {
 	switch {
-	case !c.listening:
+	case !p.listening:
 		return InboundOff
-	case !c.inboundAt.IsZero():
+	case !p.in.IsZero():
 		return InboundWorks
-	case !c.firstOut.IsZero() && now.Sub(c.firstOut) >= inboundWait:
+	case !p.out.IsZero() && now.Sub(p.out) >= inboundWait:
 		return InboundNone
 	}
 	return InboundUnknown
-}
-
-// hostList gives the host cache by address.
-func (c *core) hostList() []HostStatus {
-	list := []HostStatus{}
-	for _, h := range c.hosts.sorted(func(*host) bool { return true }) {
-		list = append(list, HostStatus{
-			Addr: h.addr, Standing: h.standing.String(), Verified: h.verified,
-			Failures: h.failures, Next: h.next, ToldBy: h.toldBy,
-		})
-	}
-	return list
 }

@@ -69,13 +69,61 @@ func (f *fixture) Status(context.Context) (overlay.Status, error) {
 	return s, nil
 }
 
-func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (c peerbook.Change, err error) {
+// verb does what a node does: by a book of its peers.
+func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbook.Change, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.status.Peers = slices.DeleteFunc(f.status.Peers, func(old overlay.PeerStatus) bool { return old.Address == p.Address })
-	f.status.Peers = append(f.status.Peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(),
-		Name: p.Name, Allowed: true, State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}})
+	var entries []peerbook.Entry
+	for _, p := range f.status.Peers {
+		if p.Allowed || p.Blocked {
+			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked})
+		}
+	}
+	b, _, err := peerbook.Open(f.status.Address, peerbook.NewMemory(entries...), nil)
+	if err != nil {
+		return peerbook.Change{}, err
+	}
+	c, err := do(b)
+	if err != nil {
+		return c, err
+	}
+	e := c.After
+	k := slices.IndexFunc(f.status.Peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
+	switch {
+	case !e.Added && !e.Blocked && k >= 0:
+		f.status.Peers = slices.Delete(f.status.Peers, k, k+1)
+		return c, nil
+	case k < 0:
+		f.status.Peers = append(f.status.Peers, overlay.PeerStatus{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(),
+			State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}})
+		k = len(f.status.Peers) - 1
+	}
+	p := &f.status.Peers[k]
+	p.Name, p.Allowed, p.Blocked = e.Name, e.Standing() == peerbook.Added, e.Blocked
 	return c, nil
+}
+
+func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) {
+		return b.Add(p.Address, p.Name, p.Endpoints, time.Now())
+	})
+}
+
+func (f *fixture) RemovePeer(_ context.Context, a anode.Address) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.Remove(a) })
+}
+
+func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.Rename(a, name) })
+}
+
+func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) {
+		if blocked {
+			return b.Block(a)
+		}
+		return b.Unblock(a)
+	})
 }
 
 func (f *fixture) change(a anode.Address, do func(i int)) error {
@@ -88,18 +136,6 @@ func (f *fixture) change(a anode.Address, do func(i int)) error {
 		}
 	}
 	return overlay.ErrUnknownPeer
-}
-
-func (f *fixture) RemovePeer(_ context.Context, a anode.Address) (c peerbook.Change, err error) {
-	return c, f.change(a, func(i int) { f.status.Peers = append(f.status.Peers[:i], f.status.Peers[i+1:]...) })
-}
-
-func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) (c peerbook.Change, err error) {
-	return c, f.change(a, func(i int) { f.status.Peers[i].Name = name })
-}
-
-func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) (c peerbook.Change, err error) {
-	return c, f.change(a, func(i int) { f.status.Peers[i].Blocked, f.status.Peers[i].Allowed = blocked, !blocked })
 }
 
 func (f *fixture) Ping(ctx context.Context, a anode.Address, size int) (reply overlay.PingReply, err error) {

@@ -11,7 +11,6 @@ import (
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/config"
-	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/daemon"
 	"anodenet/overlay"
 )
@@ -32,7 +31,7 @@ func (a *app) upCommand() *cobra.Command {
 			// People read the teller's words; of the log only what went wrong.
 			options.Source.Base = quiet
 			told := false
-			options.Ready = func(ctx context.Context, node control.Node) {
+			options.Ready = func(ctx context.Context, node *overlay.Node) {
 				told = true
 				tell(ctx, &teller{out: a.out, now: a.now}, node)
 			}
@@ -54,21 +53,24 @@ func quiet() config.Config {
 	return c
 }
 
-// tellEvery is how often the teller looks. Only up does, which somebody watches.
-const tellEvery = time.Second
+// tellPause is how long events are gathered.
+const tellPause = 200 * time.Millisecond
 
 // tell says what happens until ctx ends.
-func tell(ctx context.Context, t *teller, node control.Node) {
-	tick := time.NewTicker(tellEvery)
-	defer tick.Stop()
+func tell(ctx context.Context, t *teller, node *overlay.Node) {
+	w := node.Watch()
+	defer w.Close()
 	for {
 		if status, err := node.Status(ctx); err == nil {
 			t.see(status)
 		}
 		select {
+		case <-time.After(tellPause):
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		}
+		if _, err := w.Next(ctx); err != nil {
+			return
 		}
 	}
 }

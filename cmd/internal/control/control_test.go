@@ -45,43 +45,62 @@ func (f *fakeNode) Status(context.Context) (overlay.Status, error) {
 	}, nil
 }
 
-func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (c book.Change, err error) {
+// verb does what a node does: by a book of its peers.
+func (f *fakeNode) verb(do func(*book.Book) (book.Change, error)) (book.Change, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.added = append(f.added, p)
-	for i, old := range f.peers {
-		if old.Address == p.Address {
-			f.peers[i].Name = cmp.Or(p.Name, old.Name)
-			return c, nil
+	var entries []book.Entry
+	for _, p := range f.peers {
+		if p.Allowed || p.Blocked {
+			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked})
 		}
 	}
-	f.peers = append(f.peers, overlay.PeerStatus{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Allowed: true})
+	b, _, err := book.Open(f.self, book.NewMemory(entries...), nil)
+	if err != nil {
+		return book.Change{}, err
+	}
+	c, err := do(b)
+	if err != nil {
+		return c, err
+	}
+	e := c.After
+	k := slices.IndexFunc(f.peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
+	switch {
+	case !e.Added && !e.Blocked && k >= 0:
+		f.peers = slices.Delete(f.peers, k, k+1)
+		return c, nil
+	case k < 0:
+		f.peers = append(f.peers, overlay.PeerStatus{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(),
+			State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}})
+		k = len(f.peers) - 1
+	}
+	p := &f.peers[k]
+	p.Name, p.Allowed, p.Blocked = e.Name, e.Standing() == book.Added, e.Blocked
 	return c, nil
 }
 
-// change calls do with the peer of an address.
-func (f *fakeNode) change(a anode.Address, do func(i int)) error {
+func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (book.Change, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.peers {
-		if f.peers[i].Address == a {
-			do(i)
-			return nil
+	f.added = append(f.added, p)
+	f.mu.Unlock()
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.Add(p.Address, p.Name, p.Endpoints, time.Now()) })
+}
+
+func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.Remove(a) })
+}
+
+func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.Rename(a, name) })
+}
+
+func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) {
+		if blocked {
+			return b.Block(a)
 		}
-	}
-	return overlay.ErrUnknownPeer
-}
-
-func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) (c book.Change, err error) {
-	return c, f.change(a, func(i int) { f.peers = append(f.peers[:i], f.peers[i+1:]...) })
-}
-
-func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) (c book.Change, err error) {
-	return c, f.change(a, func(i int) { f.peers[i].Name = name })
-}
-
-func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (c book.Change, err error) {
-	return c, f.change(a, func(i int) { f.peers[i].Blocked = blocked })
+		return b.Unblock(a)
+	})
 }
 
 func (f *fakeNode) Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error) {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/chat"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
@@ -44,7 +45,7 @@ type Options struct {
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
 	// Ready is called in a goroutine of its own when everything runs, and is to
 	// return when its context ends. It may be nil.
-	Ready func(ctx context.Context, node control.Node)
+	Ready func(ctx context.Context, node *overlay.Node)
 	// Network is where sockets come from; nil is the system.
 	Network link.Network
 }
@@ -100,7 +101,7 @@ type daemon struct {
 	listener net.Listener
 	adapter  *adapter // nil: none
 	node     *overlay.Node
-	talk     *talk
+	chat     *chat.Chat
 }
 
 // open makes the text networks, the adapter and the node.
@@ -113,7 +114,11 @@ func (d *daemon) open() error {
 	if d.cfg.Tun.Name != config.NoTun {
 		ula = d.identity.Address().ULA().Addr()
 	}
-	if d.talk, err = newTalk(d.cfg.Info2, ula, d.store, d.log); err != nil {
+	d.chat, err = chat.New(chat.Config{
+		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
+		Adapter: chat.FromULA(ula), Bare: chat.FromIPv4(),
+	})
+	if err != nil {
 		return err
 	}
 	system := &link.System{Rung: d.cfg.Link.Rung.String(), Log: d.log, Notify: platform.Watch}
@@ -164,40 +169,50 @@ func (d *daemon) open() error {
 	return nil
 }
 
-// run starts all goroutines and waits for them.
+// task is one service of the daemon. run returns nil when its context has ended; an
+// error ends the daemon.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// tasks are the services, in the order in which they start. stop ends the daemon.
+func (d *daemon) tasks(stop func()) []task {
+	server := control.NewServer(d.node, d.chat, stop, d.log)
+	service := newService(d.identity.Address().ULA().String())
+	list := []task{
+		{"node", d.node.Run},
+		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
+		{"info2", d.chat.Run},
+		{"info2 peers", d.followPeers},
+		{"hangup", func(ctx context.Context) error { return d.reloads(ctx, service) }},
+		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
+	}
+	if d.adapter != nil {
+		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
+		list = append(list, task{"routes", routes.run})
+	}
+	if d.options.Ready != nil {
+		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
+	}
+	return list
+}
+
+// run starts all services and waits for them.
 func (d *daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	start := func(what string, f func() error) {
+	for _, t := range d.tasks(func() { cancel(nil) }) {
 		running.Go(func() {
-			if err := f(); err != nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
+			if err := t.run(ctx); err != nil {
+				cancel(fmt.Errorf("%s: %w", t.name, err))
 			}
 		})
 	}
-	d.talk.node = d.node
-	node := talking{d.node, d.talk}
-	server := control.NewServer(node, d.talk, func() { cancel(nil) }, d.log)
-	service := newService()
-
-	start("node", func() error { return d.node.Run(ctx) })
-	start("control", func() error { return server.Serve(ctx, d.listener) })
-	if d.adapter != nil {
-		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-		start("routes", func() error { return routes.run(ctx) })
-	}
-	start("info2", func() error { d.talk.run(ctx); return nil })
-	start("hangup", func() error { return d.reloads(ctx, service) })
-	start("watchdog", func() error { return service.watch(ctx, d.node) })
-	if d.options.Ready != nil {
-		start("ready", func() error { d.options.Ready(ctx, node); return nil })
-	}
-	service.ready(d.identity.Address().ULA().String())
 	d.log.Info("running", "address", d.identity.Address(), "ula", d.identity.Address().ULA(), "version", d.options.Version)
 
 	<-ctx.Done()
-	service.stopping()
 	running.Wait()
 	d.log.Info("stopped")
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -218,7 +233,7 @@ func (d *daemon) reloads(ctx context.Context, service *service) error {
 		}
 		service.reloading()
 		d.reload(ctx)
-		service.ready(d.identity.Address().ULA().String())
+		service.ready()
 	}
 }
 

@@ -67,7 +67,7 @@ func (m *machine) start(t *testing.T) *machine {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	m.options.Ready = func(context.Context, control.Node) { close(ready) }
+	m.options.Ready = func(context.Context, *overlay.Node) { close(ready) }
 	m.stop, m.ended = cancel, ended
 	m.client = control.NewClient(m.options.Socket)
 	go func() {

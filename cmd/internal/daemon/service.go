@@ -12,19 +12,20 @@ import (
 // service tells systemd how things are (sd_notify(3)); without systemd its methods
 // do nothing. That it cannot be told is no reason to stop.
 type service struct {
-	every time.Duration // between signs of life; 0: none wanted
+	address string        // shown in the status
+	every   time.Duration // between signs of life; 0: none wanted
 }
 
-func newService() *service {
+func newService(address string) *service {
 	timeout, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		timeout = 0
 	}
-	return &service{every: timeout / 2}
+	return &service{address: address, every: timeout / 2}
 }
 
-func (s *service) ready(address string) {
-	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS=running as "+address)
+func (s *service) ready() {
+	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS=running as "+s.address)
 }
 
 func (s *service) reloading() {
@@ -33,11 +34,15 @@ func (s *service) reloading() {
 
 func (s *service) stopping() { systemd.SdNotify(false, systemd.SdNotifyStopping) }
 
-// watch gives signs of life for as long as the node's control loop answers.
-func (s *service) watch(ctx context.Context, node interface {
+// run says that the daemon is ready, since everything that can fail was opened before,
+// and gives signs of life for as long as the node's loop answers.
+func (s *service) run(ctx context.Context, node interface {
 	Status(context.Context) (overlay.Status, error)
 }) error {
+	s.ready()
+	defer s.stopping()
 	if s.every <= 0 {
+		<-ctx.Done()
 		return nil
 	}
 	tick := time.NewTicker(s.every)

@@ -1,24 +1,18 @@
-package daemon
+package chat
 
 import (
 	"context"
 	"errors"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
-
-	"anodenet/anode"
-	"anodenet/cmd/internal/control"
-	"anodenet/overlay"
-	"anodenet/overlay/book"
 )
 
 // circle is who may be a neighbour on the adapter: the peers that were added and are
 // not blocked. The adapter lets a ULA only come from its owner, so an address is a
-// name. Connections with one who leaves the circle are closed at once.
+// name. Connections with a peer that leaves the circle are closed at once.
 type circle struct {
 	mu    sync.Mutex
 	names map[netip.Addr]string
@@ -31,21 +25,20 @@ type member struct {
 	circle *circle
 }
 
-// errOutside is a connection with somebody who is not, or no longer, in the circle.
+// errOutside means that a connection is with somebody who is not, or no longer, in
+// the circle.
 var errOutside = errors.New("not a peer that was added")
 
 func newCircle() *circle {
 	return &circle{names: map[netip.Addr]string{}, conns: map[*member]netip.Addr{}}
 }
 
-// set makes the circle, and gives its addresses.
-func (c *circle) set(peers []overlay.PeerStatus) []netip.Addr {
+// set makes the circle, and returns its addresses.
+func (c *circle) set(peers []Peer) []netip.Addr {
 	names, addrs := map[netip.Addr]string{}, []netip.Addr{}
 	for _, p := range peers {
-		if p.Allowed {
-			names[p.ULA.Addr()] = p.Name
-			addrs = append(addrs, p.ULA.Addr())
-		}
+		names[p.ULA] = p.Name
+		addrs = append(addrs, p.ULA)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +81,7 @@ func (c *circle) admit(conn net.Conn) (net.Conn, error) {
 	return nil, errOutside
 }
 
-// Close closes the connection; more than once is no error of the circle's.
+// Close closes the connection, and takes it out of the circle.
 func (m *member) Close() error {
 	m.circle.mu.Lock()
 	delete(m.circle.conns, m)
@@ -96,19 +89,26 @@ func (m *member) Close() error {
 	return m.Conn.Close()
 }
 
-// To a peer that there is no way to yet, as when both have just started, a dial is
-// tried a few times.
+// CloseWrite ends our half of the stream, or the connection where halves do not exist.
+func (m *member) CloseWrite() error {
+	if half, ok := m.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return m.Close()
+}
+
+// A dial is tried a few times: there may be no path to the peer yet, for instance
+// because both have just started.
 const (
 	dialTries = 3
 	dialAgain = time.Second
 )
 
-// dial makes connections from an address of ours.
-func (c *circle) dial(own netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(own, 0)), KeepAliveConfig: keepAlive}
+// dial makes connections with the circle.
+func (c *circle) dial(dial func(context.Context, netip.AddrPort) (net.Conn, error)) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		for try := 1; ; try++ {
-			conn, err := d.DialContext(ctx, "tcp6", to.String())
+			conn, err := dial(ctx, to)
 			switch {
 			case err == nil:
 				return c.admit(conn)
@@ -122,11 +122,10 @@ func (c *circle) dial(own netip.Addr) func(context.Context, netip.AddrPort) (net
 	}
 }
 
-// listen takes connections to an address of ours.
-func (c *circle) listen(own netip.Addr) func(context.Context, uint16) (net.Listener, error) {
+// listen takes connections of the circle.
+func (c *circle) listen(listen func(context.Context, uint16) (net.Listener, error)) func(context.Context, uint16) (net.Listener, error) {
 	return func(ctx context.Context, port uint16) (net.Listener, error) {
-		config := net.ListenConfig{KeepAliveConfig: keepAlive}
-		l, err := config.Listen(ctx, "tcp6", net.JoinHostPort(own.String(), strconv.Itoa(int(port))))
+		l, err := listen(ctx, port)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +139,7 @@ type door struct {
 	circle *circle
 }
 
-// Accept waits for one of the circle.
+// Accept waits for a connection with one of the circle.
 func (d door) Accept() (net.Conn, error) {
 	for {
 		conn, err := d.Listener.Accept()
@@ -151,41 +150,4 @@ func (d door) Accept() (net.Conn, error) {
 			return m, nil
 		}
 	}
-}
-
-// talking is a node whose changes of peers reach the circle.
-type talking struct {
-	control.Node
-	talk *talk
-}
-
-// AddPeer adds a peer, and makes it a neighbour.
-func (n talking) AddPeer(ctx context.Context, p overlay.Peer) (book.Change, error) {
-	c, err := n.Node.AddPeer(ctx, p)
-	return c, n.changed(ctx, err)
-}
-
-// RemovePeer forgets a peer, and ends the links with it.
-func (n talking) RemovePeer(ctx context.Context, a anode.Address) (book.Change, error) {
-	c, err := n.Node.RemovePeer(ctx, a)
-	return c, n.changed(ctx, err)
-}
-
-// RenamePeer gives a peer another name, in the texts to come too.
-func (n talking) RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error) {
-	c, err := n.Node.RenamePeer(ctx, a, name)
-	return c, n.changed(ctx, err)
-}
-
-// BlockPeer blocks a peer and ends the links with it, or lets it in again.
-func (n talking) BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error) {
-	c, err := n.Node.BlockPeer(ctx, a, blocked)
-	return c, n.changed(ctx, err)
-}
-
-func (n talking) changed(ctx context.Context, err error) error {
-	if err == nil {
-		n.talk.refresh(ctx)
-	}
-	return err
 }
