@@ -57,7 +57,7 @@ func TestNetAttackHints(t *testing.T) {
 
 			a.down(9)
 			const ports, rate = 64, 190
-			stop := volley(evil, rate, func(i int) shot {
+			hints := fire(evil, rate, func(i int) shot {
 				from := netip.AddrPortFrom(netip.MustParseAddr("10.0.1.3"), uint16(30000+i%ports))
 				return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), false_}
 			})
@@ -69,7 +69,7 @@ func TestNetAttackHints(t *testing.T) {
 			p.stop()
 			end := time.Now()
 			status := a.peer(b)
-			t.Logf("%d packets were sent; a reaches b: %+v", stop(), status)
+			t.Logf("%d packets were sent; a reaches b: %+v", hints.stop(), status)
 			// The first second or two are for finding the relay.
 			sent, answered := p.score(start.Add(2*time.Second), end)
 			if answered < sent-1 || sent < 50 {

@@ -48,15 +48,15 @@ func TestNetAttackMove(t *testing.T) {
 			n.meets(b)
 
 			r := rand.New(rand.NewPCG(1, 0))
-			for i, forged := range []bool{false, true} {
+			for i, attack := range []bool{false, true} {
 				name := "without forged packets"
-				if forged {
+				if attack {
 					name = "with 100 forged packets a second"
-					stop := volley(evil, 100, func(int) shot {
+					forged := fire(evil, 100, func(int) shot {
 						from := netip.AddrPortFrom(netip.MustParseAddr("10.0.3.2"), 8737)
 						return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), sealedLike(r, b.id, n.id, 0)}
 					})
-					defer func() { t.Logf("%d packets were forged", stop()) }()
+					defer func() { t.Logf("%d packets were forged", forged.stop()) }()
 					time.Sleep(1500 * time.Millisecond)
 				}
 				out, back := n.pinging(b, 50*time.Millisecond, 100), b.pinging(n, 50*time.Millisecond, 100)

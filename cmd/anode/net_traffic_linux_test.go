@@ -328,23 +328,20 @@ func (h *host) cpu() time.Duration {
 	return time.Duration(u+s) * time.Second / hz
 }
 
-// cpuShare runs a flood of a wanted rate for a time and measures the daemon's share of
-// one core. What the flood fell short of its rate is added, so that a machine that is too
-// slow to send does not look quick.
-func (h *host) cpuShare(d time.Duration, wanted int, flood func() (stop func() int)) (share float64, sent int) {
+// cpuShare measures for a time which share of one core the daemon uses beside a volley.
+// What the volley falls short of its rate is added, so that a machine that is too slow to
+// send does not look quick.
+func (h *host) cpuShare(d time.Duration, v *volley) float64 {
 	h.t.Helper()
-	stop := flood()
-	before, start := h.cpu(), time.Now()
+	before, sent, start := h.cpu(), v.sent(), time.Now()
 	time.Sleep(d)
-	used, took := h.cpu()-before, time.Since(start)
-	sent = stop()
-	rate := float64(sent) / took.Seconds()
-	share = used.Seconds() / took.Seconds() * max(1, float64(wanted)/rate)
-	h.t.Logf("%s: %.0f packets a second were sent, and cost %.1f %% of a core", h.name, rate, 100*used.Seconds()/took.Seconds())
-	if rate < float64(wanted)/4 {
-		h.t.Errorf("only %.0f of %d packets a second could be sent: that proves nothing", rate, wanted)
+	used, took := (h.cpu() - before).Seconds(), time.Since(start).Seconds()
+	rate := float64(v.sent()-sent) / took
+	h.t.Logf("%s: %.0f packets a second were sent, and cost %.1f %% of a core", h.name, rate, 100*used/took)
+	if rate < float64(v.rate)/4 {
+		h.t.Errorf("only %.0f of %d packets a second could be sent: that proves nothing", rate, v.rate)
 	}
-	return share, sent
+	return used / took * max(1, float64(v.rate)/rate)
 }
 
 // median is that of some durations.

@@ -20,9 +20,20 @@ type shot struct {
 	data     []byte
 }
 
-// volley sends shots from a host by a raw socket, rate of them a second, until stop is
-// called, which returns how many went. next makes the i-th. All are of one IP version.
-func volley(h *host, rate int, next func(i int) shot) (stop func() int) {
+// volley is a flood of shots by a raw socket.
+type volley struct {
+	fd     int
+	rate   int // a second
+	next   func(i int) shot
+	count  atomic.Int64
+	ending chan struct{}
+	ended  chan struct{}
+	once   sync.Once
+}
+
+// fire has a host send shots, rate of them a second, until stop. next makes the i-th. All
+// are of one IP version.
+func fire(h *host, rate int, next func(i int) shot) *volley {
 	h.t.Helper()
 	family := unix.AF_INET
 	if next(0).to.Addr().Is6() {
@@ -35,43 +46,45 @@ func volley(h *host, rate int, next func(i int) shot) (stop func() int) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	var sent atomic.Int64
-	ending, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer unix.Close(fd)
-		start, buf := time.Now(), make([]byte, 0, 2048)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for i := 0; ; {
-			select {
-			case <-ending:
-				return
-			case <-tick.C:
-			}
-			// At most a tenth of a second's worth at once: no burst after a pause.
-			due := min(int(time.Since(start).Seconds()*float64(rate))-i, rate/10+1)
-			for range due {
-				s := next(i)
-				i++
-				buf = s.append(buf[:0])
-				if unix.Sendto(fd, buf, 0, sockaddr(s.to.Addr())) == nil {
-					sent.Add(1)
-				}
+	v := &volley{fd: fd, rate: rate, next: next, ending: make(chan struct{}), ended: make(chan struct{})}
+	go v.run()
+	h.t.Cleanup(func() { v.stop() })
+	return v
+}
+
+func (v *volley) run() {
+	defer close(v.ended)
+	defer unix.Close(v.fd)
+	start, buf := time.Now(), make([]byte, 0, 2048)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; {
+		select {
+		case <-v.ending:
+			return
+		case <-tick.C:
+		}
+		// At most a tenth of a second's worth at once: no burst after a pause.
+		due := min(int(time.Since(start).Seconds()*float64(v.rate))-i, v.rate/10+1)
+		for range due {
+			s := v.next(i)
+			i++
+			buf = s.append(buf[:0])
+			if unix.Sendto(v.fd, buf, 0, sockaddr(s.to.Addr())) == nil {
+				v.count.Add(1)
 			}
 		}
-	}()
-	stopped := false
-	stop = func() int {
-		if !stopped {
-			stopped = true
-			close(ending)
-			<-ended
-		}
-		return int(sent.Load())
 	}
-	h.t.Cleanup(func() { stop() })
-	return stop
+}
+
+// sent is how many went.
+func (v *volley) sent() int { return int(v.count.Load()) }
+
+// stop ends the volley, and gives how many went.
+func (v *volley) stop() int {
+	v.once.Do(func() { close(v.ending) })
+	<-v.ended
+	return v.sent()
 }
 
 func sockaddr(a netip.Addr) unix.Sockaddr {
@@ -214,4 +227,13 @@ func settled(hosts ...*host) {
 		within(h.t, dialWait, "the links' addresses", func() bool { return !strings.Contains(h.run("ip", "-6", "addr"), "tentative") })
 	}
 	time.Sleep(500 * time.Millisecond)
+}
+
+// public gives a router's link to a host other addresses, 9.0.N.1 and 9.0.N.2, and the host
+// its default route.
+func public(router, h *host, n int) {
+	for i, x := range []*host{router, h} {
+		x.ip(fmt.Sprintf("addr flush dev eth%d", n), fmt.Sprintf("addr add 9.0.%d.%d/24 brd + dev eth%d", n, i+1, n))
+	}
+	h.ip(fmt.Sprintf("route add default via 9.0.%d.1", n))
 }
