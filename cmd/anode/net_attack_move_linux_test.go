@@ -42,8 +42,8 @@ func TestNetAttackMove(t *testing.T) {
 			n.add(b)
 			b.run(b.bin, "peers", "add", n.address.String(), "n", "--endpoint", "udp:10.0.1.2:8737", "--state", b.state())
 			c.setup(router)
-			n.up()
-			b.up()
+			n.up(quiet...)
+			b.up(quiet...)
 			b.meets(n)
 			n.meets(b)
 

@@ -96,9 +96,12 @@ func TestNetPathSizes(t *testing.T) {
 			b.meets(a)
 			sizes(t, a, b, c.path)
 			fullSize(t, a, b)
-			transfer(t, a, b, 8<<20)
-			transfer(t, b, a, 8<<20)
-			sizes(t, a, b, c.path)
+			up, down := streaming(t, a, b, false, 4<<20), streaming(t, a, b, true, 4<<20)
+			time.Sleep(2 * time.Second)
+			for _, s := range []*stream{up, down} {
+				s.healthy(t, s.began.Add(slot), time.Second)
+				s.stop()
+			}
 			sound(t, a, b)
 		})
 	}

@@ -24,7 +24,7 @@ func TestNetRelayMoves(t *testing.T) {
 		}},
 		{"the relay restarts", nil, func(_, _, r *host) {
 			r.down(syscall.SIGKILL)
-			r.launch()
+			r.launch(quiet...)
 		}},
 		{"the NAT restarts", func(router *host) { rebind(router, "eth3", 20001) },
 			func(_, router, _ *host) { rebind(router, "eth3", 20002) }},
@@ -53,7 +53,7 @@ func TestNetRelayMoves(t *testing.T) {
 			d.run(d.bin, "peers", "add", r.address.String(), "r", "--endpoint", "udp:10.0.4.1:8737", "--state", d.state())
 			d.run(d.bin, "peers", "add", client.address.String(), "c", "--state", d.state())
 			for _, h := range []*host{r, client, d} {
-				h.up()
+				h.up(quiet...)
 			}
 			client.meets(d)
 			d.meets(client)
@@ -92,9 +92,9 @@ func TestNetRelayLeft(t *testing.T) {
 		public(router, h, i+1)
 	}
 	router.nft(`table ip f { chain through { type filter hook forward priority 0; ip saddr 9.0.1.0/24 ip daddr 9.0.2.0/24 drop; ip saddr 9.0.2.0/24 ip daddr 9.0.1.0/24 drop; } }`)
-	r.up("--peer", a.address.String(), "--peer", b.address.String())
-	a.up("--peer", r.address.String()+"@udp:9.0.3.2:8737", "--peer", b.address.String())
-	b.up("--peer", r.address.String()+"@udp:9.0.3.2:8737", "--peer", a.address.String())
+	r.up(append(quiet, "--peer", a.address.String(), "--peer", b.address.String())...)
+	a.up(append(quiet, "--peer", r.address.String()+"@udp:9.0.3.2:8737", "--peer", b.address.String())...)
+	b.up(append(quiet, "--peer", r.address.String()+"@udp:9.0.3.2:8737", "--peer", a.address.String())...)
 	a.meets(b)
 	b.meets(a)
 	p := a.pinging(b, 100*time.Millisecond, 100)
