@@ -20,6 +20,7 @@ func newPeer(h *host, peerID uint8, n *host) *outsider {
 // TestNetAttackMachines: answers go to the machine that asked, machines of one key do not
 // disturb each other, and a packet for another machine than the node's is not for it.
 func TestNetAttackMachines(t *testing.T) {
+	t.Parallel()
 	n, evil := newHost(t, "n"), newMachine(t, "evil")
 	join(1, n, evil)
 	n.up(quiet...)
@@ -107,6 +108,7 @@ func TestNetAttackMachines(t *testing.T) {
 // TestNetAttackAmplified: whoever a node does not know for sure gets no more bytes from it
 // than the wire's rules say.
 func TestNetAttackAmplified(t *testing.T) {
+	t.Parallel()
 	n, evil := newHost(t, "n"), newMachine(t, "evil")
 	join(1, n, evil)
 	n.up(quiet...)

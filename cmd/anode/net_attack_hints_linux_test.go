@@ -18,6 +18,7 @@ import (
 //	a ── 10.0.1.0/24 ── r ── 10.0.2.0/24, 60 ms each way ── b
 //	      '── evil
 func TestNetAttackHints(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		shot func(t *testing.T, recorded [][]byte, b *host) []byte
@@ -38,6 +39,7 @@ func TestNetAttackHints(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			a, r, b, evil := newHost(t, "a"), newHost(t, "r"), newHost(t, "b"), newMachine(t, "evil")
 			join(1, r, a, evil)
 			slowLink(2, 60*time.Millisecond, r, b)
@@ -85,6 +87,7 @@ func TestNetAttackHints(t *testing.T) {
 // TestNetAttackReflector: an added peer that names a third party's endpoints has few
 // packets sent there.
 func TestNetAttackReflector(t *testing.T) {
+	t.Parallel()
 	n, evil, third := newHost(t, "n"), newMachine(t, "evil"), newMachine(t, "third")
 	join(1, n, evil, third)
 	id := newIdentity(t)
@@ -122,12 +125,14 @@ func TestNetAttackReflector(t *testing.T) {
 //
 //	a ── eth1 ── r ── eth2 ── b      r's system clears the byte
 func TestNetAttackHop(t *testing.T) {
+	t.Parallel()
 	for _, honest := range []bool{true, false} {
 		name := "a relay that lies"
 		if honest {
 			name = "an honest relay"
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a, r, b := newHost(t, "a"), newHost(t, "r"), newHost(t, "b")
 			join(1, r, a)
 			join(2, r, b)

@@ -16,6 +16,7 @@ import (
 //	n ── 10.0.1.0/24 ── router ── 10.0.2.0/24 ── b
 //	      evil ── 10.0.3.0/24 ──'
 func TestNetAttackMove(t *testing.T) {
+	t.Parallel()
 	const limit = 3 * time.Second // 2, and a margin
 	for _, c := range []struct {
 		name  string
@@ -34,6 +35,7 @@ func TestNetAttackMove(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			n, b, evil := newHost(t, "n"), newHost(t, "b"), newMachine(t, "evil")
 			router := newRouter(t, n, b, evil)
 			for i, h := range []*host{n, b, evil} {
@@ -48,15 +50,14 @@ func TestNetAttackMove(t *testing.T) {
 			n.meets(b)
 
 			r := rand.New(rand.NewPCG(1, 0))
-			for i, attack := range []bool{false, true} {
-				name := "without forged packets"
+			for i, attack := range []bool{false, true, true} {
+				name, forged := "without forged packets", (*volley)(nil)
 				if attack {
 					name = "with 100 forged packets a second"
-					forged := fire(evil, 100, func(int) shot {
+					forged = fire(evil, 100, func(int) shot {
 						from := netip.AddrPortFrom(netip.MustParseAddr("10.0.3.2"), 8737)
 						return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), sealedLike(r, b.id, n.id, 0)}
 					})
-					defer func() { t.Logf("%d packets were forged", forged.stop()) }()
 					time.Sleep(1500 * time.Millisecond)
 				}
 				out, back := n.pinging(b, 50*time.Millisecond, 100), b.pinging(n, 50*time.Millisecond, 100)
@@ -65,6 +66,9 @@ func TestNetAttackMove(t *testing.T) {
 				c.move(t, router, b, 20+i)
 				time.Sleep(limit + time.Second)
 				end := time.Now()
+				if attack {
+					t.Logf("%d packets were forged", forged.stop())
+				}
 				for _, p := range []struct {
 					way string
 					*pinger

@@ -16,6 +16,7 @@ import (
 //	a ── 10.0.1.0/24 ── b, which a has added
 //	      '── c, whom a does not know
 func TestNetAttackScan(t *testing.T) {
+	t.Parallel()
 	a, b, c := newHost(t, "a"), newHost(t, "b"), newHost(t, "c")
 	join(1, a, b, c)
 	a.add(b)
@@ -103,6 +104,7 @@ func TestNetAttackScan(t *testing.T) {
 
 // TestNetAttackEvents: events of the system that change nothing cause nothing.
 func TestNetAttackEvents(t *testing.T) {
+	t.Parallel()
 	a, b := upPair(t, quiet...)
 	a.ip("addr add fd77::1/64 dev eth1 nodad valid_lft 3600 preferred_lft 1800", "link add other type veth peer name otherp")
 	settled(a, b)

@@ -61,6 +61,7 @@ func fullSize(t *testing.T, a, b *host) {
 // TestNetPathSizes: where the two ends' links differ, or a router between them is narrower,
 // nodes find what fits, and what they say that fits comes through.
 func TestNetPathSizes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		path  int // what it takes
@@ -79,6 +80,7 @@ func TestNetPathSizes(t *testing.T) {
 		{"a router of 1300 without ICMP", 1300, func(t *testing.T, a, b *host) { routed(t, a, b, 1300, false) }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := newHost(t, "a"), newHost(t, "b")
 			c.setup(t, a, b)
 			for _, h := range []*host{a, b} {
@@ -132,6 +134,7 @@ func narrowed(router *host, mtu int) {
 // anew with no event on either machine: what fits is known soon, nothing of that size is lost
 // from then on, and the transfer goes on.
 func TestNetPathChanges(t *testing.T) {
+	t.Parallel()
 	const limit = 4 * time.Second // 3, and a margin
 	for _, icmp := range []bool{true, false} {
 		name := "with ICMP"
@@ -139,6 +142,7 @@ func TestNetPathChanges(t *testing.T) {
 			name = "without ICMP"
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a, b := newHost(t, "a"), newHost(t, "b")
 			router := routed(t, a, b, 1500, icmp)
 			for _, h := range []*host{a, b} {

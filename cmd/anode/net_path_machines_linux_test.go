@@ -18,6 +18,7 @@ import (
 //	n ── 10.0.1.0/24 ── m1
 //	      '── m2, the same address
 func TestNetMachines(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		copied []string // of the state directory
@@ -26,6 +27,7 @@ func TestNetMachines(t *testing.T) {
 		{"the same identity", []string{"identity"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			n, m1, m2 := newHost(t, "n"), newHost(t, "m1"), newMachine(t, "m2")
 			join(1, n, m1, m2)
 			n.add(m1)

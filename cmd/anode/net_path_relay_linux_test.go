@@ -14,22 +14,21 @@ import (
 //	c ── 10.0.1.0/24, eth1 ── router ── 10.0.3.0/24 ── r ── 10.0.4.0/24 ── d
 //	 '── 10.0.2.0/24, eth2 ──'    c starts on eth1; eth2 takes 20 ms each way
 func TestNetRelayMoves(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		before func(router *host)
-		happen func(c, router, r *host)
+		happen func(c, router *host, restart func())
 	}{
-		{"the client moves to a slower network", nil, func(c, _, _ *host) {
+		{"the client moves to a slower network", nil, func(c, _ *host, _ func()) {
 			c.ip("link set eth1 down", "route replace default via 10.0.2.1")
 		}},
-		{"the relay restarts", nil, func(_, _, r *host) {
-			r.down(syscall.SIGKILL)
-			r.launch(quiet...)
-		}},
+		{"the relay restarts", nil, func(_, _ *host, restart func()) { restart() }},
 		{"the NAT restarts", func(router *host) { rebind(router, "eth3", 20001) },
-			func(_, router, _ *host) { rebind(router, "eth3", 20002) }},
+			func(_, router *host, _ func()) { rebind(router, "eth3", 20002) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			client, router, r, d := newHost(t, "c"), newMachine(t, "router"), newHost(t, "r"), newHost(t, "d")
 			router.sysctl("ipv4/ip_forward=1")
 			join(1, router, client)
@@ -45,16 +44,15 @@ func TestNetRelayMoves(t *testing.T) {
 			if c.before != nil {
 				c.before(router)
 			}
-			// d can be heard by r alone, c by the router and r.
-			r.run(r.bin, "peers", "add", client.address.String(), "c", "--state", r.state())
-			r.add(d)
+			// r is not told where its clients are, and does not keep it.
+			flags := append(quiet, "--peer", client.address.String(), "--peer", d.address.String())
 			client.run(client.bin, "peers", "add", r.address.String(), "r", "--endpoint", "udp:10.0.3.2:8737", "--state", client.state())
 			client.add(d)
 			d.run(d.bin, "peers", "add", r.address.String(), "r", "--endpoint", "udp:10.0.4.1:8737", "--state", d.state())
 			d.run(d.bin, "peers", "add", client.address.String(), "c", "--state", d.state())
-			for _, h := range []*host{r, client, d} {
-				h.up(quiet...)
-			}
+			r.up(flags...)
+			client.up(quiet...)
+			d.up(quiet...)
 			client.meets(d)
 			d.meets(client)
 			if p := client.peer(d); p.Path.Kind != overlay.PathRelay {
@@ -68,7 +66,10 @@ func TestNetRelayMoves(t *testing.T) {
 				s.healthy(t, s.began.Add(slot), time.Second)
 			}
 			happened := time.Now()
-			c.happen(client, router, r)
+			c.happen(client, router, func() {
+				r.down(syscall.SIGKILL)
+				r.launch(flags...)
+			})
 			time.Sleep(limit + 2*time.Second)
 			for _, s := range all {
 				s.healthy(t, happened, limit)
@@ -85,6 +86,7 @@ func TestNetRelayMoves(t *testing.T) {
 //	a ── 9.0.1.0/24 ── router ── 9.0.2.0/24 ── b      it lets nothing pass between a and b
 //	      r ── 9.0.3.0/24 ──'
 func TestNetRelayLeft(t *testing.T) {
+	t.Parallel()
 	a, b, r := newHost(t, "a"), newHost(t, "b"), newHost(t, "r")
 	router := newRouter(t, a, b, r)
 	for i, h := range []*host{a, b, r} {

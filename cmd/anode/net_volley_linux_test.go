@@ -131,13 +131,13 @@ func (s shot) append(b []byte) []byte {
 	return b
 }
 
-// nft gives a host a ruleset, in place of the one that it has.
+// nft gives a host a ruleset, in place of the one that it has. It may stand on one line.
 func (h *host) nft(rules string) {
 	h.t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		need(h.t, "nft")
 	}
-	lines := strings.NewReplacer("{ ", "{\n", "; ", "\n", " }", "\n}\n").Replace(rules)
+	lines := strings.NewReplacer("{", "{\n", ";", "\n", "}", "\n}\n").Replace(rules)
 	h.run("nft", "flush ruleset")
 	h.run("nft", lines)
 }
