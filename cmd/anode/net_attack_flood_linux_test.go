@@ -31,9 +31,7 @@ func TestNetAttackRubbish(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, b, evil := newHost(t, "a"), newHost(t, "b"), newMachine(t, "evil")
 			join(1, a, b, evil)
-			for _, h := range []*host{a, b} {
-				h.sysctl("ipv6/conf/eth1/disable_ipv6=1") // else there is a way that nobody floods
-			}
+			onlyIPv4(a, b) // else there is a way that nobody floods
 			a.add(b)
 			b.add(a)
 			a.up()
@@ -218,7 +216,7 @@ func TestNetAttackSpoofed(t *testing.T) {
 	b.meets(n)
 	settled(n, b)
 
-	// Senders whom nobody knows, with MACs that nobody can check without a key agreement.
+	// Unknown senders, with MACs that cannot be checked without a key agreement.
 	r := rand.New(rand.NewPCG(3, 0))
 	var packets [][]byte
 	for range 64 {

@@ -2,9 +2,7 @@ package main_test
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -55,13 +53,13 @@ func TestNetAttackHints(t *testing.T) {
 			if sent, answered := p.score(time.Time{}, time.Now()); answered != sent {
 				t.Errorf("without an attack, %d of %d pings are answered", answered, sent)
 			}
-			false_ := c.shot(t, cable.stop(), b)
+			lie := c.shot(t, cable.stop(), b)
 
 			a.down(9)
 			const ports, rate = 64, 190
 			hints := fire(evil, rate, func(i int) shot {
 				from := netip.AddrPortFrom(netip.MustParseAddr("10.0.1.3"), uint16(30000+i%ports))
-				return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), false_}
+				return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), lie}
 			})
 			time.Sleep(200 * time.Millisecond)
 			a.up(flags...)
@@ -107,13 +105,15 @@ func TestNetAttackReflector(t *testing.T) {
 		}
 	}
 	time.Sleep(time.Second)
-	packets := slices.DeleteFunc(cable.stop(), func(p []byte) bool {
-		return len(p) < 34 || p[12] != 8 || p[13] != 0 || !bytes.Equal(p[26:34], []byte{10, 0, 1, 1, 10, 0, 1, 3})
-	})
-	with := len(packets)
-	t.Logf("%d endpoints of a third party were named; it got %d packets", count, with)
-	if with >= limit {
-		t.Errorf("a third party got %d packets for %d endpoints named, want under %d", with, count, limit)
+	got := 0
+	for _, p := range cable.stop() {
+		if len(p) >= 34 && p[12] == 8 && p[13] == 0 && bytes.Equal(p[26:34], []byte{10, 0, 1, 1, 10, 0, 1, 3}) {
+			got++
+		}
+	}
+	t.Logf("%d endpoints of a third party were named; it got %d packets", count, got)
+	if got >= limit {
+		t.Errorf("a third party got %d packets for %d endpoints named, want under %d", got, count, limit)
 	}
 	if !o.connected() {
 		t.Error("the session with the peer is gone")
@@ -138,14 +138,8 @@ func TestNetAttackHop(t *testing.T) {
 			join(2, r, b)
 			if !honest {
 				r.nft(`table ip m { chain out { type filter hook output priority 0; udp sport 8737 @th,64,8 set 0 udp checksum set 0; } }`)
-				for _, h := range []*host{r, a, b} { // where the rule does not see it
-					for _, dev := range []string{"eth1", "eth2"} {
-						if h == r || h == a && dev == "eth1" || h == b && dev == "eth2" {
-							h.sysctl(fmt.Sprintf("ipv6/conf/%s/disable_ipv6=1", dev))
-						}
-					}
-				}
 			}
+			onlyIPv4(a, r, b) // the rule sees no other
 			r.up("--set", "link.rung=plain", "--peer", a.address.String(), "--peer", b.address.String())
 			a.up("--peer", r.address.String()+"@udp:10.0.1.1:8737", "--peer", b.address.String())
 			b.up("--peer", r.address.String()+"@udp:10.0.2.1:8737", "--peer", a.address.String())
@@ -172,9 +166,6 @@ func TestNetAttackHop(t *testing.T) {
 				if s.Path.Kind != overlay.PathRelay || s.Path.Via == nil || *s.Path.Via != r.address {
 					t.Errorf("%s says that it reaches %s by %+v, want relay", way[0].name, way[1].name, s.Path)
 				}
-			}
-			if out := a.anode("ping", b.address.String(), "-c1"); honest && !bytes.Contains([]byte(out), []byte("relayed")) {
-				t.Error(out)
 			}
 		})
 	}

@@ -86,7 +86,7 @@ func TestNetAttackMove(t *testing.T) {
 	}
 }
 
-// rebind has a router translate the addresses of what leaves by an interface, and give a
+// rebind has a router translate the addresses of what leaves by an interface, and gives a
 // node behind it a port of its own. What it knew of connections is gone: it restarted.
 func rebind(router *host, dev string, port int) {
 	router.t.Helper()

@@ -14,7 +14,7 @@ import (
 // does not make a node flood the LAN, nor keep it from finding somebody who is there.
 //
 //	a ── 10.0.1.0/24 ── b, which a has added
-//	      '── c, whom a does not know
+//	      '── c, unknown to a
 func TestNetAttackScan(t *testing.T) {
 	t.Parallel()
 	a, b, c := newHost(t, "a"), newHost(t, "b"), newHost(t, "c")

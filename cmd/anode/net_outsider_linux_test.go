@@ -22,7 +22,7 @@ type outsider struct {
 	t      *testing.T
 	id     *anode.Identity
 	peerID uint8
-	node   anode.Address // whom it speaks to
+	node   anode.Address // the one it speaks to
 	mac    *seal.MAC
 	conn   *net.UDPConn
 	came   chan arrival
@@ -93,9 +93,6 @@ func newOutsider(h *host, id *anode.Identity, peerID uint8, node *host, at strin
 	})
 	return o
 }
-
-// port is the outsider's own.
-func (o *outsider) port() uint16 { return uint16(o.conn.LocalAddr().(*net.UDPAddr).Port) }
 
 func (o *outsider) now() time.Duration { return time.Since(o.began) }
 
@@ -220,18 +217,7 @@ func (o *outsider) count(kind wire.Type) int {
 	return o.heard[kind]
 }
 
-// forget drops what came until now.
-func (o *outsider) forget() {
-	for {
-		select {
-		case <-o.came:
-		default:
-			return
-		}
-	}
-}
-
-// await gives the next message of a type, ok false if none comes in time.
+// await returns the next message of a type, ok false if none comes in time.
 func (o *outsider) await(kind wire.Type, limit time.Duration) (a arrival, ok bool) {
 	timeout := time.After(limit)
 	for {
@@ -242,19 +228,6 @@ func (o *outsider) await(kind wire.Type, limit time.Duration) (a arrival, ok boo
 			}
 		case <-timeout:
 			return arrival{}, false
-		}
-	}
-}
-
-// during gives everything that comes within a time.
-func (o *outsider) during(d time.Duration) (all []arrival) {
-	timeout := time.After(d)
-	for {
-		select {
-		case a := <-o.came:
-			all = append(all, a)
-		case <-timeout:
-			return all
 		}
 	}
 }

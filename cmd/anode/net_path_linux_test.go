@@ -83,10 +83,7 @@ func TestNetPathSizes(t *testing.T) {
 			t.Parallel()
 			a, b := newHost(t, "a"), newHost(t, "b")
 			c.setup(t, a, b)
-			for _, h := range []*host{a, b} {
-				h.sysctl("ipv6/conf/all/disable_ipv6=1") // the sums here are IPv4's
-				h.sysctl("ipv6/conf/default/disable_ipv6=1")
-			}
+			onlyIPv4(a, b)
 			a.add(b)
 			b.add(a)
 			if strings.Contains(c.name, "router") {
@@ -145,10 +142,7 @@ func TestNetPathChanges(t *testing.T) {
 			t.Parallel()
 			a, b := newHost(t, "a"), newHost(t, "b")
 			router := routed(t, a, b, 1500, icmp)
-			for _, h := range []*host{a, b} {
-				h.sysctl("ipv6/conf/all/disable_ipv6=1")
-				h.sysctl("ipv6/conf/default/disable_ipv6=1")
-			}
+			onlyIPv4(a, b)
 			a.run(a.bin, "peers", "add", b.address.String(), "b", "--endpoint", "udp:10.0.2.2:8737", "--state", a.state())
 			b.add(a)
 			a.up()

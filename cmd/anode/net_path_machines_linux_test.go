@@ -119,7 +119,7 @@ func noticed(h *host) bool {
 	return false
 }
 
-// peerIDs gives the peer IDs in the headers of a node's packets, by the IPv4 address that
+// peerIDs returns the peer IDs in the headers of a node's packets, by the IPv4 address that
 // they came from; the last of each.
 func peerIDs(frames [][]byte, of *host) map[string]uint8 {
 	ids := map[string]uint8{}

@@ -37,10 +37,7 @@ func TestNetRelayMoves(t *testing.T) {
 			join(4, r, d)
 			client.ip("route add default via 10.0.1.1")
 			r.ip("route add 10.0.0.0/16 via 10.0.3.1")
-			for _, h := range []*host{client, r, d} {
-				h.sysctl("ipv6/conf/all/disable_ipv6=1")
-				h.sysctl("ipv6/conf/default/disable_ipv6=1")
-			}
+			onlyIPv4(client, r, d)
 			if c.before != nil {
 				c.before(router)
 			}

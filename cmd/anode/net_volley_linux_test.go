@@ -80,7 +80,7 @@ func (v *volley) run() {
 // sent is how many went.
 func (v *volley) sent() int { return int(v.count.Load()) }
 
-// stop ends the volley, and gives how many went.
+// stop ends the volley, and returns how many went.
 func (v *volley) stop() int {
 	v.once.Do(func() { close(v.ending) })
 	<-v.ended
@@ -131,7 +131,7 @@ func (s shot) append(b []byte) []byte {
 	return b
 }
 
-// nft gives a host a ruleset, in place of the one that it has. It may stand on one line.
+// nft sets a ruleset of the host, in place of the one that it has. It may stand on one line.
 func (h *host) nft(rules string) {
 	h.t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
@@ -236,4 +236,12 @@ func public(router, h *host, n int) {
 		x.ip(fmt.Sprintf("addr flush dev eth%d", n), fmt.Sprintf("addr add 9.0.%d.%d/24 brd + dev eth%d", n, i+1, n))
 	}
 	h.ip(fmt.Sprintf("route add default via 9.0.%d.1", n))
+}
+
+// onlyIPv4 switches IPv6 off on hosts, except on their adapters, which turn it on again.
+func onlyIPv4(hosts ...*host) {
+	for _, h := range hosts {
+		h.sysctl("ipv6/conf/all/disable_ipv6=1")
+		h.sysctl("ipv6/conf/default/disable_ipv6=1")
+	}
 }
