@@ -50,7 +50,7 @@ func TestNetAttackMove(t *testing.T) {
 			n.meets(b)
 
 			r := rand.New(rand.NewPCG(1, 0))
-			for i, attack := range []bool{false, true, true} {
+			for i, attack := range []bool{false, true} {
 				name, forged := "without forged packets", (*volley)(nil)
 				if attack {
 					name = "with 100 forged packets a second"
@@ -60,7 +60,8 @@ func TestNetAttackMove(t *testing.T) {
 					})
 					time.Sleep(1500 * time.Millisecond)
 				}
-				out, back := n.pinging(b, 50*time.Millisecond, 100), b.pinging(n, 50*time.Millisecond, 100)
+				// b sends little, so that what is forged outweighs it.
+				out, back := n.pinging(b, 50*time.Millisecond, 100), b.pinging(n, 250*time.Millisecond, 100)
 				time.Sleep(500 * time.Millisecond)
 				start := time.Now()
 				c.move(t, router, b, 20+i)
