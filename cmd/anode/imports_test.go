@@ -15,22 +15,25 @@ const module = "anodenet/"
 // mayImport is who may import whom within the module: what a package is built on, and
 // nothing above it. A "/..." covers the packages below.
 var mayImport = map[string][]string{
-	"anode":          {},
-	"anode/seal":     {"anode", "anode/seal/gcm"},
-	"anode/seal/...": {},
-	"anode/wire":     {"anode"},
-	"anode/zone":     {"anode", "anode/wire"},
-	"overlay":        {"anode", "anode/...", "overlay/..."},
-	"overlay/book":   {"anode", "anode/wire"},
-	"overlay/mono":   {},
-	"overlay/path":   {"anode", "anode/wire", "overlay/link", "overlay/mono"},
-	"overlay/link":   {},
-	"overlay/store":  {"anode", "anode/wire", "overlay/book"},
-	"overlay/vnet":   {"overlay/link"},
-	"tun":            {"anode", "anode/wire", "overlay/link"},
-	"info2":          {},
-	"platform":       {},
-	"cmd/...":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "info2/...", "platform", "cmd/..."},
+	"anode":            {},
+	"anode/wire":       {"anode"},
+	"anode/seal":       {"anode", "anode/wire", "anode/seal/gcm"},
+	"anode/seal/...":   {},
+	"anode/zone":       {"anode", "anode/wire"},
+	"overlay/mono":     {},
+	"overlay/link":     {},
+	"overlay/vnet":     {"overlay/link"},
+	"overlay/path":     {"anode", "anode/wire", "overlay/link", "overlay/mono"},
+	"overlay/lookup":   {"anode", "anode/wire", "overlay/mono"},
+	"overlay/book":     {"anode", "anode/wire"},
+	"overlay/store":    {"anode", "anode/wire", "overlay/book"},
+	"overlay/peer":     {"anode", "anode/wire", "anode/seal", "overlay/path", "overlay/book", "overlay/link", "overlay/mono"},
+	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
+	"tun":              {"anode", "anode/wire", "overlay/link"},
+	"info2":            {},
+	"platform":         {},
+	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/..."},
+	"cmd/internal/...": {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/internal/..."},
 }
 
 // mayUse is which modules of other people's a package may import; the standard library
@@ -38,7 +41,6 @@ var mayImport = map[string][]string{
 var mayUse = map[string][]string{
 	"anode/seal":     {"github.com/flynn/noise"},
 	"anode/seal/...": {"github.com/mmcloughlin/avo"}, // the generator of the AES-GCM kernel
-	"overlay":        {"go.etcd.io/bbolt"},
 	"overlay/store":  {"go.etcd.io/bbolt"},
 	"tun":            {"golang.zx2c4.com/wireguard/tun"},
 	"platform":       {"github.com/vishvananda/netlink"},

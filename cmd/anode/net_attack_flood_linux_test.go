@@ -196,7 +196,7 @@ func strangersHellos(t *testing.T, to anode.Address, n int) (all [][]byte) {
 		}
 		h := wire.Header{Sender: wire.Party{Address: id.Address()}, Recipient: wire.Party{ID: to.ID()}, SenderPeer: 1, Type: wire.Hello}
 		p := h.Append(nil, do.Hello.Body)
-		seal.NewMAC(key).Sign(p)
+		seal.NewMAC(key).Sign(p, new(seal.Scratch))
 		all = append(all, p)
 	}
 	return all

@@ -163,7 +163,7 @@ func (o *outsider) read(p []byte) (a arrival, ok bool) {
 			if int(wire.SealedIndex(p)-x.Index()) >= x.Lanes() {
 				continue
 			}
-			msg, err := x.Open(make([]byte, len(p)-wire.SealedMin), p)
+			msg, err := x.Open(make([]byte, len(p)-wire.SealedMin), p, int64(o.now()))
 			if err != nil {
 				continue
 			}
@@ -180,7 +180,7 @@ func (o *outsider) read(p []byte) (a arrival, ok bool) {
 	if err != nil || h.Sender.ShortID() != o.node.ID() {
 		return a, false
 	}
-	a = arrival{h.Type, false, h.SenderPeer, h.RecipientPeer, len(p), msg, o.mac.Verify(p)}
+	a = arrival{h.Type, false, h.SenderPeer, h.RecipientPeer, len(p), msg, o.mac.Verify(p, new(seal.Scratch))}
 	if h.Type == wire.Cookie && o.answers(h.Type, false) {
 		if m, err := o.set.OnCookie(o.now(), msg); err == nil && m != nil {
 			o.sendPlain(wire.Type(m.Type), m.Body)
@@ -196,7 +196,7 @@ func (o *outsider) tick() {
 		o.sendPlain(wire.Type(do.Hello.Type), do.Hello.Body)
 	}
 	if do.Keepalive != nil && o.answers(wire.Hello, false) {
-		if n, ok := do.Keepalive.Reserve(0, 1); ok {
+		if n, ok := do.Keepalive.Reserve(0, 1, int64(o.now())); ok {
 			o.write(do.Keepalive.Seal(nil, n, nil))
 		}
 	}
@@ -236,7 +236,7 @@ func (o *outsider) await(kind wire.Type, limit time.Duration) (a arrival, ok boo
 func (o *outsider) packet(kind wire.Type, msg []byte) []byte {
 	h := wire.Header{Sender: wire.Party{Address: o.id.Address()}, Recipient: wire.Party{ID: o.node.ID()}, SenderPeer: o.peerID, Type: kind}
 	p := h.Append(nil, msg)
-	o.mac.Sign(p)
+	o.mac.Sign(p, new(seal.Scratch))
 	return p
 }
 
@@ -275,7 +275,7 @@ func (o *outsider) sealed(kind wire.Type, msg []byte) []byte {
 	if x == nil {
 		return nil
 	}
-	n, ok := x.Reserve(0, 1)
+	n, ok := x.Reserve(0, 1, int64(o.now()))
 	if !ok {
 		return nil
 	}

@@ -175,10 +175,10 @@ func (s *Store) PutMeta(name string, value []byte) error {
 }
 
 // AppendLog adds values to a log in one transaction, and drops its oldest values
-// beyond max.
+// beyond max; with a max of 0 it empties the log.
 func (s *Store) AppendLog(name string, values [][]byte, max int) error {
 	values = values[len(values)-min(len(values), max):]
-	if len(values) == 0 {
+	if len(values) == 0 && max > 0 {
 		return nil
 	}
 	return s.db.Update(func(tx *bolt.Tx) error {
@@ -186,7 +186,7 @@ func (s *Store) AppendLog(name string, values [][]byte, max int) error {
 		if err != nil {
 			return err
 		}
-		var last uint64
+		last := b.Sequence()
 		for _, v := range values {
 			if last, err = b.NextSequence(); err != nil {
 				return err
