@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -34,10 +33,10 @@ type receiver struct {
 	sender anode.ID      // of that packet
 
 	noted      *peer.Inbound // whose packets noteBytes counts
-	notedFrom  netip.AddrPort
 	notedBytes int
 	notedData  bool // more than keepalives was among them
 
+	from           *link.Train // that is being read
 	packets, bytes int
 }
 
@@ -74,6 +73,7 @@ func newSources() mono.Networks {
 }
 
 func (rx *receiver) train(t *link.Train) {
+	rx.from = t
 	rx.packets += (len(t.Buf) + t.Size - 1) / max(t.Size, 1)
 	rx.bytes += len(t.Buf)
 	for b := t.Buf; len(b) > 0; {
@@ -221,7 +221,6 @@ func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
 		rx.note()
 		rx.noted = in
 	}
-	rx.notedFrom = t.Endpoint.Addr
 	rx.notedBytes += len(p)
 	rx.notedData = rx.notedData || len(p) > wire.SealedMin
 	if in.Pending.Load() && in.Pending.CompareAndSwap(true, false) {
@@ -243,7 +242,7 @@ func (rx *receiver) note() {
 	in.Session.Received(int64(rx.now), rx.notedData)
 	in.Contact.RxBytes.Add(uint64(rx.notedBytes))
 	in.Contact.Marks.Heard.Store(int64(rx.now))
-	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.notedFrom {
+	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.from.Endpoint.Addr {
 		in.Line.Heard.Store(int64(rx.now))
 	}
 	if in.Session.Activate() && !rx.n.post(event{kind: evActive, contact: in.Contact}) {
