@@ -178,6 +178,28 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
+// TestTooLongAtTheEnd: bytes that might have become a keyword, and did not, count.
+func TestTooLongAtTheEnd(t *testing.T) {
+	for rest, ok := range map[string]bool{"": true, "\n": true, "\n\r": true, "\nSEN": false} {
+		for _, silent := range []bool{true, false} {
+			var p parser
+			_, err := p.feed(t0, []byte("SEND 123456 "+strings.Repeat("x", maxFrame-12)+rest), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out []frame
+			if silent {
+				out, err = p.tick(t0.Add(silence), nil)
+			} else {
+				out, err = p.end(nil)
+			}
+			if (err == nil) != ok || (len(out) == 1) != ok {
+				t.Errorf("%q, silence %v: %d frames, %v", rest, silent, len(out), err)
+			}
+		}
+	}
+}
+
 // TestHelloBound: 64 bytes hold a hello, with what is around it, and what follows
 // it does not count; more than that without one is too much.
 func TestHelloBound(t *testing.T) {

@@ -191,3 +191,38 @@ func TestNeighbours(t *testing.T) {
 		t.Error("its own LOGOFF did not")
 	}
 }
+
+// TestRegisteredFriend: that the network has changed, or that the user has chosen a
+// host, is no reason to make a link with one that wants a message a dial. A friend
+// that only seemed to want that is tried again.
+func TestRegisteredFriend(t *testing.T) {
+	for _, registered := range []bool{true, false} {
+		b := newBench(t)
+		b.core.topology.closed = true
+		b.core.hosts.setFriends([]netip.Addr{ip("10.0.0.2")})
+		if registered {
+			id := b.join("10.0.0.2")
+			b.recv(id, "BACKCONNECT 10.0.0.2")
+			b.eof(id)
+		} else {
+			b.core.neighbours.add(b.now, ip("10.0.0.2"), false)
+		}
+		b.core.wake(b.now)
+		b.core.hosts.setFriends([]netip.Addr{ip("10.0.0.2")})
+		b.core.pump(b.now)
+		b.act()
+		if again := len(b.dials) == 1; again == registered {
+			t.Fatalf("registered %v: dialled %v", registered, b.dials)
+		}
+		if !registered {
+			continue
+		}
+		b.say("hello")
+		b.pass(time.Second)
+		id, _ := b.answerDial()
+		b.pass(2 * time.Second)
+		if got := b.data(id); len(got) != 2 || !strings.HasSuffix(got[1], " hello\n\n") || !b.closed[id] || len(b.dials) != 0 {
+			t.Errorf("wrote %q, closed %v, dials %v", got, b.closed[id], b.dials)
+		}
+	}
+}
