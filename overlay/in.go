@@ -20,7 +20,7 @@ const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {
-	n       *Node
+	n       *lanes
 	q       Queue
 	beacons bool // reads the beacons' socket, where nothing sealed belongs
 	relay   *relay
@@ -32,19 +32,28 @@ type receiver struct {
 	last   *peer.Inbound // of the packet before, since trains come from one peer
 	sender anode.ID      // of that packet
 
-	noted      *peer.Inbound // whose packets noteBytes counts
-	notedBytes int
-	notedData  bool // more than keepalives was among them
+	noted noted
+	from  *link.Train // that is being read
 
-	from           *link.Train // that is being read
 	packets, bytes int
 }
 
-// inLoop moves packets from a socket to where they belong, until it is closed.
-func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
-	rx := &receiver{n: n, q: q, beacons: c == n.beacons, sources: newSources(),
-		relay: newRelay(n.conns[lane].NewWriter(), &n.counters),
-		reply: newSender(n.conns[lane].NewWriter(), lane, &n.counters)}
+// noted is the bookkeeping of packets that one session opened in a row.
+type noted struct {
+	in    *peer.Inbound // nil: nothing was opened
+	bytes int
+	data  bool // more than keepalives was among them
+}
+
+func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
+	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters)}
+}
+
+// inLoop moves packets from a socket to where they belong, until it is closed. beacons
+// says that it is the beacons' socket.
+func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bool) error {
+	rx := newReceiver(n, q, lane, w)
+	rx.beacons = beacons
 	trains := make([]link.Train, readTrains)
 	for {
 		k, err := c.Read(trains)
@@ -217,12 +226,12 @@ func (rx *receiver) open(p []byte, t *link.Train) (*peer.Inbound, []byte) {
 
 // opened does what every authentic packet causes, whatever is in it.
 func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
-	if rx.noted != in {
+	if rx.noted.in != in {
 		rx.note()
-		rx.noted = in
+		rx.noted.in = in
 	}
-	rx.notedBytes += len(p)
-	rx.notedData = rx.notedData || len(p) > wire.SealedMin
+	rx.noted.bytes += len(p)
+	rx.noted.data = rx.noted.data || len(p) > wire.SealedMin
 	if in.Pending.Load() && in.Pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
 			in.Pending.Store(true) // the next packet tries again
@@ -235,12 +244,12 @@ func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
 
 // note does the bookkeeping of the packets that one session opened in a row.
 func (rx *receiver) note() {
-	in := rx.noted
+	in := rx.noted.in
 	if in == nil {
 		return
 	}
-	in.Session.Received(int64(rx.now), rx.notedData)
-	in.Contact.RxBytes.Add(uint64(rx.notedBytes))
+	in.Session.Received(int64(rx.now), rx.noted.data)
+	in.Contact.RxBytes.Add(uint64(rx.noted.bytes))
 	in.Contact.Marks.Heard.Store(int64(rx.now))
 	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.from.Endpoint.Addr {
 		in.Line.Heard.Store(int64(rx.now))
@@ -248,7 +257,7 @@ func (rx *receiver) note() {
 	if in.Session.Activate() && !rx.n.post(event{kind: evActive, contact: in.Contact}) {
 		in.Session.Deactivate()
 	}
-	rx.noted, rx.notedBytes, rx.notedData = nil, 0, false
+	rx.noted = noted{}
 }
 
 // markEvery is how often a lane does what it does once in a while for a contact.

@@ -73,7 +73,7 @@ func (x *inbox) putLinks(s link.State) {
 }
 
 // post gives an event to the loop, unless its inbox is full.
-func (n *Node) post(e event) bool {
+func (n *lanes) post(e event) bool {
 	to, full := n.inbox.authentic, dInboxAuthentic
 	switch e.kind {
 	case evWaiting:

@@ -3,9 +3,11 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
@@ -155,7 +157,7 @@ func (l *loop) sources(p *peer.Peer) {
 	}
 	t := &l.peers
 	for _, ep := range t.sources[p] {
-		if t.index.source(ep) == p.Contact && !contains(now, ep) {
+		if t.index.source(ep) == p.Contact && !slices.Contains(now, ep) {
 			t.index.sources.delete(ep)
 		}
 	}
@@ -171,11 +173,19 @@ func (l *loop) sources(p *peer.Peer) {
 	}
 }
 
-func contains(list []link.Endpoint, ep link.Endpoint) bool {
-	for _, x := range list {
-		if x == ep {
-			return true
+// from lists the peers that a packet may be from: by its full address, or all with its
+// short ID (draft 3.5).
+func (t *peers) from(s *wire.Party) (list []*peer.Peer) {
+	if s.Full() {
+		if p := t.get(s.Address); p != nil {
+			list = append(list, p)
+		}
+		return list
+	}
+	for c := t.index.byID(s.ID); c != nil; c = c.Next.Load() {
+		if p := t.get(c.Address); p != nil && !slices.Contains(list, p) {
+			list = append(list, p)
 		}
 	}
-	return false
+	return list
 }

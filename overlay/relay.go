@@ -66,7 +66,7 @@ func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
 }
 
 // nextHop looks up where packets to a machine go.
-func (n *Node) nextHop(to anode.ID, machine uint8) hop {
+func (n *lanes) nextHop(to anode.ID, machine uint8) hop {
 	h := hop{to: to, machine: machine, refused: dNotOurs}
 	c := n.index.byID(to)
 	if c == nil {
@@ -74,7 +74,7 @@ func (n *Node) nextHop(to anode.ID, machine uint8) hop {
 	}
 	h.refused = dRelayRefused
 	f := c.Forward.Load()
-	if f == nil || !n.cfg.Relay || c.Standing() < book.Added {
+	if f == nil || !n.relays || c.Standing() < book.Added {
 		return h
 	}
 	if ep, ok := f.To(machine); ok {
