@@ -39,6 +39,20 @@ func (g *gate) signed(c *peer.Contact, b []byte, ep link.Endpoint) {
 	g.authentic(p, &h, msg, ep)
 }
 
+// cookied takes a COOKIE that repeats what only the HELLO's recipient, and who is on the
+// way to it, can know.
+func (g *gate) cookied(c *peer.Contact, b []byte, ep link.Endpoint) {
+	_, msg, err := wire.Parse(b)
+	p := g.l.peers.get(c.Address)
+	if err != nil || p == nil {
+		return
+	}
+	if p.Cookie(g.l.now, msg, ep) != nil {
+		g.l.n.counters.count(dCookie)
+	}
+	g.l.touch(p)
+}
+
 // unsigned takes an unsealed packet that anybody may have made.
 func (g *gate) unsigned(b []byte, ep link.Endpoint) {
 	n := g.l.n
@@ -75,13 +89,7 @@ func (g *gate) ownAddress(h *wire.Header, ep link.Endpoint) {
 // links, and COOKIE, which names an outstanding HELLO.
 func (g *gate) withoutMAC(h *wire.Header, msg []byte, ep link.Endpoint) {
 	n := g.l.n
-	if h.Type == wire.Cookie {
-		for _, p := range g.l.peers.from(&h.Sender) {
-			if p.Cookie(g.l.now, msg, ep) == nil {
-				g.l.touch(p)
-				return
-			}
-		}
+	if h.Type == wire.Cookie { // it answers no HELLO of ours: see cookied
 		n.counters.count(dCookie)
 		return
 	}

@@ -138,13 +138,17 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 		n.counters.count(dCopies)
 		return
 	}
-	h, _, err := wire.Parse(p)
+	h, msg, err := wire.Parse(p)
 	if err != nil {
 		n.counters.count(dHeader)
 		return
 	}
 	if h.RecipientPeer != 0 && h.RecipientPeer != n.peerID() {
 		n.counters.count(dMachine)
+		return
+	}
+	if c := rx.questioned(&h, msg); c != nil && c.Marks.Signed.Allow(rx.now, signedRate) {
+		n.post(event{kind: evCookie, contact: c, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 		return
 	}
 	c := rx.signer(&h, p)
@@ -158,6 +162,23 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 	default:
 		n.counters.count(dSourceRate)
 	}
+}
+
+// questioned returns the contact whose HELLO a COOKIE answers, or nil.
+func (rx *receiver) questioned(h *wire.Header, msg []byte) *peer.Contact {
+	if h.Type != wire.Cookie || h.MAC != [8]byte{} {
+		return nil
+	}
+	x, err := seal.ParseChallenge(msg)
+	if err != nil {
+		return nil
+	}
+	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
+		if q := c.Asked.Load(); q != nil && *q == x.First {
+			return c
+		}
+	}
+	return nil
 }
 
 // signer returns the added peer whose MAC a packet bears, or nil.

@@ -137,6 +137,8 @@ func (l *loop) handle(e event) {
 	switch e.kind {
 	case evUnsigned:
 		l.gate.unsigned(e.msg, e.ep)
+	case evCookie:
+		l.gate.cookied(e.contact, e.msg, e.ep)
 	case evSigned:
 		l.gate.signed(e.contact, e.msg, e.ep)
 	case evSealed:

@@ -27,6 +27,7 @@ type Contact struct {
 	Inbound  atomic.Pointer[[]*Inbound]
 	Forward  atomic.Pointer[Forward]
 	MAC      atomic.Pointer[seal.MAC] // of an added peer: what bears it is authentic
+	Asked    atomic.Pointer[Question] // our HELLO that waits for an answer
 	standing atomic.Uint32
 
 	// Written by the lanes.
@@ -44,6 +45,10 @@ type Marks struct {
 	Signed  Budget       // unsealed packets with the right MAC, which can be replayed
 	Sealed  Budget       // sealed messages to the loop
 }
+
+// Question is what a COOKIE repeats of a HELLO: the first bytes of its noise message.
+// Who did not see the HELLO cannot know them.
+type Question [16]byte
 
 // NewContact makes the contact of an address, a stranger's.
 func NewContact(a anode.Address) *Contact {

@@ -113,6 +113,10 @@ func (m *Machine) shake(now mono.Time) {
 	if m.set.Unanswered(now.Duration()) > searchAfter {
 		m.peer.seek(now)
 	}
+	if h, err := seal.ParseHello(m.hello.Body); err == nil {
+		q := Question(h.Noise)
+		m.peer.Asked.Store(&q)
+	}
 	m.everyWay()
 }
 
