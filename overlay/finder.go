@@ -24,6 +24,7 @@ type finder struct {
 	asked  map[*peer.Peer]*lookup.Interval // when the LAN was last asked for a known peer
 	relays []*peer.Peer                    // added peers that were reached directly, the latest last
 	warm   []anode.Address                 // whose endpoints are still to be tried since the start
+	warmAt mono.Time                       // when to go on with them
 }
 
 // waiter is what waits for a look-up: a message, or a caller.
@@ -46,6 +47,9 @@ func (f *finder) note(p *peer.Peer) {
 	k := slices.Index(f.relays, p)
 	best, ok := p.Best()
 	direct := ok && best.Direct()
+	if direct {
+		delete(f.asked, p)
+	}
 	switch {
 	case p.Standing() < book.Added:
 		f.forget(p)
@@ -121,6 +125,9 @@ func (f *finder) tickWarm() mono.Time {
 	if len(f.warm) == 0 {
 		return mono.Never
 	}
+	if f.l.now < f.warmAt {
+		return f.warmAt
+	}
 	k := min(len(f.warm), warmPeers)
 	for _, a := range f.warm[:k] {
 		if p := f.l.peers.get(a); p != nil && p.Standing() >= book.Added {
@@ -133,7 +140,8 @@ func (f *finder) tickWarm() mono.Time {
 		f.warm = nil
 		return mono.Never
 	}
-	return f.l.now.Add(warmEvery)
+	f.warmAt = f.l.now.Add(warmEvery)
+	return f.warmAt
 }
 
 // waiting takes a message of the adapter's for a ULA that it could not be sent to.
