@@ -108,6 +108,10 @@ func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer
 // somebody here wants to speak to it.
 func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
 	if p := l.peers.get(a); p != nil {
+		if _, ok := l.peers.strangers.of[p]; ok && !from.IsValid() {
+			l.peers.strangers.forget(p) // it has a place of its own from now on
+			l.peers.strangers.note(p, from)
+		}
 		return p, nil
 	}
 	if a == l.n.address {

@@ -25,19 +25,6 @@ func (n *Node) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
-// Peer returns the status of one peer, or ErrUnknownPeer.
-func (n *Node) Peer(ctx context.Context, a anode.Address) (s PeerStatus, err error) {
-	err = n.call(ctx, func(l *loop) error {
-		p := l.peers.get(a)
-		if p == nil {
-			return ErrUnknownPeer
-		}
-		s = l.peerStatus(p)
-		return nil
-	})
-	return s, err
-}
-
 func (l *loop) status() Status {
 	n := l.n
 	s := Status{
