@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
