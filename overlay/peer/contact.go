@@ -55,6 +55,9 @@ func NewContact(a anode.Address) *Contact {
 // Standing returns what people decided on the address.
 func (c *Contact) Standing() book.Standing { return book.Standing(c.standing.Load()) }
 
+func (c *Contact) added() bool   { return c.Standing() >= book.Added }
+func (c *Contact) blocked() bool { return c.Standing() == book.Blocked }
+
 // SetStanding is for the loop.
 func (c *Contact) SetStanding(s book.Standing) { c.standing.Store(uint32(s)) }
 

@@ -309,7 +309,7 @@ func (m *Machine) flush(now mono.Time) {
 func (m *Machine) used(now mono.Time, r *Route) {
 	r.Session.Sent(int64(now))
 	if r.Session.Activate() {
-		m.peer.touch()
+		m.peer.more = true
 	}
 }
 

@@ -104,15 +104,3 @@ func (p *Peer) remember(m *Machine) {
 	p.saved = es
 	p.env.Shell.Changed(p, ChangedWays)
 }
-
-// Direct lists the endpoints at which machines of the peer are confirmed without a
-// relay.
-func (p *Peer) Direct(yield func(path.Info) bool) {
-	for _, m := range p.all() {
-		for _, w := range m.ways.Ways() {
-			if w.State == path.Confirmed && w.Direct() && !yield(w) {
-				return
-			}
-		}
-	}
-}
