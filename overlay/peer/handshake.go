@@ -166,7 +166,7 @@ func (m *Machine) examine(now mono.Time, newcomer *seal.Session) {
 			continue
 		}
 		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, until: now.Add(clashFor)}
-		ask := Route{Session: s, Way: r.Way, PeerID: m.id(), Line: m.line}
+		ask := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
 		m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
 		return
 	}

@@ -48,11 +48,8 @@ func newMachine(p *Peer, peerID uint8) *Machine {
 	return m
 }
 
-// id is the machine's peer ID; 0: not known.
-func (m *Machine) id() uint8 { return m.set.PeerID() }
-
-// ID returns the machine's peer ID.
-func (m *Machine) ID() uint8 { return m.id() }
+// ID returns the machine's peer ID; 0: not known.
+func (m *Machine) ID() uint8 { return m.set.PeerID() }
 
 // State returns how far things are with the machine.
 func (m *Machine) State() State { return m.state }
@@ -63,11 +60,9 @@ func (m *Machine) heard() mono.Time { return mono.Time(m.set.Flow().Received) }
 // close ends the machine's sessions.
 func (m *Machine) close() {
 	m.set.Close()
-	m.set.Tick(0) // nobody receives on its sessions any more
 	m.line.Route.Store(nil)
-	m.peer.unforward(m.id())
+	m.peer.unforward(m.ID())
 	m.inbound = nil
-	m.state = Idle
 }
 
 // name adds the endpoints of one origin.
@@ -165,25 +160,19 @@ const maxProposed = 3
 func (m *Machine) ask(now mono.Time, r path.Request) {
 	s := m.set.Current(now.Duration())
 	if r.Origin != path.Roamed || s == nil {
-		m.plain(now, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
+		m.peer.Reply(now, r.Way.Endpoint, m.ID(), wire.EPCReq, wire.AppendEPC(nil, r.ID))
 		return
 	}
 	if r.Try < maxProposed {
-		to := Route{Session: s, Way: r.Way, PeerID: m.id(), Line: m.line}
+		to := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
 		m.peer.env.Shell.Seal(m.peer.Contact, &to, wire.AppendEPC([]byte{byte(wire.EPCReq)}, r.ID), 0)
 	}
-}
-
-// plain sends an unsealed message to the machine. It bears our full address until the
-// peer has answered within the last minute (draft 3.2).
-func (m *Machine) plain(now mono.Time, ep link.Endpoint, t wire.Type, body []byte) {
-	m.peer.Reply(now, ep, m.id(), t, body)
 }
 
 // keepalive sends an empty message where the session's packets go, or, before any way
 // was confirmed, where the handshake's answer came from.
 func (m *Machine) keepalive(s *seal.Session) {
-	r := Route{Session: s, Way: path.Way{Endpoint: m.answered}, PeerID: m.id(), Line: m.line}
+	r := Route{Session: s, Way: path.Way{Endpoint: m.answered}, PeerID: m.ID(), Line: m.line}
 	if old := m.line.Route.Load(); old != nil {
 		r.Way = old.Way
 	} else if best, ok := m.ways.Best(); ok {
@@ -250,7 +239,7 @@ func (m *Machine) route(now mono.Time) {
 		return
 	}
 	x := m.sizeOf(best.Way)
-	r := Route{Session: s, Way: best.Way, PeerID: m.id(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
+	r := Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
 	if old != nil && *old == r {
 		return
 	}
@@ -344,7 +333,8 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 		return mono.Never
 	}
 	x := m.sizeOf(r.Way)
-	probes, next := x.Due(now, m.rtt(), path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
+	best, _ := m.ways.Best()
+	probes, next := x.Due(now, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
 		m.peer.env.Trains() && r.Way.Direct())
 	for _, b := range probes {
 		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
@@ -354,12 +344,6 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 		m.route(now)
 	}
 	return next
-}
-
-// rtt is the round trip of the way in use.
-func (m *Machine) rtt() time.Duration {
-	best, _ := m.ways.Best()
-	return best.RTT
 }
 
 // tell tells an added peer behind a relay where we are, so that it tries directly

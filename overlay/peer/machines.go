@@ -28,7 +28,7 @@ func (ms *machines) all() []*Machine {
 // with returns the one with a peer ID, or nil.
 func (ms *machines) with(peerID uint8) *Machine {
 	for _, m := range ms.known {
-		if m.id() == peerID {
+		if m.ID() == peerID {
 			return m
 		}
 	}
@@ -145,7 +145,7 @@ func (ms *machines) Answered(now mono.Time, in *Inbound, id uint32) bool {
 	if !ok || !has || c.newcomer.Ended() {
 		return true
 	}
-	r := Route{Session: c.newcomer, Way: best.Way, PeerID: m.id(), Line: m.line}
+	r := Route{Session: c.newcomer, Way: best.Way, PeerID: m.ID(), Line: m.line}
 	if m.answered.Addr.IsValid() {
 		r.Way = path.Way{Endpoint: m.answered}
 	}

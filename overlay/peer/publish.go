@@ -23,7 +23,7 @@ func (p *Peer) publish() {
 			continue
 		}
 		up++
-		many.Routes[m.id()&15] = m.line
+		many.Routes[m.ID()&15] = m.line
 		if at := m.heard(); first == nil || at > heard {
 			first, heard = r, at
 		}
@@ -55,7 +55,7 @@ func (m *Machine) forward() {
 	if f := m.peer.Forward.Load(); f != nil {
 		old = *f
 	}
-	k := slices.IndexFunc(old, func(h Hop) bool { return h.PeerID == m.id() })
+	k := slices.IndexFunc(old, func(h Hop) bool { return h.PeerID == m.ID() })
 	switch {
 	case newest.Heard == 0 && k < 0, k >= 0 && old[k].Endpoint == newest.Endpoint:
 		return
@@ -64,7 +64,7 @@ func (m *Machine) forward() {
 	}
 	next := Forward{}
 	if newest.Heard != 0 {
-		next = append(next, Hop{m.id(), newest.Endpoint})
+		next = append(next, Hop{m.ID(), newest.Endpoint})
 	}
 	if next = append(next, old...); len(next) == 0 {
 		m.peer.Forward.Store(nil)

@@ -38,7 +38,7 @@ func (p *Peer) Told(now mono.Time, peerID uint8, ep link.Endpoint) path.Result {
 // endpoint a way (draft 4.2.4). It reports whether the EPC was asked for.
 func (p *Peer) LearnedWay(now mono.Time, peerID uint8, id uint32, w path.Way, hops int) bool {
 	for _, m := range p.all() {
-		if m.id() != 0 && m.id() != peerID {
+		if m.ID() != 0 && m.ID() != peerID {
 			continue
 		}
 		if _, ok := m.ways.Answered(now, id, w.Endpoint, w.Via, hops); ok {
