@@ -145,6 +145,17 @@ type Machines struct {
 
 const flowSlots = 1024
 
+// with returns the routes together with the flows of m, which may be nil.
+func (m *Machines) with(routes [16]*Line) *Machines {
+	next := &Machines{Routes: routes}
+	if m != nil {
+		for k := range m.flows {
+			next.flows[k].Store(m.flows[k].Load())
+		}
+	}
+	return next
+}
+
 // Note remembers the machine of a flow, named by a hash that is the same both ways.
 func (m *Machines) Note(flow uint64, peerID uint8) {
 	slot := &m.flows[flow%flowSlots]

@@ -12,34 +12,46 @@ import (
 // that what it costs depends on nobody but this peer.
 func (p *Peer) publish() {
 	var inbound []*Inbound
-	var first *Route
-	var heard mono.Time
-	many := &Machines{}
+	var routes [16]*Line
 	up := 0
 	for _, m := range p.all() {
 		inbound = append(inbound, m.inbound...)
-		r := m.line.Route.Load()
-		if r == nil {
-			continue
-		}
-		up++
-		many.Routes[m.ID()&15] = m.line
-		if at := m.heard(); first == nil || at > heard {
-			first, heard = r, at
+		if m.line.Route.Load() != nil {
+			up++
+			routes[m.ID()&15] = m.line
 		}
 	}
-	p.Route.Store(first)
-	switch old := p.Machines.Load(); {
-	case up < 2:
+	p.Route.Store(p.first(p.Route.Load()))
+	if old := p.Machines.Load(); up < 2 {
 		p.Machines.Store(nil)
-	case old == nil || old.Routes != many.Routes:
-		p.Machines.Store(many) // flows are learned again from what comes in
+	} else if old == nil || old.Routes != routes {
+		p.Machines.Store(old.with(routes))
 	}
 	if len(inbound) == 0 {
 		p.Inbound.Store(nil)
 	} else if old := p.Inbound.Load(); old == nil || !slices.Equal(*old, inbound) {
 		p.Inbound.Store(&inbound)
 	}
+}
+
+// first returns the route of packets whose flow has no machine: that of the machine that
+// had them before, as long as it is up. Otherwise each machine that comes up would take
+// the flows of the one that was alone.
+func (ms *machines) first(before *Route) (first *Route) {
+	var heard mono.Time
+	for _, m := range ms.known {
+		r := m.line.Route.Load()
+		if r == nil {
+			continue
+		}
+		if before != nil && before.Line == m.line {
+			return r
+		}
+		if at := m.heard(); first == nil || at > heard {
+			first, heard = r, at
+		}
+	}
+	return first
 }
 
 // forward publishes where a relay sends the machine's packets: the endpoint that
