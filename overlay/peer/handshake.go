@@ -86,16 +86,21 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	if ok {
 		m.came(now, w, path.Heard)
 	}
-	m.sessions()
 	m.learn(x)
+	m.sessions()
 	return nil
 }
 
 // learn notes what a machine said of itself in a handshake that is confirmed.
 func (m *Machine) learn(s *seal.Session) {
-	if it, ok := s.Announced(); ok && m.peer.SetAdmits(it.Standing) {
+	it, ok := s.Announced()
+	if !ok {
+		return
+	}
+	if m.peer.SetAdmits(it.Standing) {
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
 	}
+	m.peer.supersede(m, it.Instance)
 }
 
 // Confirm takes the first packet in a session that the peer began, which came along w.
@@ -112,8 +117,8 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	if ok {
 		m.came(now, w, path.Heard)
 	}
-	m.sessions()
 	m.learn(in.Session)
+	m.sessions()
 	m.examine(now, in.Session)
 }
 

@@ -57,6 +57,16 @@ func (m *Machine) State() State { return m.state }
 // heard is when anything sealed of the machine was last opened.
 func (m *Machine) heard() mono.Time { return mono.Time(m.set.Flow().Received) }
 
+// instance is what the machine announced last; zero if it did not.
+func (m *Machine) instance() (last wire.Instance) {
+	for _, s := range m.set.Live() {
+		if it, ok := s.Announced(); ok {
+			last = it.Instance
+		}
+	}
+	return last
+}
+
 // close ends the machine's sessions.
 func (m *Machine) close() {
 	m.set.Close()

@@ -35,6 +35,21 @@ func (ms *machines) with(peerID uint8) *Machine {
 	return nil
 }
 
+// supersede forgets the machines that were the same instance as m: it has taken another
+// peer ID, and nobody receives what is sent to the old one.
+func (ms *machines) supersede(m *Machine, it wire.Instance) {
+	if it == (wire.Instance{}) {
+		return
+	}
+	ms.known = slices.DeleteFunc(ms.known, func(x *Machine) bool {
+		was := x != m && x.instance() == it
+		if was {
+			x.close()
+		}
+		return was
+	})
+}
+
 // setStanding has handshakes say whether the peer is added here, and tells the machines
 // that are up.
 func (ms *machines) setStanding(added bool) {
