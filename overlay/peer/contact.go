@@ -112,7 +112,7 @@ func (c *Contact) Find(index uint16, after *Inbound) *Inbound {
 }
 
 // Forward is where a relay sends packets to an address: its machines that answered,
-// with the one that answered last in front.
+// with the one that was last found at a new endpoint in front.
 type Forward []Hop
 
 // Hop is one machine's endpoint.
@@ -125,7 +125,7 @@ type Hop struct {
 // or unknown; ok is false if there is none.
 func (f Forward) To(peerID uint8) (ep link.Endpoint, ok bool) {
 	for _, h := range f {
-		if h.PeerID == peerID {
+		if peerID != 0 && h.PeerID == peerID {
 			return h.Endpoint, true
 		}
 	}
