@@ -88,6 +88,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	}
 	m.learn(x)
 	m.sessions()
+	m.examine(now, x, path.Way{Endpoint: ep})
 	return nil
 }
 
@@ -119,7 +120,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	}
 	m.learn(in.Session)
 	m.sessions()
-	m.examine(now, in.Session)
+	m.examine(now, in.Session, w)
 }
 
 // Lost has a new session made, over the ways that are known, with a machine that sends
@@ -140,6 +141,7 @@ type clash struct {
 	id       uint32 // of the EPC_REQ to the old instance; 0: none is outstanding
 	old      *seal.Session
 	newcomer *seal.Session
+	at       path.Way // where the newcomer is
 	until    mono.Time
 }
 
@@ -157,12 +159,12 @@ func (c *clash) tick(now mono.Time) (next mono.Time) {
 	return c.until
 }
 
-// examine asks the instance of an older session whether it is still there, where the
-// new one is of another.
-func (m *Machine) examine(now mono.Time, newcomer *seal.Session) {
+// examine asks the instance of an older session whether it is still there, if the new
+// one is of another. The question goes along all ways that work: the best may be the
+// newcomer's already.
+func (m *Machine) examine(now mono.Time, newcomer *seal.Session, at path.Way) {
 	it, _ := newcomer.Announced()
-	r := m.line.Route.Load()
-	if it.Instance == (wire.Instance{}) || m.clash.id != 0 || r == nil {
+	if it.Instance == (wire.Instance{}) || m.clash.id != 0 {
 		return
 	}
 	for _, s := range m.set.Live() {
@@ -170,9 +172,13 @@ func (m *Machine) examine(now mono.Time, newcomer *seal.Session) {
 		if s == newcomer || !ok || old.Instance == (wire.Instance{}) || old.Instance == it.Instance || s.Ended() {
 			continue
 		}
-		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, until: now.Add(clashFor)}
-		ask := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
-		m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
+		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, at: at, until: now.Add(clashFor)}
+		for _, w := range m.ways.Ways() {
+			if w.State == path.Confirmed {
+				ask := Route{Session: s, Way: w.Way, PeerID: m.ID(), Line: m.line}
+				m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
+			}
+		}
 		return
 	}
 }

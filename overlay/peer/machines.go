@@ -156,14 +156,10 @@ func (ms *machines) Answered(now mono.Time, in *Inbound, id uint32) bool {
 	c := m.clash
 	m.clash = clash{}
 	it, ok := c.newcomer.Announced()
-	best, has := m.ways.Best()
-	if !ok || !has || c.newcomer.Ended() {
+	if !ok || c.newcomer.Ended() {
 		return true
 	}
-	r := Route{Session: c.newcomer, Way: best.Way, PeerID: m.ID(), Line: m.line}
-	if m.answered.Addr.IsValid() {
-		r.Way = path.Way{Endpoint: m.answered}
-	}
+	r := Route{Session: c.newcomer, Way: c.at, PeerID: m.ID(), Line: m.line}
 	m.peer.env.Shell.Seal(m.peer.Contact, &r, it.Instance.Append([]byte{byte(wire.Clash)}), 0)
 	m.peer.env.Shell.Changed(m.peer, ChangedClash)
 	return true
