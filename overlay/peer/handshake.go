@@ -23,7 +23,7 @@ func (p *Peer) Reply(now mono.Time, ep link.Endpoint, machine uint8, t wire.Type
 func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) error {
 	m := p.with(peerID)
 	if m == nil {
-		if peerID == 0 || len(p.known) == maxMachines {
+		if peerID == 0 {
 			return ErrMachine
 		}
 		m = newMachine(p, peerID)
@@ -52,10 +52,6 @@ func (m *Machine) answeredBy(now mono.Time, peerID uint8) {
 		m.ways.Add(now, w.Way, w.Origin, w.OnLink)
 	}
 }
-
-// maxMachines is how many machines of one address are kept at a time: one for each peer
-// ID.
-const maxMachines = 15
 
 // ErrMachine is returned for a handshake of a machine without a peer ID.
 var ErrMachine = errors.New("no peer ID")

@@ -121,10 +121,11 @@ func (m *Machine) shake(now mono.Time) {
 	m.everyWay()
 }
 
-// everyWay sends the HELLO along every way that may work.
+// everyWay sends the HELLO along every way that may work. It is too long for one that a
+// session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State != path.Failed {
+		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -154,7 +155,7 @@ func (m *Machine) check(now mono.Time) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if r.Try == 0 && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -257,15 +258,16 @@ func (m *Machine) route(now mono.Time) {
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
-		m.peer.remember(m)
+		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
 	}
 }
 
 // lost reports whether the machine left HELLOs unanswered for silentFor, and was not
-// heard otherwise either.
+// heard otherwise either. What can be a replay, or another machine's, does not count.
 func (m *Machine) lost(now mono.Time) bool {
-	heard := max(m.heard(), m.peer.signed)
+	best, _ := m.ways.Best()
+	heard := max(m.heard(), best.Heard)
 	return m.set.Unanswered(now.Duration()) > silentFor && now.Sub(heard) > silentFor
 }
 
@@ -286,7 +288,7 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 	if next == Up {
 		m.peer.failed = false
 	} else if next == Unreachable || next == Lost {
-		m.peer.failed = true
+		m.peer.failed = m.peer.spoken() == nil
 	}
 	m.peer.publish()
 	m.peer.env.Shell.Changed(m.peer, ChangedState)

@@ -70,12 +70,20 @@ func (ms *machines) trying() bool {
 	return slices.ContainsFunc(ms.all(), func(m *Machine) bool { return m.state == Seeking || m.state == Shaking })
 }
 
+// spoken returns the machine that is up and was heard last; nil if none is up.
+func (ms *machines) spoken() (best *Machine) {
+	for _, m := range ms.known {
+		if m.state == Up && (best == nil || m.heard() > best.heard()) {
+			best = m
+		}
+	}
+	return best
+}
+
 // patience is how long messages wait.
 func (ms *machines) patience() time.Duration {
-	for _, m := range ms.known {
-		if m.state == Lost {
-			return patienceLost
-		}
+	if slices.ContainsFunc(ms.known, func(m *Machine) bool { return m.state == Lost }) {
+		return patienceLost
 	}
 	return patience
 }
@@ -87,14 +95,15 @@ func (ms *machines) Current(now mono.Time) bool {
 
 // Best returns the way that is used with the machine that is spoken to, or would be.
 func (ms *machines) Best() (path.Info, bool) {
-	var best path.Info
-	var ok bool
+	if m := ms.spoken(); m != nil {
+		return m.ways.Best()
+	}
 	for _, m := range ms.all() {
-		if w, has := m.ways.Best(); has && (!ok || m.state == Up) {
-			best, ok = w, true
+		if w, ok := m.ways.Best(); ok {
+			return w, true
 		}
 	}
-	return best, ok
+	return path.Info{}, false
 }
 
 // Each lists the machines of which the peer ID is known.
@@ -132,6 +141,7 @@ func (ms *machines) Cookie(now mono.Time, body []byte, ep link.Endpoint) error {
 	}
 	again, err := m.set.OnCookie(now.Duration(), body)
 	if again != nil {
+		m.hello = again
 		m.handshake(ep, again)
 	}
 	return err
@@ -183,16 +193,15 @@ func (ms *machines) ProbeAck(now mono.Time, in *Inbound, x wire.ProbeMsg) {
 	}
 }
 
-// Recheck has the ways of machines that are up checked, for those behind a relay to
-// notice that it lost them, or after a change of links.
+// Recheck has all ways checked, so that those behind a relay notice that it lost them.
 func (ms *machines) Recheck(now mono.Time) {
 	for _, m := range ms.all() {
 		m.ways.Suspect(now)
 	}
 }
 
-// LinksChanged has the ways in use checked again: addresses, routes or links are other
-// ones than before. Those of a machine that is not up are when somebody wants it.
+// LinksChanged has all ways checked again: addresses, routes or links are other ones than
+// before.
 func (ms *machines) LinksChanged(now mono.Time) {
 	for _, m := range ms.all() {
 		for _, w := range m.ways.Ways() {

@@ -93,6 +93,7 @@ type Peer struct {
 	sought mono.Time       // when ways were last looked for
 	failed bool            // the last try to send something failed
 	more   bool            // Tick has changed what it had passed already
+	shown  State           // as Changed was last told
 
 	entry entry
 }
@@ -143,25 +144,34 @@ func (p *Peer) Close(now mono.Time, err error) {
 	p.known, p.unknown = nil, nil
 	p.publish()
 	p.fail(err)
+	p.failed = false
 	p.env.Shell.Changed(p, ChangedState|ChangedWays)
 }
 
-// Reshake begins anew with env's Local, under another peer ID of ours.
+// Reshake begins anew with env's Local, under another peer ID of ours. What is known of
+// the machines' ways stays.
 func (p *Peer) Reshake(now mono.Time) {
-	live := p.all()
+	live, last := p.all(), p.unknown
 	p.known, p.unknown = nil, nil
+	var wanted []*Machine
 	for _, m := range live {
-		up := m.state == Up || m.state == Lost
-		ways := m.ways
+		x := newMachine(p, m.ID())
+		x.ways, x.sizes = m.ways, m.sizes
 		m.close()
-		if !up || p.blocked() {
-			continue
+		if m == last {
+			p.unknown = x
+		} else {
+			p.known = append(p.known, x)
 		}
-		if p.unknown == nil {
-			p.unknown = newMachine(p, 0)
-			p.unknown.ways = ways
-			p.want(now, p.unknown)
+		if m.state == Up || m.state == Lost {
+			wanted = append(wanted, x)
 		}
+	}
+	for _, m := range wanted {
+		p.want(now, m)
+	}
+	if p.Waits() {
+		p.want(now, p.target(now))
 	}
 	p.publish()
 }
@@ -169,14 +179,8 @@ func (p *Peer) Reshake(now mono.Time) {
 // target returns the machine that is spoken to when none is named: the one that is up
 // and was heard last, or else the unknown one.
 func (p *Peer) target(now mono.Time) *Machine {
-	var best *Machine
-	for _, m := range p.known {
-		if m.state == Up && (best == nil || m.heard() > best.heard()) {
-			best = m
-		}
-	}
-	if best != nil {
-		return best
+	if m := p.spoken(); m != nil {
+		return m
 	}
 	if p.unknown == nil {
 		p.unknown = newMachine(p, 0)
@@ -205,7 +209,7 @@ func (p *Peer) heardAs(now mono.Time, peerID uint8) *Machine {
 	if m := p.with(peerID); m != nil {
 		return m
 	}
-	if len(p.known) == 0 || len(p.known) == maxMachines || peerID == 0 {
+	if len(p.known) == 0 || peerID == 0 {
 		return p.target(now)
 	}
 	m := newMachine(p, peerID)
@@ -229,11 +233,7 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 		p.env.Shell.Undelivered(p, w, ErrFull)
 		return
 	}
-	for _, x := range p.known {
-		if x.state == Lost {
-			x.again(now)
-		}
-	}
+	p.Heard(now)
 	p.want(now, m)
 }
 
@@ -302,6 +302,10 @@ func (p *Peer) Tick(now mono.Time) {
 	}
 	if p.more {
 		due = now
+	}
+	if s := p.State(); s != p.shown {
+		p.shown = s
+		p.env.Shell.Changed(p, ChangedState)
 	}
 	p.entry.due = due
 }

@@ -103,10 +103,10 @@ func (p *Peer) unforward(peerID uint8) {
 const savedEndpoints = 4
 
 // remember notes the endpoints that work, for the next start.
-func (p *Peer) remember(m *Machine) {
+func (p *Peer) remember() {
 	var es []wire.Endpoint
-	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Direct() && !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
+	for w := range p.Direct {
+		if !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
 			es = append(es, wire.UDP(w.Endpoint.Addr))
 		}
 	}

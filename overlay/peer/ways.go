@@ -8,9 +8,15 @@ import (
 
 // Came notes along which way a packet of a machine's came. How far it can be trusted
 // is in its origin: it may be forged (Beacon) or a replay (Heard), so the way is checked
-// before it is used.
+// before it is used. What can be forged makes no machine.
 func (p *Peer) Came(now mono.Time, peerID uint8, w path.Way, o path.Origin) path.Result {
-	return p.heardAs(now, peerID).came(now, w, o)
+	m := p.with(peerID)
+	if m == nil && o == path.Beacon {
+		m = p.target(now)
+	} else if m == nil {
+		m = p.heardAs(now, peerID)
+	}
+	return m.came(now, w, o)
 }
 
 func (m *Machine) came(now mono.Time, w path.Way, o path.Origin) path.Result {
@@ -43,10 +49,13 @@ func (p *Peer) LearnedWay(now mono.Time, peerID uint8, id uint32, w path.Way, ho
 		}
 		if _, ok := m.ways.Answered(now, id, w.Endpoint, w.Via, hops); ok {
 			p.failed = false
+			if m.state == Unreachable {
+				m.state = Idle
+			}
 			if m == p.unknown {
 				m.others |= 1 << peerID
 			}
-			p.remember(m)
+			p.remember()
 			p.env.Shell.Changed(p, ChangedWays)
 			return true
 		}
