@@ -102,7 +102,7 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 	}
 	m.noteHeard(now)
 	due = min(due, m.listen(now), m.clash.tick(now))
-	due = min(due, m.check(now))
+	due = min(due, m.check(now, do.Hello != nil))
 	m.route(now)
 	m.transit(now, do.GaveUp)
 	m.flush(now)
@@ -147,15 +147,15 @@ func (m *Machine) again(now mono.Time) {
 }
 
 // check sends the EPC_REQs that are due. A way that is new gets the HELLO that waits for
-// an answer with it, so that nothing is lost.
-func (m *Machine) check(now mono.Time) (next mono.Time) {
+// an answer with it, so that nothing is lost; shook is set if all ways just got it.
+func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 	requests, next := m.ways.Requests(now)
 	for _, r := range requests {
 		if r.Try > 0 && !m.peer.added() && m.set.Empty() {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
