@@ -154,7 +154,6 @@ func (l *loop) handle(e event) {
 		}
 	case evActive:
 		if p := l.peers.get(e.contact.Address); p != nil {
-			p.Active()
 			l.touch(p)
 		}
 	case evWaiting:

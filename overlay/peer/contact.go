@@ -60,6 +60,9 @@ func NewContact(a anode.Address) *Contact {
 // Standing returns what people decided on the address.
 func (c *Contact) Standing() book.Standing { return book.Standing(c.standing.Load()) }
 
+func (c *Contact) added() bool   { return c.Standing() >= book.Added }
+func (c *Contact) blocked() bool { return c.Standing() == book.Blocked }
+
 // SetStanding is for the loop.
 func (c *Contact) SetStanding(s book.Standing) { c.standing.Store(uint32(s)) }
 
@@ -114,7 +117,7 @@ func (c *Contact) Find(index uint16, after *Inbound) *Inbound {
 }
 
 // Forward is where a relay sends packets to an address: its machines that answered,
-// with the one that answered last in front.
+// with the one that was last found at a new endpoint in front.
 type Forward []Hop
 
 // Hop is one machine's endpoint.
@@ -127,7 +130,7 @@ type Hop struct {
 // or unknown; ok is false if there is none.
 func (f Forward) To(peerID uint8) (ep link.Endpoint, ok bool) {
 	for _, h := range f {
-		if h.PeerID == peerID {
+		if peerID != 0 && h.PeerID == peerID {
 			return h.Endpoint, true
 		}
 	}
@@ -146,6 +149,17 @@ type Machines struct {
 }
 
 const flowSlots = 1024
+
+// with returns the routes together with the flows of m, which may be nil.
+func (m *Machines) with(routes [16]*Line) *Machines {
+	next := &Machines{Routes: routes}
+	if m != nil {
+		for k := range m.flows {
+			next.flows[k].Store(m.flows[k].Load())
+		}
+	}
+	return next
+}
 
 // Note remembers the machine of a flow, named by a hash that is the same both ways.
 func (m *Machines) Note(flow uint64, peerID uint8) {
