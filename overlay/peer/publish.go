@@ -14,7 +14,7 @@ func (p *Peer) publish() {
 	var inbound []*Inbound
 	var first *Route
 	var heard mono.Time
-	many := &Machines{}
+	var lines [16]*Line
 	up := 0
 	for _, m := range p.all() {
 		inbound = append(inbound, m.inbound...)
@@ -23,7 +23,7 @@ func (p *Peer) publish() {
 			continue
 		}
 		up++
-		many.Routes[m.id()&15] = m.line
+		lines[m.id()&15] = m.line
 		if at := m.heard(); first == nil || at > heard {
 			first, heard = r, at
 		}
@@ -32,8 +32,8 @@ func (p *Peer) publish() {
 	switch old := p.Machines.Load(); {
 	case up < 2:
 		p.Machines.Store(nil)
-	case old == nil || old.Routes != many.Routes:
-		p.Machines.Store(many) // flows are learned again from what comes in
+	case old == nil || old.Routes != lines:
+		p.Machines.Store(&Machines{Routes: lines}) // flows are learned again from what comes in
 	}
 	if len(inbound) == 0 {
 		p.Inbound.Store(nil)
