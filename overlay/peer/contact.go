@@ -47,7 +47,8 @@ type Marks struct {
 
 // NewContact makes the contact of an address, a stranger's.
 func NewContact(a anode.Address) *Contact {
-	c := &Contact{Address: a, ULA: a.ULA(), ID: a.ID()}
+	u := a.ULA()
+	c := &Contact{Address: a, ULA: u, ID: u.ID()}
 	c.SetStanding(book.Stranger)
 	return c
 }
