@@ -518,7 +518,7 @@ func (w *scaleWorld) benchLinkChanged(b *testing.B) {
 // benchForged is a flood of 9,000 packets a second from many addresses, of which each
 // was made without a key.
 func (w *scaleWorld) benchForged(b *testing.B, forge func(k int) []byte) {
-	const batch = 256
+	const batch = 1024
 	var m meter
 	w.wire.mute = true
 	defer func() { w.wire.mute = false }()
