@@ -78,7 +78,7 @@ func (n *Node) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evUnsigned:
+	case evUnsigned, evUnknown:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

@@ -98,6 +98,7 @@ type lanes struct {
 	fragments fragments
 	strangers *[256]mono.Limiter // by type of message: see messageRules
 	unkeyed   mono.Limiter       // packets that name an added peer with whom no key was agreed on
+	unknown   mono.Limiter       // packets of added peers, or of who plays them, in sessions that we do not have
 	admits    atomic.Uint32      // from which standing on the adapter's policy lets everything in
 	ownID     atomic.Uint32      // our peer ID
 }
@@ -132,7 +133,8 @@ func New(cfg Config) (*Node, error) {
 		inbox:   newInbox(),
 		newID:   make(chan uint8, 1),
 		done:    make(chan struct{}),
-		lanes:   lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}}},
+		lanes: lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}},
+			unknown: mono.Limiter{Rate: unknownRate}},
 	}
 	rand.Read(n.instance[:])
 	n.ownID.Store(uint32(peerID))

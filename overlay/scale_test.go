@@ -197,7 +197,8 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 	}
 	w.n = &Node{cfg: Config{Identity: own, Clock: w.clock, Relay: true}, log: slog.New(slog.DiscardHandler), book: bk,
 		address: own.Address(), id: own.Address().ID(), ula: own.Address().ULA(), conns: []link.Conn{w.wire}, inbox: newInbox(),
-		lanes: lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}}}}
+		lanes: lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}},
+			unknown: mono.Limiter{Rate: unknownRate}}}
 	w.n.ownID.Store(9)
 	w.n.setOpen(false)
 	w.l = newLoop(w.n, scaleLinks(0))
@@ -556,13 +557,39 @@ func (w *scaleWorld) forgedHello(k int) []byte {
 }
 
 func (w *scaleWorld) forgedSealed(k int) []byte {
+	return w.sealedFrom(w.live[k%len(w.live)].local.Identity.Address().ID(), uint16(k)*251)
+}
+
+func (w *scaleWorld) sealedFrom(id anode.ID, index uint16) []byte {
 	p := make([]byte, wire.SealedMin+40)
 	p[1] = wire.FlagSealed
-	id := w.live[k%len(w.live)].local.Identity.Address().ID()
-	binary.BigEndian.PutUint16(p[2:], uint16(k)*251)
+	binary.BigEndian.PutUint16(p[2:], index)
 	copy(p[10:], id[:])
 	copy(p[18:], w.n.id[:])
 	return p
+}
+
+// Sealed packets in the name of every added peer begin only as many handshakes as there
+// is a budget for, and take no place of what is authentic.
+func TestForgedSessionsOfManyPeers(t *testing.T) {
+	w := newScaleWorld(t, 3*int(unknownRate.Burst))
+	w.rx.now = w.now()
+	for _, a := range w.peers {
+		p := w.sealedFrom(a.ID(), 1)
+		w.rx.train(&link.Train{Buf: p, Size: len(p), Endpoint: w.live[0].ep})
+	}
+	if got := len(w.n.inbox.unsigned); got != int(unknownRate.Burst) {
+		t.Errorf("%d handshakes are asked for, want %v", got, unknownRate.Burst)
+	}
+	if got := len(w.n.inbox.authentic); got != 0 {
+		t.Errorf("%d forged packets are among the authentic ones", got)
+	}
+	w.rx.now = w.rx.now.Add(time.Second)
+	p := w.sealedFrom(w.peers[len(w.peers)-1].ID(), 1)
+	w.rx.train(&link.Train{Buf: p, Size: len(p), Endpoint: w.live[0].ep})
+	if got := len(w.n.inbox.unsigned); got != int(unknownRate.Burst)+1 {
+		t.Error("a second later none is asked for")
+	}
 }
 
 func (w *scaleWorld) benchStatus(b *testing.B) {
