@@ -161,7 +161,7 @@ type scaleWorld struct {
 	guests int // strangers who came
 
 	began            time.Duration // CPU time of the start
-	perPeer, perLive float64       // bytes
+	atStart, perLive float64       // bytes of the heap: of all peers, and of one session
 }
 
 // scaleAddress is an address of which nobody has the key: such a peer costs as much as
@@ -216,7 +216,7 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 	w.l = newLoop(w.n, scaleLinks(0))
 	w.l.settle()
 	w.began = cpuTime() - cpu
-	w.perPeer = float64(heap()-before) / float64(size)
+	w.atStart = float64(heap() - before)
 	runtime.KeepAlive(entries)
 
 	before = heap()
@@ -624,7 +624,7 @@ func (w *scaleWorld) benchMemory(b *testing.B) {
 	for b.Loop() {
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(w.perPeer, "B/peer")
+	b.ReportMetric(w.atStart/1e6, "MB")
 	b.ReportMetric(w.perLive, "B/session")
 	b.ReportMetric(float64(w.began)/1e6, "start-ms")
 }
