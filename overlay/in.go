@@ -300,15 +300,19 @@ func (rx *receiver) roamed(in *peer.Inbound, p []byte, t *link.Train) {
 	}
 }
 
-// unknown asks for a new session with an added peer that has one which we lost. Anybody
-// can send such packets.
+// unknownRate bounds the handshakes that packets in unknown sessions begin. Anybody can
+// send such packets in the name of every added peer, and each handshake costs two key
+// agreements. A peer that waits for us in vain begins one itself.
+var unknownRate = mono.Rate{PerSecond: 100, Burst: 100}
+
+// unknown asks for a new session with an added peer that has one which we lost.
 func (rx *receiver) unknown(p []byte, sender anode.ID) {
 	from, to := wire.SealedPeers(p)
 	if to != 0 && to != rx.n.peerID() {
 		return // it is another machine's
 	}
 	for c := rx.n.index.byID(sender); c != nil; c = c.Next.Load() {
-		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) {
+		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) && rx.n.unknown.Allow(rx.now) {
 			rx.n.post(event{kind: evUnknown, contact: c, machine: from})
 		}
 	}

@@ -79,7 +79,7 @@ func (n *lanes) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evUnsigned:
+	case evUnsigned, evUnknown:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

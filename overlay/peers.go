@@ -92,13 +92,11 @@ func (s *strangers) forget(p *peer.Peer) {
 // site valid, one of that site; with came, one that came to us.
 func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer.Peer) {
 	for p, x := range s.of {
-		if p.Waits() || came && !x.site.IsValid() || site.IsValid() && x.site != site ||
-			now.Sub(p.Seen()) < strangerGrace && p.Current(now) {
+		if came && !x.site.IsValid() || site.IsValid() && x.site != site || old != nil && p.Seen() >= old.Seen() ||
+			p.Waits() || now.Sub(p.Seen()) < strangerGrace && p.Current(now) {
 			continue
 		}
-		if old == nil || p.Seen() < old.Seen() {
-			old = p
-		}
+		old = p
 	}
 	return old
 }

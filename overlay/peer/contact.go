@@ -52,7 +52,8 @@ type Question [16]byte
 
 // NewContact makes the contact of an address, a stranger's.
 func NewContact(a anode.Address) *Contact {
-	c := &Contact{Address: a, ULA: a.ULA(), ID: a.ID()}
+	u := a.ULA()
+	c := &Contact{Address: a, ULA: u, ID: u.ID()}
 	c.SetStanding(book.Stranger)
 	return c
 }

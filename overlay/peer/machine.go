@@ -258,7 +258,7 @@ func (m *Machine) route(now mono.Time) {
 	if old != nil && *old == r {
 		return
 	}
-	m.line.Route.Store(&r)
+	m.line.Route.Store(new(r)) // r itself stays on the stack: this is seldom reached
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
