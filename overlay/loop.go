@@ -215,8 +215,8 @@ func (l *loop) decide(e book.Entry) {
 		return
 	case p == nil:
 		p = l.peers.add(peer.New(l.env, e.Address))
-	case s == book.Stranger && p.Standing() > book.Stranger:
-		l.drop(p) // removed
+	case s == book.Stranger && p.Standing() != book.Stranger:
+		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
 		return
 	}
 	if s != book.Stranger {
