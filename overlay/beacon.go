@@ -9,6 +9,7 @@ import (
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
 )
 
 // Beacons: EPI by broadcast to UDP port 8737 (draft 4.2.6), a burst after each change of
@@ -50,7 +51,7 @@ func (l *loop) heardBeacon(h *wire.Header, msg []byte, ep link.Endpoint) {
 		l.n.counters.count(dMessage)
 		return
 	}
-	p := l.neighbour(h, ep, &l.gate.beacons, beaconRate)
+	p := l.neighbour(h, ep, &l.gate.beacons, beaconRate, func(m *peer.Marks) *peer.Budget { return &m.Beacon })
 	if p == nil {
 		return
 	}

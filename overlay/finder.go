@@ -234,7 +234,7 @@ func (l *loop) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	if !m.Matches(l.n.address) {
 		return
 	}
-	p := l.neighbour(h, ep, &l.gate.whois, whoisRate)
+	p := l.neighbour(h, ep, &l.gate.whois, whoisRate, func(m *peer.Marks) *peer.Budget { return &m.Whois })
 	if p == nil {
 		return
 	}
@@ -245,12 +245,21 @@ func (l *loop) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	l.touch(p)
 }
 
-// neighbour returns the peer behind something unsigned from our own link. Strangers
-// have a small budget, which is the caller's.
-func (l *loop) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate) *peer.Peer {
+// neighbourRate is how often something unsigned of one kind is taken in the name of an
+// added peer.
+var neighbourRate = mono.Rate{PerSecond: 2, Burst: 10}
+
+// neighbour returns the peer behind something unsigned from our own link. Anybody there
+// can send it: for each kind of message an added peer has a budget, own, and all
+// strangers have a small one together, b.
+func (l *loop) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate, own func(*peer.Marks) *peer.Budget) *peer.Peer {
 	from := h.Sender.Address
 	p := l.peers.get(from)
 	if p != nil && p.Standing() >= book.Added {
+		if !own(&p.Marks).Allow(l.now, neighbourRate) {
+			l.n.counters.count(dHint)
+			return nil
+		}
 		return p
 	}
 	switch {
