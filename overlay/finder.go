@@ -25,6 +25,7 @@ type finder struct {
 	asked  map[*peer.Peer]*lookup.Interval // when the LAN was last asked for a known peer
 	relays []*peer.Peer                    // added peers that were reached directly, the latest last
 	warm   []anode.Address                 // whose endpoints are still to be tried since the start
+	next   mono.Time                       // when to try those of the next few
 }
 
 // waiter is what waits for a look-up: a message, or a caller.
@@ -110,6 +111,9 @@ func (l *loop) settleWarm() mono.Time {
 	if len(f.warm) == 0 {
 		return mono.Never
 	}
+	if l.now < f.next {
+		return f.next
+	}
 	k := min(len(f.warm), warmPeers)
 	for _, a := range f.warm[:k] {
 		if p := l.peers.get(a); p != nil && p.Standing() >= book.Added {
@@ -122,7 +126,8 @@ func (l *loop) settleWarm() mono.Time {
 		f.warm = nil
 		return mono.Never
 	}
-	return l.now.Add(warmEvery)
+	f.next = l.now.Add(warmEvery)
+	return f.next
 }
 
 // waiting takes a message of the adapter's for a ULA that it could not be sent to.

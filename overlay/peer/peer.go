@@ -453,11 +453,6 @@ func (p *Peer) Met(now mono.Time) { p.seen = now }
 // Waits reports whether messages wait for the peer.
 func (p *Peer) Waits() bool { return len(p.queue.msgs) > 0 }
 
-// Current reports whether there is a session to send on.
-func (p *Peer) Current(now mono.Time) bool {
-	return slices.ContainsFunc(p.all(), func(m *Machine) bool { return m.set.Current(now.Duration()) != nil })
-}
-
 // Best returns the way that is used with the machine that is spoken to, or would be.
 func (p *Peer) Best() (path.Info, bool) {
 	var best path.Info
