@@ -9,6 +9,7 @@ import (
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
 )
 
 // Beacons: EPI by broadcast to UDP port 8737 (draft 4.2.6), a burst after each change of
@@ -52,7 +53,7 @@ func (b *beacon) heard(h *wire.Header, msg []byte, ep link.Endpoint) {
 		b.l.n.counters.count(dMessage)
 		return
 	}
-	p := b.l.finder.neighbour(h, ep, &b.l.gate.beacons, beaconRate)
+	p := b.l.finder.neighbour(h, ep, &b.l.gate.beacons, beaconRate, func(m *peer.Marks) *peer.Budget { return &m.Beacon })
 	if p == nil {
 		return
 	}

@@ -104,17 +104,22 @@ func (e *events) add(x Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for w := range e.watchers {
-		if _, waits := w.has[x]; waits {
-			continue
-		}
-		if len(w.list) >= watchSize {
-			w.list, x = w.list[:0], Event{Kind: EventMissed}
-			clear(w.has)
-		}
-		w.list = append(w.list, x)
-		w.has[x] = struct{}{}
-		w.signal()
+		w.add(x)
 	}
+}
+
+// add is called with events.mu held.
+func (w *Watch) add(x Event) {
+	if _, waits := w.has[x]; waits {
+		return
+	}
+	if len(w.list) >= watchSize {
+		w.list = append(w.list[:0], Event{Kind: EventMissed})
+		clear(w.has)
+	}
+	w.list = append(w.list, x)
+	w.has[x] = struct{}{}
+	w.signal()
 }
 
 func (e *events) peer(kind EventKind, p *peer.Peer) { e.add(Event{kind, p.Address}) }

@@ -252,7 +252,7 @@ func (f *finder) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	if !m.Matches(f.l.n.address) {
 		return
 	}
-	p := f.neighbour(h, ep, &f.l.gate.whois, whoisRate)
+	p := f.neighbour(h, ep, &f.l.gate.whois, whoisRate, func(m *peer.Marks) *peer.Budget { return &m.Whois })
 	if p == nil {
 		return
 	}
@@ -263,12 +263,21 @@ func (f *finder) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	f.l.touch(p)
 }
 
-// neighbour returns the peer behind something unsigned from our own link. Strangers
-// have a small budget, which is the caller's.
-func (f *finder) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate) *peer.Peer {
+// neighbourRate is how often something unsigned of one kind is taken in the name of an
+// added peer.
+var neighbourRate = mono.Rate{PerSecond: 2, Burst: 10}
+
+// neighbour returns the peer behind something unsigned from our own link. Anybody there
+// can send it: for each kind of message an added peer has a budget, own, and all
+// strangers have a small one together, b.
+func (f *finder) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate, own func(*peer.Marks) *peer.Budget) *peer.Peer {
 	from := h.Sender.Address
 	p := f.l.peers.get(from)
 	if p != nil && p.Standing() >= book.Added {
+		if !own(&p.Marks).Allow(f.l.now, neighbourRate) {
+			f.l.n.counters.count(dHint)
+			return nil
+		}
 		return p
 	}
 	switch {

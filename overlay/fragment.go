@@ -40,7 +40,7 @@ const (
 	fragmentsOne       = 512 << 10
 	fragmentsStrangers = 256 << 10
 	fragmentsAll       = 4 << 20
-	fragmentsSweep     = time.Second // between looks at everybody, if there is no room
+	fragmentsSweep     = time.Second // between looks at everybody
 )
 
 // fragments holds the unfinished messages of all sessions. FRAGs are rare, so that one
@@ -64,6 +64,7 @@ type pile struct {
 func (f *fragments) add(now mono.Time, in *peer.Inbound, m wire.FragMsg) ([]byte, wire.FragResult) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.sweep(now)
 	p := f.of[in.Contact]
 	if p == nil {
 		if f.of == nil {
@@ -72,7 +73,7 @@ func (f *fragments) add(now mono.Time, in *peer.Inbound, m wire.FragMsg) ([]byte
 		p = &pile{stranger: in.Contact.Standing() < book.Added, sessions: map[*seal.Session]*wire.Reassembler{}}
 		f.of[in.Contact] = p
 	}
-	room := f.room(now, p)
+	room := f.room(p)
 	r := p.sessions[in.Session]
 	if r == nil {
 		r = new(wire.Reassembler)
@@ -84,23 +85,24 @@ func (f *fragments) add(now mono.Time, in *peer.Inbound, m wire.FragMsg) ([]byte
 }
 
 // room returns by how much a pile may grow.
-func (f *fragments) room(now mono.Time, p *pile) int {
-	left := func() int {
-		n := min(fragmentsOne-p.held, fragmentsAll-f.all)
-		if p.stranger {
-			n = min(n, fragmentsStrangers-f.strangers)
-		}
-		return n
+func (f *fragments) room(p *pile) int {
+	n := min(fragmentsOne-p.held, fragmentsAll-f.all)
+	if p.stranger {
+		n = min(n, fragmentsStrangers-f.strangers)
 	}
-	p.expire(now)
-	if left() < 1<<16 && now.Sub(f.swept) >= fragmentsSweep {
-		f.swept = now
-		for c, x := range f.of {
-			x.expire(now)
-			f.count(c, x)
-		}
+	return max(0, n)
+}
+
+// sweep gives up what is too old, also of those who send no more.
+func (f *fragments) sweep(now mono.Time) {
+	if now.Sub(f.swept) < fragmentsSweep {
+		return
 	}
-	return max(0, left())
+	f.swept = now
+	for c, p := range f.of {
+		p.expire(now)
+		f.count(c, p)
+	}
 }
 
 // expire gives up what is too old, and forgets sessions of which nothing is left.

@@ -196,6 +196,10 @@ func (l *loop) roam(e event) {
 	}
 }
 
+// relayChecks is how often a relay is checked because packets of others came from there
+// that no relay seems to have touched. They may be replayed.
+var relayChecks = mono.Rate{PerSecond: 1, Burst: 3}
+
 // way returns the way that a packet came along. An endpoint at which another added peer
 // is confirmed is a relay's, whatever the hop byte says, which a relay may change; ok is
 // false for a relay that is not known.
@@ -204,7 +208,7 @@ func (l *loop) way(m *message) (w path.Way, ok bool) {
 	r := l.n.index.source(w.Endpoint)
 	switch {
 	case r != nil && r != m.peer.Contact:
-		if m.hop == 0 {
+		if m.hop == 0 && r.Marks.Checks.Allow(l.now, relayChecks) {
 			l.shell.CheckRelay(r.Address) // or has m.peer taken its place?
 		}
 		w.Via = r.Address
@@ -223,8 +227,8 @@ func (l *loop) decide(e book.Entry) {
 		return
 	case p == nil:
 		p = l.peers.add(peer.New(l.env, e.Address))
-	case s == book.Stranger && p.Standing() > book.Stranger:
-		l.drop(p) // removed
+	case s == book.Stranger && p.Standing() != book.Stranger:
+		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
 		return
 	}
 	if s != book.Stranger {

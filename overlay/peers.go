@@ -63,7 +63,7 @@ const (
 	strangersMax  = 256
 	strangersCame = 192             // of those at most came to us
 	strangersSite = 32              // and of those from one site
-	strangerGrace = 3 * time.Minute // a stranger with a session is remembered so long after it spoke
+	strangerGrace = 3 * time.Minute // a stranger with a session, be it pending, is remembered so long after it spoke
 )
 
 func (s *strangers) note(p *peer.Peer, site netip.Addr) {
@@ -93,7 +93,7 @@ func (s *strangers) forget(p *peer.Peer) {
 func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer.Peer) {
 	for p, x := range s.of {
 		if came && !x.site.IsValid() || site.IsValid() && x.site != site || old != nil && p.Seen() >= old.Seen() ||
-			p.Waits() || now.Sub(p.Seen()) < strangerGrace && p.Current(now) {
+			p.Waits() || now.Sub(p.Seen()) < strangerGrace && p.Inbound.Load() != nil {
 			continue
 		}
 		old = p

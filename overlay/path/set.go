@@ -168,11 +168,11 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 	return due, next
 }
 
-// retried reports whether a way is checked again by itself after it failed: those that
-// the user gave, and while there are only relayed ways all direct ones that the peer
-// named or that worked before.
+// retried reports whether a way is checked again by itself after it failed: while there
+// are only relayed ways, all direct ones that the user gave, that the peer named, or
+// that worked before. While there are none, whoever wants one names them again.
 func (i *Info) retried(relayed bool) bool {
-	return i.Origin == Static || relayed && i.Direct() && i.Origin >= Told
+	return relayed && i.Direct() && i.Origin >= Told
 }
 
 // Answered takes an EPC that was authentic and came from the right machine. It returns

@@ -43,6 +43,9 @@ type Marks struct {
 	Roamed  atomic.Int64 // a new endpoint was proposed by an authentic packet
 	Unknown atomic.Int64 // a packet named a session that does not exist; anybody can send one
 	Signed  Budget       // unsealed packets with the right MAC, which can be replayed
+	Beacon  Budget       // beacons, which anybody on the link can forge
+	Whois   Budget       // WHOIS by broadcast, the same
+	Checks  Budget       // checks of a relay because others' packets seem to come from it
 	Sealed  Budget       // sealed messages to the loop
 }
 
