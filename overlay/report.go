@@ -22,7 +22,13 @@ func (n *Node) Status(ctx context.Context) (s Status, err error) {
 		s = l.status()
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return Status{}, err
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { // here, as the loop has other things to do
+		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
+	})
+	return s, nil
 }
 
 // Peer returns the status of one peer, or ErrUnknownPeer.
@@ -38,6 +44,7 @@ func (n *Node) Peer(ctx context.Context, a anode.Address) (s PeerStatus, err err
 	return s, err
 }
 
+// status is the status with the peers in no order.
 func (l *loop) status() Status {
 	n := l.n
 	s := Status{
@@ -47,7 +54,7 @@ func (l *loop) status() Status {
 		Rung:     n.conns[0].Rung(),
 		PeerID:   n.peerID(),
 		Copies:   l.copies.present(l.now),
-		Peers:    []PeerStatus{},
+		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
@@ -63,9 +70,6 @@ func (l *loop) status() Status {
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
-	slices.SortFunc(s.Peers, func(a, b PeerStatus) int {
-		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
-	})
 	return s
 }
 
