@@ -42,6 +42,7 @@ func BenchmarkScale(b *testing.B) {
 			b.Run("forged-short", func(b *testing.B) { w.benchForged(b, w.forgedShort) })
 			b.Run("forged-full", func(b *testing.B) { w.benchForged(b, w.forgedFull) })
 			b.Run("forged-hello", func(b *testing.B) { w.benchForged(b, w.forgedHello) })
+			b.Run("forged-recipient", func(b *testing.B) { w.benchForged(b, w.forgedRecipient) })
 			b.Run("forged-sealed", func(b *testing.B) { w.benchForged(b, w.forgedSealed) })
 			b.Run("status", w.benchStatus)
 			b.Run("memory", w.benchMemory)
@@ -571,6 +572,11 @@ func (w *scaleWorld) forgedFull(k int) []byte {
 
 func (w *scaleWorld) forgedHello(k int) []byte {
 	return w.forged(wire.Party{Address: scaleAddress(1<<30 + k)}, wire.Hello, make([]byte, 100))
+}
+
+func (w *scaleWorld) forgedRecipient(k int) []byte {
+	h := wire.Header{MAC: [8]byte{1, 2, 3}, Sender: wire.Party{ID: anode.ID{1}}, Recipient: wire.Party{Address: scaleAddress(1<<30 + k)}, Type: wire.Ping}
+	return h.Append(nil, nil)
 }
 
 func (w *scaleWorld) forgedSealed(k int) []byte {
