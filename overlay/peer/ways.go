@@ -90,6 +90,9 @@ func (p *Peer) Recheck(now mono.Time) {
 // LinksChanged has the ways in use checked again: addresses, routes or links are other
 // ones than before. Those of a machine that is not up are when somebody wants it.
 func (p *Peer) LinksChanged(now mono.Time) {
+	if len(p.all()) == 0 {
+		return // it is one of many with whom nothing goes on
+	}
 	for _, m := range p.all() {
 		for _, w := range m.ways.Ways() {
 			if _, on := p.env.Shell.Link(w.Endpoint); on != w.OnLink {
