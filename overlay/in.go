@@ -102,9 +102,9 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 		n.counters.count(dShort)
 		return
 	}
-	to, ok := wire.RecipientID(p)
+	to, why, ok := rx.recipient(p)
 	if !ok {
-		n.counters.count(dFlags)
+		n.counters.count(why)
 		return
 	}
 	if to != n.id && !to.IsZero() {
@@ -124,6 +124,26 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 		return
 	}
 	rx.deliver(in, msg, p, t)
+}
+
+// recipient returns the short ID of whom a packet is for, or why it is dropped. A full
+// address that nobody has whom we know gets none computed: see index.
+func (rx *receiver) recipient(p []byte) (to anode.ID, why counter, ok bool) {
+	if p[1]&wire.FlagFullRecipient == 0 {
+		to, ok = wire.RecipientID(p)
+		return to, dFlags, ok
+	}
+	h, _, err := wire.Parse(p)
+	if err != nil {
+		return to, dFlags, false
+	}
+	if h.Recipient.Address == rx.n.address {
+		return rx.n.id, 0, true
+	}
+	if c := rx.n.index.byParty(&h.Recipient); c != nil {
+		return c.ID, 0, true
+	}
+	return to, dNotOurs, false
 }
 
 // signedRate bounds the unsealed packets of one added peer that bear its MAC. Whoever
@@ -173,7 +193,7 @@ func (rx *receiver) questioned(h *wire.Header, msg []byte) *peer.Contact {
 	if err != nil {
 		return nil
 	}
-	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
+	for c := rx.n.index.byParty(&h.Sender); c != nil; c = c.Next.Load() {
 		if q := c.Asked.Load(); q != nil && *q == x.First {
 			return c
 		}
@@ -186,7 +206,7 @@ func (rx *receiver) signer(h *wire.Header, p []byte) *peer.Contact {
 	if h.MAC == [8]byte{} || h.Flags&wire.FlagAuthError != 0 {
 		return nil
 	}
-	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
+	for c := rx.n.index.byParty(&h.Sender); c != nil; c = c.Next.Load() {
 		if mac := c.MAC.Load(); mac != nil && mac.Verify(p, &rx.scratch) {
 			return c
 		}
@@ -203,7 +223,7 @@ func (rx *receiver) unkeyed(h *wire.Header) bool {
 	if !h.Sender.Full() || h.MAC == [8]byte{} {
 		return false
 	}
-	c := rx.n.index.bySender(&h.Sender)
+	c := rx.n.index.byParty(&h.Sender)
 	return c != nil && c.Standing() >= book.Added && c.MAC.Load() == nil && rx.n.unkeyed.Allow(rx.now)
 }
 

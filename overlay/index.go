@@ -47,8 +47,9 @@ func (x *index) byULA(u anode.ULA) *peer.Contact {
 // byID returns the first contact with a short ID, or nil.
 func (x *index) byID(id anode.ID) *peer.Contact { return x.ids.get(id) }
 
-// bySender returns the first contact that a packet may be from, or nil.
-func (x *index) bySender(s *wire.Party) *peer.Contact {
+// byParty returns the first contact that a packet may name as its sender or recipient, or
+// nil.
+func (x *index) byParty(s *wire.Party) *peer.Contact {
 	if !s.Full() {
 		return x.ids.get(s.ID)
 	}

@@ -21,9 +21,16 @@ func (n *Node) Status(ctx context.Context) (s Status, err error) {
 		s = l.status()
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return Status{}, err
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { // here, as the loop has other things to do
+		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
+	})
+	return s, nil
 }
 
+// status is the status with the peers in no order.
 func (l *loop) status() Status {
 	n := l.n
 	s := Status{
@@ -33,7 +40,7 @@ func (l *loop) status() Status {
 		Rung:     n.conns[0].Rung(),
 		PeerID:   n.peerID(),
 		Copies:   l.copies.present(l.now),
-		Peers:    []PeerStatus{},
+		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
@@ -49,9 +56,6 @@ func (l *loop) status() Status {
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
-	slices.SortFunc(s.Peers, func(a, b PeerStatus) int {
-		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
-	})
 	return s
 }
 
