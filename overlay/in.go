@@ -78,7 +78,7 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 // newSources is what may come in unsealed and unauthenticated: 200 packets a second of a
 // host, and of all together no more than the loop takes without delay.
 func newSources() mono.Networks {
-	return mono.Networks{Each: mono.Rate{PerSecond: 200, Burst: 100}, Total: mono.Rate{PerSecond: 2000, Burst: 1000}, Prefix: mono.Host}
+	return mono.Networks{Each: mono.Rate{PerSecond: 200, Burst: 100}, Total: mono.Rate{PerSecond: 1000, Burst: 1000}, Prefix: mono.Host}
 }
 
 func (rx *receiver) train(t *link.Train) {
