@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -187,7 +188,7 @@ func TestRestart(t *testing.T) {
 	is(t, "state of b", b.p.State(), Up)
 	is(t, "machines", len(a.p.all()), 1)
 	is(t, "clash", a.changes&ChangedClash, 0)
-	is(t, "instance", a.p.Each()[0].instance(), wire.Instance{0xb9})
+	is(t, "instance", instance(a.p.Each()[0].set), wire.Instance{0xb9})
 }
 
 // A machine that takes another peer ID is one machine, and goes on at once.
@@ -349,4 +350,20 @@ func TestUnknownSession(t *testing.T) {
 	}
 	is(t, "HELLOs", n, 1)
 	is(t, "state", a.p.State(), Up)
+}
+
+// The endpoints to remember are those of all machines, and do not change with who spoke.
+func TestSavedEndpoints(t *testing.T) {
+	w, a, b, c := two(t)
+	w.run(time.Second, nil)
+	before := slices.Clone(a.p.Saved())
+	is(t, "endpoints", len(before), 2)
+	for range 5 {
+		for _, f := range []*fake{c, b} {
+			f.say("x")
+			a.p.Recheck(w.now)
+			w.run(time.Second, nil)
+			is(t, "the same", slices.Equal(a.p.Saved(), before), true)
+		}
+	}
 }

@@ -137,10 +137,11 @@ var epoch = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
 // world is a clock, and machines that speak to each other.
 type world struct {
-	t    testing.TB
-	rand *rand.Rand
-	now  mono.Time
-	all  []*fake
+	t     testing.TB
+	rand  *rand.Rand
+	now   mono.Time
+	all   []*fake
+	shown time.Duration // how often the clock was looked at
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -153,11 +154,17 @@ func ep(n byte) link.Endpoint {
 
 func direct(n byte) path.Way { return path.Way{Endpoint: ep(n)} }
 
+// clock is that of stamps: it never shows the same time twice.
+func (w *world) clock() time.Time {
+	w.shown++
+	return epoch.Add(w.now.Duration() + w.shown)
+}
+
 // side makes a machine at ep(n) with a peer ID and an instance, whose peer is at address.
 func (w *world) side(id *anode.Identity, peer anode.Address, n, peerID, instance byte) *fake {
 	f := &fake{at: ep(n), now: &w.now, failed: map[string]error{}, said: map[string]int{}}
 	f.local = &seal.Local{Identity: id, PeerID: peerID, Rand: randomness{w.rand}, Instance: wire.Instance{instance},
-		Clock: func() time.Time { return epoch.Add(w.now.Duration()) }}
+		Clock: w.clock}
 	f.p = New(&Env{Shell: f, Local: f.local, Log: slog.New(slog.DiscardHandler), Request: w.rand.Uint32, Trains: func() bool { return false }}, peer)
 	w.all = append(w.all, f)
 	return f
