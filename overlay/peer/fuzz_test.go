@@ -259,8 +259,10 @@ func (g *game) quiet() {
 		f.p.Decide(g.now, book.Added, nil)
 	}
 	for round := 0; round < 12 && !g.rested(); round++ {
-		for _, f := range g.all {
-			g.speak(f)
+		for k, f := range g.all {
+			if k != 1 || round > 1 { // both at once would be two handshakes
+				g.speak(f)
+			}
 		}
 		for range 4 { // of 250 ms
 			for range 5 { // and of no time
