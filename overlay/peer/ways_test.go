@@ -101,11 +101,11 @@ func TestTell(t *testing.T) {
 		w.run(time.Second, count)
 	}
 	is(t, "told", n, 2)
-	w.run(time.Minute, count)
-	is(t, "told while quiet", n, 2)
 	a.p.LinksChanged(w.now)
 	w.run(time.Second, count)
 	is(t, "told after a change", n, 3)
+	w.run(time.Minute, count)
+	is(t, "told while quiet", n, 3)
 }
 
 // An endpoint that a session's packet proposed gets few sealed questions and nothing else.
@@ -119,6 +119,7 @@ func TestRoamedIsAskedSealed(t *testing.T) {
 			if err := a.p.Each()[0].set.OnUnknown(w.now.Duration()); err != nil {
 				t.Fatal(err)
 			}
+			w.run(10*time.Millisecond, func(p *packet) bool { return p.from == b.at })
 		}
 		in := (*a.p.Inbound.Load())[0]
 		a.p.Roamed(w.now, in, direct(66))
