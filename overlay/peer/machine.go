@@ -16,7 +16,7 @@ type Machine struct {
 	peer    *Peer
 	set     *seal.Set
 	ways    *path.Set
-	sizes   []*sized // of the ways used last, the present one in front
+	sizes   sizes
 	line    *Line
 	inbound []*Inbound
 	state   State
@@ -57,9 +57,9 @@ func (m *Machine) State() State { return m.state }
 // heard is when anything sealed of the machine was last opened.
 func (m *Machine) heard() mono.Time { return mono.Time(m.set.Flow().Received) }
 
-// instance is what the machine announced last; zero if it did not.
-func (m *Machine) instance() (last wire.Instance) {
-	for _, s := range m.set.Live() {
+// instance is what a machine announced last; zero if it did not.
+func instance(set *seal.Set) (last wire.Instance) {
+	for _, s := range set.Live() {
 		if it, ok := s.Announced(); ok {
 			last = it.Instance
 		}
@@ -253,7 +253,7 @@ func (m *Machine) route(now mono.Time) {
 		}
 		return
 	}
-	x := m.sizeOf(best.Way)
+	x := m.sizes.of(m.peer.env, best.Way)
 	r := Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
 	if old != nil && *old == r {
 		return
@@ -316,50 +316,6 @@ func (m *Machine) used(now mono.Time, r *Route) {
 	if r.Session.Activate() {
 		m.peer.more = true
 	}
-}
-
-// sized is a way and what was measured of it.
-type sized struct {
-	way path.Way
-	path.Search
-}
-
-// maxSized is of how many ways a machine keeps what was measured.
-const maxSized = 4
-
-// sizeOf returns the search for the size of a way, begun if the way is new.
-func (m *Machine) sizeOf(w path.Way) *path.Search {
-	k := slices.IndexFunc(m.sizes, func(x *sized) bool { return x.way == w })
-	if k < 0 {
-		limit, _ := m.peer.env.Shell.Link(w.Endpoint)
-		m.sizes = append(m.sizes, &sized{w, path.NewSearch(limit, m.peer.env.Request)})
-		k = len(m.sizes) - 1
-	}
-	x := m.sizes[k]
-	copy(m.sizes[1:k+1], m.sizes[:k])
-	m.sizes[0] = x
-	m.sizes = m.sizes[:min(len(m.sizes), maxSized)]
-	return &x.Search
-}
-
-// measure sends the probes of the path's size that are due, to added peers.
-func (m *Machine) measure(now mono.Time) (next mono.Time) {
-	r := m.line.Route.Load()
-	if r == nil || !m.peer.added() {
-		return mono.Never
-	}
-	x := m.sizeOf(r.Way)
-	best, _ := m.ways.Best()
-	probes, next := x.Due(now, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
-		m.peer.env.Trains() && r.Way.Direct())
-	for _, b := range probes {
-		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
-		m.peer.env.Shell.Seal(m.peer.Contact, r, msg.AppendProbe([]byte{byte(wire.Probe)}), b.Count)
-	}
-	if x.Size() != r.Datagram || x.Trains() != r.Trains {
-		m.route(now)
-	}
-	return next
 }
 
 // tell tells an added peer behind a relay where we are, so that it tries directly

@@ -42,7 +42,7 @@ func (ms *machines) supersede(m *Machine, it wire.Instance) {
 		return
 	}
 	ms.known = slices.DeleteFunc(ms.known, func(x *Machine) bool {
-		was := x != m && x.instance() == it
+		was := x != m && instance(x.set) == it
 		if was {
 			x.close()
 		}
@@ -213,7 +213,7 @@ func (ms *machines) LinksChanged(now mono.Time) {
 		m.told = 0
 		if r := m.line.Route.Load(); r != nil {
 			limit, _ := m.peer.env.Shell.Link(r.Way.Endpoint)
-			m.sizeOf(r.Way).Restart(limit)
+			m.sizes.of(m.peer.env, r.Way).Restart(limit)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -82,6 +83,75 @@ func TestOneOfTwoIsLost(t *testing.T) {
 	w.run(time.Minute, gone)
 	is(t, "forward", len(*a.p.Forward.Load()), 1)
 	is(t, "forward to", (*a.p.Forward.Load())[0].PeerID, 3)
+	w.run(5*time.Minute, gone)
+	is(t, "the one that is left is idle", a.p.State(), Idle)
+}
+
+// Of two machines that answer checks, one shakes hands: what the other answered at is no
+// way to that one.
+func TestWaysOfWhoeverAnswers(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.pair()
+	w.another(b, 3, 3, 0xc3)
+	a.p.Offer(w.now, direct(2), path.Static)
+	a.p.Offer(w.now, direct(3), path.Static)
+	a.say("x")
+	w.run(time.Second, func(p *packet) bool { return p.typ == wire.Hello && p.to == b.at })
+	r := a.p.Route.Load()
+	if r == nil || r.PeerID != 3 || r.Way != direct(3) {
+		t.Errorf("route %+v", r)
+	}
+	to, _ := a.p.Forward.Load().To(3)
+	is(t, "forward", to, ep(3))
+}
+
+// A machine that shakes hands with us from elsewhere is looked for where whichever
+// machine was found.
+func TestWaysAreAdopted(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.pair()
+	a.p.Offer(w.now, direct(2), path.Stored)
+	a.say("x")
+	w.settle(func(p *packet) bool { return p.typ == wire.Hello })
+	b.at = ep(9)
+	b.p.Offer(w.now, direct(1), path.Stored)
+	b.say("y")
+	w.run(time.Second, func(p *packet) bool { return p.from == a.at && p.typ == wire.Hello })
+	is(t, "state", a.p.State(), Up)
+	is(t, "peer ID", a.p.Each()[0].ID(), 2)
+	known := slices.ContainsFunc(a.p.Each()[0].ways.Ways(), func(i path.Info) bool { return i.Way == direct(2) })
+	is(t, "the way is known", known, true)
+}
+
+// A HELLO that leaves after a COOKIE bears the cookie wherever it goes.
+func TestCookie(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := w.pair()
+	a.p.Offer(w.now, direct(2), path.Stored)
+	a.say("x")
+	a.p.Tick(w.now)
+	h, err := seal.ParseHello(a.of(wire.Hello)[0].body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.drop()
+	cookie := [16]byte{7}
+	if err := a.p.Cookie(w.now, h.Challenge(cookie).Body, ep(2)); err != nil {
+		t.Fatal(err)
+	}
+	h.Index++
+	if err := a.p.Cookie(w.now, h.Challenge(cookie).Body, ep(2)); err == nil {
+		t.Error("a COOKIE for another HELLO is taken")
+	}
+	a.p.Offer(w.now, direct(5), path.Stored)
+	a.p.Tick(w.now)
+	got := a.of(wire.Hello)
+	is(t, "HELLOs", len(got), 2)
+	is(t, "to", got[1].to, ep(5))
+	for _, x := range got {
+		h, _ := seal.ParseHello(x.body)
+		is(t, "cookie", h.Cookie, cookie)
+	}
 }
 
 // A WELCOME of a machine that shook hands with us in the meantime.
@@ -187,7 +257,7 @@ func TestRestart(t *testing.T) {
 	is(t, "state of b", b.p.State(), Up)
 	is(t, "machines", len(a.p.all()), 1)
 	is(t, "clash", a.changes&ChangedClash, 0)
-	is(t, "instance", a.p.Each()[0].instance(), wire.Instance{0xb9})
+	is(t, "instance", instance(a.p.Each()[0].set), wire.Instance{0xb9})
 }
 
 // A machine that takes another peer ID is one machine, and goes on at once.
@@ -349,4 +419,20 @@ func TestUnknownSession(t *testing.T) {
 	}
 	is(t, "HELLOs", n, 1)
 	is(t, "state", a.p.State(), Up)
+}
+
+// The endpoints to remember are those of all machines, and do not change with who spoke.
+func TestSavedEndpoints(t *testing.T) {
+	w, a, b, c := two(t)
+	w.run(time.Second, nil)
+	before := slices.Clone(a.p.Saved())
+	is(t, "endpoints", len(before), 2)
+	for range 5 {
+		for _, f := range []*fake{c, b} {
+			f.say("x")
+			a.p.Recheck(w.now)
+			w.run(time.Second, nil)
+			is(t, "the same", slices.Equal(a.p.Saved(), before), true)
+		}
+	}
 }

@@ -3,12 +3,13 @@
 // pure: the loop of package overlay tells it what came in and what time it is, and it
 // acts through a Shell.
 //
-//	Peer ─┬─ Contact            shared with the lanes: routes, sessions, marks
+//	Peer ─┬─ profile, Contact   who it is; routes, sessions and marks for the lanes
 //	      ├─ queue              messages that nothing can be sent with yet
-//	      └─ Machine, one for each peer ID
-//	           ├─ seal.Set      its sessions and handshakes
-//	           ├─ path.Set      the ways to it
-//	           └─ path.Search   how long a datagram the way in use takes
+//	      └─ machines
+//	           └─ Machine, one for each peer ID
+//	                ├─ seal.Set      its sessions and handshakes
+//	                ├─ path.Set      the ways to it
+//	                └─ path.Search   how long a datagram the way in use takes
 //
 // A peer that was never spoken to has no machines and costs little. A handshake with an
 // address of which no machine is up goes to whichever answers (peer ID 0 in the
@@ -39,7 +40,8 @@ var (
 	ErrRemoved     = fmt.Errorf("%w: it was removed", ErrUnreachable)
 )
 
-// Shell is what a peer acts through. Its methods never call back into the peer.
+// Shell is what a peer acts through. Only Seek may call back into the peer, and only
+// Offer.
 type Shell interface {
 	// Plain sends an unsealed message, signed with the key shared with p, to one
 	// machine (0: any). full names us by our whole address.

@@ -89,16 +89,25 @@ func TestWaiting(t *testing.T) {
 	})
 }
 
-// A message that waited has the timers of its session run: what is not answered leads
-// to a HELLO, although nothing else happens.
+// A message that waited wakes its session: Tick is due at once for its timers.
 func TestWaitingWakesTimers(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.pair()
-	w.meet(a, b)
-	w.run(30*time.Second, nil) // idle
+	a.p.Offer(w.now, direct(2), path.Stored)
 	a.say("x")
-	w.run(2*time.Second, lost)
-	if a.p.Each()[0].set.Unanswered(w.now.Duration()) == 0 {
-		t.Error("no HELLO is under way")
+	a.p.Tick(w.now)
+	for _, x := range a.take() {
+		b.receive(x)
 	}
+	for _, x := range b.take() {
+		a.receive(x)
+	}
+	w.now = w.now.Add(time.Millisecond)
+	a.p.Tick(w.now)
+	is(t, "sent", a.count(wire.Dgram), 1)
+	is(t, "due", a.p.entry.due, w.now)
+	a.p.Tick(w.now)
+	is(t, "due then", a.p.entry.due > w.now, true)
+	w.run(2*time.Second, lost)
+	is(t, "a HELLO is under way", a.p.Each()[0].set.Unanswered(w.now.Duration()) > 0, true)
 }

@@ -130,3 +130,16 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+// Replays keep nobody up.
+func TestReplaysKeepNobodyUp(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.pair()
+	w.meet(a, b)
+	a.say("x")
+	for range 14 {
+		a.p.Signed(w.now)
+		w.run(500*time.Millisecond, lost)
+	}
+	is(t, "state", a.p.State(), Lost)
+}

@@ -34,8 +34,8 @@ var identities = sync.OnceValue(func() (ids [4]*anode.Identity) {
 // packet is what a side sent: unsealed, with body and machine, or sealed.
 type packet struct {
 	to      link.Endpoint
+	author  anode.Address
 	from    link.Endpoint
-	via     anode.Address
 	typ     wire.Type
 	body    []byte
 	machine uint8 // the recipient's
@@ -55,9 +55,12 @@ type fake struct {
 	sent    []packet
 	failed  map[string]error
 	seeks   int
+	lan     []path.Way     // what Seek finds
+	said    map[string]int // messages that were sealed
 	relays  []anode.Address
 	changes Change
-	offer   []path.Way // what Seek finds
+	log     []packet      // all that was sent
+	relay   anode.Address // all that comes in comes by it, if it is not zero
 	own     []wire.Endpoint
 }
 
@@ -66,9 +69,12 @@ func (f *fake) Plain(_ *Peer, to link.Endpoint, t wire.Type, body []byte, machin
 }
 
 func (f *fake) Seal(_ *Contact, r *Route, msg []byte, count int) {
-	x := packet{to: r.Way.Endpoint, from: f.at, via: r.Way.Via, machine: r.PeerID, sender: f.p.env.Local.PeerID, session: r.Session, count: count}
+	x := packet{to: r.Way.Endpoint, from: f.at, machine: r.PeerID, sender: f.p.env.Local.PeerID, session: r.Session, count: count}
 	if len(msg) > 0 {
 		x.typ, x.body = wire.Type(msg[0]), append([]byte(nil), msg[1:]...)
+		if x.typ == wire.Dgram {
+			f.said[string(msg)]++
+		}
 	}
 	if n, ok := r.Session.Reserve(0, 1, int64(*f.now)); ok {
 		x.sealed = r.Session.Seal(make([]byte, 0, len(msg)+wire.SealedMin), n, msg)
@@ -85,8 +91,8 @@ func (f *fake) Undelivered(_ *Peer, w Waiting, err error) {
 
 func (f *fake) Seek(p *Peer) {
 	f.seeks++
-	for _, w := range f.offer {
-		p.Offer(*f.now, w, path.Relay)
+	for _, w := range f.lan {
+		p.Offer(*f.now, w, path.Stored)
 	}
 }
 
@@ -95,18 +101,19 @@ func (f *fake) Link(link.Endpoint) (int, bool) { return 1400, true }
 func (f *fake) Own() []wire.Endpoint           { return f.own }
 func (f *fake) Changed(_ *Peer, what Change)   { f.changes |= what }
 func (f *fake) count(typ wire.Type) (n int)    { return len(f.of(typ)) }
-func (f *fake) take() (sent []packet)          { sent, f.sent = f.sent, nil; return sent }
 func (f *fake) drop()                          { f.sent = nil }
-func (f *fake) to(ep link.Endpoint) (ps []packet) {
-	return f.where(func(p *packet) bool { return p.to == ep })
-}
-func (f *fake) of(t wire.Type) (ps []packet) {
-	return f.where(func(p *packet) bool { return p.typ == t })
+
+// take empties sent.
+func (f *fake) take() (sent []packet) {
+	sent, f.sent = f.sent, nil
+	f.log = append(f.log, sent...)
+	return sent
 }
 
-func (f *fake) where(is func(*packet) bool) (ps []packet) {
+// of lists what was sent of one type.
+func (f *fake) of(t wire.Type) (ps []packet) {
 	for _, p := range f.sent {
-		if is(&p) {
+		if p.typ == t {
 			ps = append(ps, p)
 		}
 	}
@@ -130,10 +137,11 @@ var epoch = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
 // world is a clock, and machines that speak to each other.
 type world struct {
-	t    testing.TB
-	rand *rand.Rand
-	now  mono.Time
-	all  []*fake
+	t     testing.TB
+	rand  *rand.Rand
+	now   mono.Time
+	all   []*fake
+	shown time.Duration // how often the clock was looked at
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -146,11 +154,17 @@ func ep(n byte) link.Endpoint {
 
 func direct(n byte) path.Way { return path.Way{Endpoint: ep(n)} }
 
+// clock is that of stamps: it never shows the same time twice.
+func (w *world) clock() time.Time {
+	w.shown++
+	return epoch.Add(w.now.Duration() + w.shown)
+}
+
 // side makes a machine at ep(n) with a peer ID and an instance, whose peer is at address.
 func (w *world) side(id *anode.Identity, peer anode.Address, n, peerID, instance byte) *fake {
-	f := &fake{at: ep(n), now: &w.now, failed: map[string]error{}}
+	f := &fake{at: ep(n), now: &w.now, failed: map[string]error{}, said: map[string]int{}}
 	f.local = &seal.Local{Identity: id, PeerID: peerID, Rand: randomness{w.rand}, Instance: wire.Instance{instance},
-		Clock: func() time.Time { return epoch.Add(w.now.Duration()) }}
+		Clock: w.clock}
 	f.p = New(&Env{Shell: f, Local: f.local, Log: slog.New(slog.DiscardHandler), Request: w.rand.Uint32, Trains: func() bool { return false }}, peer)
 	w.all = append(w.all, f)
 	return f
@@ -178,7 +192,7 @@ func (w *world) another(b *fake, n, peerID, instance byte) *fake {
 // anything there.
 func (f *fake) receive(x packet) bool {
 	now, p := *f.now, f.p
-	w := path.Way{Endpoint: x.from, Via: x.via}
+	w := path.Way{Endpoint: x.from, Via: f.relay}
 	var in *Inbound
 	if x.session != nil {
 		index := wire.SealedIndex(x.sealed)
