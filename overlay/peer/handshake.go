@@ -160,7 +160,9 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	}
 	m.sessions()
 	m.learn(in.Session)
-	m.examine(now, in.Session)
+	if ok {
+		m.examine(now, in.Session, w)
+	}
 	p.touch()
 }
 
@@ -202,6 +204,7 @@ type clash struct {
 	id       uint32 // of the EPC_REQ to the old instance; 0: none is outstanding
 	old      *seal.Session
 	newcomer *seal.Session
+	way      path.Way // of the newcomer
 	until    mono.Time
 }
 
@@ -220,11 +223,11 @@ func (c *clash) tick(now mono.Time) (next mono.Time) {
 }
 
 // examine asks the instance of an older session whether it is still there, where the
-// new one is of another.
-func (m *Machine) examine(now mono.Time, newcomer *seal.Session) {
+// new one, which came along w, is of another. It may be at any of the ways: the one in
+// use may be the newcomer's.
+func (m *Machine) examine(now mono.Time, newcomer *seal.Session, w path.Way) {
 	it, _ := newcomer.Announced()
-	r := m.line.Route.Load()
-	if it.Instance == (wire.Instance{}) || m.clash.id != 0 || r == nil {
+	if it.Instance == (wire.Instance{}) || m.clash.id != 0 {
 		return
 	}
 	for _, s := range m.set.Live() {
@@ -232,9 +235,13 @@ func (m *Machine) examine(now mono.Time, newcomer *seal.Session) {
 		if s == newcomer || !ok || old.Instance == (wire.Instance{}) || old.Instance == it.Instance || s.Ended() {
 			continue
 		}
-		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, until: now.Add(clashFor)}
-		ask := Route{Session: s, Way: r.Way, PeerID: m.id(), Line: m.line}
-		m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
+		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, way: w, until: now.Add(clashFor)}
+		for _, x := range m.ways.Ways() {
+			if x.State == path.Confirmed {
+				ask := Route{Session: s, Way: x.Way, PeerID: m.id(), Line: m.line}
+				m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
+			}
+		}
 		return
 	}
 }
@@ -249,14 +256,10 @@ func (p *Peer) Answered(now mono.Time, in *Inbound, id uint32) bool {
 	c := m.clash
 	m.clash = clash{}
 	it, ok := c.newcomer.Announced()
-	best, has := m.ways.Best()
-	if !ok || !has || c.newcomer.Ended() {
+	if !ok || c.newcomer.Ended() {
 		return true
 	}
-	r := Route{Session: c.newcomer, Way: best.Way, PeerID: m.id(), Line: m.line}
-	if m.answered.Addr.IsValid() {
-		r.Way = path.Way{Endpoint: m.answered}
-	}
+	r := Route{Session: c.newcomer, Way: c.way, PeerID: m.id(), Line: m.line}
 	p.env.Shell.Seal(p.Contact, &r, it.Instance.Append([]byte{byte(wire.Clash)}), 0)
 	p.env.Shell.Changed(p, ChangedClash)
 	return true
