@@ -40,6 +40,8 @@ const (
 	maxAsked    = 512 // known peers of which the last question is remembered
 	warmPeers   = 64  // whose endpoints are tried at once when a node starts
 	warmEvery   = time.Second
+
+	relayDoubted = time.Second // HELLOs by relays go unanswered
 )
 
 // note remembers a peer that can be a relay for others: one that was reached directly, or
@@ -85,6 +87,10 @@ func (l *loop) seek(p *peer.Peer) {
 		if best, ok := r.Best(); ok && best.Direct() && offered < maxRelays {
 			p.Offer(l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
 			offered++
+			if p.Unanswered(l.now) > relayDoubted {
+				r.Want(l.now) // a session shows whether a copy of us has our peer ID, and our answers with it
+				l.touch(r)
+			}
 		} else if !ok && checked < maxRelays {
 			r.Recheck(l.now)
 			l.touch(r)

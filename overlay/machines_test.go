@@ -182,3 +182,55 @@ func TestForgedCopies(t *testing.T) {
 		})
 	}
 }
+
+// Copies are told apart behind a relay too, and there may be three of them.
+func TestThreeCopiesBehindARelay(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newRelayed(t, w, false)
+		x.a.start()
+		settle(time.Millisecond)
+		x.a.stop()
+		all := []*testNode{x.a}
+		for k := range 2 {
+			h := w.Host(fmt.Sprint("copy", k))
+			net := w.Segment(h.Name(), vnet.Link{Delay: time.Millisecond})
+			h.Attach(net, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(20 + k), 0, 1}), 24))
+			x.r.host.Attach(net, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(20 + k), 0, 2}), 24))
+			all = append(all, x.a.copyOf(h))
+		}
+		x.b.start()
+		x.r.start()
+		for k, n := range all {
+			n.start()
+			settle(time.Duration(k) * 20 * time.Second)
+		}
+		pings := func(n int) (lost [3]int) {
+			for range n {
+				for k, from := range all {
+					if _, err := from.ping(x.b, time.Second); err != nil {
+						lost[k]++
+					}
+				}
+				settle(100 * time.Millisecond)
+			}
+			return lost
+		}
+		pings(20)
+		settle(70 * time.Second) // one may have to change twice
+		pings(20)
+		settle(3 * time.Second)
+		if lost := pings(30); lost != [3]int{} {
+			t.Errorf("of 30 pings each were lost: %v", lost)
+		}
+		ids := map[uint8]bool{}
+		for _, n := range all {
+			ids[n.peerID()] = true
+		}
+		if len(ids) != len(all) {
+			t.Errorf("%d peer IDs of %d machines", len(ids), len(all))
+		}
+		for _, n := range append(all, x.b, x.r) {
+			n.stop()
+		}
+	})
+}

@@ -429,3 +429,98 @@ func TestSizeFollowsThePath(t *testing.T) {
 }
 
 var _ = anode.AddressSize
+
+// One side sends and the other hardly answers: the sender's relay restarts, the sender
+// moves, the receiver moves, and what is sent arrives again within three seconds.
+func TestOneWayFlowByRelay(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, x *relayed, nats [2]*natted)
+	}{
+		{"the relay restarts", func(_ *testing.T, x *relayed, _ [2]*natted) { x.r.stop(); x.r.start() }},
+		{"the sender moves", func(t *testing.T, _ *relayed, n [2]*natted) { n[0].Rebind(t) }},
+		{"the receiver moves", func(t *testing.T, _ *relayed, n [2]*natted) { n[1].Rebind(t) }},
+		{"both move", func(t *testing.T, _ *relayed, n [2]*natted) { n[0].Rebind(t); n[1].Rebind(t) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				nats := [2]*natted{{Host: w.Host("a")}, {Host: w.Host("b")}}
+				x := &relayed{a: newTestNode(t, nats[0].Host, func(c *Config) { c.Network = nats[0] }),
+					b: newTestNode(t, nats[1].Host, func(c *Config) { c.Network = nats[1] }), r: newTestNode(t, w.Host("r"), nil)}
+				adds(x.a, x.b, x.r)
+				for k, n := range []*testNode{x.a, x.b} {
+					for i := range n.cfg.Peers {
+						if n.cfg.Peers[i].Address == x.r.address0() {
+							n.cfg.Peers[i].Endpoints = []wire.Endpoint{wire.UDP(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(k + 1), 0, 2}), 8737))}
+						}
+					}
+				}
+				lan(w, "west", 1, x.a.host, x.r.host)
+				lan(w, "east", 2, x.b.host, x.r.host)
+				x.start()
+				defer x.stop()
+				settle(2 * time.Second)
+				k := 0
+				send := func(d time.Duration) (silent time.Duration) {
+					last := time.Now()
+					n := len(x.b.dev.delivered())
+					for range int(d / (50 * time.Millisecond)) {
+						k++
+						x.a.say(x.b, fmt.Sprint("n", k))
+						settle(50 * time.Millisecond)
+						if m := len(x.b.dev.delivered()); m > n {
+							n, last = m, time.Now()
+						}
+						silent = max(silent, time.Since(last))
+					}
+					return silent
+				}
+				send(3 * time.Second)
+				for range 3 {
+					c.do(t, x, nats)
+					if silent := send(8 * time.Second); silent > 3*time.Second {
+						t.Errorf("nothing arrived for %v", silent)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Large packets that nothing answers but an acknowledgement now and then find the new
+// size of a path that shrank, also behind a relay.
+func TestSizeBehindARelay(t *testing.T) {
+	for _, mtu := range []int{1400, 1300} {
+		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := newRelayed(t, w, true)
+				defer x.stop()
+				x.meet(t)
+				large := func(d time.Duration) (sent, got int) {
+					before := len(x.b.dev.delivered())
+					for k := range int(d / (20 * time.Millisecond)) {
+						p := max(x.a.peer(x.b).Path.MTU, minMTU)
+						x.a.say(x.b, string(bytes.Repeat([]byte{'.'}, p-40)))
+						if k%25 == 0 {
+							x.b.say(x.a, "ack")
+						}
+						settle(20 * time.Millisecond)
+						sent++
+					}
+					return sent, len(x.b.dev.delivered()) - before
+				}
+				large(2 * time.Second)
+				x.east.SetLink(vnet.Link{Delay: time.Millisecond, MTU: mtu}) // of which a's side sees nothing
+				large(3 * time.Second)
+				if sent, got := large(5 * time.Second); got < sent {
+					t.Errorf("%d of %d arrived over a path of %d", got, sent, mtu)
+				}
+				x.east.SetLink(vnet.Link{Delay: time.Millisecond})
+				large(4 * time.Second)
+				if p := x.a.peer(x.b).Path.MTU; p < 1430 {
+					t.Errorf("the path carries 1440 again, and %d is used", p)
+				}
+			})
+		})
+	}
+}

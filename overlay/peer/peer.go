@@ -330,6 +330,22 @@ func (p *Peer) want(now mono.Time, m *Machine) {
 	p.touch()
 }
 
+// Unanswered returns for how long HELLOs to the peer have gone unanswered.
+func (p *Peer) Unanswered(now mono.Time) (d time.Duration) {
+	for _, m := range p.all() {
+		d = max(d, m.set.Unanswered(now.Duration()))
+	}
+	return d
+}
+
+// Want has a session made, over the ways that are known.
+func (p *Peer) Want(now mono.Time) {
+	if err := p.target(now).set.Want(now.Duration()); err != nil {
+		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
+	}
+	p.touch()
+}
+
 // seek looks for ways, at most once in seekEvery.
 func (p *Peer) seek(now mono.Time) {
 	if now.Sub(p.sought) < seekEvery {
