@@ -503,3 +503,45 @@ var (
 	_ = anode.AddressSize
 	_ = link.Port
 )
+
+// Beacons and WHOIS of strangers, of however many keys, make few packets to the place
+// that they seem to come from; the first of them is answered.
+func TestStrangersOnTheLinkAsReflector(t *testing.T) {
+	for _, typ := range []wire.Type{wire.EPI, wire.Whois} {
+		t.Run(fmt.Sprint(typ), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				n := newTestNode(t, w.Host("n"), nil)
+				s := lan(w, "lan", 0, n.host)
+				w.Host("victim").Attach(s, netip.MustParsePrefix("10.0.0.66/24"))
+				eve := newSpoofer(t, w, s, "10.0.0.250/24")
+				n.start()
+				defer n.stop()
+				settle(time.Second)
+				tap := record(s)
+				var keys []anode.Address
+				for range 100 {
+					keys = append(keys, newIdentity(t).Address())
+				}
+				for k := range 1000 {
+					p := forgedBeacon(keys[k%len(keys)], 1)
+					if typ == wire.Whois {
+						h := wire.Header{Sender: wire.Party{Address: keys[k%len(keys)]}, Recipient: wire.Party{ID: n.address0().ID()}, SenderPeer: 1, Type: typ}
+						p = h.Append(nil, wire.WhoisMsg{Request: uint32(k), Kind: wire.WhoisID, ID: n.address0().ID()}.Append(nil))
+					}
+					eve.send(netip.AddrPortFrom(netip.MustParseAddr("10.0.0.66"), uint16(1000+k%100)), ap("10.0.0.1:8737"), p)
+					settle(5 * time.Millisecond)
+				}
+				settle(10 * time.Second)
+				sent := 0
+				for _, p := range tap.all() {
+					if p.To.Addr() == netip.MustParseAddr("10.0.0.66") {
+						sent++
+					}
+				}
+				if sent == 0 || sent > 5*5+10 {
+					t.Errorf("1000 packets in 5 s made %d", sent)
+				}
+			})
+		})
+	}
+}

@@ -178,8 +178,18 @@ func TestIdlePeersHaveNoTimers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		c := newTestNode(t, w.Host("c"), nil) // a stranger, which goes away
+		c.host.Attach(s, netip.MustParsePrefix("10.0.0.3/24"))
+		c.start()
 		settle(time.Second)
 		a.say(b, "session")
+		if _, err := c.ping(a, time.Second); err != nil {
+			t.Error(err)
+		}
+		a.say(c, "session")
+		settle(time.Second)
+		c.stop()
+		a.say(c, "into the void")
 		settle(3 * time.Hour)
 		for _, n := range []*testNode{a, b} {
 			n.call(t.Context(), func(l *loop) error {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"anodenet/anode/seal"
+	"anodenet/anode/wire"
 	"anodenet/overlay/store"
 	"anodenet/overlay/vnet"
 )
@@ -233,4 +235,115 @@ func TestThreeCopiesBehindARelay(t *testing.T) {
 			n.stop()
 		}
 	})
+}
+
+// Who is told of a clash again and again changes once a minute at most, and stays
+// reachable; what names another instance does nothing.
+func TestClashAgainAndAgain(t *testing.T) {
+	for _, right := range []bool{true, false} {
+		t.Run(fmt.Sprint("right instance ", right), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a := newTestNode(t, w.Host("a"), nil)
+				b := newTestNode(t, w.Host("b"), nil)
+				c := newTestNode(t, w.Host("c"), nil)
+				adds(a, b, c)
+				lan(w, "lan", 0, a.host, b.host, c.host)
+				for _, n := range []*testNode{a, b, c} {
+					n.start()
+					defer n.stop()
+				}
+				settle(time.Second)
+				instance := a.instance
+				if !right {
+					instance[0] ^= 1
+				}
+				changes, old, failed := 0, a.peerID(), 0
+				for range 180 {
+					a.say(b, "session")
+					if _, err := c.ping(a, time.Second); err != nil {
+						failed++
+					}
+					b.call(t.Context(), func(l *loop) error {
+						if k := b.index.byULA(a.address0().ULA()); k.Route.Load() != nil {
+							l.shell.Seal(k, k.Route.Load(), instance.Append([]byte{byte(wire.Clash)}), 0)
+						}
+						return nil
+					})
+					settle(time.Second)
+					if id := a.peerID(); id != old {
+						changes, old = changes+1, id
+					}
+				}
+				if changes > 4 || (changes > 0) != right {
+					t.Errorf("%d other peer IDs in three minutes", changes)
+				}
+				if failed > 4 {
+					t.Errorf("%d of 180 pings of another peer failed", failed)
+				}
+			})
+		})
+	}
+}
+
+// What is answered without seal goes to the machine that asked.
+func TestAnswersGoToTheMachine(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		n := newTestNode(t, w.Host("n"), nil)
+		h := w.Host("bare")
+		lan(w, "lan", 0, n.host, h)
+		b := newBare(t, h, "10.0.0.2:8737")
+		defer b.conn.Close()
+		n.cfg.Peers = []Peer{{Address: b.id.Address()}}
+		n.start()
+		defer n.stop()
+		settle(time.Second)
+		for _, machine := range []uint8{3, 15, 1, 3} {
+			for _, x := range []struct {
+				ask, answer wire.Type
+				body        []byte
+			}{
+				{wire.Ping, wire.Pong, []byte("ping")},
+				{wire.EPCReq, wire.EPC, wire.AppendEPC(nil, 7)},
+				{wire.NetIDReq, wire.NetID, wire.NetIDMsg{Request: 7}.Append(nil)},
+				{wire.Whois, wire.IAm, wire.WhoisMsg{Request: 7, Kind: wire.WhoisID, ID: n.address0().ID()}.Append(nil)},
+			} {
+				b.drain()
+				head := wire.Header{Sender: wire.Party{Address: b.id.Address()}, Recipient: wire.Party{ID: n.address0().ID()}, SenderPeer: machine, Type: x.ask}
+				p := head.Append(nil, x.body)
+				b.mac(n).Sign(p, new(seal.Scratch))
+				b.send("10.0.0.1:8737", p)
+				if got, _ := b.next(n, x.answer); got.RecipientPeer != machine || got.SenderPeer != n.peerID() {
+					t.Errorf("%v for machine %d, asked by %d", x.answer, got.RecipientPeer, machine)
+				}
+			}
+		}
+	})
+}
+
+// After a sleep longer than keys live nothing leaves under old ones, and the first
+// message arrives.
+func TestSleep(t *testing.T) {
+	for _, both := range []bool{true, false} {
+		t.Run(fmt.Sprint("both ", both), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b, _ := pair(t, w)
+				defer a.stop()
+				defer b.stop()
+				settle(time.Second)
+				a.say(b, "before")
+				settle(time.Second)
+				old := a.index.byULA(b.address0().ULA()).Route.Load().Session
+				a.clock.set(0, time.Hour)
+				if both {
+					b.clock.set(0, time.Hour)
+				}
+				if _, ok := old.Reserve(0, 1, int64(a.now())); ok {
+					t.Error("the old key still seals")
+				}
+				a.say(b, "after")
+				settle(time.Second)
+				b.heard(a, "after", 1)
+			})
+		})
+	}
 }

@@ -304,7 +304,7 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 		return
 	}
 	m := p.target(now)
-	if r := m.line.Route.Load(); r != nil {
+	if r := m.line.Route.Load(); r != nil && r.Session == m.set.Current(now.Duration()) { // after a sleep its key may have ended
 		p.env.Shell.Seal(p.Contact, r, w.Msg, 0)
 		m.used(now, r)
 		return
