@@ -257,6 +257,19 @@ func TestManyPeersAtStart(t *testing.T) {
 						t.Errorf("%d peers were tried in second %d", n, at)
 					}
 				}
+				settle(time.Minute)
+				tap.reset()
+				a.host.Attach(w.Segment("other", vnet.Link{}), netip.MustParsePrefix("10.9.0.1/24"))
+				settle(5 * time.Second)
+				tried := 0
+				for _, p := range tap.all() {
+					if p.To.Addr() != netip.MustParseAddr("10.0.255.255") {
+						tried++
+					}
+				}
+				if tried > 10 {
+					t.Errorf("another link: %d packets to peers that are not there", tried)
+				}
 				if len(first) != 1000 {
 					t.Errorf("%d of 1000 peers were tried in 20 s", len(first))
 				}

@@ -88,7 +88,8 @@ func (p *Peer) Recheck(now mono.Time) {
 }
 
 // LinksChanged has the ways in use checked again: addresses, routes or links are other
-// ones than before. Those of a machine that is not up are when somebody wants it.
+// ones than before. Of a machine that nobody speaks to only those are checked that
+// worked, for it to know where we are; others are when somebody wants it.
 func (p *Peer) LinksChanged(now mono.Time) {
 	for _, m := range p.all() {
 		for _, w := range m.ways.Ways() {
@@ -96,7 +97,11 @@ func (p *Peer) LinksChanged(now mono.Time) {
 				m.ways.Add(now, w.Way, w.Origin, on)
 			}
 		}
-		m.ways.Suspect(now)
+		if m.state == Idle || m.state == Unreachable {
+			m.ways.Silent(now)
+		} else {
+			m.ways.Suspect(now)
+		}
 		m.told = 0
 		if r := m.line.Route.Load(); r != nil {
 			limit, _ := p.env.Shell.Link(r.Way.Endpoint)
