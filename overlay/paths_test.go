@@ -524,3 +524,67 @@ func TestSizeBehindARelay(t *testing.T) {
 		})
 	}
 }
+
+// A client that moves while nobody speaks tells its relay, and is reached through it
+// when somebody does.
+func TestIdleClientMoves(t *testing.T) {
+	for _, idle := range []time.Duration{time.Second, time.Minute, 3 * time.Hour} {
+		t.Run(fmt.Sprint(idle), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := &relayed{a: newTestNode(t, w.Host("a"), nil), b: newTestNode(t, w.Host("b"), nil), r: newTestNode(t, w.Host("r"), nil)}
+				adds(x.a, x.b, x.r)
+				west := w.Segment("west", vnet.Link{Delay: time.Millisecond})
+				i := x.a.host.Attach(west, netip.MustParsePrefix("10.1.0.1/24"))
+				x.r.host.Attach(west, netip.MustParsePrefix("10.1.0.2/24"))
+				lan(w, "east", 2, x.b.host, x.r.host)
+				x.start()
+				defer x.stop()
+				x.meet(t)
+				for k := range 3 {
+					settle(idle)
+					i.SetAddrs(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(70 + k)}), 24))
+					settle(idle)
+					text := fmt.Sprint("are you still there? ", k)
+					x.b.say(x.a, text)
+					settle(4 * time.Second)
+					x.b.say(x.a, text+" again")
+					settle(time.Second)
+					x.a.heard(x.b, text+" again", 1)
+				}
+			})
+		})
+	}
+}
+
+// Who stays away for a night is reached at once when it is back, at another place and
+// with other keys.
+func TestAwayForANight(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a := newTestNode(t, w.Host("a"), nil)
+		b := newTestNode(t, w.Host("b"), nil)
+		adds(a, b)
+		home := w.Segment("home", vnet.Link{Delay: time.Millisecond})
+		i := a.host.Attach(home, netip.MustParsePrefix("10.0.0.1/24"))
+		b.host.Attach(home, netip.MustParsePrefix("10.0.0.2/24"))
+		a.start()
+		b.start()
+		defer a.stop()
+		defer b.stop()
+		settle(time.Second)
+		flow(a, b, 2*time.Second, "evening", nil)
+		a.host.SetAsleep(true)
+		for range 20 {
+			b.say(a, "into the void")
+			settle(time.Second)
+		}
+		settle(8 * time.Hour)
+		i.SetAddrs(netip.MustParsePrefix("10.0.0.9/24"))
+		a.host.SetAsleep(false)
+		settle(time.Second)
+		b.say(a, "good morning")
+		a.say(b, "good morning")
+		settle(2 * time.Second)
+		a.heard(b, "good morning", 1)
+		b.heard(a, "good morning", 1)
+	})
+}
