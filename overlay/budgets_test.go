@@ -13,7 +13,6 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
-	"anodenet/overlay/link"
 	"anodenet/overlay/vnet"
 )
 
@@ -499,10 +498,6 @@ func TestLongPingOverShortPath(t *testing.T) {
 	})
 }
 
-var (
-	_ = anode.AddressSize
-	_ = link.Port
-)
 
 // Beacons and WHOIS of strangers, of however many keys, make few packets to the place
 // that they seem to come from; the first of them is answered.

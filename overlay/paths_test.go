@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
 	"anodenet/overlay/vnet"
@@ -428,7 +427,6 @@ func TestSizeFollowsThePath(t *testing.T) {
 	}
 }
 
-var _ = anode.AddressSize
 
 // One side sends and the other hardly answers: the sender's relay restarts, the sender
 // moves, the receiver moves, and what is sent arrives again within three seconds.
