@@ -25,7 +25,7 @@ func read(t *testing.T, w *Watch) []Event {
 	return list
 }
 
-// address is one of many, which need not be on the curve.
+// numbered is one of many addresses, which need not be on the curve.
 func numbered(k int) (a anode.Address) {
 	a[8], a[9] = byte(k>>8), byte(k)
 	return a

@@ -39,6 +39,8 @@ const (
 	maxAsked    = 512 // known peers of which the last question is remembered
 	warmPeers   = 64  // whose endpoints are tried at once when a node starts
 	warmEvery   = time.Second
+
+	relayDoubted = time.Second // HELLOs by relays go unanswered
 )
 
 // note remembers a peer that can be a relay for others: one that was reached directly, or
@@ -86,6 +88,10 @@ func (f *finder) seek(p *peer.Peer) {
 		if best, ok := r.Best(); ok && best.Direct() && offered < maxRelays {
 			p.Offer(f.l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
 			offered++
+			if p.Unanswered(f.l.now) > relayDoubted {
+				r.Want(f.l.now) // a session shows whether a copy of us has our peer ID, and our answers with it
+				f.l.touch(r)
+			}
 		} else if !ok && checked < maxRelays {
 			r.Recheck(f.l.now)
 			f.l.touch(r)

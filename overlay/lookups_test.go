@@ -178,8 +178,18 @@ func TestIdlePeersHaveNoTimers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		c := newTestNode(t, w.Host("c"), nil) // a stranger, which goes away
+		c.host.Attach(s, netip.MustParsePrefix("10.0.0.3/24"))
+		c.start()
 		settle(time.Second)
 		a.say(b, "session")
+		if _, err := c.ping(a, time.Second); err != nil {
+			t.Error(err)
+		}
+		a.say(c, "session")
+		settle(time.Second)
+		c.stop()
+		a.say(c, "into the void")
 		settle(3 * time.Hour)
 		for _, n := range []*testNode{a, b} {
 			n.call(t.Context(), func(l *loop) error {
@@ -246,6 +256,19 @@ func TestManyPeersAtStart(t *testing.T) {
 					if n > warmPeers+1 {
 						t.Errorf("%d peers were tried in second %d", n, at)
 					}
+				}
+				settle(time.Minute)
+				tap.reset()
+				a.host.Attach(w.Segment("other", vnet.Link{}), netip.MustParsePrefix("10.9.0.1/24"))
+				settle(5 * time.Second)
+				tried := 0
+				for _, p := range tap.all() {
+					if p.To.Addr() != netip.MustParseAddr("10.0.255.255") {
+						tried++
+					}
+				}
+				if tried > 10 {
+					t.Errorf("another link: %d packets to peers that are not there", tried)
 				}
 				if len(first) != 1000 {
 					t.Errorf("%d of 1000 peers were tried in 20 s", len(first))

@@ -144,6 +144,7 @@ func (s *signals) netIDReq(m *message) error {
 func (s *signals) probe(m *message) error {
 	x, err := wire.ParseProbe(m.body)
 	if err == nil {
+		m.peer.Probed(s.l.now, m.in, int(x.Size))
 		s.l.reply(m, wire.ProbeAck, x.AppendAck(nil))
 	}
 	return err

@@ -61,6 +61,9 @@ func (s *Search) Recheck() {
 	s.trains.recheck()
 }
 
+// Doubt verifies the present size alone.
+func (s *Search) Doubt() { s.sizes.recheck() }
+
 // Size returns the longest sealed datagram to send.
 func (s *Search) Size() int { return s.sizes.size }
 

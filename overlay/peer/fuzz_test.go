@@ -213,8 +213,8 @@ func (g *game) check(f *fake) {
 		if r != nil {
 			up++
 		}
-		if len(m.sizes) > maxSized || len(m.inbound) != len(m.set.Live()) {
-			fail("%d sizes, %d sessions to receive on", len(m.sizes), len(m.inbound))
+		if len(m.sizes.list) > maxSized || len(m.inbound) != len(m.set.Live()) {
+			fail("%d sizes, %d sessions to receive on", len(m.sizes.list), len(m.inbound))
 		}
 		live += len(m.inbound)
 	}

@@ -168,7 +168,7 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 
 // maxProposed is how many questions a proposed endpoint gets: no more bytes than three
 // times those of the packet that proposed it.
-const maxProposed = 3
+const maxProposed = 2
 
 // ask sends one EPC_REQ. One to an endpoint that a session's packet proposed is sealed in
 // that session; others go to machines that may have no session with us.

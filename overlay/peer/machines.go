@@ -187,7 +187,7 @@ func (ms *machines) Roamed(now mono.Time, in *Inbound, w path.Way) {
 // ProbeAck takes the answer to a probe of the path's size.
 func (ms *machines) ProbeAck(now mono.Time, in *Inbound, x wire.ProbeMsg) {
 	if m := ms.of(in); m != nil {
-		for _, s := range m.sizes {
+		for _, s := range m.sizes.list {
 			s.Answered(now, x.ID, int(x.Size))
 		}
 	}
@@ -200,8 +200,9 @@ func (ms *machines) Recheck(now mono.Time) {
 	}
 }
 
-// LinksChanged has all ways checked again: addresses, routes or links are other ones than
-// before.
+// LinksChanged has the ways in use checked again: addresses, routes or links are other
+// ones than before. Of a machine that nobody speaks to only those are checked that
+// worked, for it to know where we are; others are when somebody wants it.
 func (ms *machines) LinksChanged(now mono.Time) {
 	for _, m := range ms.all() {
 		for _, w := range m.ways.Ways() {
@@ -209,7 +210,11 @@ func (ms *machines) LinksChanged(now mono.Time) {
 				m.ways.Add(now, w.Way, w.Origin, on)
 			}
 		}
-		m.ways.Suspect(now)
+		if m.state == Idle || m.state == Unreachable {
+			m.ways.Silent(now)
+		} else {
+			m.ways.Suspect(now)
+		}
 		m.told = 0
 		if r := m.line.Route.Load(); r != nil {
 			limit, _ := m.peer.env.Shell.Link(r.Way.Endpoint)

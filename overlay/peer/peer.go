@@ -226,7 +226,7 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 		return
 	}
 	m := p.target(now)
-	if r := m.line.Route.Load(); r != nil {
+	if r := m.line.Route.Load(); r != nil && r.Session == m.set.Current(now.Duration()) { // after a sleep its key may have ended
 		p.env.Shell.Seal(p.Contact, r, w.Msg, 0)
 		m.used(now, r)
 		return
@@ -243,6 +243,21 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 func (p *Peer) want(now mono.Time, m *Machine) {
 	p.seek(now)
 	if err := m.set.Want(now.Duration()); err != nil {
+		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
+	}
+}
+
+// Unanswered returns for how long HELLOs to the peer have gone unanswered.
+func (p *Peer) Unanswered(now mono.Time) (d time.Duration) {
+	for _, m := range p.all() {
+		d = max(d, m.set.Unanswered(now.Duration()))
+	}
+	return d
+}
+
+// Want has a session made, over the ways that are known.
+func (p *Peer) Want(now mono.Time) {
+	if err := p.target(now).set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}
 }

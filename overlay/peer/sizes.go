@@ -2,6 +2,7 @@ package peer
 
 import (
 	"slices"
+	"time"
 
 	"anodenet/anode/wire"
 	"anodenet/overlay/mono"
@@ -9,7 +10,10 @@ import (
 )
 
 // sizes are what was measured of the ways used last, the present one in front.
-type sizes []*sized
+type sizes struct {
+	list    []*sized
+	doubted mono.Time // when one was last verified because the peer probed
+}
 
 // sized is a way and what was measured of it.
 type sized struct {
@@ -22,7 +26,7 @@ const maxSized = 4
 
 // of returns the search for the size of a way, begun if the way is new.
 func (s *sizes) of(env *Env, w path.Way) *path.Search {
-	list := *s
+	list := s.list
 	k := slices.IndexFunc(list, func(x *sized) bool { return x.way == w })
 	if k < 0 {
 		limit, _ := env.Shell.Link(w.Endpoint)
@@ -32,8 +36,25 @@ func (s *sizes) of(env *Env, w path.Way) *path.Search {
 	x := list[k]
 	copy(list[1:k+1], list[:k])
 	list[0] = x
-	*s = list[:min(len(list), maxSized)]
+	s.list = list[:min(len(list), maxSized)]
 	return &x.Search
+}
+
+// doubtEvery is how often a probe of the peer's makes us verify our own size.
+const doubtEvery = 2 * time.Second
+
+// Probed takes a probe that came in a session, a datagram of size bytes. If that is less
+// than what we send, the path from there may have become shorter, and ours with it. To
+// find that out by lost data would take a round trip of the users' programs more.
+func (ms *machines) Probed(now mono.Time, in *Inbound, size int) {
+	m := ms.of(in)
+	if m == nil || now.Sub(m.sizes.doubted) < doubtEvery {
+		return
+	}
+	if r := m.line.Route.Load(); r != nil && size < r.Datagram {
+		m.sizes.doubted = now
+		m.sizes.of(m.peer.env, r.Way).Doubt()
+	}
 }
 
 // measure sends the probes of the path's size that are due, to added peers.
