@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -208,29 +207,5 @@ func (s *Servent) accept(ctx context.Context, l net.Listener) error {
 				return nil
 			}
 		}
-	}
-}
-
-// DialTCP dials by TCP from a local address; the zero address leaves the choice
-// to the system.
-func DialTCP(local netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, error) {
-	var d net.Dialer
-	if local.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
-	}
-	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-		return d.DialContext(ctx, "tcp", to.String())
-	}
-}
-
-// ListenTCP listens by TCP on a local address; the zero address is all of them.
-func ListenTCP(local netip.Addr) func(context.Context, uint16) (net.Listener, error) {
-	return func(ctx context.Context, port uint16) (net.Listener, error) {
-		host := ""
-		if local.IsValid() {
-			host = local.String()
-		}
-		var l net.ListenConfig
-		return l.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	}
 }

@@ -188,7 +188,7 @@ func (h *hosts) status() []HostStatus {
 	for _, e := range h.sorted(func(*host) bool { return true }) {
 		list = append(list, HostStatus{
 			Addr: e.addr, Standing: e.standing.String(), Verified: e.verified,
-			Failures: e.failures, Next: e.next, ToldBy: e.toldBy,
+			Failures: e.failures, Next: e.next, ToldBy: e.toldBy, PerMessage: e.perMessage,
 		})
 	}
 	return list

@@ -12,6 +12,7 @@ type SecretError struct {
 	What string // for people: "a private key", "a card number"
 }
 
+// Error says what the text looks like, and why that matters.
 func (e *SecretError) Error() string {
 	return fmt.Sprintf("info2: the text looks like %s, and everybody on the network would read it", e.What)
 }

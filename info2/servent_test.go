@@ -5,162 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// memNet is a network of pipes: what is dialled must be listened on.
-type memNet struct {
-	mu        sync.Mutex
-	listeners map[netip.AddrPort]*memListener
-}
-
-type memListener struct {
-	net   *memNet
-	at    netip.AddrPort
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-type memConn struct {
-	net.Conn
-	local, remote netip.AddrPort
-}
-
-func (c memConn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.local) }
-func (c memConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
-
-func newMemNet() *memNet { return &memNet{listeners: make(map[netip.AddrPort]*memListener)} }
-
-func (n *memNet) listen(a netip.Addr) func(context.Context, uint16) (net.Listener, error) {
-	return func(_ context.Context, port uint16) (net.Listener, error) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		at := netip.AddrPortFrom(a, port)
-		if n.listeners[at] != nil {
-			return nil, &net.OpError{Op: "listen", Err: syscall.EADDRINUSE}
-		}
-		l := &memListener{net: n, at: at, conns: make(chan net.Conn), done: make(chan struct{})}
-		n.listeners[at] = l
-		return l, nil
-	}
-}
-
-func (n *memNet) dial(from netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, error) {
-	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-		n.mu.Lock()
-		l := n.listeners[to]
-		n.mu.Unlock()
-		if l == nil {
-			return nil, syscall.ECONNREFUSED
-		}
-		near, far := net.Pipe()
-		mine, theirs := memConn{near, netip.AddrPortFrom(from, 40000), to}, memConn{far, to, netip.AddrPortFrom(from, 40000)}
-		select {
-		case l.conns <- theirs:
-			return mine, nil
-		case <-l.done:
-			return nil, syscall.ECONNREFUSED
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (l *memListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memListener) Close() error {
-	l.once.Do(func() {
-		close(l.done)
-		l.net.mu.Lock()
-		delete(l.net.listeners, l.at)
-		l.net.mu.Unlock()
-	})
-	return nil
-}
-
-func (l *memListener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at) }
-
-// elapse lets virtual time pass, and all that happens in it.
-func elapse(d time.Duration) {
-	<-time.After(d)
-	synctest.Wait()
-}
-
-// running is a servent with its end.
-type running struct {
-	*Servent
-	sub  *Subscription
-	stop context.CancelFunc
-	done chan error
-}
-
-// start runs a servent on the network; randomness is its address.
-func (n *memNet) start(t *testing.T, a string, change func(*Config)) *running {
-	t.Helper()
-	cfg := Config{
-		Name: "test", Dial: n.dial(ip(a)), Listen: n.listen(ip(a)),
-		Rand: bytes.NewReader(append([]byte(fmt.Sprintf("%-32s", a)), 0)),
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	r := &running{Servent: s, sub: s.Subscribe(100), stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- s.Run(ctx) }()
-	synctest.Wait() // it listens
-	return r
-}
-
-func (r *running) end(t *testing.T) {
-	t.Helper()
-	r.stop()
-	if err := <-r.done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
-}
-
-func (r *running) texts() (list []string) {
-	for {
-		select {
-		case m, ok := <-r.sub.Messages():
-			if !ok {
-				return list
-			}
-			list = append(list, m.Text)
-		default:
-			return list
-		}
-	}
-}
-
-func (r *running) status(t *testing.T) Status {
-	t.Helper()
-	st, err := r.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
 
 // TestServents: five find each other from one address, and hear each other; the
 // neighbours have names; who leaves says so.
@@ -427,103 +280,86 @@ func TestAllow(t *testing.T) {
 	})
 }
 
-// TestBridge: two networks are separate, until they are bridged; then a text
-// crosses once, under its own identifier.
-func TestBridge(t *testing.T) {
+// failing is a history that keeps nothing.
+type failing struct{ err error }
+
+func (f *failing) Append(Message) error { return f.err }
+
+func (f *failing) Recent(int) ([]Message, error) { return nil, f.err }
+
+// TestFailingHistory: that it fails is said once, not once a message.
+func TestFailingHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one, two := newMemNet(), newMemNet()
-		link := func(c *Config) { c.Known = []netip.Addr{ip("10.0.0.1")} }
-		a1, b1 := one.start(t, "10.0.0.1", nil), one.start(t, "10.0.0.2", link)
-		a2, b2 := two.start(t, "10.0.0.1", nil), two.start(t, "10.0.0.2", link)
-		all := []*running{a1, b1, a2, b2}
+		mem := newMemNet()
+		var out bytes.Buffer
+		history := &failing{errors.New("the disk is full")}
+		a := mem.start(t, "10.0.0.1", func(c *Config) {
+			c.History, c.Logger = history, slog.New(slog.NewTextHandler(&out, nil))
+		})
+		b := mem.start(t, "10.0.0.2", func(c *Config) { c.Known = []netip.Addr{ip("10.0.0.1")} })
 		elapse(10 * time.Second)
-		if _, err := b1.Say(t.Context(), "apart"); err != nil {
-			t.Fatal(err)
-		}
-		elapse(10 * time.Second)
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		// Two bridges make a loop, and must not circle.
-		wg.Go(func() { Bridge(ctx, a1.Servent, a2.Servent) })
-		wg.Go(func() { Bridge(ctx, b1.Servent, b2.Servent) })
-		synctest.Wait()
-		if _, err := b1.Say(t.Context(), "over"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a2.Say(t.Context(), "back"); err != nil {
-			t.Fatal(err)
-		}
-		elapse(20 * time.Second)
-		cancel()
-		wg.Wait()
-		want := [][]string{{"apart", "back", "over"}, {"apart", "back", "over"}, {"back", "over"}, {"back", "over"}}
-		for i, r := range all {
-			got := r.texts()
-			slices.Sort(got)
-			if !slices.Equal(got, want[i]) {
-				t.Errorf("%d heard %q", i, got)
+		for i := range 20 {
+			if i == 10 {
+				history.err = nil // everything before has been taken: synctest.Wait
+			} else if i == 15 {
+				history.err = errors.New("full again")
 			}
-			r.end(t)
+			if _, err := b.Say(t.Context(), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+			elapse(2 * time.Second)
+		}
+		a.end(t)
+		b.end(t)
+		if n := strings.Count(out.String(), "level=WARN"); n != 2 {
+			t.Errorf("%d warnings:\n%s", n, out.String())
 		}
 	})
 }
 
-// TestSecrets: what looks like one, and what does not.
-func TestSecrets(t *testing.T) {
-	for text, want := range map[string]bool{
-		"-----BEGIN OPENSSH PRIVATE KEY-----":                            true,
-		"AGE-SECRET-KEY-1QQPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZ":               true,
-		"my password is hunter2":                                         true,
-		"Passwort: geheim":                                               true,
-		"pwd=abc":                                                        true,
-		"alice:x:1000:1000::/home/alice:/bin/sh":                         true,
-		"alice:$6$saltsalt$abcdefgh:19000:0:99999:7:::":                  true,
-		"Set-Cookie: a=b":                                                true,
-		"JSESSIONID=8A7F; PHPSESSID=1":                                   true,
-		"ghp_abcdefghijklmnopqrstuvwxyz0123456789":                       true,
-		"use AKIAIOSFODNN7EXAMPLE":                                       true,
-		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-DEF_123":           true,
-		"Authorization: Basic QWxhZGRpbjo=":                              true,
-		"card 4111 1111 1111 1111 ok?":                                   true,
-		"5500-0000-0000-0004":                                            true,
-		"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f0":   true,
-		"https://me:secret@example.org/":                                 true,
-		"hello everybody":                                                false,
-		"I forgot my password":                                           false,
-		"what is a private key?":                                         false,
-		"call 4111 1111 1111 1112":                                       false,
-		"it is 2026-11-21 22:47:59 here, room 1234":                      false,
-		"see https://example.org/a/9f86d081884c7d659a2feaa0c55ad015a3bf": false,
-		"Donaudampfschifffahrtsgesellschaftskapitaen":                    false,
-		"my address is abcdefgh234567abcdefgh234567abcdefgh234567abcdefgh234567abcdefgh": false,
-		"fd00:1234:5678:9abc:def0:1234:5678:9abc":                                        false,
-		"the pin of the grenade":                                                         false,
-	} {
-		if got := LooksSecret(text); (got != "") != want {
-			t.Errorf("%q looks like %q", text, got)
+// TestReadPause: somebody who sends one byte at a time is read a hundred times a
+// second, and then no more; everybody else is served as ever.
+func TestReadPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := newMemNet()
+		a := mem.start(t, "10.0.0.1", nil)
+		b := mem.start(t, "10.0.0.2", func(c *Config) { c.Known = []netip.Addr{ip("10.0.0.1")} })
+		elapse(5 * time.Second)
+		c, err := mem.dial(ip("10.0.0.3"))(t.Context(), netip.MustParseAddrPort("10.0.0.1:26000"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-// TestIdentifiers survive text.
-func TestIdentifiers(t *testing.T) {
-	for _, m := range []MID{midOf(0), midOf(42), {'a', 'b', 0xff, 0xfe, ' ', '!'}, {'h', 'e', 'l', 'l', 'o', '!'}} {
-		text, _ := m.MarshalText()
-		var back MID
-		if err := back.UnmarshalText(text); err != nil || back != m {
-			t.Errorf("%v: %q, %v", m, text, err)
+		c.Write([]byte(helloLine))
+		if _, err := c.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
 		}
-	}
-	var m MID
-	if m.UnmarshalText([]byte("1234567")) == nil || m.UnmarshalText([]byte("zzzzzzzzzzzz")) == nil {
-		t.Error("took nonsense")
-	}
-	if Duplicates.String() != "duplicates" || HistoryLost.String() != "history_lost" || counterCount.String() != "unknown" {
-		t.Error("counters and names do not match")
-	}
-	for i, name := range counterNames {
-		if name == "" {
-			t.Errorf("counter %d has no name", i)
+		reads, begin := 0, time.Now()
+		for {
+			if _, err := c.Write([]byte{"\nA"[reads%2]}); err != nil { // a pipe: each write waits for its read
+				break
+			}
+			if reads++; reads%10 == 0 {
+				limit := int(time.Since(begin)/readPause) + 2
+				if reads > limit {
+					t.Fatalf("%d reads in %v", reads, time.Since(begin))
+				}
+			}
 		}
-	}
+		if reads > 500 {
+			t.Errorf("cut off after %d reads", reads)
+		}
+		if _, err := b.Say(t.Context(), "hello"); err != nil {
+			t.Fatal(err)
+		}
+		elapse(time.Second)
+		if got := a.texts(); !slices.Equal(got, []string{"hello"}) {
+			t.Errorf("heard %q", got)
+		}
+		if st := a.status(t); st.Counters[ReadsOver] != 1 || st.Counters[FloodersCut] != 1 {
+			t.Errorf("%v", st.Counters)
+		}
+		a.end(t)
+		b.end(t)
+		c.Close()
+	})
 }

@@ -69,6 +69,9 @@ type HostStatus struct {
 	Failures int        `json:"failures"`         // in a row
 	Next     time.Time  `json:"next,omitzero"`    // no dial before
 	ToldBy   netip.Addr `json:"told_by,omitzero"` // zero: the user
+	// PerMessage: it has asked to be dialled for each message. It must not be a start
+	// address of the next run: a link may be too much for it.
+	PerMessage bool `json:"per_message,omitempty"`
 }
 
 // status fills in everything that the core knows; names are the shell's.

@@ -358,7 +358,7 @@ func TestCookieUnderLoad(t *testing.T) {
 			for len(n.inbox.unsigned) <= unsignedInbox/4 {
 				n.inbox.unsigned <- event{kind: evUnsigned}
 			}
-			if l.cookie(&head, msg, link.Endpoint{Addr: b.addr}) {
+			if l.gate.cookie(&head, msg, link.Endpoint{Addr: b.addr}) {
 				t.Error("a HELLO without a cookie passed under load")
 			}
 			return nil

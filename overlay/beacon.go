@@ -20,18 +20,20 @@ const (
 )
 
 type beacon struct {
+	l     *loop
 	next  mono.Time
 	pause time.Duration
 }
 
-// restart begins the back-off anew.
-func (b *beacon) restart(now mono.Time) { b.next, b.pause = now, beaconFirst }
+func (b *beacon) message(*message) error { return nil } // a beacon has no MAC: see gate
 
-func (l *loop) settleBeacon() mono.Time {
-	b := &l.beacon
-	if b.next <= l.now {
-		l.shell.broadcast(wire.Header{Type: wire.EPI}, wire.EPIMsg{}.Append(nil))
-		b.next = l.now.Add(b.pause)
+// linksChanged begins the back-off anew.
+func (b *beacon) linksChanged() { b.next, b.pause = b.l.now, beaconFirst }
+
+func (b *beacon) tick() mono.Time {
+	if b.next <= b.l.now {
+		b.l.shell.broadcast(wire.Header{Type: wire.EPI}, wire.EPIMsg{}.Append(nil))
+		b.next = b.l.now.Add(b.pause)
 		b.pause = min(2*b.pause, beaconLast)
 	}
 	return b.next
@@ -42,25 +44,25 @@ var (
 	noSite   netip.Addr
 )
 
-// heardBeacon answers a beacon by EPC_REQ to its source: that of an added peer, and,
+// heard answers a beacon by EPC_REQ to its source: that of an added peer, and,
 // within a small budget, that of a stranger, so that who follows the draft alone finds
 // us.
-func (l *loop) heardBeacon(h *wire.Header, msg []byte, ep link.Endpoint) {
+func (b *beacon) heard(h *wire.Header, msg []byte, ep link.Endpoint) {
 	m, err := wire.ParseEPI(msg)
 	if err != nil || m.Endpoint.Kind != wire.Unspecified {
-		l.n.counters.count(dMessage)
+		b.l.n.counters.count(dMessage)
 		return
 	}
-	p := l.neighbour(h, ep, &l.gate.beacons, beaconRate, func(m *peer.Marks) *peer.Budget { return &m.Beacon })
+	p := b.l.finder.neighbour(h, ep, &b.l.gate.beacons, beaconRate, func(m *peer.Marks) *peer.Budget { return &m.Beacon })
 	if p == nil {
 		return
 	}
 	if p.Standing() < book.Added {
-		p.Met(l.now)
+		p.Met(b.l.now)
 	}
-	if p.Came(l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon).Refused() {
-		l.n.counters.count(dHint)
+	if p.Came(b.l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon).Refused() {
+		b.l.n.counters.count(dHint)
 	}
-	p.Heard(l.now)
-	l.touch(p)
+	p.Heard(b.l.now)
+	b.l.touch(p)
 }

@@ -22,7 +22,7 @@ const (
 )
 
 // Event is one thing that happened. It says where to look and not what is there: read
-// Peer or Status for that, which may be newer already.
+// Status for that, which may be newer already.
 type Event struct {
 	Kind    EventKind     `json:"kind"`
 	Address anode.Address `json:"address"` // of the peer; zero if it is about none

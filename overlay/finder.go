@@ -1,8 +1,6 @@
 package overlay
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -21,11 +19,12 @@ import (
 // be reached directly as relays. Of a ULA or short ID alone, the address is wanted first:
 // a look-up.
 type finder struct {
+	l      *loop
 	table  *lookup.Table[waiter]
 	asked  map[*peer.Peer]*lookup.Interval // when the LAN was last asked for a known peer
 	relays []*peer.Peer                    // added peers that were reached directly, the latest last
 	warm   []anode.Address                 // whose endpoints are still to be tried since the start
-	next   mono.Time                       // when to try those of the next few
+	warmAt mono.Time                       // when to go on with them
 }
 
 // waiter is what waits for a look-up: a message, or a caller.
@@ -50,6 +49,9 @@ func (f *finder) note(p *peer.Peer) {
 	k := slices.Index(f.relays, p)
 	best, ok := p.Best()
 	direct := ok && best.Direct()
+	if direct {
+		delete(f.asked, p)
+	}
 	switch {
 	case p.Standing() < book.Added:
 		f.forget(p)
@@ -77,23 +79,22 @@ func (f *finder) forget(p *peer.Peer) {
 
 // seek looks for ways to a peer: on the LAN, less often the longer it is not found, and
 // by relays. Those that were reached once are checked again, for the next time.
-func (l *loop) seek(p *peer.Peer) {
-	f := &l.finder
+func (f *finder) seek(p *peer.Peer) {
 	offered, checked := 0, 0
 	for _, r := range slices.Backward(f.relays) {
 		if r == p || r.Standing() < book.Added {
 			continue
 		}
 		if best, ok := r.Best(); ok && best.Direct() && offered < maxRelays {
-			p.Offer(l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
+			p.Offer(f.l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
 			offered++
-			if p.Unanswered(l.now) > relayDoubted {
-				r.Want(l.now) // a session shows whether a copy of us has our peer ID, and our answers with it
-				l.touch(r)
+			if p.Unanswered(f.l.now) > relayDoubted {
+				r.Want(f.l.now) // a session shows whether a copy of us has our peer ID, and our answers with it
+				f.l.touch(r)
 			}
 		} else if !ok && checked < maxRelays {
-			r.Recheck(l.now)
-			l.touch(r)
+			r.Recheck(f.l.now)
+			f.l.touch(r)
 			checked++
 		}
 	}
@@ -105,96 +106,108 @@ func (l *loop) seek(p *peer.Peer) {
 		last = &lookup.Interval{}
 		f.asked[p] = last
 	}
-	if last.Due(l.now) && f.table.AllowWhois(l.now) {
-		last.Asked(l.now)
-		l.askLAN(wire.WhoisMsg{Request: l.env.Request(), Kind: wire.WhoisID, ID: p.ID})
+	if last.Due(f.l.now) && f.table.AllowWhois(f.l.now) {
+		last.Asked(f.l.now)
+		f.askLAN(wire.WhoisMsg{Request: f.l.env.Request(), Kind: wire.WhoisID, ID: p.ID})
 	}
 }
 
-// settleWarm tries the endpoints of the last run, of a few peers at a time.
-func (l *loop) settleWarm() mono.Time {
-	f := &l.finder
+// message takes WHOIS and IAM.
+func (f *finder) message(m *message) error {
+	if m.type_ == wire.Whois {
+		return f.whois(m)
+	}
+	return f.iAm(m)
+}
+
+// tick asks what is due, and tries the endpoints of the last run.
+func (f *finder) tick() mono.Time { return min(f.tickLookups(), f.tickWarm()) }
+
+// linksChanged does nothing: what is looked for is asked for again soon.
+func (f *finder) linksChanged() {}
+
+// tickWarm tries the endpoints of the last run, of a few peers at a time.
+func (f *finder) tickWarm() mono.Time {
 	if len(f.warm) == 0 {
 		return mono.Never
 	}
-	if l.now < f.next {
-		return f.next
+	if f.l.now < f.warmAt {
+		return f.warmAt
 	}
 	k := min(len(f.warm), warmPeers)
 	for _, a := range f.warm[:k] {
-		if p := l.peers.get(a); p != nil && p.Standing() >= book.Added {
-			p.Learned(l.now, l.n.book.Learned(a))
+		if p := f.l.peers.get(a); p != nil && p.Standing() >= book.Added {
+			p.Learned(f.l.now, f.l.n.book.Learned(a))
 			f.note(p)
-			l.touch(p)
+			f.l.touch(p)
 		}
 	}
 	if f.warm = f.warm[k:]; len(f.warm) == 0 {
 		f.warm = nil
 		return mono.Never
 	}
-	f.next = l.now.Add(warmEvery)
-	return f.next
+	f.warmAt = f.l.now.Add(warmEvery)
+	return f.warmAt
 }
 
 // waiting takes a message of the adapter's for a ULA that it could not be sent to.
-func (l *loop) waiting(u anode.ULA, msg []byte) {
-	if u == l.n.ula {
+func (f *finder) waiting(u anode.ULA, msg []byte) {
+	if u == f.l.n.ula {
 		return
 	}
-	if c := l.n.index.byULA(u); c != nil {
-		p := l.peers.get(c.Address)
-		p.Send(l.now, peer.Waiting{Msg: msg})
-		l.touch(p)
+	if c := f.l.n.index.byULA(u); c != nil {
+		p := f.l.peers.get(c.Address)
+		p.Send(f.l.now, peer.Waiting{Msg: msg})
+		f.l.touch(p)
 		return
 	}
 	w := waiter{msg: msg}
-	switch l.finder.table.Ask(l.now, lookup.ByULA(u), w, len(msg), lookup.Program) {
+	switch f.table.Ask(f.l.now, lookup.ByULA(u), w, len(msg), lookup.Program) {
 	case lookup.Nobody:
-		l.unknown(u, w)
+		f.unknown(u, w)
 	case lookup.Full:
-		l.n.counters.count(dWaitingFull)
+		f.l.n.counters.count(dWaitingFull)
 	}
 }
 
 // unknown answers what waited for an address that nobody has.
-func (l *loop) unknown(u anode.ULA, w waiter) {
+func (f *finder) unknown(u anode.ULA, w waiter) {
 	if w.found != nil {
 		close(w.found)
 		return
 	}
-	l.n.counters.count(dNoRoute)
-	if l.n.cfg.Device != nil {
-		l.n.cfg.Device.NoRoute(u, w.msg)
+	f.l.n.counters.count(dNoRoute)
+	if f.l.n.cfg.Device != nil {
+		f.l.n.cfg.Device.NoRoute(u, w.msg)
 	}
 }
 
-// settleLookups asks what is due, and gives up what nobody knows.
-func (l *loop) settleLookups() mono.Time {
-	ask, over, next := l.finder.table.Tick(l.now)
+// tickLookups asks what is due, and gives up what nobody knows.
+func (f *finder) tickLookups() mono.Time {
+	ask, over, next := f.table.Tick(f.l.now)
 	for _, m := range ask {
-		l.askLAN(m)
-		l.askPeers(m)
+		f.askLAN(m)
+		f.askPeers(m)
 	}
 	for _, e := range over {
 		for _, w := range e.Waiters {
-			l.unknown(e.Key.ULA, w)
+			f.unknown(e.Key.ULA, w)
 		}
 	}
 	return next
 }
 
 // askLAN broadcasts a WHOIS on every link. There is no key to sign it with.
-func (l *loop) askLAN(m wire.WhoisMsg) {
-	l.shell.broadcast(wire.Header{Recipient: wire.Party{ID: m.ID}, Type: wire.Whois}, m.Append(nil))
+func (f *finder) askLAN(m wire.WhoisMsg) {
+	f.l.shell.broadcast(wire.Header{Recipient: wire.Party{ID: m.ID}, Type: wire.Whois}, m.Append(nil))
 }
 
 // askPeers asks added peers that can be reached directly.
-func (l *loop) askPeers(m wire.WhoisMsg) {
-	f := &l.finder
+func (f *finder) askPeers(m wire.WhoisMsg) {
 	asked := 0
 	for _, r := range slices.Backward(f.relays) {
 		if best, ok := r.Best(); ok && best.Direct() && asked < maxRelays {
-			r.Reply(l.now, best.Endpoint, 0, wire.Whois, m.Append(nil))
+			r.Reply(f.l.now, best.Endpoint, 0, wire.Whois, m.Append(nil))
 			asked++
 		}
 	}
@@ -202,58 +215,58 @@ func (l *loop) askPeers(m wire.WhoisMsg) {
 
 // found takes an answer to a WHOIS of ours, if it is one: who answers is a stranger, and
 // never added by that.
-func (l *loop) found(x wire.IAmMsg) {
-	waiters, ok := l.finder.table.Answer(x.Request, x.Address)
+func (f *finder) found(x wire.IAmMsg) {
+	waiters, ok := f.table.Answer(x.Request, x.Address)
 	if !ok {
 		return
 	}
 	a, err := anode.AddressFromBytes(x.Address[:])
 	if err == nil {
 		var p *peer.Peer
-		if p, err = l.meet(a, noSite); err == nil {
-			l.deliver(p, waiters)
+		if p, err = f.l.meet(a, noSite); err == nil {
+			f.deliver(p, waiters)
 			return
 		}
 	}
 	for _, w := range waiters {
-		l.unknown(a.ULA(), w)
+		f.unknown(a.ULA(), w)
 	}
 }
 
 // deliver hands over what waited for a look-up.
-func (l *loop) deliver(p *peer.Peer, waiters []waiter) {
+func (f *finder) deliver(p *peer.Peer, waiters []waiter) {
 	for _, w := range waiters {
 		if w.found != nil {
 			w.found <- p.Address
 			close(w.found)
 			continue
 		}
-		p.Send(l.now, peer.Waiting{Msg: w.msg})
+		p.Send(f.l.now, peer.Waiting{Msg: w.msg})
 	}
-	l.touch(p)
+	f.l.touch(p)
 }
 
 // askedOnLAN answers a WHOIS that came by broadcast, if it is for us: only the owner of
 // an address answers. An added peer is looked at in turn, so that both sides know a way
 // at once.
-func (l *loop) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
+func (f *finder) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	m, err := wire.ParseWhois(msg)
 	if err != nil {
-		l.n.counters.count(dMessage)
+		f.l.n.counters.count(dMessage)
 		return
 	}
-	if !m.Matches(l.n.address) {
+	if !m.Matches(f.l.n.address) {
 		return
 	}
-	p := l.neighbour(h, ep, &l.gate.whois, whoisRate, func(m *peer.Marks) *peer.Budget { return &m.Whois })
+	p := f.neighbour(h, ep, &f.l.gate.whois, whoisRate, func(m *peer.Marks) *peer.Budget { return &m.Whois })
 	if p == nil {
 		return
 	}
-	p.Reply(l.now, ep, h.SenderPeer, wire.IAm, wire.IAmMsg{Request: m.Request, Address: l.n.address}.Append(nil))
+	p.Reply(f.l.now, ep, h.SenderPeer, wire.IAm, wire.IAmMsg{Request: m.Request, Address: f.l.n.address}.Append(nil))
 	if p.Standing() >= book.Added {
-		p.Came(l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon)
+		p.Came(f.l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon)
 	}
-	l.touch(p)
+	f.l.touch(p)
 }
 
 // neighbourRate is how often something unsigned of one kind is taken in the name of an
@@ -263,78 +276,69 @@ var neighbourRate = mono.Rate{PerSecond: 2, Burst: 10}
 // neighbour returns the peer behind something unsigned from our own link. Anybody there
 // can send it: for each kind of message an added peer has a budget, own, and all
 // strangers have a small one together, b.
-func (l *loop) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate, own func(*peer.Marks) *peer.Budget) *peer.Peer {
+func (f *finder) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r mono.Rate, own func(*peer.Marks) *peer.Budget) *peer.Peer {
 	from := h.Sender.Address
-	p := l.peers.get(from)
+	p := f.l.peers.get(from)
 	if p != nil && p.Standing() >= book.Added {
-		if !own(&p.Marks).Allow(l.now, neighbourRate) {
-			l.n.counters.count(dHint)
+		if !own(&p.Marks).Allow(f.l.now, neighbourRate) {
+			f.l.n.counters.count(dHint)
 			return nil
 		}
 		return p
 	}
 	switch {
-	case l.n.book.Standing(from) == book.Blocked:
-		l.n.counters.count(dBlocked)
+	case f.l.n.book.Standing(from) == book.Blocked:
+		f.l.n.counters.count(dBlocked)
 		return nil
-	case !b.Allow(l.now, r), p == nil && !l.gate.keys.Allow(l.now, ep.Addr.Addr()):
-		l.n.counters.count(dBudget)
+	case !b.Allow(f.l.now, r), p == nil && !f.l.gate.keys.Allow(f.l.now, ep.Addr.Addr()):
+		f.l.n.counters.count(dBudget)
 		return nil
 	}
 	a, err := anode.AddressFromBytes(from[:])
 	if err != nil {
-		l.n.counters.count(dHeader)
+		f.l.n.counters.count(dHeader)
 		return nil
 	}
-	if p, err = l.meet(a, ep.Addr.Addr()); err != nil {
+	if p, err = f.l.meet(a, ep.Addr.Addr()); err != nil {
 		return nil
 	}
 	return p
 }
 
-// resolve finds the address behind a ULA or short ID.
-func (n *Node) resolve(ctx context.Context, key lookup.Key) (anode.Address, error) {
-	answer := make(chan anode.Address, 1)
-	err := n.call(ctx, func(l *loop) error {
-		if key == lookup.ByULA(n.ula) || key == lookup.ByID(n.id) {
-			answer <- n.address
-			return nil
-		}
-		for c := n.index.byID(key.ID); c != nil; c = c.Next.Load() {
-			if key.ULA.IsZero() || c.ULA == key.ULA {
-				answer <- c.Address
-				return nil
-			}
-		}
-		if l.finder.table.Ask(l.now, key, waiter{found: answer}, 0, lookup.Person) == lookup.Full {
-			return fmt.Errorf("%w: too many searches are under way", ErrUnknownPeer)
-		}
-		return nil
-	})
+// whois answers for ourselves, and as a relay for the peers that were added, to peers
+// that were added.
+func (f *finder) whois(m *message) error {
+	x, err := wire.ParseWhois(m.body)
 	if err != nil {
-		return anode.Address{}, err
+		return err
 	}
-	select {
-	case a, ok := <-answer:
-		if !ok {
-			return anode.Address{}, ErrUnknownPeer
+	if x.Matches(f.l.n.address) {
+		f.l.reply(m, wire.IAm, wire.IAmMsg{Request: x.Request, Address: f.l.n.address}.Append(nil))
+		return nil
+	}
+	if m.peer.Standing() < book.Added {
+		f.l.n.counters.count(dReflection)
+		return nil
+	}
+	answer := wire.IAmMsg{Request: x.Request} // not found
+	for c := f.l.n.index.byID(x.ID); c != nil; c = c.Next.Load() {
+		if c.Standing() >= book.Added && x.Matches(c.Address) {
+			answer.Address = c.Address
 		}
-		return a, nil
-	case <-ctx.Done():
-		return anode.Address{}, ctx.Err()
-	case <-n.done:
-		return anode.Address{}, ErrClosed
 	}
+	f.l.reply(m, wire.IAm, answer.Append(nil))
+	return nil
 }
 
-// ResolveULA finds the address behind a ULA: among the peers, on the LAN, and by asking
-// peers. It returns ErrUnknownPeer after some seconds without an answer.
-func (n *Node) ResolveULA(ctx context.Context, u anode.ULA) (anode.Address, error) {
-	return n.resolve(ctx, lookup.ByULA(u))
-}
-
-// ResolveID finds the address behind a short ID, as ResolveULA does. The ID alone
-// proves less than a ULA.
-func (n *Node) ResolveID(ctx context.Context, id anode.ID) (anode.Address, error) {
-	return n.resolve(ctx, lookup.ByID(id))
+// iAm takes the answer to a WHOIS of ours. The address proves itself.
+func (f *finder) iAm(m *message) error {
+	x, err := wire.ParseIAm(m.body)
+	if err != nil {
+		return err
+	}
+	if x.Address == m.peer.Address {
+		f.l.signals.came(m)
+	}
+	f.found(x)
+	return nil
 }

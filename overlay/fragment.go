@@ -14,7 +14,7 @@ import (
 )
 
 // sendFragments cuts a message that the path does not take whole. s is the caller's.
-func (n *Node) sendFragments(s *sender, c *peer.Contact, r *peer.Route, msg []byte) {
+func (n *lanes) sendFragments(s *sender, c *peer.Contact, r *peer.Route, msg []byte) {
 	room := r.Datagram - wire.SealedOverhead - wire.FragHeader
 	if room < 64 || len(msg) > 0xffff {
 		n.counters.count(dTooBig)

@@ -97,9 +97,8 @@ type hot struct {
 
 func newHot(t testing.TB, segments int) *hot {
 	a, b, ida, idb := sessions(t)
-	n := &Node{cfg: Config{Identity: ida, Clock: SystemClock(), Relay: true}, address: ida.Address(), id: ida.Address().ID(), conns: []link.Conn{loopConn{}},
-		inbox: newInbox(), lanes: lanes{index: newIndex(), strangers: newBudgets()}}
-	n.setOpen(false)
+	n := &Node{cfg: Config{Identity: ida}, lanes: lanes{address: ida.Address(), id: ida.Address().ID(), clock: SystemClock(), relays: true}}
+	n.init()
 	r := newContact(idb.Address())
 	ep := link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:8737")}
 	line := new(peer.Line)
@@ -111,7 +110,8 @@ func newHot(t testing.TB, segments int) *hot {
 	msg := wire.IP6Msg{Flow: 6 << 28, NextHeader: 6, HopLimit: 64, Payload: make([]byte, 1400)}.Append([]byte{byte(wire.IP6P)})
 	h := &hot{node: n, peer: r, q: &superQueue{to: r.ULA, msg: msg, count: segments}}
 	h.out = newSender(&countingWriter{}, 0, &n.counters)
-	h.rx = &receiver{n: n, q: h.q, relay: newRelay(&countingWriter{}, &n.counters), reply: newSender(&countingWriter{}, 0, &n.counters), sources: newSources()}
+	h.rx = newReceiver(&n.lanes, h.q, 0, &countingWriter{})
+	h.rx.relay.w = &countingWriter{}
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}
 	h.fill = func() {
 		h.wire.Buf = h.wire.Buf[:0]
@@ -239,8 +239,9 @@ func TestShortIDClash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Node{cfg: Config{Identity: own, Clock: SystemClock()}, log: slog.New(slog.DiscardHandler), book: b, address: own.Address(), id: own.Address().ID(),
-		conns: []link.Conn{loopConn{}}, inbox: newInbox(), lanes: lanes{index: newIndex(), strangers: newBudgets()}}
+	n := &Node{cfg: Config{Identity: own, Clock: SystemClock()}, book: b, conns: []link.Conn{loopConn{}},
+		lanes: lanes{address: own.Address(), id: own.Address().ID(), clock: SystemClock(), log: slog.New(slog.DiscardHandler)}}
+	n.init()
 	l := newLoop(n, link.State{})
 	pa, pb := l.peers.get(ida.Address()), l.peers.get(idb.Address())
 	clash := anode.ID{1, 2, 3}
@@ -259,11 +260,11 @@ func TestShortIDClash(t *testing.T) {
 		h := wire.Header{Sender: wire.Party{ID: clash}, Recipient: wire.Party{ID: n.id}, Type: wire.Ping}
 		p := h.Append(nil, []byte("me"))
 		seal.NewMAC(k).Sign(p, new(seal.Scratch))
-		if got := l.authenticate(&h, p, link.Endpoint{}); got != x.want {
+		if got := l.gate.authenticate(&h, p, link.Endpoint{}); got != x.want {
 			t.Errorf("authenticated as %v", got)
 		}
 		p[len(p)-1] ^= 1
-		if got := l.authenticate(&h, p, link.Endpoint{}); got != nil {
+		if got := l.gate.authenticate(&h, p, link.Endpoint{}); got != nil {
 			t.Errorf("a changed packet was authenticated as %v", got)
 		}
 	}

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +20,7 @@ const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {
-	n       *Node
+	n       *lanes
 	q       Queue
 	beacons bool // reads the beacons' socket, where nothing sealed belongs
 	relay   *relay
@@ -33,19 +32,28 @@ type receiver struct {
 	last   *peer.Inbound // of the packet before, since trains come from one peer
 	sender anode.ID      // of that packet
 
-	noted      *peer.Inbound // whose packets noteBytes counts
-	notedFrom  netip.AddrPort
-	notedBytes int
-	notedData  bool // more than keepalives was among them
+	noted noted
+	from  *link.Train // that is being read
 
 	packets, bytes int
 }
 
-// inLoop moves packets from a socket to where they belong, until it is closed.
-func (n *Node) inLoop(c link.Conn, q Queue, lane int) error {
-	rx := &receiver{n: n, q: q, beacons: c == n.beacons, sources: newSources(),
-		relay: newRelay(n.conns[lane].NewWriter(), &n.counters),
-		reply: newSender(n.conns[lane].NewWriter(), lane, &n.counters)}
+// noted is the bookkeeping of packets that one session opened in a row.
+type noted struct {
+	in    *peer.Inbound // nil: nothing was opened
+	bytes int
+	data  bool // more than keepalives was among them
+}
+
+func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
+	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters)}
+}
+
+// inLoop moves packets from a socket to where they belong, until it is closed. beacons
+// says that it is the beacons' socket.
+func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bool) error {
+	rx := newReceiver(n, q, lane, w)
+	rx.beacons = beacons
 	trains := make([]link.Train, readTrains)
 	for {
 		k, err := c.Read(trains)
@@ -74,6 +82,7 @@ func newSources() mono.Networks {
 }
 
 func (rx *receiver) train(t *link.Train) {
+	rx.from = t
 	rx.packets += (len(t.Buf) + t.Size - 1) / max(t.Size, 1)
 	rx.bytes += len(t.Buf)
 	for b := t.Buf; len(b) > 0; {
@@ -93,9 +102,9 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 		n.counters.count(dShort)
 		return
 	}
-	to, ok := wire.RecipientID(p)
+	to, why, ok := rx.recipient(p)
 	if !ok {
-		n.counters.count(dFlags)
+		n.counters.count(why)
 		return
 	}
 	if to != n.id && !to.IsZero() {
@@ -117,6 +126,26 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 	rx.deliver(in, msg, p, t)
 }
 
+// recipient returns the short ID of whom a packet is for, or why it is dropped. A full
+// address that nobody has whom we know gets none computed: see index.
+func (rx *receiver) recipient(p []byte) (to anode.ID, why counter, ok bool) {
+	if p[1]&wire.FlagFullRecipient == 0 {
+		to, ok = wire.RecipientID(p)
+		return to, dFlags, ok
+	}
+	h, _, err := wire.Parse(p)
+	if err != nil {
+		return to, dFlags, false
+	}
+	if h.Recipient.Address == rx.n.address {
+		return rx.n.id, 0, true
+	}
+	if c := rx.n.index.byParty(&h.Recipient); c != nil {
+		return c.ID, 0, true
+	}
+	return to, dNotOurs, false
+}
+
 // signedRate bounds the unsealed packets of one added peer that bear its MAC. Whoever
 // recorded them can send them again.
 var signedRate = mono.Rate{PerSecond: 100, Burst: 200}
@@ -129,13 +158,17 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 		n.counters.count(dCopies)
 		return
 	}
-	h, _, err := wire.Parse(p)
+	h, msg, err := wire.Parse(p)
 	if err != nil {
 		n.counters.count(dHeader)
 		return
 	}
 	if h.RecipientPeer != 0 && h.RecipientPeer != n.peerID() {
 		n.counters.count(dMachine)
+		return
+	}
+	if c := rx.questioned(&h, msg); c != nil && c.Marks.Signed.Allow(rx.now, signedRate) {
+		n.post(event{kind: evCookie, contact: c, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 		return
 	}
 	c := rx.signer(&h, p)
@@ -151,12 +184,29 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 	}
 }
 
+// questioned returns the contact whose HELLO a COOKIE answers, or nil.
+func (rx *receiver) questioned(h *wire.Header, msg []byte) *peer.Contact {
+	if h.Type != wire.Cookie || h.MAC != [8]byte{} {
+		return nil
+	}
+	x, err := seal.ParseChallenge(msg)
+	if err != nil {
+		return nil
+	}
+	for c := rx.n.index.byParty(&h.Sender); c != nil; c = c.Next.Load() {
+		if q := c.Asked.Load(); q != nil && *q == x.First {
+			return c
+		}
+	}
+	return nil
+}
+
 // signer returns the added peer whose MAC a packet bears, or nil.
 func (rx *receiver) signer(h *wire.Header, p []byte) *peer.Contact {
 	if h.MAC == [8]byte{} || h.Flags&wire.FlagAuthError != 0 {
 		return nil
 	}
-	for c := rx.n.index.bySender(&h.Sender); c != nil; c = c.Next.Load() {
+	for c := rx.n.index.byParty(&h.Sender); c != nil; c = c.Next.Load() {
 		if mac := c.MAC.Load(); mac != nil && mac.Verify(p, &rx.scratch) {
 			return c
 		}
@@ -173,7 +223,7 @@ func (rx *receiver) unkeyed(h *wire.Header) bool {
 	if !h.Sender.Full() || h.MAC == [8]byte{} {
 		return false
 	}
-	c := rx.n.index.bySender(&h.Sender)
+	c := rx.n.index.byParty(&h.Sender)
 	return c != nil && c.Standing() >= book.Added && c.MAC.Load() == nil && rx.n.unkeyed.Allow(rx.now)
 }
 
@@ -217,13 +267,12 @@ func (rx *receiver) open(p []byte, t *link.Train) (*peer.Inbound, []byte) {
 
 // opened does what every authentic packet causes, whatever is in it.
 func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
-	if rx.noted != in {
+	if rx.noted.in != in {
 		rx.note()
-		rx.noted = in
+		rx.noted.in = in
 	}
-	rx.notedFrom = t.Endpoint.Addr
-	rx.notedBytes += len(p)
-	rx.notedData = rx.notedData || len(p) > wire.SealedMin
+	rx.noted.bytes += len(p)
+	rx.noted.data = rx.noted.data || len(p) > wire.SealedMin
 	if in.Pending.Load() && in.Pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
 			in.Pending.Store(true) // the next packet tries again
@@ -236,20 +285,20 @@ func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
 
 // note does the bookkeeping of the packets that one session opened in a row.
 func (rx *receiver) note() {
-	in := rx.noted
+	in := rx.noted.in
 	if in == nil {
 		return
 	}
-	in.Session.Received(int64(rx.now), rx.notedData)
-	in.Contact.RxBytes.Add(uint64(rx.notedBytes))
+	in.Session.Received(int64(rx.now), rx.noted.data)
+	in.Contact.RxBytes.Add(uint64(rx.noted.bytes))
 	in.Contact.Marks.Heard.Store(int64(rx.now))
-	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.notedFrom {
+	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.from.Endpoint.Addr {
 		in.Line.Heard.Store(int64(rx.now))
 	}
 	if in.Session.Activate() && !rx.n.post(event{kind: evActive, contact: in.Contact}) {
 		in.Session.Deactivate()
 	}
-	rx.noted, rx.notedBytes, rx.notedData = nil, 0, false
+	rx.noted = noted{}
 }
 
 // markEvery is how often a lane does what it does once in a while for a contact.
@@ -271,15 +320,19 @@ func (rx *receiver) roamed(in *peer.Inbound, p []byte, t *link.Train) {
 	}
 }
 
-// unknown asks for a new session with an added peer that has one which we lost. Anybody
-// can send such packets.
+// unknownRate bounds the handshakes that packets in unknown sessions begin. Anybody can
+// send such packets in the name of every added peer, and each handshake costs two key
+// agreements. A peer that waits for us in vain begins one itself.
+var unknownRate = mono.Rate{PerSecond: 100, Burst: 100}
+
+// unknown asks for a new session with an added peer that has one which we lost.
 func (rx *receiver) unknown(p []byte, sender anode.ID) {
 	from, to := wire.SealedPeers(p)
 	if to != 0 && to != rx.n.peerID() {
 		return // it is another machine's
 	}
 	for c := rx.n.index.byID(sender); c != nil; c = c.Next.Load() {
-		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) {
+		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) && rx.n.unknown.Allow(rx.now) {
 			rx.n.post(event{kind: evUnknown, contact: c, machine: from})
 		}
 	}

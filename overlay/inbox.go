@@ -15,6 +15,7 @@ type eventKind uint8
 const (
 	evUnsigned eventKind = iota // msg: a whole packet from ep that anybody may have made
 	evSigned                    // msg: a whole packet from ep that bears the MAC of contact
+	evCookie                    // msg: a whole packet from ep, a COOKIE that answers a HELLO to contact
 	evSealed                    // msg: type | message, opened in session in, from ep after hop relays
 	evConfirm                   // in: the first packet was opened in it, from ep after hop relays
 	evRoam                      // in: its newest packet came from ep
@@ -73,12 +74,12 @@ func (x *inbox) putLinks(s link.State) {
 }
 
 // post gives an event to the loop, unless its inbox is full.
-func (n *Node) post(e event) bool {
+func (n *lanes) post(e event) bool {
 	to, full := n.inbox.authentic, dInboxAuthentic
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evUnsigned:
+	case evUnsigned, evUnknown:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

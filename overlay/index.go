@@ -2,8 +2,6 @@ package overlay
 
 import (
 	"hash/maphash"
-	"maps"
-	"sync/atomic"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -12,24 +10,30 @@ import (
 )
 
 // index is how the lanes find contacts: by the short ID that a ULA ends in and every
-// packet bears, and by the endpoint of a peer that may have packets forwarded. The loop
-// writes it, the lanes read it without a lock. A handshake changes pointers in a
-// contact and nothing here.
+// packet bears, by the full address that handshakes bear, and by the endpoint of a peer
+// that may have packets forwarded. The loop writes it, the lanes read it without a lock.
+// A handshake changes pointers in a contact and nothing here.
+//
+// The short ID of a full address would do, and costs a microsecond and three allocations.
+// Anybody can make us pay that with packets of no more than a header.
 type index struct {
-	ids     shards[anode.ID, *peer.Contact] // of several with one short ID, the head of a list
-	sources shards[link.Endpoint, *peer.Contact]
+	seed      maphash.Seed
+	ids       *table[anode.ID, *peer.Contact] // of several with one short ID, the head of a list
+	addresses *table[uint64, *peer.Contact]   // by hash; of two with one hash, which nobody can find, the later
+	sources   *table[link.Endpoint, *peer.Contact]
 }
 
 func newIndex() *index {
+	seed := maphash.MakeSeed()
 	return &index{
-		ids:     newShards[anode.ID, *peer.Contact](func(id anode.ID) byte { return id[0] }),
-		sources: newShards[link.Endpoint, *peer.Contact](hashEndpoint(maphash.MakeSeed())),
+		seed:      seed,
+		ids:       newTable[anode.ID, *peer.Contact](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
+		addresses: newTable[uint64, *peer.Contact](func(h uint64) uint64 { return h }),
+		sources:   newTable[link.Endpoint, *peer.Contact](func(ep link.Endpoint) uint64 { return maphash.Comparable(seed, ep.Addr) }),
 	}
 }
 
-func hashEndpoint(seed maphash.Seed) func(link.Endpoint) byte {
-	return func(ep link.Endpoint) byte { return byte(maphash.Comparable(seed, ep.Addr)) }
-}
+func (x *index) hash(a anode.Address) uint64 { return maphash.Bytes(x.seed, a[:]) }
 
 // byULA returns the contact with a ULA, or nil.
 func (x *index) byULA(u anode.ULA) *peer.Contact {
@@ -43,11 +47,15 @@ func (x *index) byULA(u anode.ULA) *peer.Contact {
 // byID returns the first contact with a short ID, or nil.
 func (x *index) byID(id anode.ID) *peer.Contact { return x.ids.get(id) }
 
-// bySender returns the first contact that a packet may be from, or nil.
-func (x *index) bySender(s *wire.Party) *peer.Contact {
-	c := x.ids.get(s.ShortID())
-	for s.Full() && c != nil && c.Address != s.Address {
-		c = c.Next.Load()
+// byParty returns the first contact that a packet may name as its sender or recipient, or
+// nil.
+func (x *index) byParty(s *wire.Party) *peer.Contact {
+	if !s.Full() {
+		return x.ids.get(s.ID)
+	}
+	c := x.addresses.get(x.hash(s.Address))
+	if c != nil && c.Address != s.Address {
+		return nil
 	}
 	return c
 }
@@ -59,10 +67,14 @@ func (x *index) source(ep link.Endpoint) *peer.Contact { return x.sources.get(at
 func (x *index) add(c *peer.Contact) {
 	c.Next.Store(x.ids.get(c.ID))
 	x.ids.set(c.ID, c)
+	x.addresses.set(x.hash(c.Address), c)
 }
 
 // remove takes a contact out.
 func (x *index) remove(c *peer.Contact) {
+	if h := x.hash(c.Address); x.addresses.get(h) == c {
+		x.addresses.delete(h)
+	}
 	head := x.ids.get(c.ID)
 	if head == c {
 		if next := c.Next.Load(); next != nil {
@@ -77,38 +89,6 @@ func (x *index) remove(c *peer.Contact) {
 			p.Next.Store(c.Next.Load())
 		}
 	}
-}
-
-// shards is a map that one goroutine writes and others read without a lock: each shard
-// is an immutable map behind a pointer, and what a write copies is one of 256.
-type shards[K comparable, V any] struct {
-	of   func(K) byte
-	maps *[256]atomic.Pointer[map[K]V]
-}
-
-func newShards[K comparable, V any](of func(K) byte) shards[K, V] {
-	return shards[K, V]{of, new([256]atomic.Pointer[map[K]V])}
-}
-
-func (s *shards[K, V]) get(k K) (v V) {
-	if m := s.maps[s.of(k)].Load(); m != nil {
-		v = (*m)[k]
-	}
-	return v
-}
-
-func (s *shards[K, V]) set(k K, v V) { s.change(k, func(m map[K]V) { m[k] = v }) }
-
-func (s *shards[K, V]) delete(k K) { s.change(k, func(m map[K]V) { delete(m, k) }) }
-
-func (s *shards[K, V]) change(k K, f func(map[K]V)) {
-	p := &s.maps[s.of(k)]
-	next := map[K]V{}
-	if old := p.Load(); old != nil {
-		next = maps.Clone(*old)
-	}
-	f(next)
-	p.Store(&next)
 }
 
 // at strips an endpoint to what identifies the other side.

@@ -196,7 +196,7 @@ func TestIdlePeersHaveNoTimers(t *testing.T) {
 				if due := l.peers.schedule.Due(); due != mono.Never {
 					t.Errorf("%s: a peer is due in %v", n.host.Name(), due.Sub(l.now))
 				}
-				if next := min(l.settleLookups(), l.settleWarm(), l.settleCopies()); next != mono.Never {
+				if next := min(l.finder.tickLookups(), l.finder.tickWarm(), l.copies.tick()); next != mono.Never {
 					t.Errorf("%s: something is due in %v", n.host.Name(), next.Sub(l.now))
 				}
 				if pause := l.beacon.next.Sub(l.now); pause < 0 || l.beacon.pause != beaconLast {

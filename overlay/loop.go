@@ -14,21 +14,24 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// loop is the one goroutine that owns all that is not on the data path: peers, look-ups,
-// beacons, and what is known of our links. Each has its part; the loop calls them in
-// turn, and sends what they ask for.
+// loop is the one goroutine that owns all that is not on the data path. Its parts own
+// the rest of its state; it gives them what comes in, and what they have in common: the
+// peers, our links, and ways to send.
 type loop struct {
-	n      *Node
-	now    mono.Time
-	shell  *shell
-	env    *peer.Env
-	peers  peers
-	finder finder
-	beacon beacon
-	links  links
-	copies copies
-	gate   gate
-	errors mono.Bucket // ERRORs that are sent
+	n     *Node
+	now   mono.Time
+	shell *shell
+	env   *peer.Env
+	peers peers
+	links links
+	gate  gate
+
+	signals signals
+	finder  finder
+	beacon  beacon
+	copies  copies
+	parts   [partCount]part // these four
+	errors  mono.Bucket     // ERRORs that are sent
 }
 
 const (
@@ -37,15 +40,19 @@ const (
 )
 
 func newLoop(n *Node, known link.State) *loop {
-	l := &loop{n: n, now: n.now(), gate: newGate()}
+	l := &loop{n: n, now: n.now(), peers: newPeers(n.index)}
 	l.shell = newShell(l)
+	l.gate = newGate(l)
+	l.signals = signals{l}
+	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
+	l.beacon = beacon{l: l}
+	l.copies = copies{l: l}
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies}
 	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil}}
-	l.peers = newPeers(n.index)
-	l.finder.table = lookup.New[waiter](rand.Uint32)
 	l.links.set(known)
-	l.beacon.restart(l.now)
+	l.beacon.linksChanged()
 	for _, e := range n.book.Entries() {
 		l.decide(e)
 		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {
@@ -98,23 +105,23 @@ func (l *loop) drain(e event, rest <-chan event) {
 
 // settle does what is due, and returns when it is needed again.
 func (l *loop) settle() mono.Time {
-	for {
-		p := l.peers.schedule.Next(l.now)
-		if p == nil {
-			break
+	l.tickPeers()
+	next := mono.Never
+	for _, p := range l.parts {
+		if p != nil {
+			next = min(next, p.tick())
 		}
-		l.tick(p)
 	}
-	next := min(l.settleLookups(), l.settleBeacon(), l.settleWarm(), l.settleCopies())
-	for { // what was found may have touched a peer
-		p := l.peers.schedule.Next(l.now)
-		if p == nil {
-			break
-		}
-		l.tick(p)
-	}
+	l.tickPeers() // a part may have found something for one
 	l.shell.flush()
 	return min(next, l.peers.schedule.Due())
+}
+
+// tickPeers does what is due for peers.
+func (l *loop) tickPeers() {
+	for p := l.peers.schedule.Next(l.now); p != nil; p = l.peers.schedule.Next(l.now) {
+		l.tick(p)
+	}
 }
 
 // tick does what is due for a peer.
@@ -129,9 +136,11 @@ func (l *loop) touch(p *peer.Peer) { l.peers.schedule.Touch(p) }
 func (l *loop) handle(e event) {
 	switch e.kind {
 	case evUnsigned:
-		l.unsigned(e.msg, e.ep)
+		l.gate.unsigned(e.msg, e.ep)
+	case evCookie:
+		l.gate.cookied(e.contact, e.msg, e.ep)
 	case evSigned:
-		l.signed(e.contact, e.msg, e.ep)
+		l.gate.signed(e.contact, e.msg, e.ep)
 	case evSealed:
 		l.sealed(e)
 	case evConfirm:
@@ -145,11 +154,10 @@ func (l *loop) handle(e event) {
 		}
 	case evActive:
 		if p := l.peers.get(e.contact.Address); p != nil {
-			p.Active()
 			l.touch(p)
 		}
 	case evWaiting:
-		l.waiting(e.ula, e.msg)
+		l.finder.waiting(e.ula, e.msg)
 	}
 }
 
@@ -243,13 +251,12 @@ func (l *loop) drop(p *peer.Peer) {
 	l.n.events.peer(EventRemoved, p)
 }
 
-// linksChanged has every way in use checked again: an address or a route may have gone,
-// or a better one come.
+// linksChanged gives all parts another state of our links.
 func (l *loop) linksChanged(s link.State) {
 	l.links.set(s)
-	l.beacon.restart(l.now)
-	for _, p := range l.peers.byAddress {
-		p.LinksChanged(l.now)
-		l.touch(p)
+	for _, p := range l.parts {
+		if p != nil {
+			p.linksChanged()
+		}
 	}
 }

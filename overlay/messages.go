@@ -1,8 +1,6 @@
 package overlay
 
 import (
-	"errors"
-
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -25,9 +23,34 @@ type rule struct {
 	sealing sealing
 	from    book.Standing // from those at least
 	budget  mono.Rate     // of all those who are not added, together; zero: none is needed
-	lane    bool          // taken by the lane that opened it; else by the loop, with handle
-	handle  func(*loop, *message) error
+	lane    bool          // taken by the lane that opened it, if it was sealed
+	part    partID        // of the loop, that takes it otherwise
 }
+
+// part is a part of the loop. It has a share of the loop's state, and works in the
+// loop's goroutine alone.
+type part interface {
+	// message takes an authentic message that the rules admitted; an error says that
+	// it is malformed.
+	message(m *message) error
+	// tick does what is due, and returns when it is needed again.
+	tick() mono.Time
+	// linksChanged is called when our links are other ones than before.
+	linksChanged()
+}
+
+// partID names a part.
+type partID uint8
+
+const (
+	nobody partID = iota // the lane alone takes the message
+	theSignals
+	theFinder
+	theBeacon
+	theCopies
+
+	partCount
+)
 
 // message is one that was authenticated.
 type message struct {
@@ -47,31 +70,31 @@ var messageRules = func() [256]rule {
 	few, some, many := mono.Rate{PerSecond: 1, Burst: 2}, mono.Rate{PerSecond: 10, Burst: 20}, mono.Rate{PerSecond: 100, Burst: 100}
 	hello := mono.Rate{PerSecond: 500, Burst: 500} // and 50 a site: see gate
 	return [256]rule{
-		wire.Hello:   {unsealed, book.Stranger, hello, false, (*loop).hello},
-		wire.Welcome: {unsealed, book.Stranger, hello, false, (*loop).welcome},
-		wire.Stale:   {unsealed, book.Stranger, some, false, (*loop).stale},
+		wire.Hello:   {unsealed, book.Stranger, hello, false, theSignals},
+		wire.Welcome: {unsealed, book.Stranger, hello, false, theSignals},
+		wire.Stale:   {unsealed, book.Stranger, some, false, theSignals},
 		// COOKIE has no MAC: it is matched with an outstanding HELLO, by gate.
 
-		wire.Ping:     {either, book.Stranger, some, true, (*loop).ping},
-		wire.Pong:     {either, book.Stranger, many, true, (*loop).pong},
-		wire.Error:    {either, book.Stranger, few, false, (*loop).errorMessage},
-		wire.EPCReq:   {either, book.Stranger, some, false, (*loop).epcReq},
-		wire.EPC:      {either, book.Stranger, many, false, (*loop).epc},
-		wire.EPI:      {either, book.Stranger, few, false, (*loop).epi},
-		wire.NetIDReq: {either, book.Stranger, some, false, (*loop).netIDReq},
-		wire.Whois:    {either, book.Stranger, some, false, (*loop).whois},
-		wire.IAm:      {either, book.Stranger, some, false, (*loop).iAm},
+		wire.Ping:     {either, book.Stranger, some, true, theSignals},
+		wire.Pong:     {either, book.Stranger, many, true, theSignals},
+		wire.Error:    {either, book.Stranger, few, false, theSignals},
+		wire.EPCReq:   {either, book.Stranger, some, false, theSignals},
+		wire.EPC:      {either, book.Stranger, many, false, theSignals},
+		wire.EPI:      {either, book.Stranger, few, false, theSignals},
+		wire.NetIDReq: {either, book.Stranger, some, false, theSignals},
+		wire.Whois:    {either, book.Stranger, some, false, theFinder},
+		wire.IAm:      {either, book.Stranger, some, false, theFinder},
 
-		wire.Probe:    {sealed, book.Stranger, some, false, (*loop).probe},
-		wire.ProbeAck: {sealed, book.Added, mono.Rate{}, false, (*loop).probeAck},
-		wire.Standing: {sealed, book.Stranger, some, false, (*loop).standing},
-		wire.Clash:    {sealed, book.Added, mono.Rate{}, false, (*loop).clash},
+		wire.Probe:    {sealed, book.Stranger, some, false, theSignals},
+		wire.ProbeAck: {sealed, book.Added, mono.Rate{}, false, theSignals},
+		wire.Standing: {sealed, book.Stranger, some, false, theSignals},
+		wire.Clash:    {sealed, book.Added, mono.Rate{}, false, theCopies},
 
 		// The adapter's policy decides what of strangers gets in.
-		wire.IP6:   {sealed, book.Stranger, mono.Rate{}, true, nil},
-		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nil},
-		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nil},
-		wire.Frag:  {sealed, book.Stranger, many, true, nil},
+		wire.IP6:   {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.Frag:  {sealed, book.Stranger, many, true, nobody},
 	}
 }()
 
@@ -86,7 +109,7 @@ const (
 )
 
 // admit applies the rule of a type. Any goroutine may call it.
-func (n *Node) admit(now mono.Time, t wire.Type, isSealed bool, s book.Standing) admission {
+func (n *lanes) admit(now mono.Time, t wire.Type, isSealed bool, s book.Standing) admission {
 	r := &messageRules[t]
 	switch {
 	case r.sealing == refused, isSealed && r.sealing == unsealed, !isSealed && r.sealing == sealed:
@@ -109,7 +132,7 @@ func newBudgets() *[256]mono.Limiter {
 }
 
 // countRefused counts a message that was not admitted.
-func (n *Node) countRefused(a admission, t wire.Type, isSealed bool) {
+func (n *lanes) countRefused(a admission, t wire.Type, isSealed bool) {
 	switch {
 	case a == overBudget:
 		n.counters.count(dBudget)
@@ -133,9 +156,6 @@ func cleartext(t wire.Type) bool {
 	return false
 }
 
-// errMalformed is returned for a message that cannot be read.
-var errMalformed = errors.New("malformed message")
-
 // errorRate is how often we tell an added peer that a message was malformed.
 var errorRate = mono.Rate{PerSecond: 1, Burst: 5}
 
@@ -148,12 +168,12 @@ func (l *loop) take(m *message) {
 			return
 		}
 	}
-	h := messageRules[m.type_].handle
-	if h == nil {
+	p := l.parts[messageRules[m.type_].part]
+	if p == nil {
 		n.counters.count(dMessage)
 		return
 	}
-	err := h(l, m)
+	err := p.message(m)
 	l.touch(m.peer)
 	if err == nil {
 		return

@@ -24,7 +24,6 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"anodenet/anode"
@@ -32,7 +31,6 @@ import (
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/mono"
 	"anodenet/overlay/peer"
 )
 
@@ -71,35 +69,17 @@ type Config struct {
 
 // Node is a running node. New makes it, Run runs it.
 type Node struct {
+	lanes
 	cfg      Config
-	log      *slog.Logger
 	book     *book.Book
-	address  anode.Address
-	id       anode.ID
-	ula      anode.ULA
 	instance wire.Instance // of this run
 	started  time.Time
+	conns    []link.Conn // one for each lane; what is not sealed comes in by the first
+	beacons  link.Conn   // nil: conns have the port of the beacons
 
-	conns   []link.Conn // one for each lane; what is not sealed comes in by the first
-	beacons link.Conn   // nil: conns have the port of the beacons
-
-	lanes
-	inbox  inbox
 	events events
 	newID  chan uint8    // a peer ID to keep
 	done   chan struct{} // closed when Run ends
-}
-
-// lanes is what the lanes share with each other and the loop.
-type lanes struct {
-	counters  counters
-	index     *index
-	pings     pings
-	fragments fragments
-	strangers *[256]mono.Limiter // by type of message: see messageRules
-	unkeyed   mono.Limiter       // packets that name an added peer with whom no key was agreed on
-	admits    atomic.Uint32      // from which standing on the adapter's policy lets everything in
-	ownID     atomic.Uint32      // our peer ID
 }
 
 // New opens the node's socket, so that a port that is taken is an error at once.
@@ -126,14 +106,13 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, book: cfg.Book, address: address, id: address.ID(), ula: address.ULA(),
-		started: cfg.Clock.Now(),
-		conns:   conns,
-		inbox:   newInbox(),
-		newID:   make(chan uint8, 1),
-		done:    make(chan struct{}),
-		lanes:   lanes{index: newIndex(), strangers: newBudgets(), unkeyed: mono.Limiter{Rate: mono.Rate{PerSecond: 200, Burst: 200}}},
+		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, relays: cfg.Relay, log: cfg.Log},
+		cfg:   cfg, book: cfg.Book, started: cfg.Clock.Now(),
+		conns: conns,
+		newID: make(chan uint8, 1),
+		done:  make(chan struct{}),
 	}
+	n.init()
 	rand.Read(n.instance[:])
 	n.ownID.Store(uint32(peerID))
 	n.setOpen(cfg.Open)
@@ -194,21 +173,6 @@ func (n *Node) keepPeerID(id uint8) {
 	}
 }
 
-// peerID is our peer ID.
-func (n *Node) peerID() uint8 { return uint8(n.ownID.Load()) }
-
-// setOpen lets everybody in, or only the peers that were added.
-func (n *Node) setOpen(open bool) {
-	from := book.Added
-	if open {
-		from = book.Stranger
-	}
-	n.admits.Store(uint32(from))
-}
-
-// trusts reports whether the policy lets everything of a contact in.
-func (n *Node) trusts(c *peer.Contact) bool { return uint32(c.Standing()) >= n.admits.Load() }
-
 // Run runs the node until ctx ends or a loop fails, and returns when all its
 // goroutines are gone. It closes the device and the socket.
 func (n *Node) Run(ctx context.Context) error {
@@ -232,14 +196,14 @@ func (n *Node) Run(ctx context.Context) error {
 		queues = []Queue{new(noQueue)}
 	} else {
 		for i, q := range queues {
-			start(func() error { return n.outLoop(q, i%len(n.conns)) })
+			start(func() error { return n.outLoop(q, n.conns[i%len(n.conns)].NewWriter(), i%len(n.conns)) })
 		}
 	}
 	for i, conn := range n.conns {
-		start(func() error { return n.inLoop(conn, queues[i], i) })
+		start(func() error { return n.inLoop(conn, queues[i], i, conn.NewWriter(), false) })
 	}
 	if n.beacons != nil {
-		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0) })
+		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
 	}
 	start(func() error { return l.run(ctx) })
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
@@ -267,6 +231,3 @@ func (n *Node) close() {
 	}
 	close(n.done)
 }
-
-// now is the node's time; it counts sleep.
-func (n *Node) now() mono.Time { return mono.At(n.cfg.Clock.Since()) }

@@ -114,8 +114,8 @@ func (s *sender) full() bool { return len(s.buf) >= link.MaxTrain*3/4 }
 
 // outLoop moves packets from one queue of the device to the network, until the
 // device is closed.
-func (n *Node) outLoop(q Queue, lane int) error {
-	s := newSender(n.conns[lane].NewWriter(), lane, &n.counters)
+func (n *lanes) outLoop(q Queue, w link.Writer, lane int) error {
+	s := newSender(w, lane, &n.counters)
 	for {
 		to, ok, err := q.Read(true)
 		now := n.now() // of the batch: asking for each packet would be a system call more
@@ -135,7 +135,7 @@ func (n *Node) outLoop(q Queue, lane int) error {
 }
 
 // outPacket seals the packet just read from q, or hands it to the loop.
-func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
+func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 	c := n.index.byULA(to)
 	if c == nil {
 		n.outWaiting(q, c, to)
@@ -173,7 +173,7 @@ func (n *Node) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 
 // outMany seals a packet for an address of which several machines are up: each message
 // goes to the machine of its flow.
-func (n *Node) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines, now mono.Time) {
+func (n *lanes) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines, now mono.Time) {
 	if !n.trusts(c) {
 		q.Track(c.ULA)
 	}
@@ -194,7 +194,7 @@ func (n *Node) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines,
 }
 
 // outMessage seals one message, whole or in parts, or answers it if it is too big.
-func (n *Node) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte) bool {
+func (n *lanes) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte) bool {
 	if len(msg)+wire.SealedMin <= r.Datagram {
 		counter, ok := r.Session.Reserve(s.lane, 1, int64(s.now))
 		if !ok {
@@ -208,7 +208,7 @@ func (n *Node) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte)
 	// IPv6 promises 1280 bytes, so below that packets are cut into FRAG messages.
 	if mtu := max(mtuOf(r), minMTU); packetSize(msg) > mtu {
 		n.counters.count(dTooBig)
-		n.cfg.Device.TooBig(c.ULA, msg, mtu)
+		n.device.TooBig(c.ULA, msg, mtu)
 		return false
 	}
 	n.sendFragments(s, c, r, msg)
@@ -217,7 +217,7 @@ func (n *Node) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte)
 
 // sentOn does the bookkeeping of the session's timers. size is that of the longest
 // datagram.
-func (n *Node) sentOn(c *peer.Contact, r *peer.Route, size int, now mono.Time) {
+func (n *lanes) sentOn(c *peer.Contact, r *peer.Route, size int, now mono.Time) {
 	r.Session.Sent(int64(now))
 	if size >= r.Large && r.Line.Large.Load() != int64(now) {
 		r.Line.Large.Store(int64(now))
@@ -229,7 +229,7 @@ func (n *Node) sentOn(c *peer.Contact, r *peer.Route, size int, now mono.Time) {
 
 // outWaiting copies the packet's messages for the loop, which has to find the peer or
 // make a session first.
-func (n *Node) outWaiting(q Queue, c *peer.Contact, to anode.ULA) {
+func (n *lanes) outWaiting(q Queue, c *peer.Contact, to anode.ULA) {
 	if c == nil || !n.trusts(c) {
 		q.Track(to)
 	}
@@ -240,7 +240,7 @@ func (n *Node) outWaiting(q Queue, c *peer.Contact, to anode.ULA) {
 
 // outTooBig takes a packet or super-packet that is beyond the way's size. Its first
 // message that is too big is answered, for all.
-func (n *Node) outTooBig(q Queue, s *sender, c *peer.Contact, r *peer.Route, now mono.Time) {
+func (n *lanes) outTooBig(q Queue, s *sender, c *peer.Contact, r *peer.Route, now mono.Time) {
 	largest := 0
 	for msg := q.Next(); msg != nil; msg = q.Next() {
 		if !n.outMessage(s, c, r, msg) {

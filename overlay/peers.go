@@ -3,9 +3,11 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
@@ -90,13 +92,11 @@ func (s *strangers) forget(p *peer.Peer) {
 // site valid, one of that site; with came, one that came to us.
 func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer.Peer) {
 	for p, x := range s.of {
-		if p.Waits() || came && !x.site.IsValid() || site.IsValid() && x.site != site ||
-			now.Sub(p.Seen()) < strangerGrace && p.Inbound.Load() != nil {
+		if came && !x.site.IsValid() || site.IsValid() && x.site != site || old != nil && p.Seen() >= old.Seen() ||
+			p.Waits() || now.Sub(p.Seen()) < strangerGrace && p.Inbound.Load() != nil {
 			continue
 		}
-		if old == nil || p.Seen() < old.Seen() {
-			old = p
-		}
+		old = p
 	}
 	return old
 }
@@ -106,6 +106,10 @@ func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer
 // somebody here wants to speak to it.
 func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
 	if p := l.peers.get(a); p != nil {
+		if _, ok := l.peers.strangers.of[p]; ok && !from.IsValid() {
+			l.peers.strangers.forget(p) // it has a place of its own from now on
+			l.peers.strangers.note(p, from)
+		}
 		return p, nil
 	}
 	if a == l.n.address {
@@ -155,7 +159,7 @@ func (l *loop) sources(p *peer.Peer) {
 	}
 	t := &l.peers
 	for _, ep := range t.sources[p] {
-		if t.index.source(ep) == p.Contact && !contains(now, ep) {
+		if t.index.source(ep) == p.Contact && !slices.Contains(now, ep) {
 			t.index.sources.delete(ep)
 		}
 	}
@@ -171,11 +175,19 @@ func (l *loop) sources(p *peer.Peer) {
 	}
 }
 
-func contains(list []link.Endpoint, ep link.Endpoint) bool {
-	for _, x := range list {
-		if x == ep {
-			return true
+// from lists the peers that a packet may be from: by its full address, or all with its
+// short ID (draft 3.5).
+func (t *peers) from(s *wire.Party) (list []*peer.Peer) {
+	if s.Full() {
+		if p := t.get(s.Address); p != nil {
+			list = append(list, p)
+		}
+		return list
+	}
+	for c := t.index.byID(s.ID); c != nil; c = c.Next.Load() {
+		if p := t.get(c.Address); p != nil && !slices.Contains(list, p) {
+			list = append(list, p)
 		}
 	}
-	return false
+	return list
 }

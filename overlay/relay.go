@@ -21,7 +21,20 @@ type relay struct {
 	trains   []link.Train
 	open     bool // the last train may grow
 
+	// Of the batch that was read, whose packets are alike: what the index said last.
+	from    *link.Train // nil: nothing yet
+	allowed bool        // an added peer sent it
+	hop     hop
+
 	packets, bytes int
+}
+
+// hop is where packets to one machine go next.
+type hop struct {
+	to      anode.ID // zero: none yet
+	machine uint8
+	ep      link.Endpoint
+	refused counter // why they go nowhere; 0: they do
 }
 
 func newRelay(w link.Writer, c *counters) *relay {
@@ -32,28 +45,42 @@ func newRelay(w link.Writer, c *counters) *relay {
 // endpoint of an added peer is relayed, and only to an added peer: a stranger can
 // spend nothing of ours.
 func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
-	n := rx.n
+	n, r := rx.n, rx.relay
+	if machine := recipientPeer(p); r.hop.to != to || r.hop.machine != machine {
+		r.hop = n.nextHop(to, machine)
+	}
+	if r.from != t {
+		c := n.index.source(t.Endpoint)
+		r.from, r.allowed = t, c != nil && c.Standing() >= book.Added
+	}
+	switch {
+	case r.hop.refused != 0:
+		n.counters.count(r.hop.refused)
+	case !r.allowed || r.hop.ep.Addr == t.Endpoint.Addr: // or it would go back to where it came from
+		n.counters.count(dRelayRefused)
+	case !wire.BumpHop(p, hopLimit):
+		n.counters.count(dRelayHops)
+	default:
+		r.add(p, t, r.hop.ep)
+	}
+}
+
+// nextHop looks up where packets to a machine go.
+func (n *lanes) nextHop(to anode.ID, machine uint8) hop {
+	h := hop{to: to, machine: machine, refused: dNotOurs}
 	c := n.index.byID(to)
 	if c == nil {
-		n.counters.count(dNotOurs)
-		return
+		return h
 	}
-	fw := c.Forward.Load()
-	from := n.index.source(t.Endpoint)
-	if fw == nil || !n.cfg.Relay || c.Standing() < book.Added || from == nil || from.Standing() < book.Added {
-		n.counters.count(dRelayRefused)
-		return
+	h.refused = dRelayRefused
+	f := c.Forward.Load()
+	if f == nil || !n.relays || c.Standing() < book.Added {
+		return h
 	}
-	ep, ok := fw.To(recipientPeer(p))
-	if !ok || ep.Addr == t.Endpoint.Addr {
-		n.counters.count(dRelayRefused) // it would go back to where it came from
-		return
+	if ep, ok := f.To(machine); ok {
+		h.ep, h.refused = ep, 0
 	}
-	if !wire.BumpHop(p, hopLimit) {
-		n.counters.count(dRelayHops)
-		return
-	}
-	rx.relay.add(p, t, ep)
+	return h
 }
 
 // recipientPeer is the recipient's peer ID in any packet that RecipientID has read.
@@ -86,7 +113,9 @@ func (r *relay) add(p []byte, t *link.Train, to link.Endpoint) {
 	r.open = true
 }
 
+// flush writes what was gathered, and forgets what the index said.
 func (r *relay) flush() {
+	r.from, r.hop.to = nil, anode.ID{}
 	if len(r.trains) == 0 {
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -22,22 +21,16 @@ func (n *Node) Status(ctx context.Context) (s Status, err error) {
 		s = l.status()
 		return nil
 	})
-	return s, err
-}
-
-// Peer returns the status of one peer, or ErrUnknownPeer.
-func (n *Node) Peer(ctx context.Context, a anode.Address) (s PeerStatus, err error) {
-	err = n.call(ctx, func(l *loop) error {
-		p := l.peers.get(a)
-		if p == nil {
-			return ErrUnknownPeer
-		}
-		s = l.peerStatus(p)
-		return nil
+	if err != nil {
+		return Status{}, err
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { // here, as the loop has other things to do
+		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
 	})
-	return s, err
+	return s, nil
 }
 
+// status is the status with the peers in no order.
 func (l *loop) status() Status {
 	n := l.n
 	s := Status{
@@ -47,7 +40,7 @@ func (l *loop) status() Status {
 		Rung:     n.conns[0].Rung(),
 		PeerID:   n.peerID(),
 		Copies:   l.copies.present(l.now),
-		Peers:    []PeerStatus{},
+		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
@@ -63,9 +56,6 @@ func (l *loop) status() Status {
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
-	slices.SortFunc(s.Peers, func(a, b PeerStatus) int {
-		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
-	})
 	return s
 }
 

@@ -118,7 +118,7 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 }
 
 // Seek implements peer.Shell.
-func (s *shell) Seek(p *peer.Peer) { s.l.seek(p) }
+func (s *shell) Seek(p *peer.Peer) { s.l.finder.seek(p) }
 
 // CheckRelay implements peer.Shell. The relay is looked at before the loop waits again.
 func (s *shell) CheckRelay(a anode.Address) {

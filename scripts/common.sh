@@ -19,6 +19,7 @@ need() {
   echo "installing: ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
     die "apt-get could not install: ${missing[*]}"
+  for t in "$@"; do command -v "${t%%:*}" >/dev/null || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
 }
 
 # need_go finds Go, which sudo often takes off the PATH.

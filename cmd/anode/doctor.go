@@ -90,15 +90,26 @@ func examine(s overlay.Status) []finding {
 	if f := examineDrops(s); f.Check != "" {
 		list = append(list, f)
 	}
+	if s.Copies {
+		list = append(list, finding{"machines", slow, fmt.Sprintf("another machine has this node's address; this one is number %d of them", s.PeerID),
+			"nothing if that is wanted; else give one of them an identity of its own: anode id --state NEW-DIR"})
+	}
 	for _, p := range s.Peers {
+		name := cmp.Or(p.Name, p.ID.String())
+		if refuses(p) {
+			list = append(list, finding{"peer " + name, bad, "it has not added this node: it answers pings and nothing else",
+				"there: anode peers add " + s.Address.String()})
+		}
 		if p.Allowed && p.State == overlay.StateUnreachable {
-			name := cmp.Or(p.Name, p.ID.String())
 			list = append(list, finding{"peer " + name, bad, "it could not be reached the last time",
 				"anode ping " + name + "; peers add ADDRESS --endpoint udp:IP:PORT if it is on another network"})
 		}
 	}
 	return list
 }
+
+// refuses reports whether a peer that was added here has not added us.
+func refuses(p overlay.PeerStatus) bool { return p.Allowed && p.Admits != nil && !*p.Admits }
 
 func examineAdapter(s overlay.Status) finding {
 	if s.Tun == nil {
@@ -124,7 +135,7 @@ func examineRung(s overlay.Status) finding {
 
 // examineDrops looks for queues that overflow.
 func examineDrops(s overlay.Status) finding {
-	for _, name := range []string{"drop_inbox_full", "drop_waiting_full", "link_rx_dropped"} {
+	for _, name := range []string{"drop_inbox_authentic", "drop_inbox_waiting", "drop_waiting_full", "link_rx_dropped"} {
 		if n := s.Counters[name]; n > 0 {
 			return finding{"queues", slow, fmt.Sprintf("%s counted %d packets that did not fit", name, n), "anode status --json shows all counters"}
 		}

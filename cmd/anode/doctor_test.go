@@ -18,7 +18,11 @@ func TestExamine(t *testing.T) {
 		{"no adapter", func(s *overlay.Status) { s.Tun = nil }, "adapter", slow},
 		{"stepped down", func(s *overlay.Status) { s.Rung = "batch" }, "packets", slow},
 		{"plain", func(s *overlay.Status) { s.Rung = "plain" }, "packets", slow},
-		{"full inbox", func(s *overlay.Status) { s.Counters = map[string]uint64{"drop_inbox_full": 3} }, "queues", slow},
+		{"full inbox", func(s *overlay.Status) { s.Counters = map[string]uint64{"drop_inbox_waiting": 3} }, "queues", slow},
+		{"a copy of this node", func(s *overlay.Status) { s.Copies, s.PeerID = true, 3 }, "machines", slow},
+		{"added on one side", func(s *overlay.Status) {
+			s.Peers = []overlay.PeerStatus{{Name: "north", Allowed: true, State: overlay.StateUp, Admits: new(bool)}}
+		}, "peer north", bad},
 		{"lost peer", func(s *overlay.Status) {
 			s.Peers = []overlay.PeerStatus{{Name: "north", Allowed: true, State: overlay.StateUnreachable}}
 		}, "peer north", bad},

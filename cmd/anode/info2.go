@@ -259,7 +259,7 @@ func (a *app) info2Connect() *cobra.Command {
 			defer cancel()
 			name, err := awaitLink(ctx, client, connecting.Network, addr)
 			if errors.Is(err, context.DeadlineExceeded) {
-				err = &failure{exitUnreachable, fmt.Sprintf("%s has not answered", args[0]), "anode info2 links; it is tried again by and by"}
+				err = &failure{exitUnreachable, fmt.Sprintf("%s has not answered", args[0]), "anode info2 links; it will be retried"}
 			}
 			if err != nil {
 				return err

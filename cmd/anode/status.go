@@ -60,6 +60,9 @@ func (a *app) printStatus(s overlay.Status) {
 		[2]string{"listens", strings.Join(listen, ", ") + " (" + s.Rung + ")"},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 	)
+	if s.Copies {
+		fmt.Fprintf(a.out, "another machine has this address too; this one is number %d of them\n", s.PeerID)
+	}
 	fmt.Fprintln(a.out)
 	if len(s.Peers) == 0 {
 		fmt.Fprintln(a.out, "No peers yet. On another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".")
@@ -85,7 +88,11 @@ func (a *app) printStatus(s overlay.Status) {
 		if p.LastSeen != nil {
 			seen = age(max(0, a.now().Sub(*p.LastSeen))) + " ago"
 		}
-		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), string(p.State), tableWay(p.Path, called),
+		state := string(p.State)
+		if refuses(p) {
+			state += ", has not added this node"
+		}
+		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), state, tableWay(p.Path, called),
 			rtt, bytesOf(p.RxBytes), bytesOf(p.TxBytes), seen})
 	}
 	a.table(rows)

@@ -80,6 +80,7 @@ type teller struct {
 	out        io.Writer
 	now        func() time.Time
 	introduced bool
+	copies     bool
 	last       []overlay.PeerStatus
 }
 
@@ -98,6 +99,9 @@ func (t *teller) see(s overlay.Status) {
 		delete(gone, p.Address)
 		if !known && !first {
 			t.say("%s", found(p))
+		}
+		if refuses(p) && !refuses(before) {
+			t.say("%s has not added this machine, so only pings get through; there: anode peers add %s", label(p), s.Address)
 		}
 		if p.State == before.State && known {
 			if p.State == overlay.StateUp && way(p.Path) != way(before.Path) {
@@ -119,7 +123,10 @@ func (t *teller) see(s overlay.Status) {
 			t.say("%s is gone", label(p))
 		}
 	}
-	t.last = s.Peers
+	if s.Copies && !t.copies {
+		t.say("another machine has this address too; this one is number %d of them", s.PeerID)
+	}
+	t.last, t.copies = s.Peers, s.Copies
 }
 
 func (t *teller) introduce(s overlay.Status) {

@@ -36,7 +36,8 @@ func (b *Bucket) Next(now Time, r Rate) Time {
 	if b.used+1 <= r.Burst {
 		return now
 	}
-	return now.Add(time.Duration((b.used + 1 - r.Burst) / r.PerSecond * float64(time.Second)))
+	wait := (b.used + 1 - r.Burst) / r.PerSecond * float64(time.Second)
+	return now.Add(time.Duration(wait) + 1) // rounded up, or a caller would come too early again and again
 }
 
 func (b *Bucket) refill(now Time, r Rate) {

@@ -44,8 +44,15 @@ func TestBucket(t *testing.T) {
 		}
 	}
 	take(3)
-	if next := b.Next(now, r); next != now.Add(500*time.Millisecond) {
+	if next := b.Next(now, r); next != now.Add(500*time.Millisecond+1) {
 		t.Errorf("next token at %d", next)
+	}
+	third := Rate{PerSecond: 3, Burst: 1}
+	var c Bucket
+	for at := now; at < now.Add(time.Minute); at = c.Next(at, third) {
+		if !c.Allow(at, third) {
+			t.Fatalf("no token when Next said, at %d", at)
+		}
 	}
 	now = now.Add(time.Second)
 	take(2)

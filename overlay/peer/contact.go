@@ -27,6 +27,7 @@ type Contact struct {
 	Inbound  atomic.Pointer[[]*Inbound]
 	Forward  atomic.Pointer[Forward]
 	MAC      atomic.Pointer[seal.MAC] // of an added peer: what bears it is authentic
+	Asked    atomic.Pointer[Question] // our HELLO that waits for an answer
 	standing atomic.Uint32
 
 	// Written by the lanes.
@@ -48,15 +49,23 @@ type Marks struct {
 	Sealed  Budget       // sealed messages to the loop
 }
 
+// Question is what a COOKIE repeats of a HELLO: the first bytes of its noise message.
+// Who did not see the HELLO cannot know them.
+type Question [16]byte
+
 // NewContact makes the contact of an address, a stranger's.
 func NewContact(a anode.Address) *Contact {
-	c := &Contact{Address: a, ULA: a.ULA(), ID: a.ID()}
+	u := a.ULA()
+	c := &Contact{Address: a, ULA: u, ID: u.ID()}
 	c.SetStanding(book.Stranger)
 	return c
 }
 
 // Standing returns what people decided on the address.
 func (c *Contact) Standing() book.Standing { return book.Standing(c.standing.Load()) }
+
+func (c *Contact) added() bool   { return c.Standing() >= book.Added }
+func (c *Contact) blocked() bool { return c.Standing() == book.Blocked }
 
 // SetStanding is for the loop.
 func (c *Contact) SetStanding(s book.Standing) { c.standing.Store(uint32(s)) }
@@ -112,7 +121,7 @@ func (c *Contact) Find(index uint16, after *Inbound) *Inbound {
 }
 
 // Forward is where a relay sends packets to an address: its machines that answered,
-// with the one that answered last in front.
+// with the one that was last found at a new endpoint in front.
 type Forward []Hop
 
 // Hop is one machine's endpoint.
@@ -125,7 +134,7 @@ type Hop struct {
 // or unknown; ok is false if there is none.
 func (f Forward) To(peerID uint8) (ep link.Endpoint, ok bool) {
 	for _, h := range f {
-		if h.PeerID == peerID {
+		if peerID != 0 && h.PeerID == peerID {
 			return h.Endpoint, true
 		}
 	}
@@ -144,6 +153,17 @@ type Machines struct {
 }
 
 const flowSlots = 1024
+
+// with returns the routes together with the flows of m, which may be nil.
+func (m *Machines) with(routes [16]*Line) *Machines {
+	next := &Machines{Routes: routes}
+	if m != nil {
+		for k := range m.flows {
+			next.flows[k].Store(m.flows[k].Load())
+		}
+	}
+	return next
+}
 
 // Note remembers the machine of a flow, named by a hash that is the same both ways.
 func (m *Machines) Note(flow uint64, peerID uint8) {

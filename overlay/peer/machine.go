@@ -48,11 +48,8 @@ func newMachine(p *Peer, peerID uint8) *Machine {
 	return m
 }
 
-// id is the machine's peer ID; 0: not known.
-func (m *Machine) id() uint8 { return m.set.PeerID() }
-
-// ID returns the machine's peer ID.
-func (m *Machine) ID() uint8 { return m.id() }
+// ID returns the machine's peer ID; 0: not known.
+func (m *Machine) ID() uint8 { return m.set.PeerID() }
 
 // State returns how far things are with the machine.
 func (m *Machine) State() State { return m.state }
@@ -60,14 +57,22 @@ func (m *Machine) State() State { return m.state }
 // heard is when anything sealed of the machine was last opened.
 func (m *Machine) heard() mono.Time { return mono.Time(m.set.Flow().Received) }
 
+// instance is what the machine announced last; zero if it did not.
+func (m *Machine) instance() (last wire.Instance) {
+	for _, s := range m.set.Live() {
+		if it, ok := s.Announced(); ok {
+			last = it.Instance
+		}
+	}
+	return last
+}
+
 // close ends the machine's sessions.
 func (m *Machine) close() {
 	m.set.Close()
-	m.set.Tick(0) // nobody receives on its sessions any more
 	m.line.Route.Store(nil)
-	m.peer.unforward(m.id())
+	m.peer.unforward(m.ID())
 	m.inbound = nil
-	m.state = Idle
 }
 
 // name adds the endpoints of one origin.
@@ -97,7 +102,7 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 	}
 	m.noteHeard(now)
 	due = min(due, m.listen(now), m.clash.tick(now))
-	due = min(due, m.check(now))
+	due = min(due, m.check(now, do.Hello != nil))
 	m.route(now)
 	m.transit(now, do.GaveUp)
 	m.flush(now)
@@ -113,13 +118,18 @@ func (m *Machine) shake(now mono.Time) {
 	if m.set.Unanswered(now.Duration()) > searchAfter {
 		m.peer.seek(now)
 	}
+	if h, err := seal.ParseHello(m.hello.Body); err == nil {
+		q := Question(h.Noise)
+		m.peer.Asked.Store(&q)
+	}
 	m.everyWay()
 }
 
-// everyWay sends the HELLO along every way that may work.
+// everyWay sends the HELLO along every way that may work. It is too long for one that a
+// session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State != path.Failed {
+		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -141,15 +151,15 @@ func (m *Machine) again(now mono.Time) {
 }
 
 // check sends the EPC_REQs that are due. A way that is new gets the HELLO that waits for
-// an answer with it, so that nothing is lost.
-func (m *Machine) check(now mono.Time) (next mono.Time) {
+// an answer with it, so that nothing is lost; shook is set if all ways just got it.
+func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 	requests, next := m.ways.Requests(now)
 	for _, r := range requests {
 		if r.Try > 0 && !m.peer.added() && m.set.Empty() {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if r.Try == 0 && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -165,25 +175,19 @@ const maxProposed = 3
 func (m *Machine) ask(now mono.Time, r path.Request) {
 	s := m.set.Current(now.Duration())
 	if r.Origin != path.Roamed || s == nil {
-		m.plain(now, r.Way.Endpoint, wire.EPCReq, wire.AppendEPC(nil, r.ID))
+		m.peer.Reply(now, r.Way.Endpoint, m.ID(), wire.EPCReq, wire.AppendEPC(nil, r.ID))
 		return
 	}
 	if r.Try < maxProposed {
-		to := Route{Session: s, Way: r.Way, PeerID: m.id(), Line: m.line}
+		to := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
 		m.peer.env.Shell.Seal(m.peer.Contact, &to, wire.AppendEPC([]byte{byte(wire.EPCReq)}, r.ID), 0)
 	}
-}
-
-// plain sends an unsealed message to the machine. It bears our full address until the
-// peer has answered within the last minute (draft 3.2).
-func (m *Machine) plain(now mono.Time, ep link.Endpoint, t wire.Type, body []byte) {
-	m.peer.Reply(now, ep, m.id(), t, body)
 }
 
 // keepalive sends an empty message where the session's packets go, or, before any way
 // was confirmed, where the handshake's answer came from.
 func (m *Machine) keepalive(s *seal.Session) {
-	r := Route{Session: s, Way: path.Way{Endpoint: m.answered}, PeerID: m.id(), Line: m.line}
+	r := Route{Session: s, Way: path.Way{Endpoint: m.answered}, PeerID: m.ID(), Line: m.line}
 	if old := m.line.Route.Load(); old != nil {
 		r.Way = old.Way
 	} else if best, ok := m.ways.Best(); ok {
@@ -250,23 +254,24 @@ func (m *Machine) route(now mono.Time) {
 		return
 	}
 	x := m.sizeOf(best.Way)
-	r := Route{Session: s, Way: best.Way, PeerID: m.id(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
+	r := Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
 	if old != nil && *old == r {
 		return
 	}
-	m.line.Route.Store(&r)
+	m.line.Route.Store(new(r)) // r itself stays on the stack: this is seldom reached
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
-		m.peer.remember(m)
+		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
 	}
 }
 
 // lost reports whether the machine left HELLOs unanswered for silentFor, and was not
-// heard otherwise either.
+// heard otherwise either. What can be a replay, or another machine's, does not count.
 func (m *Machine) lost(now mono.Time) bool {
-	heard := max(m.heard(), m.peer.signed)
+	best, _ := m.ways.Best()
+	heard := max(m.heard(), best.Heard)
 	return m.set.Unanswered(now.Duration()) > silentFor && now.Sub(heard) > silentFor
 }
 
@@ -287,7 +292,7 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 	if next == Up {
 		m.peer.failed = false
 	} else if next == Unreachable || next == Lost {
-		m.peer.failed = true
+		m.peer.failed = m.peer.spoken() == nil
 	}
 	m.peer.publish()
 	m.peer.env.Shell.Changed(m.peer, ChangedState)
@@ -309,7 +314,7 @@ func (m *Machine) flush(now mono.Time) {
 func (m *Machine) used(now mono.Time, r *Route) {
 	r.Session.Sent(int64(now))
 	if r.Session.Activate() {
-		m.peer.touch()
+		m.peer.more = true
 	}
 }
 
@@ -344,7 +349,8 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 		return mono.Never
 	}
 	x := m.sizeOf(r.Way)
-	probes, next := x.Due(now, m.rtt(), path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
+	best, _ := m.ways.Best()
+	probes, next := x.Due(now, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
 		m.peer.env.Trains() && r.Way.Direct())
 	for _, b := range probes {
 		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
@@ -354,12 +360,6 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 		m.route(now)
 	}
 	return next
-}
-
-// rtt is the round trip of the way in use.
-func (m *Machine) rtt() time.Duration {
-	best, _ := m.ways.Best()
-	return best.RTT
 }
 
 // tell tells an added peer behind a relay where we are, so that it tries directly

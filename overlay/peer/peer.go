@@ -16,7 +16,6 @@
 package peer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,26 +84,18 @@ type Env struct {
 
 // Peer is one address. It belongs to the loop, except Contact.
 type Peer struct {
-	*Contact
-	Name string // for logs; empty: none
+	profile
+	machines
 
-	env      *Env
-	key      *seal.MAC // nil until it is needed
-	machines []*Machine
-	unknown  *Machine // nil unless whichever machine answers is looked for
-	queue    queue
-	stored   []wire.Endpoint // tried when the peer is looked for
-	saved    []wire.Endpoint // those that worked last, as Changed reported them
+	queue  queue
+	stored []wire.Endpoint // tried when the peer is looked for
+	saved  []wire.Endpoint // those that worked last, as Changed reported them
+	sought mono.Time       // when ways were last looked for
+	failed bool            // the last try to send something failed
+	more   bool            // Tick has changed what it had passed already
+	shown  State           // as Changed was last told
 
-	signed mono.Time        // the last authentic packet without seal
-	seen   mono.Time        // the last authentic packet of any kind that the loop saw
-	sought mono.Time        // when ways were last looked for
-	failed bool             // the last try to send something failed
-	admits wire.StandingMsg // whether the other side has added us
-
-	due     mono.Time // of Tick; see Schedule
-	touched bool
-	slot    int
+	entry entry
 }
 
 // fullSenderFor is how long a peer is thought to know our address after it answered
@@ -116,44 +107,8 @@ const seekEvery = time.Second
 
 // New makes the peer of an address.
 func New(env *Env, a anode.Address) *Peer {
-	return &Peer{Contact: NewContact(a), env: env, due: mono.Never, slot: -1}
+	return &Peer{profile: profile{Contact: NewContact(a), env: env}, entry: newEntry()}
 }
-
-// Label is how the peer is called in logs.
-func (p *Peer) Label() string { return cmp.Or(p.Name, p.ID.String()) }
-
-// Key returns the peer's MAC key, agreeing on it the first time.
-func (p *Peer) Key() (*seal.MAC, error) {
-	if p.key == nil {
-		k, err := seal.SharedKey(p.env.Local.Identity, p.Address)
-		if err != nil {
-			return nil, err
-		}
-		p.SetKey(seal.NewMAC(k))
-	}
-	return p.key, nil
-}
-
-// HasKey reports whether Key costs nothing.
-func (p *Peer) HasKey() bool { return p.key != nil }
-
-// SetKey is for a key that was agreed on before there was a peer.
-func (p *Peer) SetKey(m *seal.MAC) {
-	p.key = m
-	p.publishKey()
-}
-
-// publishKey lets the lanes tell what is authentic, for added peers.
-func (p *Peer) publishKey() {
-	if p.added() {
-		p.MAC.Store(p.key)
-	} else {
-		p.MAC.Store(nil)
-	}
-}
-
-func (p *Peer) added() bool   { return p.Standing() >= book.Added }
-func (p *Peer) blocked() bool { return p.Standing() == book.Blocked }
 
 // Decide applies what people decided: the standing, and endpoints to try. What goes on
 // with a peer that is blocked ends.
@@ -161,30 +116,13 @@ func (p *Peer) Decide(now mono.Time, s book.Standing, endpoints []wire.Endpoint)
 	if s != p.Standing() {
 		p.SetStanding(s)
 		p.publishKey()
-		for _, m := range p.all() {
-			m.set.SetStanding(p.added())
-		}
-		p.tellStanding()
+		p.setStanding(p.added())
 	}
 	if p.blocked() {
 		p.Close(now, ErrBlocked)
 		return
 	}
 	p.stored = endpoints
-	p.touch()
-}
-
-// tellStanding tells the machines that are up whether they are added here.
-func (p *Peer) tellStanding() {
-	m := wire.StandingNotAdded
-	if p.added() {
-		m = wire.StandingAdded
-	}
-	for _, x := range p.machines {
-		if r := x.line.Route.Load(); r != nil {
-			p.env.Shell.Seal(p.Contact, r, m.Append([]byte{byte(wire.Standing)}), 0)
-		}
-	}
 }
 
 // Learned sets the endpoints that worked the last time, and has all endpoints tried.
@@ -193,7 +131,6 @@ func (p *Peer) Learned(now mono.Time, endpoints []wire.Endpoint) {
 	m := p.target(now)
 	m.name(now, p.stored, path.Static)
 	m.name(now, p.saved, path.Stored)
-	p.touch()
 }
 
 // Saved returns the endpoints worth keeping for the next start.
@@ -204,63 +141,46 @@ func (p *Peer) Close(now mono.Time, err error) {
 	for _, m := range p.all() {
 		m.close()
 	}
-	p.machines, p.unknown = nil, nil
+	p.known, p.unknown = nil, nil
 	p.publish()
 	p.fail(err)
+	p.failed = false
 	p.env.Shell.Changed(p, ChangedState|ChangedWays)
-	p.touch()
 }
 
-// Reshake begins anew with env's Local, under another peer ID of ours.
+// Reshake begins anew with env's Local, under another peer ID of ours. What is known of
+// the machines' ways stays.
 func (p *Peer) Reshake(now mono.Time) {
-	live := p.all()
-	p.machines, p.unknown = nil, nil
+	live, last := p.all(), p.unknown
+	p.known, p.unknown = nil, nil
+	var wanted []*Machine
 	for _, m := range live {
-		up := m.state == Up || m.state == Lost
-		ways := m.ways
+		x := newMachine(p, m.ID())
+		x.ways, x.sizes = m.ways, m.sizes
 		m.close()
-		if !up || p.blocked() {
-			continue
+		if m == last {
+			p.unknown = x
+		} else {
+			p.known = append(p.known, x)
 		}
-		if p.unknown == nil {
-			p.unknown = newMachine(p, 0)
-			p.unknown.ways = ways
-			p.want(now, p.unknown)
+		if m.state == Up || m.state == Lost {
+			wanted = append(wanted, x)
 		}
+	}
+	for _, m := range wanted {
+		p.want(now, m)
+	}
+	if p.Waits() {
+		p.want(now, p.target(now))
 	}
 	p.publish()
-	p.touch()
-}
-
-// all lists the machines, the unknown one last.
-func (p *Peer) all() []*Machine {
-	if p.unknown == nil {
-		return p.machines
-	}
-	return append(slices.Clip(p.machines), p.unknown)
-}
-
-// machine returns the one with a peer ID, or nil.
-func (p *Peer) machine(peerID uint8) *Machine {
-	for _, m := range p.machines {
-		if m.id() == peerID {
-			return m
-		}
-	}
-	return nil
 }
 
 // target returns the machine that is spoken to when none is named: the one that is up
 // and was heard last, or else the unknown one.
 func (p *Peer) target(now mono.Time) *Machine {
-	var best *Machine
-	for _, m := range p.machines {
-		if m.state == Up && (best == nil || m.heard() > best.heard()) {
-			best = m
-		}
-	}
-	if best != nil {
-		return best
+	if m := p.spoken(); m != nil {
+		return m
 	}
 	if p.unknown == nil {
 		p.unknown = newMachine(p, 0)
@@ -286,14 +206,14 @@ func (p *Peer) adoptWays(now mono.Time, m *Machine) {
 // heardAs returns the machine that packets with a sender's peer ID are of. The first
 // one's ways are those of whichever machine answers, until a handshake names it.
 func (p *Peer) heardAs(now mono.Time, peerID uint8) *Machine {
-	if m := p.machine(peerID); m != nil {
+	if m := p.with(peerID); m != nil {
 		return m
 	}
-	if len(p.machines) == 0 || len(p.machines) == maxMachines || peerID == 0 {
+	if len(p.known) == 0 || peerID == 0 {
 		return p.target(now)
 	}
 	m := newMachine(p, peerID)
-	p.machines = append(p.machines, m)
+	p.known = append(p.known, m)
 	return m
 }
 
@@ -313,11 +233,7 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 		p.env.Shell.Undelivered(p, w, ErrFull)
 		return
 	}
-	for _, x := range p.machines {
-		if x.state == Lost {
-			x.again(now)
-		}
-	}
+	p.Heard(now)
 	p.want(now, m)
 }
 
@@ -327,7 +243,6 @@ func (p *Peer) want(now mono.Time, m *Machine) {
 	if err := m.set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}
-	p.touch()
 }
 
 // Unanswered returns for how long HELLOs to the peer have gone unanswered.
@@ -343,7 +258,6 @@ func (p *Peer) Want(now mono.Time) {
 	if err := p.target(now).set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}
-	p.touch()
 }
 
 // seek looks for ways, at most once in seekEvery.
@@ -356,13 +270,12 @@ func (p *Peer) seek(now mono.Time) {
 	m.name(now, p.stored, path.Static)
 	m.name(now, p.saved, path.Stored)
 	p.env.Shell.Seek(p)
-	p.touch()
+	p.more = true
 }
 
 // Offer names a way that may lead to the peer.
 func (p *Peer) Offer(now mono.Time, w path.Way, o path.Origin) path.Result {
 	_, on := p.env.Shell.Link(w.Endpoint)
-	p.touch()
 	return p.target(now).ways.Add(now, w, o, on)
 }
 
@@ -375,12 +288,12 @@ func (p *Peer) fail(err error) {
 	p.failed = p.failed || len(waiting) > 0
 }
 
-// Tick does what is due. It is called at Due, and after each other method.
+// Tick does what is due. It is called after all other methods too: see Schedule.Touch.
 func (p *Peer) Tick(now mono.Time) {
-	p.touched = false
+	p.more = false
 	due := mono.Never
 	if p.blocked() {
-		p.due = due
+		p.entry.due = due
 		return
 	}
 	gaveUp := false
@@ -402,29 +315,21 @@ func (p *Peer) Tick(now mono.Time) {
 			due = min(due, end)
 		}
 	}
-	p.due = due
-}
-
-// trying reports whether a handshake is under way.
-func (p *Peer) trying() bool {
-	return slices.ContainsFunc(p.all(), func(m *Machine) bool { return m.state == Seeking || m.state == Shaking })
-}
-
-// patience is how long messages wait.
-func (p *Peer) patience() time.Duration {
-	for _, m := range p.machines {
-		if m.state == Lost {
-			return patienceLost
-		}
+	if p.more {
+		due = now
 	}
-	return patience
+	if s := p.State(); s != p.shown {
+		p.shown = s
+		p.env.Shell.Changed(p, ChangedState)
+	}
+	p.entry.due = due
 }
 
 // retire forgets machines without sessions and ways, and the unknown one as soon as
 // there is a known one to speak to.
 func (p *Peer) retire() {
 	gone, up := false, false
-	p.machines = slices.DeleteFunc(p.machines, func(m *Machine) bool {
+	p.known = slices.DeleteFunc(p.known, func(m *Machine) bool {
 		up = up || m.state == Up
 		if _, ok := m.ways.Best(); ok || !m.set.Empty() || m.ways.Checking() {
 			return false
@@ -460,47 +365,11 @@ func (p *Peer) State() State {
 	return best
 }
 
-// Seen returns when the peer last proved to be there.
-func (p *Peer) Seen() mono.Time { return max(p.seen, mono.Time(p.Marks.Heard.Load())) }
-
-// Met notes that the peer was heard of, if only by a beacon.
-func (p *Peer) Met(now mono.Time) { p.seen = now }
-
 // Waits reports whether messages wait for the peer.
 func (p *Peer) Waits() bool { return len(p.queue.msgs) > 0 }
-
-// Best returns the way that is used with the machine that is spoken to, or would be.
-func (p *Peer) Best() (path.Info, bool) {
-	var best path.Info
-	var ok bool
-	for _, m := range p.all() {
-		if w, has := m.ways.Best(); has && (!ok || m.state == Up) {
-			best, ok = w, true
-		}
-	}
-	return best, ok
-}
-
-// Each lists the machines of which the peer ID is known.
-func (p *Peer) Each() []*Machine { return p.machines }
-
-// touch has Tick called soon.
-func (p *Peer) touch() { p.touched = true }
 
 // Look looks for ways now: the peer was just added.
 func (p *Peer) Look(now mono.Time) {
 	p.sought = 0
 	p.seek(now)
 }
-
-// SetAdmits notes whether the other side has added us, and reports whether that is new.
-func (p *Peer) SetAdmits(x wire.StandingMsg) bool {
-	if x == p.admits || x == wire.StandingUnknown {
-		return false
-	}
-	p.admits = x
-	return true
-}
-
-// Admits returns whether the other side has added us, as far as it told.
-func (p *Peer) Admits() wire.StandingMsg { return p.admits }

@@ -12,34 +12,46 @@ import (
 // that what it costs depends on nobody but this peer.
 func (p *Peer) publish() {
 	var inbound []*Inbound
-	var first *Route
-	var heard mono.Time
-	many := &Machines{}
+	var routes [16]*Line
 	up := 0
 	for _, m := range p.all() {
 		inbound = append(inbound, m.inbound...)
-		r := m.line.Route.Load()
-		if r == nil {
-			continue
-		}
-		up++
-		many.Routes[m.id()&15] = m.line
-		if at := m.heard(); first == nil || at > heard {
-			first, heard = r, at
+		if m.line.Route.Load() != nil {
+			up++
+			routes[m.ID()&15] = m.line
 		}
 	}
-	p.Route.Store(first)
-	switch old := p.Machines.Load(); {
-	case up < 2:
+	p.Route.Store(p.first(p.Route.Load()))
+	if old := p.Machines.Load(); up < 2 {
 		p.Machines.Store(nil)
-	case old == nil || old.Routes != many.Routes:
-		p.Machines.Store(many) // flows are learned again from what comes in
+	} else if old == nil || old.Routes != routes {
+		p.Machines.Store(old.with(routes))
 	}
 	if len(inbound) == 0 {
 		p.Inbound.Store(nil)
 	} else if old := p.Inbound.Load(); old == nil || !slices.Equal(*old, inbound) {
 		p.Inbound.Store(&inbound)
 	}
+}
+
+// first returns the route of packets whose flow has no machine: that of the machine that
+// had them before, as long as it is up. Otherwise each machine that comes up would take
+// the flows of the one that was alone.
+func (ms *machines) first(before *Route) (first *Route) {
+	var heard mono.Time
+	for _, m := range ms.known {
+		r := m.line.Route.Load()
+		if r == nil {
+			continue
+		}
+		if before != nil && before.Line == m.line {
+			return r
+		}
+		if at := m.heard(); first == nil || at > heard {
+			first, heard = r, at
+		}
+	}
+	return first
 }
 
 // forward publishes where a relay sends the machine's packets: the endpoint that
@@ -55,7 +67,7 @@ func (m *Machine) forward() {
 	if f := m.peer.Forward.Load(); f != nil {
 		old = *f
 	}
-	k := slices.IndexFunc(old, func(h Hop) bool { return h.PeerID == m.id() })
+	k := slices.IndexFunc(old, func(h Hop) bool { return h.PeerID == m.ID() })
 	switch {
 	case newest.Heard == 0 && k < 0, k >= 0 && old[k].Endpoint == newest.Endpoint:
 		return
@@ -64,7 +76,7 @@ func (m *Machine) forward() {
 	}
 	next := Forward{}
 	if newest.Heard != 0 {
-		next = append(next, Hop{m.id(), newest.Endpoint})
+		next = append(next, Hop{m.ID(), newest.Endpoint})
 	}
 	if next = append(next, old...); len(next) == 0 {
 		m.peer.Forward.Store(nil)
@@ -91,10 +103,10 @@ func (p *Peer) unforward(peerID uint8) {
 const savedEndpoints = 4
 
 // remember notes the endpoints that work, for the next start.
-func (p *Peer) remember(m *Machine) {
+func (p *Peer) remember() {
 	var es []wire.Endpoint
-	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Direct() && !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
+	for w := range p.Direct {
+		if !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
 			es = append(es, wire.UDP(w.Endpoint.Addr))
 		}
 	}
@@ -103,16 +115,4 @@ func (p *Peer) remember(m *Machine) {
 	}
 	p.saved = es
 	p.env.Shell.Changed(p, ChangedWays)
-}
-
-// Direct lists the endpoints at which machines of the peer are confirmed without a
-// relay.
-func (p *Peer) Direct(yield func(path.Info) bool) {
-	for _, m := range p.all() {
-		for _, w := range m.ways.Ways() {
-			if w.State == path.Confirmed && w.Direct() && !yield(w) {
-				return
-			}
-		}
-	}
 }

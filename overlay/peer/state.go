@@ -1,6 +1,14 @@
 package peer
 
-// State says how far things are with one machine of a peer.
+// State says how far things are with one machine of a peer. It follows from the facts:
+//
+//	session and way               up, or lost while it leaves HELLOs unanswered
+//	else, a try ended in vain     unreachable
+//	else, a try is under way      shaking if there is a way, else seeking
+//	else                          idle, if it was up or idle; unreachable, if it was
+//	                              anything else, until a way answers again
+//
+// The usual course is
 //
 //	          wanted             a way answers           a session
 //	idle -----------> seeking ---------------> shaking ----------> up <-----.
@@ -8,9 +16,11 @@ package peer
 //	 | '---- wanted -----+---.                    |       silent,   | |      | again
 //	 |                   v   |                    v       asked     | v      |
 //	 |              unreachable <-----------------'                 | lost --'
-//	 |                   ^                keys end                  |  |
+//	 |                   ^              no way, or keys end         |  |
 //	 |                   '---------------------------------------------'
-//	 '------------------------------ keys end ----------------------'
+//	 '------------------------ no way, or keys end ----------------'
+//
+// A machine that speaks to us first is up without having been sought.
 type State uint8
 
 // The states, as drawn above.
@@ -32,7 +42,7 @@ func (s State) String() string {
 type facts struct {
 	way     bool // one is confirmed
 	session bool // there is one to send on
-	trying  bool // a handshake is under way, or messages wait for one
+	trying  bool // a handshake is under way
 	silent  bool // HELLOs have gone unanswered for silentFor, and nothing else was heard
 	gaveUp  bool // a try just ended without an answer
 }
@@ -50,9 +60,7 @@ func (s State) next(f facts) State {
 		return Shaking
 	case f.trying:
 		return Seeking
-	case s == Up:
-		return Idle
-	case s == Idle:
+	case s == Up || s == Idle:
 		return Idle
 	}
 	return Unreachable

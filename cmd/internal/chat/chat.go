@@ -230,7 +230,7 @@ func (t *Chat) saveHosts() {
 	list, err := n.Servent.Hosts(ctx)
 	var good []netip.Addr
 	for _, h := range list {
-		if !h.Verified.IsZero() && h.Failures == 0 {
+		if !h.Verified.IsZero() && h.Failures == 0 && !h.PerMessage {
 			good = append(good, h.Addr)
 		}
 	}

@@ -1,0 +1,61 @@
+package overlay
+
+import (
+	"log/slog"
+	"sync/atomic"
+
+	"anodenet/anode"
+	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
+)
+
+// lanes is what the lanes share with each other and with the loop.
+type lanes struct {
+	// What never changes.
+	address anode.Address
+	id      anode.ID
+	ula     anode.ULA
+	clock   Clock
+	device  Device // nil: none
+	relays  bool   // packets are forwarded
+	log     *slog.Logger
+
+	// What any goroutine may use.
+	index     *index
+	inbox     inbox
+	counters  counters
+	pings     pings
+	fragments fragments
+	strangers *[256]mono.Limiter // by type of message: see messageRules
+	unkeyed   mono.Limiter       // packets that name an added peer with whom no key was agreed on
+	unknown   mono.Limiter       // packets of added peers, or of who plays them, in sessions that we do not have
+	admits    atomic.Uint32      // from which standing on the adapter's policy lets everything in
+	ownID     atomic.Uint32      // our peer ID
+}
+
+// init sets what is the same for all nodes.
+func (n *lanes) init() {
+	n.index, n.inbox, n.strangers = newIndex(), newInbox(), newBudgets()
+	n.unkeyed.Rate = mono.Rate{PerSecond: 200, Burst: 200}
+	n.unknown.Rate = unknownRate
+	n.setOpen(false)
+}
+
+// peerID is our peer ID.
+func (n *lanes) peerID() uint8 { return uint8(n.ownID.Load()) }
+
+// setOpen lets everybody in, or only the peers that were added.
+func (n *lanes) setOpen(open bool) {
+	from := book.Added
+	if open {
+		from = book.Stranger
+	}
+	n.admits.Store(uint32(from))
+}
+
+// trusts reports whether the policy lets everything of a contact in.
+func (n *lanes) trusts(c *peer.Contact) bool { return uint32(c.Standing()) >= n.admits.Load() }
+
+// now is the node's time; it counts sleep.
+func (n *lanes) now() mono.Time { return mono.At(n.clock.Since()) }

@@ -1,0 +1,243 @@
+package peer
+
+import (
+	"slices"
+	"time"
+
+	"anodenet/anode/seal"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+)
+
+// machines are those of one peer, and what concerns one of them alone or all alike.
+type machines struct {
+	known   []*Machine // by peer ID, at most one for each
+	unknown *Machine   // nil unless whichever machine answers is looked for
+}
+
+// all lists the machines, the unknown one last.
+func (ms *machines) all() []*Machine {
+	if ms.unknown == nil {
+		return ms.known
+	}
+	return append(slices.Clip(ms.known), ms.unknown)
+}
+
+// with returns the one with a peer ID, or nil.
+func (ms *machines) with(peerID uint8) *Machine {
+	for _, m := range ms.known {
+		if m.ID() == peerID {
+			return m
+		}
+	}
+	return nil
+}
+
+// supersede forgets the machines that were the same instance as m: it has taken another
+// peer ID, and nobody receives what is sent to the old one.
+func (ms *machines) supersede(m *Machine, it wire.Instance) {
+	if it == (wire.Instance{}) {
+		return
+	}
+	ms.known = slices.DeleteFunc(ms.known, func(x *Machine) bool {
+		was := x != m && x.instance() == it
+		if was {
+			x.close()
+		}
+		return was
+	})
+}
+
+// setStanding has handshakes say whether the peer is added here, and tells the machines
+// that are up.
+func (ms *machines) setStanding(added bool) {
+	x := wire.StandingNotAdded
+	if added {
+		x = wire.StandingAdded
+	}
+	for _, m := range ms.all() {
+		m.set.SetStanding(added)
+		if r := m.line.Route.Load(); r != nil {
+			m.peer.env.Shell.Seal(m.peer.Contact, r, x.Append([]byte{byte(wire.Standing)}), 0)
+		}
+	}
+}
+
+// trying reports whether a handshake is under way.
+func (ms *machines) trying() bool {
+	return slices.ContainsFunc(ms.all(), func(m *Machine) bool { return m.state == Seeking || m.state == Shaking })
+}
+
+// spoken returns the machine that is up and was heard last; nil if none is up.
+func (ms *machines) spoken() (best *Machine) {
+	for _, m := range ms.known {
+		if m.state == Up && (best == nil || m.heard() > best.heard()) {
+			best = m
+		}
+	}
+	return best
+}
+
+// patience is how long messages wait.
+func (ms *machines) patience() time.Duration {
+	if slices.ContainsFunc(ms.known, func(m *Machine) bool { return m.state == Lost }) {
+		return patienceLost
+	}
+	return patience
+}
+
+// Current reports whether there is a session to send on.
+func (ms *machines) Current(now mono.Time) bool {
+	return slices.ContainsFunc(ms.all(), func(m *Machine) bool { return m.set.Current(now.Duration()) != nil })
+}
+
+// Best returns the way that is used with the machine that is spoken to, or would be.
+func (ms *machines) Best() (path.Info, bool) {
+	if m := ms.spoken(); m != nil {
+		return m.ways.Best()
+	}
+	for _, m := range ms.all() {
+		if w, ok := m.ways.Best(); ok {
+			return w, true
+		}
+	}
+	return path.Info{}, false
+}
+
+// Each lists the machines of which the peer ID is known.
+func (ms *machines) Each() []*Machine { return ms.known }
+
+// asked returns the machine whose outstanding HELLO a message answers.
+func (ms *machines) asked(t wire.Type, body []byte) (*Machine, error) {
+	index, ok := seal.Answers(t, body)
+	if !ok {
+		return nil, seal.ErrBody
+	}
+	for _, m := range ms.all() {
+		if m.set.Outstanding(index) {
+			return m, nil
+		}
+	}
+	return nil, seal.ErrUnexpected
+}
+
+// of returns the machine of a session; nil if it has ended.
+func (ms *machines) of(in *Inbound) *Machine {
+	for _, m := range ms.all() {
+		if m.line == in.Line {
+			return m
+		}
+	}
+	return nil
+}
+
+// Cookie takes a COOKIE, which has no MAC: the HELLO goes out again, with it.
+func (ms *machines) Cookie(now mono.Time, body []byte, ep link.Endpoint) error {
+	m, err := ms.asked(wire.Cookie, body)
+	if err != nil {
+		return err
+	}
+	again, err := m.set.OnCookie(now.Duration(), body)
+	if again != nil {
+		m.hello = again
+		m.handshake(ep, again)
+	}
+	return err
+}
+
+// Stale takes a STALE: a new handshake begins, with a greater stamp.
+func (ms *machines) Stale(now mono.Time, body []byte) error {
+	m, err := ms.asked(wire.Stale, body)
+	if err != nil {
+		return err
+	}
+	return m.set.OnStale(now.Duration(), body)
+}
+
+// Answered takes a sealed EPC in a session, and reports whether it was the answer of an
+// instance that shares its peer ID with another. That one is told so.
+func (ms *machines) Answered(now mono.Time, in *Inbound, id uint32) bool {
+	m := ms.of(in)
+	if m == nil || m.clash.id == 0 || m.clash.id != id || m.clash.old != in.Session {
+		return false
+	}
+	c := m.clash
+	m.clash = clash{}
+	it, ok := c.newcomer.Announced()
+	if !ok || c.newcomer.Ended() {
+		return true
+	}
+	r := Route{Session: c.newcomer, Way: c.at, PeerID: m.ID(), Line: m.line}
+	m.peer.env.Shell.Seal(m.peer.Contact, &r, it.Instance.Append([]byte{byte(wire.Clash)}), 0)
+	m.peer.env.Shell.Changed(m.peer, ChangedClash)
+	return true
+}
+
+// Roamed takes another way than the one in use that the newest packet of a session came
+// along.
+func (ms *machines) Roamed(now mono.Time, in *Inbound, w path.Way) {
+	if m := ms.of(in); m != nil {
+		m.came(now, w, path.Roamed)
+		m.ways.Heard(now, w.Endpoint, w.Via)
+	}
+}
+
+// ProbeAck takes the answer to a probe of the path's size.
+func (ms *machines) ProbeAck(now mono.Time, in *Inbound, x wire.ProbeMsg) {
+	if m := ms.of(in); m != nil {
+		for _, s := range m.sizes {
+			s.Answered(now, x.ID, int(x.Size))
+		}
+	}
+}
+
+// Recheck has all ways checked, so that those behind a relay notice that it lost them.
+func (ms *machines) Recheck(now mono.Time) {
+	for _, m := range ms.all() {
+		m.ways.Suspect(now)
+	}
+}
+
+// LinksChanged has the ways in use checked again: addresses, routes or links are other
+// ones than before. Of a machine that nobody speaks to only those are checked that
+// worked, for it to know where we are; others are when somebody wants it.
+func (ms *machines) LinksChanged(now mono.Time) {
+	for _, m := range ms.all() {
+		for _, w := range m.ways.Ways() {
+			if _, on := m.peer.env.Shell.Link(w.Endpoint); on != w.OnLink {
+				m.ways.Add(now, w.Way, w.Origin, on)
+			}
+		}
+		if m.state == Idle || m.state == Unreachable {
+			m.ways.Silent(now)
+		} else {
+			m.ways.Suspect(now)
+		}
+		m.told = 0
+		if r := m.line.Route.Load(); r != nil {
+			limit, _ := m.peer.env.Shell.Link(r.Way.Endpoint)
+			m.sizeOf(r.Way).Restart(limit)
+		}
+	}
+}
+
+// Heard gives a lost machine another HELLO: somebody heard it.
+func (ms *machines) Heard(now mono.Time) {
+	for _, m := range ms.known {
+		m.again(now)
+	}
+}
+
+// Direct lists the endpoints at which machines of the peer are confirmed without a
+// relay.
+func (ms *machines) Direct(yield func(path.Info) bool) {
+	for _, m := range ms.all() {
+		for _, w := range m.ways.Ways() {
+			if w.State == path.Confirmed && w.Direct() && !yield(w) {
+				return
+			}
+		}
+	}
+}
