@@ -134,8 +134,7 @@ func (p *Peer) Lost(now mono.Time, peerID uint8) {
 // clash is the search for another machine with the peer ID of this one: a copied disk
 // brings it along.
 type clash struct {
-	id       uint32 // of the EPC_REQ to the old instance; 0: none is outstanding
-	old      *seal.Session
+	id       uint32 // of the EPC_REQ to the old instances; 0: none is outstanding
 	newcomer *seal.Session
 	at       path.Way // where the newcomer is
 	until    mono.Time
@@ -168,13 +167,18 @@ func (m *Machine) examine(now mono.Time, newcomer *seal.Session, at path.Way) {
 		if s == newcomer || !ok || old.Instance == (wire.Instance{}) || old.Instance == it.Instance || s.Ended() {
 			continue
 		}
+<<<<<<< HEAD
 		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, at: at, until: now.Add(clashFor)}
+=======
+		if m.clash.id == 0 {
+			m.clash = clash{id: m.peer.env.Request() | 1, newcomer: newcomer, at: at, until: now.Add(clashFor)}
+		}
+>>>>>>> w/vnet
 		for _, w := range m.ways.Ways() {
 			if w.State == path.Confirmed {
 				ask := Route{Session: s, Way: w.Way, PeerID: m.ID(), Line: m.line}
 				m.peer.env.Shell.Seal(m.peer.Contact, &ask, wire.AppendEPC([]byte{byte(wire.EPCReq)}, m.clash.id), 0)
 			}
 		}
-		return
 	}
 }

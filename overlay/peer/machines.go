@@ -160,7 +160,7 @@ func (ms *machines) Stale(now mono.Time, body []byte) error {
 // instance that shares its peer ID with another. That one is told so.
 func (ms *machines) Answered(now mono.Time, in *Inbound, id uint32) bool {
 	m := ms.of(in)
-	if m == nil || m.clash.id == 0 || m.clash.id != id || m.clash.old != in.Session {
+	if m == nil || m.clash.id == 0 || m.clash.id != id || m.clash.newcomer == in.Session {
 		return false
 	}
 	c := m.clash

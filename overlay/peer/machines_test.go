@@ -378,7 +378,7 @@ func TestClash(t *testing.T) {
 			}
 			var in *Inbound
 			for _, x := range m.inbound {
-				if x.Session == m.clash.old {
+				if x.Session != m.clash.newcomer {
 					in = x
 				}
 			}
