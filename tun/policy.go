@@ -13,7 +13,7 @@ const (
 	lifeTCP  = 2*time.Hour + 4*time.Minute
 	lifeUDP  = 5 * time.Minute
 	lifeICMP = 60 * time.Second
-	lifePing = 30 * time.Second // design/wire.md, section 4
+	lifePing = 30 * time.Second // of a PING, for its PONG
 )
 
 const (

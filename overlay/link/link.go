@@ -13,8 +13,8 @@
 //	batch  sendmmsg/recvmmsg, a packet a message
 //	plain  one packet a system call, through package net
 //
-// Every packet goes out with don't-fragment set and whatever the kernel believes of
-// the path: finding its MTU is the engine's (wire.md, PROBE).
+// Every packet goes out with don't-fragment set, whatever path MTU the kernel believes in:
+// the engine finds that out itself (anode/wire, PROBE).
 package link
 
 import (

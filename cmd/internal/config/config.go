@@ -95,8 +95,8 @@ type Peer struct {
 // The bounds of the adapter's MTU: what IPv6 demands (RFC 8200, 5), and the
 // longest packet.
 const (
-	MinMTU = 1280
-	MaxMTU = 65535
+	minMTU = 1280
+	maxMTU = 65535
 )
 
 // MaxQueues is the most queues an adapter has.
@@ -155,8 +155,8 @@ func (c *Config) check() error {
 	if n := c.Tun.Name; n == "" || len(n) > 15 || strings.ContainsAny(n, "/: \t\n%") {
 		return fmt.Errorf("%w: tun.name: %q is no name of an interface (1 to 15 characters)", ErrInvalid, n)
 	}
-	if m := c.Tun.MTU; m < MinMTU || m > MaxMTU {
-		return fmt.Errorf("%w: tun.mtu: %d is not within %d and %d", ErrInvalid, m, MinMTU, MaxMTU)
+	if m := c.Tun.MTU; m < minMTU || m > maxMTU {
+		return fmt.Errorf("%w: tun.mtu: %d is not within %d and %d", ErrInvalid, m, minMTU, maxMTU)
 	}
 	if q := c.Tun.Queues; q < 0 || q > MaxQueues {
 		return fmt.Errorf("%w: tun.queues: %d is not within 0 and %d", ErrInvalid, q, MaxQueues)
