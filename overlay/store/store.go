@@ -5,7 +5,7 @@
 //	meta       name -> bytes (own peer ID, ...)
 //	logs/NAME  sequence[8] -> value: bounded logs, such as Info2's history
 //
-// A Store is a book.Store. All that write wait for the disk.
+// A Store is a book.Store. Methods that write wait for the disk.
 package store
 
 import (
