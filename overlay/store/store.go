@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,10 @@ func Open(dir string) (*Store, error) {
 	}
 	path := filepath.Join(dir, fileName)
 	db, err := openFile(path)
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return nil, err // it names the file
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
