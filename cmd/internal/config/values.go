@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 )
 
 // Values that are strings in the file are structs here, since the TOML library sets types
@@ -160,7 +160,7 @@ func ParsePeer(s string) (p Peer, err error) {
 	for more {
 		var text string
 		text, rest, more = strings.Cut(rest, "@")
-		e, err := wire.EndpointFromText(text)
+		e, err := book.ParseEndpoint(text)
 		if err != nil {
 			return Peer{}, err
 		}
