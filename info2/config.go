@@ -19,9 +19,9 @@ type Config struct {
 	// Port to listen on and to dial; 0 is Port. Another port is another network.
 	Port uint16
 
-	// Dial opens a stream; it must return when ctx ends. See DialTCP.
+	// Dial opens a stream; it must return when ctx ends.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
-	// Listen opens the listener; nil: outbound only. See ListenTCP.
+	// Listen opens the listener; nil: outbound only.
 	Listen func(ctx context.Context, port uint16) (net.Listener, error)
 	// Allow reports who may be a neighbour, dialled or accepted; nil: anybody. On
 	// the adapter, the peers that the user added. Called from Run's goroutine.

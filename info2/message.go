@@ -30,36 +30,6 @@ type History interface {
 	Recent(n int) ([]Message, error)
 }
 
-// MemoryHistory keeps the last messages in memory; the zero value keeps 500.
-type MemoryHistory struct {
-	Max int // messages; 0: 500
-
-	mu   sync.Mutex
-	list []Message
-}
-
-// Append never fails.
-func (h *MemoryHistory) Append(m Message) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	limit := h.Max
-	if limit <= 0 {
-		limit = 500
-	}
-	h.list = append(h.list, m)
-	if extra := len(h.list) - limit; extra > 0 {
-		h.list = append([]Message(nil), h.list[extra:]...)
-	}
-	return nil
-}
-
-// Recent never fails.
-func (h *MemoryHistory) Recent(n int) ([]Message, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append([]Message(nil), h.list[max(0, len(h.list)-n):]...), nil
-}
-
 // Subscription delivers messages as they come. A reader that is too slow
 // loses the newest ones, and can see how many.
 type Subscription struct {

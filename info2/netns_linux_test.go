@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 // servent runs until its input ends: each line is said, each message printed.
 func servent(spec string) {
 	self, known, _ := strings.Cut(spec, " ")
-	cfg := Config{Name: "real", Dial: DialTCP(netip.Addr{}), Listen: ListenTCP(netip.Addr{})}
+	cfg := Config{Name: "real", Dial: dialTCP(netip.Addr{}), Listen: listenTCP(netip.Addr{})}
 	if known != "" {
 		cfg.Known = []netip.Addr{netip.MustParseAddr(known)}
 	}

@@ -40,8 +40,8 @@ func ip(s string) netip.Addr {
 	return netip.MustParseAddr(s)
 }
 
-// TestSeenInTheWild has every emission that design/info2.md lists, with what we
-// make of it; and what follows from its rules.
+// TestSeenInTheWild has every message that programs of other authors were seen to send,
+// with what we make of it; and what follows from the rules of the package comment.
 func TestSeenInTheWild(t *testing.T) {
 	hello, ok, ask := frame{kind: kindHello}, frame{kind: kindOK}, frame{kind: kindFriendRequest}
 	back := func(a string) frame { return frame{kind: kindBackconnect, addr: ip(a)} }

@@ -32,10 +32,10 @@ func TestPerMessageSockets(t *testing.T) {
 
 	listening := make(chan struct{})
 	s, err := New(Config{
-		Port: port, Dial: DialTCP(ours), AllowLoopback: true,
+		Port: port, Dial: dialTCP(ours), AllowLoopback: true,
 		Listen: func(ctx context.Context, port uint16) (net.Listener, error) {
 			defer close(listening)
-			return ListenTCP(ours)(ctx, port)
+			return listenTCP(ours)(ctx, port)
 		},
 	})
 	if err != nil {
@@ -51,7 +51,7 @@ func TestPerMessageSockets(t *testing.T) {
 		}
 	}()
 	<-listening
-	register(t, DialTCP(theirs), netip.AddrPortFrom(ours, port))
+	register(t, dialTCP(theirs), netip.AddrPortFrom(ours, port))
 	for { // until the close is seen
 		st, err := s.Status(t.Context())
 		if err != nil {

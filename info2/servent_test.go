@@ -27,7 +27,7 @@ func TestServents(t *testing.T) {
 					c.Known = []netip.Addr{ip("10.0.0.1")}
 				}
 				c.NameOf = func(a netip.Addr) string { return "host " + a.String() + "\x1b" }
-				c.History = &MemoryHistory{}
+				c.History = &memoryHistory{}
 			}))
 			elapse(5 * time.Second)
 		}

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	quiet   = 100 * time.Millisecond // without an event, before they are told
-	longest = time.Second            // that an event waits to be told
+	quiet   = 100 * time.Millisecond // without an event, before a burst is reported
+	longest = time.Second            // the longest time that an event waits to be reported
 )
 
 // debounce calls changed after each burst of events, until ctx ends or events is closed.
@@ -36,7 +36,7 @@ func debounce(ctx context.Context, events <-chan struct{}, changed func()) {
 	}
 }
 
-// tell notes an event, or lets it be one with the event that waits already.
+// tell notes an event, unless one is waiting already.
 func tell(events chan<- struct{}) {
 	select {
 	case events <- struct{}{}:

@@ -12,7 +12,7 @@ import (
 )
 
 // runAll runs the system's own programs one after the other, each for at most ten
-// seconds, up to the first that fails.
+// seconds. It stops at the first that fails.
 func runAll(ifname string, commands [][]string) error {
 	for _, c := range commands {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -25,5 +25,5 @@ func runAll(ifname string, commands [][]string) error {
 	return nil
 }
 
-// TakesSource is not known on this system.
+// TakesSource returns false: this system has no way to ask.
 func TakesSource(netip.Addr) (bool, error) { return false, nil }

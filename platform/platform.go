@@ -15,11 +15,10 @@ import (
 	"net/netip"
 )
 
-// ErrConfigure is wrapped by all errors of setting up an interface, which say what to
-// do about it.
+// ErrConfigure is wrapped by all errors of setting up an interface.
 var ErrConfigure = errors.New("cannot set up the interface")
 
-// Settings is what an adapter gets.
+// Settings are the settings of an adapter's interface.
 type Settings struct {
 	ULA    netip.Addr     // our address
 	Routes []netip.Prefix // of the zones in use
@@ -30,7 +29,7 @@ type Settings struct {
 	TxQueueLen int // packets that wait for us to read them
 }
 
-// Directories is where things are if nobody says.
+// Directories holds the default places of files.
 type Directories struct {
 	State  string // identity and database
 	Socket string // of the local interface

@@ -57,7 +57,7 @@ func address(ifname string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%w %s: it has no address yet", ErrConfigure, ifname)
 }
 
-// clock reads one of the system's clocks. A clock that is not there stands still.
+// clock reads one of the system's clocks. A clock that does not exist stands still.
 func clock(id int32) time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(id, &ts); err != nil {

@@ -12,10 +12,10 @@ func routeCommand(verb, ifname string, _ netip.Addr, p netip.Prefix) []string {
 }
 
 // BootTime is the time since the machine was started, sleep included: here,
-// CLOCK_MONOTONIC goes on in sleep. Only differences mean anything.
+// CLOCK_MONOTONIC counts sleep. Only differences mean anything.
 func BootTime() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
 
-// DefaultDirectories are those of macOS.
+// DefaultDirectories returns those of macOS.
 func DefaultDirectories() Directories {
 	return Directories{"/Library/Application Support/anode", "/var/run/anode/anode.sock", "/etc/anode/anode.toml"}
 }

@@ -11,8 +11,8 @@ func routeCommand(verb, ifname string, _ netip.Addr, p netip.Prefix) []string {
 	return []string{"route", "-q", "-n", verb, "-inet6", p.String(), "-interface", ifname}
 }
 
-// BootTime is the time since the machine was started; whether it counts sleep is the
-// machine's affair. Only differences mean anything.
+// BootTime is the time since the machine was started; whether it counts sleep depends on
+// the machine. Only differences mean anything.
 func BootTime() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
 
 // DefaultDirectories are FreeBSD's.

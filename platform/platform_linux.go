@@ -77,10 +77,10 @@ func untilLocal(ula netip.Addr) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return errors.New("the kernel has not taken it after two seconds")
+	return errors.New("the kernel did not accept it within two seconds")
 }
 
-// AddRoute leads a prefix to the interface. One that is there already is no error.
+// AddRoute routes a prefix to the interface. If the route exists, that is no error.
 func AddRoute(ifname string, p netip.Prefix) error {
 	link, err := find(ifname)
 	if err != nil {
@@ -92,7 +92,7 @@ func AddRoute(ifname string, p netip.Prefix) error {
 	return nil
 }
 
-// RemoveRoute undoes AddRoute. One that is gone already is no error.
+// RemoveRoute undoes AddRoute. If the route does not exist, that is no error.
 func RemoveRoute(ifname string, p netip.Prefix) error {
 	link, err := find(ifname)
 	if err != nil {
@@ -104,7 +104,7 @@ func RemoveRoute(ifname string, p netip.Prefix) error {
 	return nil
 }
 
-// firstMetric is what the kernel gives to IPv6 routes by default.
+// firstMetric is the kernel's default metric of IPv6 routes.
 const firstMetric = 1024
 
 // route has a metric of its own for each interface: the adapter of a second node in the
@@ -148,16 +148,15 @@ func enableIPv6(ifname string) error {
 
 func configureError(ifname, what string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w %s: %s: %w; it needs CAP_NET_ADMIN", ErrConfigure, ifname, what, err)
+		return fmt.Errorf("%w %s: %s: %w (CAP_NET_ADMIN is needed)", ErrConfigure, ifname, what, err)
 	}
 	return fmt.Errorf("%w %s: %s: %w", ErrConfigure, ifname, what, err)
 }
 
 // TakesSource reports whether packets to the internet over IPv6 would leave with ula as
-// their source. The kernel does that where there is a default route, but only
-// link-local addresses on its interface: those connections cannot work, and did not
-// without us, but they now show our address. No setting of ours prevents it; a global
-// address on that interface does.
+// their source. The kernel does that if there is a default route, but its interface has
+// only link-local addresses. Such connections cannot work, with or without us, but they
+// now show our address. We cannot prevent it; a global address on that interface does.
 func TakesSource(ula netip.Addr) (bool, error) {
 	internet := netip.MustParseAddr("2600::") // any address there; nothing is sent
 	routes, err := netlink.RouteGet(internet.AsSlice())
@@ -175,16 +174,16 @@ func TakesSource(ula netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// BootTime is the time since the machine was started, sleep included. Only
-// differences mean anything. It is asked for with each batch of packets, and is a system
-// call that never waits: the scheduler is not told, as it would wake its monitor.
+// BootTime is the time since the machine was started, sleep included. Only differences
+// mean anything. It is read with each batch of packets by a system call that never waits.
+// The scheduler is not told of the call, since that would wake its monitor.
 func BootTime() time.Duration {
 	var t unix.Timespec
 	unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&t)), 0)
 	return time.Duration(t.Nano())
 }
 
-// DefaultDirectories are Linux's.
+// DefaultDirectories returns those of Linux.
 func DefaultDirectories() Directories {
 	return Directories{"/var/lib/anode", "/run/anode/anode.sock", "/etc/anode/anode.toml"}
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Configure gives an interface its address and routes. What netsh stores as active only
-// is gone with the interface.
+// Configure gives an interface its address and routes. What netsh stores as "active" goes
+// with the interface.
 func Configure(ifname string, s Settings) error {
 	commands := [][]string{
 		netsh("set", "interface", "interface="+ifname, "dadtransmits=0", "routerdiscovery=disabled", "store=active"),
@@ -24,7 +24,7 @@ func Configure(ifname string, s Settings) error {
 	return runAll(ifname, commands)
 }
 
-// AddRoute leads a prefix to the interface.
+// AddRoute routes a prefix to the interface.
 func AddRoute(ifname string, p netip.Prefix) error {
 	return runAll(ifname, [][]string{routeCommand("add", ifname, p)})
 }
@@ -44,7 +44,7 @@ func netsh(arg ...string) []string { return append([]string{"netsh", "interface"
 // differences mean anything.
 func BootTime() time.Duration { return windows.DurationSinceBoot() }
 
-// DefaultDirectories are those of Windows.
+// DefaultDirectories returns those of Windows.
 func DefaultDirectories() Directories {
 	dir := filepath.Join(os.Getenv("ProgramData"), "anode")
 	return Directories{dir, filepath.Join(dir, "anode.sock"), filepath.Join(dir, "anode.toml")}

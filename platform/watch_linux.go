@@ -13,9 +13,9 @@ import (
 
 // Watch calls changed when it has begun to watch, and after links, addresses, default
 // routes or rules of routing have changed: once for each burst of changes, and at least
-// once a second in a long one. What the kernel only says again, as it does of an address
-// whose lifetime a router renews, is no change. It returns nil when ctx has ended, or an
-// error when it cannot watch.
+// once a second in a long one. A repeated announcement, such as that of an address whose
+// lifetime a router renews, is no change. It returns nil when ctx has ended, or an error
+// when it cannot watch.
 func Watch(ctx context.Context, changed func()) error {
 	fd, err := subscribe()
 	if err != nil {
@@ -54,11 +54,11 @@ func subscribe() (fd int, err error) {
 // forgotten, and the next message about each is news.
 const maxAnnounced = 4096
 
-// announced is what the kernel said last about each link and each address: the part
-// of it that matters, by what it is about.
+// announced holds the part that matters of the kernel's last message about each link and
+// each address.
 type announced map[string]string
 
-// news reports whether a read holds a message that says something new.
+// news reports whether a read holds a message with something new.
 func (a announced) news(b []byte) bool {
 	msgs, err := syscall.ParseNetlinkMessage(b)
 	news := err != nil
@@ -91,8 +91,8 @@ func (a announced) message(m *syscall.NetlinkMessage) bool {
 	return true
 }
 
-// sayings returns what a message is about, and what it says that matters here: nothing
-// of lifetimes and statistics.
+// sayings returns what a message is about, and the part of its content that matters here,
+// without lifetimes and statistics.
 func sayings(m *syscall.NetlinkMessage) (about, said string, ok bool) {
 	read, header := addressSayings, unix.SizeofIfAddrmsg
 	if m.Header.Type == unix.RTM_NEWLINK || m.Header.Type == unix.RTM_DELLINK {
@@ -152,8 +152,8 @@ func appendSaying(b []byte, a syscall.NetlinkRouteAttr) []byte {
 
 // isDefault reports whether a message is about a route that can lead to the internet: the
 // default route, or one of the two halves or the eighth (2000::/3) that other programs
-// put before it, in whichever table. A router that has the internet's whole table is
-// left in peace.
+// put before it, in whichever table. A router with the internet's full routing table is
+// not disturbed.
 //
 //	family[1] destination bits[1] ...
 func isDefault(b []byte) bool { return len(b) < unix.SizeofRtMsg || b[1] <= 3 }

@@ -11,7 +11,7 @@ import (
 // larger.
 const watchRead = 1 << 16
 
-// source is what is known about a socket on which the kernel announces changes.
+// source is a socket on which the kernel announces changes.
 type source struct {
 	news   func([]byte) bool // reports whether what was read is a change
 	passes func(error) bool  // reports whether reading goes on after an error, which is a change

@@ -53,17 +53,17 @@ func pseudo(src, dst *anode.ULA, proto byte, n int) uint16 {
 	return sum(dst[:], sum(src[:], s))
 }
 
-// complete writes the checksum of b, which starts with a transport header, into
-// its field at offset at. initial is the pseudo-header's sum. What the field held
-// before does not count. UDP has no checksum 0 (RFC 8200, 8.1), and the others
-// take its other form as well.
+// complete writes the checksum of b, which starts with a transport header, into its field
+// at offset at. initial is the pseudo-header's sum. The previous content of the field
+// does not matter. UDP has no checksum 0 (RFC 8200, 8.1), and the others take its other
+// form as well.
 func complete(b []byte, at int, initial uint16) {
 	field := b[at : at+2]
 	clear(field)
 	binary.BigEndian.PutUint16(field, finish(sum(b, initial)))
 }
 
-// finish makes a checksum of a sum.
+// finish turns a sum into a checksum.
 func finish(s uint16) uint16 {
 	if s == 0xffff {
 		return 0xffff

@@ -2,8 +2,8 @@ package tun
 
 import "sync/atomic"
 
-// counter is one of the things that are counted, most of them reasons for which a
-// packet was dropped. The zero value, none, is not counted.
+// counter names what is counted, in most cases a reason why a packet was dropped. The
+// zero value, none, is not counted.
 type counter int
 
 const (
@@ -71,7 +71,7 @@ var counterNames = [numCounters]string{
 	errWrite:   "tun_icmp_write_error",
 }
 
-// counters are one goroutine's, which alone adds; anybody may read.
+// counters belong to one goroutine, which alone adds; any goroutine may read.
 type counters [numCounters]atomic.Uint64
 
 func (c *counters) add(i counter, n int) { c[i].Add(uint64(n)) }

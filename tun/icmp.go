@@ -14,15 +14,15 @@ const (
 	icmpNoRoute    = 0 // codes of icmpUnreachable
 	icmpProhibited = 1
 
-	// At most so many errors at once, and so many a second on the average.
+	// The limit of errors: so many at once, and so many per second on average.
 	errBurst = 50
 	errRate  = 100
 )
 
-// errorMaker writes ICMPv6 errors to the system about packets that could not be
-// sent. Their source is the address that could not be reached: it tells people
-// which one it was, and passes a system's check that the source's route leads to where
-// the packet came in, as our own address would not.
+// errorMaker writes ICMPv6 errors to the system about packets that could not be sent.
+// Their source is the address that could not be reached. It shows people which one that
+// was, and unlike our own address it passes the system's check that the route to the
+// source leads to the interface that the packet came in by.
 type errorMaker struct {
 	self  anode.ULA
 	now   func() time.Time
@@ -78,9 +78,10 @@ func (e *errorMaker) allow() bool {
 	return true
 }
 
-// rebuild writes into b as much as fits of the IPv6 packet that msg was made of, and
-// returns its length, or 0 if it may not be answered with an error (RFC 4443, 2.4 e)
-// or is no message of ours. Checksums that were left to the receiver are 0.
+// rebuild writes as much of the IPv6 packet that msg was made of as fits into b. It
+// returns the length, or 0 if the packet must not be answered with an error (RFC 4443,
+// 2.4 e) or msg is not one of our messages. Checksums that were left to the receiver are
+// 0.
 func rebuild(b []byte, self, to *anode.ULA, msg []byte) int {
 	if len(msg) == 0 {
 		return 0

@@ -91,11 +91,11 @@ func tcpLen(b []byte) int {
 	return n
 }
 
-// upper walks b's extension headers, of which next is the first's type, and returns
-// the protocol above them and its bytes; that is protoFragment for all but the first
-// fragment of a packet, and for a first one that does not hold all headers (which
-// RFC 7112 forbids) there is an error. drop says why such a packet may not come in
-// from anybody; proto and rest are right even then, except for inMalformed.
+// upper walks b's extension headers, the first of type next, and returns the protocol
+// above them and its bytes. For all except the first fragment of a packet that is
+// protoFragment; a first fragment that does not hold all headers is an error (RFC 7112
+// forbids it). drop is the reason why such a packet must not come in from anybody; proto
+// and rest are right even then, except for inMalformed.
 func upper(next byte, b []byte) (proto byte, rest []byte, drop counter) {
 	for {
 		n := 8
@@ -133,9 +133,8 @@ func upper(next byte, b []byte) (proto byte, rest []byte, drop counter) {
 	}
 }
 
-// hasOption looks through the options of a hop-by-hop or destination header
-// (RFC 8200, 4.2). Of malformed ones the system will think what it likes, so
-// finding them counts as well.
+// hasOption looks through the options of a hop-by-hop or destination header (RFC 8200,
+// 4.2). The kernel may interpret malformed options differently, so they count as found.
 func hasOption(b []byte, option byte) bool {
 	for len(b) > 0 {
 		if b[0] == option {

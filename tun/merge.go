@@ -13,7 +13,7 @@ const (
 	// then written in front of its payload: IPv6's and the frame's need at most 53
 	// bytes more than the message's own head.
 	slotAt = 64
-	// maxMessage is the longest message that a packet can come of.
+	// maxMessage is the longest message that can become a packet.
 	maxMessage = headIP6 + maxIP6
 	// maxMerge is the most segments of a packet that is merged.
 	maxMerge = 64
@@ -21,22 +21,22 @@ const (
 	maxMergeHead = headIP6 + 60
 )
 
-// offloads is what the device takes and gives.
+// offloads is what the device accepts and passes on.
 type offloads struct {
 	checksum bool // checksums left to the receiver
 	tcp, udp bool // super-packets
 }
 
-// merger makes packets of peers' messages, and of consecutive ones of a flow one
-// super-packet, in place. While such a packet is held, the next message is opened
-// so that its payload lands right behind the last one, if its head is as long:
+// merger turns peers' messages into packets, and consecutive messages of a flow into one
+// super-packet, in place. While such a packet is held, the next message is opened so that
+// its payload lands right behind the last one, if its head is as long:
 //
 //	held       frame | IPv6 | TCP | payload 1 | payload 2 |
 //	slot                                    |7|   TCP     | payload 3 |
 //
-// What its head overwrites is saved and put back after the heads were compared. If the
-// message turns out to be another's, it moves to the spare buffer, and the held packet
-// is written. Order is kept among all messages. Nothing allocates.
+// The bytes that its head overwrites are saved, and put back after the heads were
+// compared. If the message belongs to another flow, it moves to the spare buffer, and the
+// held packet is written. Order is kept among all messages. Nothing allocates.
 type merger struct {
 	self   anode.ULA
 	has    offloads
@@ -71,7 +71,7 @@ type slot struct {
 	at    int // in buf
 	n     int // 0: there is none
 	saved [maxMergeHead]byte
-	large []byte // instead of buf, for what can be no message
+	large []byte // instead of buf, for what cannot be a message
 }
 
 func newMerger(self anode.ULA, has offloads, p *policy, c *counters, write func([]byte) error) *merger {
@@ -141,8 +141,8 @@ func (m *merger) Put(from anode.ULA, trusted bool, msg []byte) {
 	}
 }
 
-// join adds a message to the held packet, if it continues it. The message is where
-// the slot was, its payload where it has to be.
+// join adds a message to the held packet, if it continues the packet. The message is in
+// the slot, and its payload already in the right place.
 func (m *merger) join(from anode.ULA, msg []byte) bool {
 	h := &m.held
 	n := len(msg) - h.headN
@@ -170,9 +170,9 @@ func (m *merger) join(from anode.ULA, msg []byte) bool {
 	return true
 }
 
-// follows reports whether b, the head of an IP6P with TCP, is that of a, of which the
-// sequence number is the one expected, except for flags that end a super-packet, which it
-// returns. CWR is only ever the first segment's.
+// follows reports whether b, the head of an IP6P with TCP, equals a, whose sequence
+// number is the expected one, except for flags that end a super-packet, which it returns.
+// Only a first segment may have CWR.
 func follows(a, b []byte) (ends byte, ok bool) {
 	const flags, window, checksum, urgent = headIP6 + tcpFlags, headIP6 + tcpWindow, headIP6 + tcpChecksum, headIP6 + tcpUrgent
 	ends = a[flags]&^flagCWR ^ b[flags]
@@ -188,7 +188,7 @@ func advance(head []byte, n int) {
 	be.PutUint32(seq, be.Uint32(seq)+uint32(n))
 }
 
-// hold makes a packet of the message at slotAt, and says why it cannot.
+// hold makes a packet of the message at slotAt, or returns why it cannot.
 func (m *merger) hold(from anode.ULA, trusted bool, msg []byte) counter {
 	h := &m.held
 	h.open, h.left = false, false
@@ -305,7 +305,7 @@ func (m *merger) writeHeld() {
 }
 
 // stopJoining ends super-packets of the held packet's protocol for good: this system
-// takes none, whatever it said, and would refuse the next as well.
+// accepts none, although it offered to, and would refuse the next one too.
 func (m *merger) stopJoining() {
 	m.count.add(inRefused, 1)
 	if m.held.next == protoTCP {
@@ -315,7 +315,7 @@ func (m *merger) stopJoining() {
 	}
 }
 
-// finish writes the length and the checksum of the held packet, or leaves that one to
+// finish writes the length of the held packet, and its checksum unless that is left to
 // the system.
 func (m *merger) finish(frame []byte) {
 	h := &m.held

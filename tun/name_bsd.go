@@ -2,7 +2,7 @@
 
 package tun
 
-// What an interface is called if nobody says.
+// The name of an interface if none is configured.
 const (
 	defaultName = "tun"
 	openHint    = `names are "tun" and tun0, tun1, ...`

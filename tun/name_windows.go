@@ -1,7 +1,7 @@
 package tun
 
-// What an interface is called if nobody says.
+// The name of an interface if none is configured.
 const (
 	defaultName = "anode"
-	openHint    = "wintun.dll must lie beside the program; run as administrator"
+	openHint    = "put wintun.dll beside the program, and run as administrator"
 )

@@ -24,7 +24,8 @@ var offloadLevels = [...]struct {
 	{0, offloads{}},
 }
 
-// open makes the interface by /dev/net/tun, with as many queues as asked for.
+// open makes the interface through /dev/net/tun, with the number of queues that cfg asks
+// for.
 func open(c Config) (o opened, err error) {
 	var files []*os.File
 	o.close = func() error {
@@ -51,7 +52,7 @@ func open(c Config) (o opened, err error) {
 	for i := range c.Queues {
 		first := uint16(0)
 		if i == 0 {
-			first = unix.IFF_TUN_EXCL // else we would silently join another's device
+			first = unix.IFF_TUN_EXCL // else we would silently join a device of somebody else
 		}
 		var f *os.File
 		if f, o.name, err = attach(o.name, flags|first); err != nil {
@@ -80,7 +81,7 @@ func attach(name string, flags uint16) (*os.File, string, error) {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		unix.Close(fd)
-		return nil, "", fmt.Errorf("%w: %q is no name for an interface (1 to 15 characters)", ErrOpen, name)
+		return nil, "", fmt.Errorf("%w: %q is not a valid interface name (1 to 15 characters)", ErrOpen, name)
 	}
 	ifr.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
@@ -90,7 +91,7 @@ func attach(name string, flags uint16) (*os.File, string, error) {
 	return os.NewFile(uintptr(fd), clonePath), ifr.Name(), nil
 }
 
-// setOffload asks for the best that the kernel has.
+// setOffload switches on the best offloads that the kernel has.
 func setOffload(f *os.File, want Offload) (offloads, error) {
 	if want == OffloadOff {
 		return offloads{}, nil
@@ -113,27 +114,27 @@ func setOffload(f *os.File, want Offload) (offloads, error) {
 			return level.has, nil
 		}
 	}
-	return offloads{}, fmt.Errorf("%w: this kernel has no offloads; try offload = \"auto\"", ErrOpen)
+	return offloads{}, fmt.Errorf("%w: this kernel has no offloads; try: tun.offload = \"auto\"", ErrOpen)
 }
 
-// openError says what to do about an error of opening the clone device.
+// openError explains an error of opening the clone device.
 func openError(name string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("%w: no %s; try: modprobe tun (in a container: --device %s)", ErrOpen, clonePath, clonePath)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %s: %w; run as root, or without an adapter", ErrOpen, clonePath, err)
+		return fmt.Errorf("%w: %s: %w; try: sudo, or --tun none", ErrOpen, clonePath, err)
 	}
 	return fmt.Errorf("%w: %s for %q: %w", ErrOpen, clonePath, name, err)
 }
 
-// attachError says what to do about an error of TUNSETIFF.
+// attachError explains an error of TUNSETIFF.
 func attachError(name string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %w; it needs CAP_NET_ADMIN: run as root, or without an adapter", ErrOpen, err)
+		return fmt.Errorf("%w: %w (CAP_NET_ADMIN is needed); try: sudo, or --tun none", ErrOpen, err)
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("%w: there is an interface %q already; choose another name", ErrOpen, name)
+		return fmt.Errorf("%w: the interface %q exists; try: --tun with another name", ErrOpen, name)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w: the kernel refuses the name %q: %w", ErrOpen, name, err)
 	}

@@ -16,7 +16,7 @@ func open(c Config) (opened, error) {
 		return opened{}, fmt.Errorf("%w: %d queues; %s has one", ErrOpen, c.Queues, runtime.GOOS)
 	}
 	if c.Offload == OffloadOn {
-		return opened{}, fmt.Errorf("%w: %s has no offloads; try offload = \"auto\"", ErrOpen, runtime.GOOS)
+		return opened{}, fmt.Errorf("%w: %s has no offloads; try: tun.offload = \"auto\"", ErrOpen, runtime.GOOS)
 	}
 	name := c.Name
 	if name == "" {

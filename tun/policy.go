@@ -13,7 +13,7 @@ const (
 	lifeTCP  = 2*time.Hour + 4*time.Minute
 	lifeUDP  = 5 * time.Minute
 	lifeICMP = 60 * time.Second
-	lifePing = 30 * time.Second // design/wire.md, section 4
+	lifePing = 30 * time.Second // of a PING, for its PONG
 )
 
 const (
@@ -21,10 +21,10 @@ const (
 	maxEchoes = 2048
 )
 
-// policy decides what may come in. Peers that are trusted may send anything but
-// what only serves attacks on the addressing (routing headers with segments left,
-// Home Address options, the messages of neighbours on a link). Of the others only
-// replies are let in, to flows that we started:
+// policy decides what may come in. Trusted peers may send anything except what only
+// serves attacks on the addressing (routing headers with segments left, Home Address
+// options, the messages of neighbours on a link). From others only replies come in, to
+// flows that we started:
 //
 //	TCP   a connection is a flow from our SYN on; a SYN is never a reply
 //	UDP   both ports
@@ -47,10 +47,10 @@ func newPolicy(self anode.ULA, now func() time.Time) *policy {
 	return &policy{self: self, now: now, start: now(), flows: newTable(maxFlows), echoes: newTable(maxEchoes)}
 }
 
-// clock is the time on which the tables' ends are.
+// clock is the time that the tables' ends refer to.
 func (p *policy) clock() time.Duration { return p.now().Sub(p.start) }
 
-// track notes the flow of an outgoing packet, a fixed header and the bytes behind
+// track notes the flow of an outgoing packet, given as a fixed header and the bytes after
 // it. A TCP flow starts with a SYN; its other packets only keep it alive.
 func (p *policy) track(to anode.ULA, next byte, b []byte) {
 	f, first, ok := outgoing(to, next, b)
@@ -87,8 +87,8 @@ func outgoing(to anode.ULA, next byte, b []byte) (f flow, first, ok bool) {
 	return flow{to, next, be.Uint16(b), be.Uint16(b[2:])}, first, true
 }
 
-// admit returns why a peer's packet may not come in, or none. b is what follows the
-// fixed header, of type next; of UDP the ports are enough.
+// admit returns why a peer's packet may not come in, or none. b is what follows the fixed
+// header, of type next; for UDP it may end after the ports.
 func (p *policy) admit(from anode.ULA, trusted bool, next byte, b []byte) counter {
 	if !trusted {
 		return p.admitReply(from, next, b)
@@ -172,7 +172,7 @@ func (p *policy) asked(to anode.ULA, ident, seq uint16) {
 	p.echoes.put(flow{to, protoICMP, ident, seq}, now, now+lifePing)
 }
 
-// answered reports whether a PONG has a PING, which it uses up.
+// answered reports whether a PONG answers a PING, and forgets that PING.
 func (p *policy) answered(from anode.ULA, ident, seq uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -52,9 +52,10 @@ func newRawPort(f *os.File, vnet bool) (*rawPort, error) {
 
 // readWrite is read(2) or write(2), repeated when a signal interrupted it.
 //
-// The descriptor does not block, so the scheduler need not hear of the call. If it
-// does, the first call after a pause wakes its monitor, which takes the processor from
-// the packet: it cost a quarter of an idle round trip, and a fifth of the throughput.
+// The descriptor does not block, so the scheduler need not hear of the call. If it does
+// hear, the first call after a pause wakes its monitor, which competes with the packet
+// for the processor: that cost a quarter of an idle round trip, and a fifth of the
+// throughput.
 func readWrite(call, fd uintptr, b []byte) (int, error) {
 	for {
 		n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
@@ -96,7 +97,7 @@ func (p *rawPort) write(frame []byte) error {
 	return portError(w.err)
 }
 
-// portError knows the error of a queue whose interface was removed.
+// portError recognizes the error of a queue whose interface was removed.
 func portError(err error) error {
 	if errors.Is(err, unix.EBADFD) {
 		return ErrGone

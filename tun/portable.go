@@ -9,8 +9,8 @@ import (
 )
 
 // portable is the only queue of a device of wireguard's package tun: one packet at a
-// time, and every checksum complete. That package wants room in front of a packet,
-// where it writes what its system has there, and the frame's header is that room.
+// time, and every checksum complete. That package needs room in front of a packet, where
+// it writes what its system expects there; the frame's header is that room.
 type portable struct {
 	dev  tun.Device
 	done chan struct{} // closed when nobody drains the device's events any more
@@ -32,7 +32,7 @@ func newPortable(dev tun.Device) *portable {
 	return p
 }
 
-// read always waits: these devices have no other way.
+// read always waits: these devices cannot do otherwise.
 func (p *portable) read(frame []byte, wait bool) (int, error) {
 	if !wait {
 		return 0, nil

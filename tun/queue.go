@@ -34,9 +34,9 @@ func newQueue(self anode.ULA, has offloads, p *policy, port port) *Queue {
 	return q
 }
 
-// Read takes the next packet or super-packet that may leave, and returns where it is to
-// go. With wait false, ok is false where there is nothing to read. It returns ErrClosed
-// after Close, and ErrGone when the interface is gone.
+// Read takes the next packet or super-packet that may leave, and returns its destination.
+// With wait false, ok is false if there is nothing to read. It returns ErrClosed after
+// Close, and ErrGone when the interface is gone.
 func (q *Queue) Read(wait bool) (to anode.ULA, ok bool, err error) {
 	o := &q.out
 	for failed := 0; ; {
@@ -60,8 +60,8 @@ func (q *Queue) Read(wait bool) (to anode.ULA, ok bool, err error) {
 	}
 }
 
-// Shape tells what the packet becomes: count messages of size bytes, the last of them
-// last bytes long.
+// Shape returns what the packet becomes: count messages of size bytes, of which the last
+// has last bytes.
 func (q *Queue) Shape() (count, size, last int) { return q.out.split.shape() }
 
 // Next makes the next message in place: valid until the next call of Next or Read.
@@ -75,7 +75,7 @@ func (q *Queue) Next() []byte {
 	return m
 }
 
-// Track notes the packet's flow, so that replies of a peer that is not trusted come in.
+// Track notes the packet's flow, so that replies of an untrusted peer are let in.
 func (q *Queue) Track(to anode.ULA) {
 	next, b := q.out.split.flow()
 	q.out.policy.track(to, next, b)
@@ -87,8 +87,8 @@ func (q *Queue) Slot(n int) []byte { return q.in.merge.Slot(n) }
 // Put delivers the message at the start of the last slot.
 func (q *Queue) Put(from anode.ULA, trusted bool, msg []byte) { q.in.merge.Put(from, trusted, msg) }
 
-// Flush hands everything to the system. Packets that the system refuses are counted;
-// the only errors are ErrClosed and ErrGone.
+// Flush passes everything to the system. Packets that the system refuses are counted; the
+// only errors are ErrClosed and ErrGone.
 func (q *Queue) Flush() error {
 	err := q.in.merge.Flush()
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrGone) {

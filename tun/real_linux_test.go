@@ -430,7 +430,7 @@ func TestOpenErrors(t *testing.T) {
 			config Config
 			want   string
 		}{
-			{Config{Name: "an0", MTU: 1440}, "choose another name"},
+			{Config{Name: "an0", MTU: 1440}, "with another name"},
 			{Config{Name: "lo", MTU: 1440}, "lo"},
 			{Config{Name: "a/b", MTU: 1440}, "refuses the name"},
 			{Config{Name: "sixteen-letters-", MTU: 1440}, "1 to 15 characters"},
@@ -471,10 +471,10 @@ func TestOpenErrors(t *testing.T) {
 	for err, want := range map[error]string{
 		openError("an0", os.ErrNotExist):    "modprobe tun",
 		openError("an0", unix.ENODEV):       "modprobe tun",
-		openError("an0", unix.EACCES):       "run as root",
+		openError("an0", unix.EACCES):       "try: sudo",
 		openError("an0", unix.EMFILE):       "too many open files",
 		attachError("an0", unix.EPERM):      "CAP_NET_ADMIN",
-		attachError("an0", unix.EBUSY):      "choose another name",
+		attachError("an0", unix.EBUSY):      "with another name",
 		attachError("an0", unix.EADDRINUSE): "an0",
 	} {
 		if !errors.Is(err, ErrOpen) || !strings.Contains(err.Error(), want) {

@@ -18,7 +18,7 @@ const (
 	plainHops = 64 // hop limit of packets that travel as DGRAM and PING
 )
 
-// repair is what a segment's copy of the header needs.
+// repair lists the changes that a segment's copy of the header needs.
 type repair uint8
 
 const (
@@ -27,10 +27,10 @@ const (
 	repairUDP            // length
 )
 
-// splitter makes messages of the system's packets, in place. All messages of a
-// super-packet have the same header except for a few fields, which is kept aside; each
-// is written right in front of its segment's payload, over the end of the previous
-// segment, which is on its way by then:
+// splitter turns the system's packets into messages, in place. All messages of a
+// super-packet have the same header except for a few fields, which is kept aside; each is
+// written right in front of its segment's payload, over the end of the previous segment,
+// which is on its way by then:
 //
 //	packet     | IPv6 | TCP | payload 1 | payload 2 | payload 3 |
 //	message 1    |7|   TCP  | payload 1 |
@@ -50,7 +50,7 @@ type splitter struct {
 	headN    int
 	fix      repair
 	upper    int  // where the transport header starts in head, if there is something to repair
-	sums     bool // segments need checksums, for they are no IP6P
+	sums     bool // segments need checksums, since they do not travel as IP6P
 	size     int  // payload of each message but the last
 	segments int  // how many messages there are
 
@@ -59,7 +59,7 @@ type splitter struct {
 	pos  int // where the next payload starts in pkt
 }
 
-// load takes a frame and reports whether it may leave; else it is counted.
+// load takes a frame and reports whether it may leave; it counts those that may not.
 func (s *splitter) load(frame []byte) bool {
 	s.segments, s.done = 0, 0
 	if drop := s.parse(frame); drop != none {
@@ -71,7 +71,7 @@ func (s *splitter) load(frame []byte) bool {
 	return true
 }
 
-// shape tells what next will return.
+// shape returns what next will make.
 func (s *splitter) shape() (count, size, last int) {
 	rest := len(s.pkt) - s.pos - (s.segments-1-s.done)*s.size
 	return s.segments - s.done, s.headN + s.size, s.headN + rest
@@ -122,8 +122,8 @@ func (s *splitter) repair(b []byte) {
 // valid until next.
 func (s *splitter) flow() (next byte, b []byte) { return s.pkt[6], s.pkt[ip6Size:] }
 
-// parse checks a frame and sets everything of one packet; it says why the packet
-// may not leave.
+// parse checks a frame and sets all fields of one packet; it returns why the packet may
+// not leave, or none.
 func (s *splitter) parse(frame []byte) counter {
 	if len(frame) < vnetSize+1 || frame[vnetSize]>>4 != 6 {
 		return outNotIPv6
@@ -149,10 +149,11 @@ func (s *splitter) parse(frame []byte) counter {
 
 	next, b := p[6], p[ip6Size:]
 	whole := next == protoTCP && tcpLen(b) > 0 || next == protoUDP && goodUDP(b)
-	sound := false // the receiver may make the checksum: it was left to it, or is right
+	sound := false // the receiver may compute the checksum: it was left to the device, or is right
 	switch {
 	case h.flags&vnetNeedsChecksum == 0:
-		// 0 is no checksum to UDP; to TCP it is one, but would come out in its other form.
+		// For UDP 0 means no checksum; for TCP it is a checksum, but the receiver would
+		// compute its other form.
 		sound = whole && be.Uint16(b[checksumAt(next):]) != 0 && s.verify(next, b)
 	case whole && h.start == ip6Size && h.at == checksumAt(next):
 		sound = true
@@ -176,7 +177,7 @@ func (s *splitter) parse(frame []byte) counter {
 	return none
 }
 
-// parseSuper is parse's end for a super-packet.
+// parseSuper is the end of parse for a super-packet.
 func (s *splitter) parseSuper(h vnetHeader) counter {
 	p := s.pkt
 	if h.flags&vnetNeedsChecksum == 0 || h.size == 0 || h.start < ip6Size || h.start > len(p) {
@@ -237,7 +238,7 @@ func (s *splitter) verify(proto byte, b []byte) bool {
 	return sum(b, pseudo(&s.self, &s.to, proto, len(b))) == 0xffff
 }
 
-// plain reports whether class and hop limit are those that DGRAM and PING stand for.
+// plain reports whether class and hop limit are those that DGRAM and PING imply.
 func plain(p []byte) bool { return be.Uint16(p)&0x0ff0 == 0 && p[7] == plainHops }
 
 // goodUDP reports whether b is a UDP header with just the payload that it says.

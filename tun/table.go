@@ -7,8 +7,8 @@ import (
 	"anodenet/anode"
 )
 
-// flow is what a reply is known by: the peer, the protocol and both ports. Of an
-// echo, local is the identifier and remote the sequence number or 0.
+// flow identifies a reply: the peer, the protocol and both ports. For an echo, local is
+// the identifier and remote the sequence number or 0.
 type flow struct {
 	peer          anode.ULA
 	proto         byte
@@ -27,7 +27,7 @@ const ways = 8
 
 type entry struct {
 	flow
-	end time.Duration // on the owner's clock, 0 if empty
+	end time.Duration // on the owner's clock; 0 if the entry is empty
 }
 
 // newTable makes a table for at least n flows.

@@ -1,6 +1,6 @@
-// Package tun is the adapter: it opens the system's TUN device, makes messages of the
-// IPv6 packets that ordinary programs send, and packets of the messages that peers
-// send. Addresses never travel; both ends know them.
+// Package tun is the adapter. It opens the system's TUN device, turns the IPv6 packets
+// that ordinary programs send into messages, and the messages of peers into packets.
+// Addresses never travel; both ends know them.
 //
 //	UDP, class 0, hop limit 64    09 | source port[2] destination port[2] | payload       DGRAM
 //	echo request, the same        01 | ident[2] sequence[2] | data                        PING
@@ -20,7 +20,8 @@
 // A frame is a virtio-net header (vnet.go) and a packet. Where a system has no such
 // header, it is zero, and each packet is one message with a checksum that is complete.
 //
-// Memory is fixed: three buffers of 64 KB a queue, and 0.4 MB a device to know replies by.
+// Memory is fixed: three buffers of 64 KB per queue, and 0.4 MB per device for the tables
+// that recognize replies.
 package tun
 
 import (
@@ -36,12 +37,12 @@ var (
 	// ErrClosed is returned by Read and Flush after Close.
 	ErrClosed = errors.New("tun: closed")
 	// ErrGone is returned by Read and Flush when somebody has removed the interface.
-	ErrGone = errors.New("tun: the interface was removed")
+	ErrGone = errors.New("the interface of the adapter was removed")
 	// ErrOpen is wrapped by all errors of Open, which say what to do about it.
-	ErrOpen = errors.New("tun: cannot open the device")
+	ErrOpen = errors.New("cannot open the TUN device")
 )
 
-// Offload says what is to be left to the kernel.
+// Offload is what is left to the kernel.
 type Offload string
 
 // Values of Offload.
@@ -56,10 +57,10 @@ type Config struct {
 	Name    string       // of the interface; empty lets the system choose
 	MTU     int          // of the interface, at least 1280
 	Queues  int          // packet queues, 0 for 1; more only on Linux
-	Self    anode.ULA    // our address: every packet's source going out, and destination coming in
+	Self    anode.ULA    // our address: the source of every outgoing packet, and the destination of every incoming one
 	Offload Offload      // empty for OffloadAuto
 	Log     *slog.Logger // nil for none
-	// Now is the clock, of replies that are waited for and of rate limits; nil for time.Now.
+	// Now is the clock for expected replies and rate limits; nil for time.Now.
 	Now func() time.Time
 }
 
@@ -129,24 +130,24 @@ func newDevice(c Config, o opened) *Device {
 	return d
 }
 
-// Name is the interface's name.
+// Name returns the name of the interface.
 func (d *Device) Name() string { return d.name }
 
-// MTU is the interface's MTU when it was opened.
+// MTU returns the MTU that the interface had when it was opened, in bytes.
 func (d *Device) MTU() int { return d.mtu }
 
-// Offload tells what is left to the kernel: "tcp udp", "tcp", "checksum" or "off".
+// Offload returns what is left to the kernel: "tcp udp", "tcp", "checksum" or "off".
 func (d *Device) Offload() string { return d.has.String() }
 
-// SuperPackets reports whether the system hands over many packets of a TCP flow as one.
+// SuperPackets reports whether the system passes many packets of a TCP flow as one.
 func (d *Device) SuperPackets() bool { return d.has.tcp }
 
-// Queues are the device's queues. What is read from one should be answered on the
-// same: the system follows.
+// Queues returns the device's queues. What is read from one should be answered on the
+// same: the system then keeps the flow there.
 func (d *Device) Queues() []*Queue { return d.queues }
 
-// NoRoute answers the packet that msg was made of: the peer cannot be found or
-// reached (RFC 4443, 3.1, code 0). Any goroutine may call it, TooBig and Prohibited.
+// NoRoute answers the packet that msg was made of: the peer cannot be found or reached
+// (RFC 4443, 3.1, code 0). Any goroutine may call NoRoute, TooBig and Prohibited.
 func (d *Device) NoRoute(to anode.ULA, msg []byte) {
 	d.errors.answer(to, msg, icmpUnreachable, icmpNoRoute, 0)
 }
@@ -157,8 +158,8 @@ func (d *Device) Prohibited(to anode.ULA, msg []byte) {
 	d.errors.answer(to, msg, icmpUnreachable, icmpProhibited, 0)
 }
 
-// TooBig answers the packet that msg was made of: packets to that peer may have mtu
-// bytes (RFC 4443, 3.2), or 1280 if that is less.
+// TooBig answers the packet that msg was made of: packets to that peer may have at most
+// mtu bytes, or 1280 if mtu is less (RFC 4443, 3.2).
 func (d *Device) TooBig(to anode.ULA, msg []byte, mtu int) {
 	d.errors.answer(to, msg, icmpTooBig, 0, uint32(max(mtu, minMTU)))
 }

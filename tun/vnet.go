@@ -20,7 +20,7 @@ const (
 	vnetECN  = 0x80 // VIRTIO_NET_HDR_GSO_ECN: CWR on the first segment only
 )
 
-// vnetHeader is that header without its length of all headers, which is a hint.
+// vnetHeader is that header without the length of all headers, which is only a hint.
 type vnetHeader struct {
 	flags, kind byte
 	size        int // of each segment's payload but the last

@@ -10,9 +10,9 @@ import (
 	"anodenet/anode/wire"
 )
 
-// DeriveKey makes a key of n bytes of the raw result of key agreement (draft 2.4):
+// deriveKey makes a key of n bytes of the raw result of key agreement (draft 2.4):
 // the XOR of both, repeated to the longer of the two.
-func DeriveKey(raw []byte, n int) []byte {
+func deriveKey(raw []byte, n int) []byte {
 	key := make([]byte, max(n, 0))
 	if len(raw) == 0 || n <= 0 {
 		return key
@@ -33,7 +33,7 @@ func SharedKey(id *anode.Identity, peer anode.Address) (key [32]byte, err error)
 	if err != nil {
 		return key, err
 	}
-	return [32]byte(DeriveKey(raw, len(key))), nil
+	return [32]byte(deriveKey(raw, len(key))), nil
 }
 
 // MAC is CMAC-AES-256 (RFC 4493 with AES-256, draft 2.5). It is never changed, so any

@@ -85,14 +85,14 @@ func TestCMACVectors(t *testing.T) {
 
 func TestDeriveKeyVectors(t *testing.T) {
 	for _, v := range vectors(t, "kdf-xor-fold") {
-		if got := hex.EncodeToString(DeriveKey(unhex(t, v.Input), v.DerivedLen)); got != v.Output {
+		if got := hex.EncodeToString(deriveKey(unhex(t, v.Input), v.DerivedLen)); got != v.Output {
 			t.Errorf("%s to %d bytes: %s, want %s", v.Input, v.DerivedLen, got, v.Output)
 		}
 	}
-	if got := DeriveKey(nil, 4); !bytes.Equal(got, make([]byte, 4)) {
+	if got := deriveKey(nil, 4); !bytes.Equal(got, make([]byte, 4)) {
 		t.Errorf("of nothing: %x", got)
 	}
-	if got := DeriveKey([]byte{1}, 0); len(got) != 0 {
+	if got := deriveKey([]byte{1}, 0); len(got) != 0 {
 		t.Errorf("of no length: %x", got)
 	}
 }
@@ -118,7 +118,7 @@ func TestSharedKeyVectors(t *testing.T) {
 		if got := hex.EncodeToString(key[:]); got != v.RawX {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.RawX)
 		}
-		if got := hex.EncodeToString(DeriveKey(unhex(t, v.RawX), v.DerivedLen)); got != v.Output {
+		if got := hex.EncodeToString(deriveKey(unhex(t, v.RawX), v.DerivedLen)); got != v.Output {
 			t.Errorf("%s to %d bytes: %s, want %s", v.Name, v.DerivedLen, got, v.Output)
 		}
 	}

@@ -39,10 +39,6 @@ type Local struct {
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
 
-// Private reports whether there is a network secret. Then a HELLO from an address
-// that was not added is not to reach a Set.
-func (l *Local) Private() bool { return l.PSK != [32]byte{} }
-
 func (l *Local) random() io.Reader {
 	if l.Rand == nil {
 		return rand.Reader
@@ -366,7 +362,7 @@ func (s *Set) keep(keep func(*Session) bool) {
 		if keep(x) {
 			return false
 		}
-		x.Erase()
+		x.erase()
 		x.life.state, x.life.welcome = ended, nil
 		s.ended = append(s.ended, x)
 		return true

@@ -140,13 +140,12 @@ func TestSealedViews(t *testing.T) {
 	equal(t, SealedIndex(p), 0xbeef)
 	equal(t, SealedCounter(p), 0x010203040506)
 	equal(t, SealedSender(p), testID)
-	equal(t, SealedRecipient(p), anode.ID(mustHex("025853832d02a4eb")))
 	s, r := SealedPeers(p)
 	equal(t, s, 2)
 	equal(t, r, 1)
 	id, ok := RecipientID(p)
 	equal(t, ok, true)
-	equal(t, id, SealedRecipient(p))
+	equal(t, id, anode.ID(mustHex("025853832d02a4eb")))
 	if _, ok := RecipientID(p[:SealedMin-1]); ok {
 		t.Error("a sealed packet without its tag passes")
 	}
@@ -176,11 +175,12 @@ func FuzzParse(f *testing.F) {
 			if _, _, err := Parse(p); err != ErrFlags {
 				t.Fatalf("%x is sealed, and parsed: %v", p, err)
 			}
-			if id, ok := RecipientID(p); !ok || id != SealedRecipient(p) {
-				t.Fatalf("%x: recipient %v, %v", p, id, ok)
+			id, ok := RecipientID(p)
+			if !ok {
+				t.Fatalf("%x: no recipient", p)
 			}
 			s, r := SealedPeers(p)
-			h := NewSealedHeader(SealedSender(p), SealedRecipient(p), s, r)
+			h := NewSealedHeader(SealedSender(p), id, s, r)
 			PutSealedNumber(h[:], SealedNumber(SealedIndex(p), SealedCounter(p)))
 			equalHex(t, h[1:], p[1:SealedHeader])
 			return
@@ -211,16 +211,15 @@ func TestAllocs(t *testing.T) {
 	hop := bytes.Clone(sealedPacket)
 	buf := make([]byte, 0, 2000)
 	for name, f := range map[string]func(){
-		"Parse short":     func() { sink.h, sink.msg, _ = Parse(shortPacket) },
-		"Parse full":      func() { sink.h, sink.msg, _ = Parse(fullPacket) },
-		"Parse refusing":  func() { sink.h, sink.msg, _ = Parse(bad) },
-		"Append":          func() { sink.msg = sink.h.Append(buf, shortPacket) },
-		"IsSealed":        func() { sink.ok = IsSealed(sealedPacket) },
-		"SealedIndex":     func() { sink.n = uint64(SealedIndex(sealedPacket)) },
-		"SealedCounter":   func() { sink.n = SealedCounter(sealedPacket) },
-		"SealedSender":    func() { sink.id = SealedSender(sealedPacket) },
-		"SealedRecipient": func() { sink.id = SealedRecipient(sealedPacket) },
-		"RecipientID":     func() { sink.id, sink.ok = RecipientID(sealedPacket) },
+		"Parse short":    func() { sink.h, sink.msg, _ = Parse(shortPacket) },
+		"Parse full":     func() { sink.h, sink.msg, _ = Parse(fullPacket) },
+		"Parse refusing": func() { sink.h, sink.msg, _ = Parse(bad) },
+		"Append":         func() { sink.msg = sink.h.Append(buf, shortPacket) },
+		"IsSealed":       func() { sink.ok = IsSealed(sealedPacket) },
+		"SealedIndex":    func() { sink.n = uint64(SealedIndex(sealedPacket)) },
+		"SealedCounter":  func() { sink.n = SealedCounter(sealedPacket) },
+		"SealedSender":   func() { sink.id = SealedSender(sealedPacket) },
+		"RecipientID":    func() { sink.id, sink.ok = RecipientID(sealedPacket) },
 		"RecipientID, unsealed": func() {
 			sink.id, sink.ok = RecipientID(shortPacket)
 		},

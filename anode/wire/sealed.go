@@ -41,9 +41,6 @@ func SealedCounter(packet []byte) uint64 {
 // SealedSender is the sender's short ID.
 func SealedSender(packet []byte) anode.ID { return anode.ID(packet[offSender:]) }
 
-// SealedRecipient is the recipient's short ID.
-func SealedRecipient(packet []byte) anode.ID { return anode.ID(packet[offRecipient:]) }
-
 // SealedIDs are the short IDs of sender and recipient, one after the other.
 func SealedIDs(packet []byte) [2 * anode.IDSize]byte {
 	return [2 * anode.IDSize]byte(packet[offSender:])

@@ -19,20 +19,20 @@ import (
 	"anodenet/platform"
 )
 
-// schema is the version of all JSON that is printed.
+// schema is the version of all printed JSON.
 const schema = 1
 
-// app is one run of the program: where it writes to, what it takes from outside,
-// and the flags that all verbs have.
+// app is one run of the program: its output, what it takes from outside, and the
+// flags that all verbs have.
 type app struct {
 	out, err io.Writer
-	terminal bool // out is one
+	terminal bool // whether out is a terminal
 	color    bool
 	now      func() time.Time
 	txt      func(ctx context.Context, name string) ([]string, error) // DNS TXT records
 
 	state, socket, config string
-	stateGiven            bool // by a flag
+	stateGiven            bool // whether a flag named it
 	socketGiven           bool
 	configGiven           bool
 }
@@ -46,7 +46,7 @@ func newApp(out, err io.Writer) *app {
 	return a
 }
 
-// run runs one command line and gives its exit code.
+// run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
@@ -67,11 +67,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "anode",
-		Short: "A flat, encrypted network of the machines that you name",
-		Long: "A flat, encrypted network of the machines that you name.\n\n" +
-			"PEER is a name, an address, a ULA, a short ID, the beginning of one of them,\n" +
+		Short: "A flat, encrypted network of the machines that you choose",
+		Long: "A flat, encrypted network of the machines that you choose.\n\n" +
+			"PEER is a name, an address, a ULA, a short ID, the beginning of one of these,\n" +
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
-			"Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
+			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -89,7 +89,7 @@ func (a *app) root() *cobra.Command {
 	usual := platform.DefaultDirectories()
 	root.PersistentFlags().StringVar(&a.state, "state", usual.State, "`directory` of identity and peers")
 	root.PersistentFlags().StringVar(&a.socket, "socket", usual.Socket, "the daemon's control `socket`")
-	root.PersistentFlags().StringVar(&a.config, "config", usual.Config, "configuration `file`; the default need not exist")
+	root.PersistentFlags().StringVar(&a.config, "config", usual.Config, "configuration `file`; it may be absent, unless this flag names it")
 	root.AddGroup(
 		&cobra.Group{ID: groupLife, Title: "Running it:"},
 		&cobra.Group{ID: groupPeople, Title: "You and your peers:"},
@@ -114,15 +114,15 @@ const (
 	groupOther  = "other"
 )
 
-// group makes a command that only holds others: alone it shows its help, and a verb
-// that it does not have is an error that names the nearest.
+// group makes a command that only holds others. Alone it shows its help; an unknown verb
+// is an error that names the nearest one.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		err := &failure{exitUsage, fmt.Sprintf("there is no %q", cmd.CommandPath()+" "+args[0]), cmd.CommandPath() + " --help"}
+		err := &failure{exitUsage, fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+args[0]), cmd.CommandPath() + " --help"}
 		var verbs []string
 		for _, c := range cmd.Commands() {
 			verbs = append(verbs, c.Name())
@@ -135,7 +135,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// source is where the configuration of this command line comes from.
+// source returns where this command line takes its configuration from.
 func (a *app) source() config.Source {
 	return config.Source{File: a.config, Maybe: !a.configGiven, Env: os.LookupEnv}
 }
@@ -145,9 +145,9 @@ func want(low, high int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < low:
-			return usage(cmd, "%s: something is missing: %s", cmd.CommandPath(), cmd.UseLine())
+			return usage(cmd, "missing argument: %s", cmd.UseLine())
 		case len(args) > high:
-			return usage(cmd, "%s: %q is too much: %s", cmd.CommandPath(), args[high], cmd.UseLine())
+			return usage(cmd, "unexpected argument %q: %s", args[high], cmd.UseLine())
 		}
 		return nil
 	}
@@ -181,7 +181,7 @@ func (a *app) pairs(list ...[2]string) {
 	}
 }
 
-// table prints rows with a header: aligned on a terminal, tab-separated else.
+// table prints rows with a header: aligned on a terminal, otherwise tab-separated.
 func (a *app) table(rows [][]string) {
 	if !a.terminal {
 		for _, row := range rows {
@@ -208,7 +208,7 @@ func (a *app) table(rows [][]string) {
 	}
 }
 
-// painted colours the words that say how things are.
+// painted colours the words that are states or verdicts.
 func (a *app) painted(cell string) string {
 	const green, yellow, red, end = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 	switch {

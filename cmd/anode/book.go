@@ -15,8 +15,8 @@ import (
 	"anodenet/overlay/store"
 )
 
-// peerBook is the list of peers that people decided on: the daemon's, or while none
-// runs the state database's.
+// peerBook is the list of peers that people decided on: the daemon's, or the state
+// database's while no daemon runs.
 type peerBook interface {
 	list(ctx context.Context) ([]entry, error)
 	find(ctx context.Context, text string) (control.Resolved, error)
@@ -37,8 +37,8 @@ type entry struct {
 	State   overlay.PeerState `json:"state,omitempty"` // only a daemon knows
 }
 
-// open finds the book that the flags mean. --state without --socket is the
-// database, if no daemon holds it; everything else is a daemon, and the database
+// open returns the book that the flags select. --state without --socket selects the
+// database, unless a daemon holds it; everything else selects a daemon, or the database
 // of --state where none runs.
 func (a *app) open(ctx context.Context) (peerBook, error) {
 	if a.stateGiven && !a.socketGiven {
@@ -60,7 +60,7 @@ func (a *app) open(ctx context.Context) (peerBook, error) {
 	return nil, err
 }
 
-// openHolder finds the daemon that holds the state, on the usual socket.
+// openHolder returns the book of the daemon that holds the state, on the usual socket.
 func (a *app) openHolder(ctx context.Context, busy error) (peerBook, error) {
 	id, err := daemon.Identity(a.state, 0)
 	if err != nil {
@@ -71,10 +71,10 @@ func (a *app) openHolder(ctx context.Context, busy error) (peerBook, error) {
 		return b, nil
 	}
 	b.close()
-	return nil, &failure{exitFailed, busy.Error(), "--socket PATH of the daemon that has it"}
+	return nil, &failure{exitFailed, busy.Error(), "--socket PATH of the daemon that uses it"}
 }
 
-// clientBook is a daemon's.
+// clientBook is the book of a daemon.
 type clientBook struct{ client *control.Client }
 
 func (b clientBook) close() { b.client.Close() }
@@ -113,7 +113,7 @@ func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) er
 	return b.client.Block(ctx, control.BlockRequest{Address: a, Blocked: blocked})
 }
 
-// storeBook is a state directory's that no daemon has.
+// storeBook is the book of a state directory that no daemon uses.
 type storeBook struct {
 	store *store.Store
 	book  *book.Book
@@ -121,8 +121,8 @@ type storeBook struct {
 }
 
 // openStore opens the state directory's book with the peers of the configuration, as a
-// daemon would. What is wrong with single records, or with the configuration, is said
-// and does not keep people from their peers.
+// daemon would. A bad record or configuration causes a warning, but does not lock people
+// out of their peers.
 func (a *app) openStore() (peerBook, error) {
 	s, err := store.Open(a.state)
 	if err != nil {
@@ -184,7 +184,7 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 	case t.ULA == b.self.ULA(), t.ID == b.self.ID():
 		t.Address = b.self
 	case t.Address.IsZero():
-		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon only added peers are known)", names.ErrNotFound, text)
+		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon, only added peers are known)", names.ErrNotFound, text)
 	}
 	return control.Resolve(names.Peer{Address: t.Address, Name: t.Peer.Name}, t.Known), nil
 }
@@ -213,7 +213,7 @@ func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error
 	return err
 }
 
-// find resolves PEER in a book, and in the DNS where it looks like a domain.
+// find resolves PEER in a book, and in DNS if it looks like a domain name.
 func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
 	r, err := b.find(ctx, text)
 	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) {
@@ -226,11 +226,11 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 	return b.find(ctx, address.String())
 }
 
-// lookUp asks the DNS for the one address that a domain names.
+// lookUp asks DNS for the one address of a domain name.
 func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) {
 	records, err := a.txt(ctx, domain)
 	if err != nil {
-		return anode.Address{}, fmt.Errorf("%w %q, and the DNS says: %w", names.ErrNotFound, domain, err)
+		return anode.Address{}, fmt.Errorf("%w %q, and DNS has no such name: %w", names.ErrNotFound, domain, err)
 	}
 	var found []names.Peer
 	for _, record := range records {
@@ -251,9 +251,9 @@ func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) 
 	return anode.Address{}, &names.AmbiguousError{Text: domain, Candidates: found}
 }
 
-// whole reads the address of a peer to add. Nothing shorter than that will do: keys can
-// be searched for until a short ID or a beginning fits. A domain's address comes out of
-// the DNS as anybody on the way may have put it there, so yes has to confirm it.
+// whole reads the address of a peer to add. It must be the whole address, since anybody
+// can search for a key whose short ID or beginning fits. A domain name's address comes
+// from DNS, where anybody on the path may have forged it, so yes has to confirm it.
 func (a *app) whole(ctx context.Context, text string, yes bool) (anode.Address, error) {
 	address, err := names.Whole(text)
 	if err == nil {
@@ -261,11 +261,11 @@ func (a *app) whole(ctx context.Context, text string, yes bool) (anode.Address, 
 	}
 	const compare = "\"anode id\" on the other machine shows its address"
 	if !names.Domain(text) {
-		return address, &failure{exitUnknownPeer, fmt.Sprintf("a peer is added by its whole address: %q: %v", text, err), compare}
+		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q: %v", text, err), compare}
 	}
 	if address, err = a.lookUp(ctx, text); err != nil || yes {
 		return address, err
 	}
-	return address, &failure{exitFailed, fmt.Sprintf("the DNS says that %s is %s, and the DNS can be forged", text, address),
-		compare + "; if it is the same, again with --yes"}
+	return address, &failure{exitFailed, fmt.Sprintf("DNS can be forged: it has the address %s for %s", address, text),
+		compare + "; if it is the same, repeat the command with --yes"}
 }

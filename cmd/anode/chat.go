@@ -16,7 +16,7 @@ import (
 	"anodenet/info2"
 )
 
-// chatPast is how much of the history a chat begins with.
+// chatPast is how many entries of the history a chat begins with.
 const chatPast = 500
 
 func (a *app) chatCommand() *cobra.Command {
@@ -24,17 +24,17 @@ func (a *app) chatCommand() *cobra.Command {
 	var network, program string
 	cmd := &cobra.Command{
 		Use:   "chat",
-		Short: "Talk with all who are linked: full screen, or line by line in a pipe",
-		Long: "Talk with all who are linked.\n\n" +
+		Short: "Talk with everybody on the network: full screen, or line by line in a pipe",
+		Long: "Talk with everybody on the network.\n\n" +
 			"On a terminal: type and Enter; PgUp, PgDn and the arrows scroll; Esc or Ctrl-C quits.\n" +
-			"\"via\" names the neighbour that brought a text: who wrote it nobody can tell.\n\n" +
-			"If input or output is no terminal, each line of the input is said, and each text that\n" +
+			"\"via\" names the neighbour that brought a text; nobody can know who wrote it.\n\n" +
+			"If input or output is not a terminal, each line of the input is said, and each text that\n" +
 			"others say is printed, until the input ends. To only listen: anode info2 log -f.\n\n" + execHelp,
 		GroupID: groupPeople,
 		Args:    want(0, 0),
 	}
 	networkFlag(cmd, &network)
-	cmd.Flags().BoolVar(&o.yes, "yes", false, "say what looks like a secret without asking")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "say texts that look like a secret without asking")
 	execFlag(cmd, &program)
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +44,7 @@ func (a *app) chatCommand() *cobra.Command {
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()
 		if _, err := client.Info2(ctx); err != nil {
-			return err // said where it can still be read
+			return err // printed where it can still be read
 		}
 		in := cmd.InOrStdin()
 		if !isTerminal(in) || !a.terminal || *asJSON {
@@ -118,7 +118,7 @@ func (a *app) chatLines(ctx context.Context, client *control.Client, in io.Reade
 			default:
 				f := explain(err)
 				fmt.Fprintf(a.err, "anode: %s\n", f.message)
-				failed = &failure{exit: f.exit} // it was said
+				failed = &failure{exit: f.exit} // it was printed
 			}
 		}
 	}
@@ -182,7 +182,7 @@ func (a *app) chatScreen(ctx context.Context, client *control.Client, o chatOpti
 	return err
 }
 
-// noticeWriter shows what a program writes, line by line as it comes.
+// noticeWriter shows the output of a program, line by line as it comes.
 type noticeWriter func(text string)
 
 // Write never fails.

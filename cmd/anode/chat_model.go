@@ -29,7 +29,7 @@ type chatModel struct {
 	width, height int
 
 	entries []control.Entry // at most chatMost
-	rows    []string        // of all entries, wrapped for width
+	rows    []string        // of all entries, wrapped to width
 	day     string          // of the last entry
 	up      int             // rows scrolled up from the newest
 	unseen  int             // entries that came while scrolled up
@@ -55,8 +55,8 @@ type outgoing struct {
 	anyway bool
 }
 
-// question is asked in the place of the notice. All keys go to it; those that it has
-// no answer for do nothing.
+// question is asked in place of the notice. All keys go to it; those without an answer do
+// nothing.
 type question struct {
 	text    string
 	answers map[string]func() tea.Cmd // by key
@@ -66,7 +66,7 @@ type question struct {
 type (
 	entryMsg struct {
 		control.Entry
-		first bool // of a new stream: what is shown comes again
+		first bool // of a new stream, which repeats what is shown
 	}
 	linksMsg struct {
 		control.Info2Status
@@ -117,7 +117,7 @@ func (m *chatModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case nextMsg:
 		return m, m.say(m.outbox[0].text, m.outbox[0].anyway)
 	case endedMsg:
-		m.notice = "No daemon: " + explain(msg.err).message
+		m.notice = noDaemon
 		return m, tea.Tick(tryEvery, func(time.Time) tea.Msg { return againMsg{} })
 	case againMsg:
 		return m, m.follow
@@ -125,7 +125,10 @@ func (m *chatModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// linkedWords says who is linked.
+// noDaemon is the notice until the chat has a daemon again.
+const noDaemon = "The daemon has stopped; waiting for it."
+
+// linkedWords lists who is linked.
 func linkedWords(msg linksMsg) string {
 	if msg.err != nil {
 		return explain(msg.err).message
@@ -151,7 +154,7 @@ func linkedWords(msg linksMsg) string {
 func (m *chatModel) take(msg entryMsg) {
 	if msg.first {
 		m.entries, m.rows, m.day, m.up, m.unseen = nil, nil, "", 0, 0
-		if strings.HasPrefix(m.notice, "No daemon") {
+		if m.notice == noDaemon {
 			m.notice = ""
 		}
 	}
@@ -194,7 +197,7 @@ func (m *chatModel) addRows(e control.Entry) {
 		m.rows = append(m.rows, m.paint(dim, fit("── "+day+" ──", m.width)))
 	}
 	if e.Lost > 0 {
-		m.rows = append(m.rows, m.paint(dim, fit(fmt.Sprintf("%d texts came too fast to be shown", e.Lost), m.width)))
+		m.rows = append(m.rows, m.paint(dim, fit(fmt.Sprintf("%d texts arrived too fast to be shown", e.Lost), m.width)))
 	}
 	who := via(e)
 	const clock = 6 // "12:00 "
@@ -225,7 +228,7 @@ func (m *chatModel) scroll(by int) {
 	}
 }
 
-// key does what a key is for.
+// key handles a key.
 func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 	key := k.Keystroke()
 	if key == "ctrl+c" {
@@ -314,7 +317,7 @@ func (m *chatModel) escape() tea.Cmd {
 	return tea.Quit
 }
 
-// enter says what was written, or asks first.
+// enter says the line, or asks first.
 func (m *chatModel) enter() tea.Cmd {
 	text := info2.Clean(m.edit.text())
 	if text == "" {
@@ -326,7 +329,7 @@ func (m *chatModel) enter() tea.Cmd {
 		return m.post(outgoing{text, what != ""})
 	}
 	m.ask = &question{
-		text: fmt.Sprintf("This looks like %s, and everybody would read it. Say it? y/N", what),
+		text: fmt.Sprintf("This looks like %s, and everybody could read it. Say it? y/N", what),
 		answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": no, "y": func() tea.Cmd {
 			m.edit.set("")
 			return m.post(outgoing{text, true})
@@ -335,10 +338,10 @@ func (m *chatModel) enter() tea.Cmd {
 	return nil
 }
 
-// no is the answer after which nothing happens.
+// no is the answer that does nothing.
 func no() tea.Cmd { return nil }
 
-// post says texts, one after the other, as fast as the budget lets them out.
+// post says texts one after the other, as fast as the budget allows.
 func (m *chatModel) post(texts ...outgoing) tea.Cmd {
 	m.scroll(-len(m.rows))
 	idle := len(m.outbox) == 0
@@ -350,14 +353,14 @@ func (m *chatModel) post(texts ...outgoing) tea.Cmd {
 	return m.say(m.outbox[0].text, m.outbox[0].anyway)
 }
 
-// said goes on after a text, or gives it back if it could not be said.
+// said goes on after a text, or returns it to the editor if it could not be said.
 func (m *chatModel) said(err error) tea.Cmd {
 	done := m.outbox[0]
 	m.outbox = m.outbox[1:]
 	if err != nil {
 		m.notice = "Not said: " + explain(err).message
 		if len(m.outbox) > 0 {
-			m.notice += fmt.Sprintf(", nor were the %d lines after it", len(m.outbox))
+			m.notice += fmt.Sprintf("; neither were the %d lines after it", len(m.outbox))
 			m.outbox = nil
 		}
 		if m.edit.empty() {
@@ -399,7 +402,7 @@ func (m *chatModel) paste(content string) tea.Cmd {
 	case len(lines) == 1:
 		m.insert(strings.TrimRight(info2.Clean(content), " "))
 	case len(lines) > maxLines || long > 0:
-		m.notice = fmt.Sprintf("That is too much: at most %d lines of %d bytes.", maxLines, info2.MaxText)
+		m.notice = fmt.Sprintf("Too much text: at most %d lines of %d bytes.", maxLines, info2.MaxText)
 	default:
 		m.askPaste(lines, secret)
 	}
@@ -411,7 +414,7 @@ func (m *chatModel) askPaste(lines []outgoing, secret string) {
 	each := func() tea.Cmd { return m.post(lines...) }
 	if secret != "" && !m.yes {
 		m.ask = &question{
-			text:    fmt.Sprintf("Of %d lines one looks like %s; everybody would read it. y: say all, N: no", len(lines), secret),
+			text:    fmt.Sprintf("One of %d lines looks like %s; everybody could read it. y: say all, N: no", len(lines), secret),
 			answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": no, "y": each},
 		}
 		return

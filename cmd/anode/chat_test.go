@@ -149,7 +149,7 @@ func TestChat80x24(t *testing.T) {
                        eighty cells beside the name
 ── Sunday 22 November 2026 ──
 01:00 bare 10.0.0.9    ho
-3 texts came too fast to be shown
+3 texts arrived too fast to be shown
 01:00 you              👋
 Enter says it, PgUp scrolls, Esc quits
 > `)
@@ -296,7 +296,7 @@ func TestChatScroll(t *testing.T) {
 
 func TestChatSecret(t *testing.T) {
 	const secret = "my password is hunter2"
-	question := "This looks like a password, and everybody would read it. Say it? y/N"
+	question := "This looks like a password, and everybody could read it. Say it? y/N"
 	c := newChatTest(t, 80, 24)
 	c.Update(tea.PasteMsg{Content: secret})
 	c.press("enter")
@@ -351,10 +351,10 @@ func TestChatPaste(t *testing.T) {
 	c.press("j")
 	c.shows("> line 0 line 1 line 2")
 	c.do(lines(maxLines + 1))
-	c.shows("That is too much: at most 200 lines of " + fmt.Sprint(info2.MaxText) + " bytes.")
+	c.shows("Too much text: at most 200 lines of " + fmt.Sprint(info2.MaxText) + " bytes.")
 	c.said = nil
 	c.do(tea.PasteMsg{Content: "user\npassword: hunter2\n"})
-	c.shows("Of 2 lines one looks like a password; everybody would read it. y: say all, N: no")
+	c.shows("One of 2 lines looks like a password; everybody could read it. y: say all, N: no")
 	c.press("enter")
 	c.do(tea.PasteMsg{Content: "user\npassword: hunter2\n"})
 	if c.press("y"); !slices.Equal(c.said, []outgoing{{"user", false}, {"password: hunter2", true}}) {
@@ -381,7 +381,7 @@ func TestChatOutbox(t *testing.T) {
 	c.Update(tea.PasteMsg{Content: "e\nf\ng"})
 	c.Update(tea.KeyPressMsg{Code: tea.KeyEnter})
 	c.Update(saidMsg{&control.Error{Code: control.CodeUnreachable, Message: "nobody is linked"}})
-	c.shows("Not said: nobody is linked, nor were the 2 lines after it")
+	c.shows("Not said: nobody is linked; neither were the 2 lines after it")
 	c.shows("> e")
 	if !c.press("esc") {
 		t.Error("Esc quits")
@@ -405,7 +405,7 @@ func TestChatDaemonEnds(t *testing.T) {
 	c := newChatTest(t, 80, 24)
 	c.hear("before")
 	c.Update(endedMsg{fmt.Errorf("%w (it ended)", control.ErrNoDaemon)})
-	c.shows("No daemon: no daemon is running (it ended)")
+	c.shows("The daemon has stopped; waiting for it.")
 	c.Update(linksMsg{err: errors.New("oh")})
 	c.Update(entryMsg{control.Entry{Time: fixtureTime, Own: true, Text: "before"}, true})
 	c.Update(entryMsg{control.Entry{Time: fixtureTime, Own: true, Text: "after"}, false})

@@ -6,8 +6,8 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// cluster is what people take for one character (UAX #29), and the cells that it
-// takes at most: terminals differ about emoji.
+// cluster is what people see as one character (UAX #29), with the cells that it takes at
+// most: terminals differ about emoji.
 type cluster struct {
 	text  string
 	width int
@@ -38,8 +38,8 @@ func textOf(list []cluster) string {
 	return b.String()
 }
 
-// wrap cuts a text into rows of at most width cells, between words where it can. East
-// Asian text may be cut anywhere, and a word that is longer than a row has to be.
+// wrap cuts a text into rows of at most width cells, between words if possible. East
+// Asian text may be cut anywhere; a word that is longer than a row must be.
 func wrap(text string, width int) (rows []string) {
 	rest := clusters(text)
 	for len(rest) > 0 {
@@ -68,7 +68,7 @@ func wrap(text string, width int) (rows []string) {
 	return rows
 }
 
-// mayCut says whether a row may end before list[i].
+// mayCut reports whether a row may end before list[i].
 func mayCut(list []cluster, i int) bool {
 	return list[i].text == " " || list[i-1].text == " " || list[i].width > 1 || list[i-1].width > 1
 }
@@ -81,7 +81,7 @@ func wordEnd(list []cluster, i int) int {
 	return i
 }
 
-// fit cuts a text to a width, with … where something is missing.
+// fit cuts a text to a width, and puts … where something is missing.
 func fit(text string, width int) string {
 	list := clusters(text)
 	if widthOf(list) <= width {
@@ -116,8 +116,8 @@ func (e *editor) set(text string) {
 	e.cursor = len(e.list)
 }
 
-// insert puts a text before the cursor. What it joins with, as an accent does, becomes
-// one cluster.
+// insert puts a text before the cursor. Characters that join, such as an accent and its
+// letter, become one cluster.
 func (e *editor) insert(text string) {
 	left := textOf(e.list[:e.cursor]) + text
 	e.list = clusters(left + textOf(e.list[e.cursor:]))
@@ -127,7 +127,7 @@ func (e *editor) insert(text string) {
 	}
 }
 
-// move goes to an index, as far as there is one.
+// move goes to an index, or to the nearest that exists.
 func (e *editor) move(to int) { e.cursor = min(max(0, to), len(e.list)) }
 
 // cut deletes from one index to another, and leaves the cursor there.
@@ -163,10 +163,10 @@ func (e *editor) wordRight() int {
 	return i
 }
 
-// view gives the part around the cursor that fits, and the cell of the cursor in it.
+// view returns the part around the cursor that fits, and the cell of the cursor in it.
 func (e *editor) view(width int) (text string, cursor int) {
 	start := e.cursor
-	// As much before the cursor as leaves room for it, and for what it stands on.
+	// As much before the cursor as leaves room for it and for the cluster that it is on.
 	under := 1
 	if e.cursor < len(e.list) {
 		under = max(1, e.list[e.cursor].width)

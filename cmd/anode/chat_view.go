@@ -7,7 +7,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// The looks of things; without colour they are plain.
+// The styles; they are plain without colour.
 const (
 	dim     = "\x1b[2m"
 	reverse = "\x1b[7m"
@@ -48,7 +48,7 @@ func (m *chatModel) View() tea.View {
 	return v
 }
 
-// history gives the rows on the screen, empty ones above the first text.
+// history returns the rows on the screen, with empty ones above the first text.
 func (m *chatModel) history() []string {
 	page := m.page()
 	end := len(m.rows) - m.up

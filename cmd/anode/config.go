@@ -22,7 +22,7 @@ func (a *app) configCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "check [FILE]",
-			Short: "Read the configuration as the daemon would, and say what is wrong with it",
+			Short: "Read the configuration as the daemon would, and report what is wrong with it",
 			Args:  want(0, 1),
 			RunE: func(_ *cobra.Command, args []string) error {
 				source := a.source()
@@ -51,7 +51,7 @@ func (a *app) configCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "secret FILE",
-			Short: "Make a secret for the key \"secret\", that all nodes of a network share",
+			Short: "Make a secret for the key \"secret\", which all nodes of a network share",
 			Args:  want(1, 1),
 			RunE: func(_ *cobra.Command, args []string) error {
 				return a.makeSecret(args[0])
@@ -61,13 +61,13 @@ func (a *app) configCommand() *cobra.Command {
 	return cmd
 }
 
-// makeSecret writes a new file, and never over another.
+// makeSecret writes a new file, and never overwrites one.
 func (a *app) makeSecret(path string) error {
 	var secret [config.SecretSize]byte
 	rand.Read(secret[:]) // never fails (crypto/rand)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &failure{exitFailed, path + " is there already", "another name, or remove it if no node uses it any more"}
+		return &failure{exitFailed, path + " exists", "another file name, or remove the file if no node uses it any more"}
 	}
 	if err != nil {
 		return err
@@ -79,6 +79,6 @@ func (a *app) makeSecret(path string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s holds a new secret. Copy it to the other machines by a safe way, and set\nsecret = \"file:%s\" in each one's configuration.\n", path, path)
+	fmt.Fprintf(a.out, "%s holds a new secret. Copy it to the other machines over a safe channel, and set\nsecret = \"file:%s\" in the configuration of each.\n", path, path)
 	return nil
 }

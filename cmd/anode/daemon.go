@@ -13,7 +13,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	var cpuProfile string
 	cmd := &cobra.Command{
 		Use:     "daemon",
-		Short:   "Run as a service manager wants it: log lines, sd_notify, SIGHUP reloads",
+		Short:   "Run under a service manager: log lines, sd_notify, SIGHUP reloads",
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

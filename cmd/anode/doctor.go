@@ -11,7 +11,7 @@ import (
 	"anodenet/overlay/link"
 )
 
-// verdict says how one thing is.
+// verdict is the result of one check.
 type verdict string
 
 const (
@@ -20,7 +20,7 @@ const (
 	bad  verdict = "bad"
 )
 
-// finding is one thing that doctor looked at.
+// finding is one thing that doctor checked.
 type finding struct {
 	Check   string  `json:"check"`
 	Verdict verdict `json:"verdict"`
@@ -37,7 +37,7 @@ type doctorAnswer struct {
 func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "doctor",
-		Short:   "Look for what is wrong or slower than it could be, and say what to do",
+		Short:   "Report what is wrong or slow, and what to do about it",
 		GroupID: groupOther,
 		Args:    want(0, 0),
 	}
@@ -47,7 +47,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		defer client.Close()
 		status, err := client.Status(cmd.Context())
 		if err != nil {
-			for _, f := range examineSystem() { // why there is no daemon, perhaps
+			for _, f := range examineSystem() { // perhaps why there is no daemon
 				if f.Verdict != fine {
 					fmt.Fprintf(a.err, "%s: %s\n", f.Check, f.Says)
 				}
@@ -84,25 +84,26 @@ func (a *app) printFindings(list []finding) {
 	}
 }
 
-// examine judges what a daemon says of itself.
+// examine judges a daemon's status.
 func examine(s overlay.Status) []finding {
 	list := []finding{examineAdapter(s), examineRung(s)}
 	if f := examineDrops(s); f.Check != "" {
 		list = append(list, f)
 	}
 	if s.Copies {
-		list = append(list, finding{"machines", slow, fmt.Sprintf("another machine has this node's address; this one is number %d of them", s.PeerID),
-			"nothing if that is wanted; else give one of them an identity of its own: anode id --state NEW-DIR"})
+		list = append(list, finding{"machines", slow, fmt.Sprintf("another machine has the same address; this one has machine number %d", s.PeerID),
+			"nothing, if you want that; otherwise give one of them its own identity: anode id --state NEW-DIR"})
 	}
 	for _, p := range s.Peers {
 		name := cmp.Or(p.Name, p.ID.String())
 		if refuses(p) {
-			list = append(list, finding{"peer " + name, bad, "it has not added this node: it answers pings and nothing else",
-				"there: anode peers add " + s.Address.String()})
+			list = append(list, finding{"peer " + name, bad, "it has not added this node, and answers nothing but pings",
+				"on that machine: anode peers add " + s.Address.String()})
 		}
 		if p.Allowed && p.State == overlay.StateUnreachable {
-			list = append(list, finding{"peer " + name, bad, "it could not be reached the last time",
-				"anode ping " + name + "; peers add ADDRESS --endpoint udp:IP:PORT if it is on another network"})
+			list = append(list, finding{"peer " + name, bad, "it could not be reached",
+				"anode ping " + name + "; check there that anode runs and that no firewall drops UDP 8737;" +
+					" if it is on another network or has moved: anode peers add ADDRESS --endpoint udp:IP:PORT"})
 		}
 	}
 	return list
@@ -113,10 +114,10 @@ func refuses(p overlay.PeerStatus) bool { return p.Allowed && p.Admits != nil &&
 
 func examineAdapter(s overlay.Status) finding {
 	if s.Tun == nil {
-		return finding{"adapter", slow, "none: programs cannot use the network, only anode ping can", "anode up without --tun none"}
+		return finding{"adapter", slow, "none: programs cannot use the network; only anode ping can", "anode up without --tun none"}
 	}
 	if taken, err := takesSource(s.ULA); err == nil && taken {
-		return finding{"adapter", slow, "connections to the internet over IPv6 would show your address in this network, and fail",
+		return finding{"adapter", slow, "IPv6 connections to the internet would have your Anode address as source, and fail",
 			"a global IPv6 address on the interface of the default route"}
 	}
 	return finding{"adapter", fine, fmt.Sprintf("%s, MTU %d", s.Tun.Name, s.Tun.MTU), ""}
@@ -125,19 +126,19 @@ func examineAdapter(s overlay.Status) finding {
 func examineRung(s overlay.Status) finding {
 	switch s.Rung {
 	case link.RungGSO:
-		return finding{"packets", fine, "many in one system call, cut up by the kernel (gso)", ""}
+		return finding{"packets", fine, "many per system call, segmented by the kernel (gso)", ""}
 	case link.RungBatch:
-		return finding{"packets", slow, "single ones (batch): trains do not work on this host, or were switched off",
-			"link.rung in the configuration; another network driver"}
+		return finding{"packets", slow, "single packets (batch): segmentation does not work on this host, or is switched off",
+			"link.rung = \"auto\" in the configuration; another network driver"}
 	}
-	return finding{"packets", slow, "one in each system call (" + s.Rung + ")", "link.rung in the configuration"}
+	return finding{"packets", slow, "one per system call (" + s.Rung + ")", "link.rung = \"auto\" in the configuration"}
 }
 
-// examineDrops looks for queues that overflow.
+// examineDrops looks for queues that overflowed.
 func examineDrops(s overlay.Status) finding {
 	for _, name := range []string{"drop_inbox_authentic", "drop_inbox_waiting", "drop_waiting_full", "link_rx_dropped"} {
 		if n := s.Counters[name]; n > 0 {
-			return finding{"queues", slow, fmt.Sprintf("%s counted %d packets that did not fit", name, n), "anode status --json shows all counters"}
+			return finding{"queues", slow, fmt.Sprintf("%d packets dropped because a queue was full (%s)", n, name), "anode status --json shows all counters"}
 		}
 	}
 	return finding{}

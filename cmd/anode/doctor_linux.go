@@ -12,10 +12,10 @@ import (
 func examineSystem() []finding {
 	var list []finding
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		list = append(list, finding{"system", bad, "there is no /dev/net/tun", "modprobe tun"})
+		list = append(list, finding{"system", bad, "/dev/net/tun does not exist", "modprobe tun"})
 	}
 	if b, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/disable_ipv6"); err != nil || strings.TrimSpace(string(b)) == "1" {
-		list = append(list, finding{"system", bad, "IPv6 is switched off, and the adapter's addresses are IPv6", "sysctl net.ipv6.conf.all.disable_ipv6=0"})
+		list = append(list, finding{"system", bad, "IPv6 is switched off, but the adapter needs it", "sysctl net.ipv6.conf.all.disable_ipv6=0"})
 	}
 	if len(list) == 0 {
 		list = append(list, finding{"system", fine, "has TUN and IPv6", ""})

@@ -11,7 +11,7 @@ import (
 	"anodenet/cmd/internal/control"
 )
 
-// How long down waits for the daemon to be gone, and how often it looks.
+// How long down waits for the daemon to end, and how often it looks.
 const (
 	downWait = 10 * time.Second
 	downLook = 20 * time.Millisecond
@@ -20,7 +20,7 @@ const (
 func (a *app) downCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "down",
-		Short:   "Stop the daemon, and wait until it is gone",
+		Short:   "Stop the daemon, and wait until it has ended",
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +38,7 @@ func (a *app) downCommand() *cobra.Command {
 	}
 }
 
-// waitGone returns when nobody listens any more.
+// waitGone returns when nothing listens any more.
 func (a *app) waitGone(ctx context.Context, client *control.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, downWait)
 	defer cancel()
@@ -51,7 +51,7 @@ func (a *app) waitGone(ctx context.Context, client *control.Client) error {
 		}
 		select {
 		case <-ctx.Done():
-			return &failure{exitFailed, "the daemon said that it would stop, and still runs", "kill it by its process ID, and report this"}
+			return &failure{exitFailed, "the daemon did not stop in time", "kill it by its process ID, and report this"}
 		case <-look.C:
 		}
 	}

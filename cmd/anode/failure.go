@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anodenet/anode"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay/store"
@@ -17,7 +18,7 @@ import (
 	"anodenet/tun"
 )
 
-// The exit codes.
+// The exit codes of the program.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -27,21 +28,21 @@ const (
 	exitUnreachable = 5
 )
 
-// failure is an error as people get it: what was wrong, and what to try.
+// failure is an error as it is shown: the problem, and what to try.
 type failure struct {
 	exit    int
-	message string // empty: it was said already
-	try     string // empty: nothing comes to mind
+	message string // empty: it was printed already
+	try     string // empty: there is no advice
 }
 
 func (f *failure) Error() string { return f.message }
 
-// usage is the error of a command line that makes no sense.
+// usage makes the error of a wrong command line.
 func usage(cmd *cobra.Command, format string, args ...any) error {
 	return &failure{exitUsage, fmt.Sprintf(format, args...), cmd.CommandPath() + " --help"}
 }
 
-// explain makes a failure of any error.
+// explain turns any error into a failure.
 func explain(err error) *failure {
 	var already *failure
 	if errors.As(err, &already) {
@@ -52,7 +53,7 @@ func explain(err error) *failure {
 		return &failure{exitOf(remote.Code), oneLine(remote.Message), remote.Try}
 	}
 	f := &failure{exit: exitFailed}
-	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors know best
+	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors hold their advice
 	if f.try != "" {
 		return f
 	}
@@ -60,20 +61,22 @@ func explain(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		f.message = "interrupted"
 	case errors.Is(err, control.ErrNoDaemon):
-		f.exit, f.try = exitNoDaemon, "anode up, or --socket PATH of the daemon's socket"
+		f.exit, f.try = exitNoDaemon, "anode up; or --socket PATH of a running daemon"
 	case errors.Is(err, store.ErrStateBusy):
-		f.try = "anode down, or another --state DIR and --socket PATH"
+		f.try = "anode down; or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):
-		f.try = "anode status, or anode down first, or another --socket PATH"
+		f.try = "anode status; or first anode down; or another --socket PATH"
 	case errors.Is(err, config.ErrInvalid):
 		f.try = "anode config example"
+	case errors.Is(err, anode.ErrIdentity):
+		f.try = "restore the file from a backup; without it this machine gets a new address"
 	case errors.Is(err, tun.ErrOpen), errors.Is(err, platform.ErrConfigure):
-		f.try = "--tun NAME for another adapter, --tun none to go without, or as root (sudo)"
+		f.try = "sudo; or --tun NAME for another adapter; or --tun none for no adapter"
 	case errors.Is(err, syscall.EADDRINUSE):
-		f.try = "--port 0 for any free port, or stop the program that has it"
+		f.try = "--port 0 for any free port, or stop the program that uses it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
-		f.try = "as root (sudo), or as a member of the group anode where a daemon runs"
-	default: // what a daemon would have said
+		f.try = "sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"
+	default: // as a daemon would answer
 		e := control.AsError(err)
 		f.exit, f.try = exitOf(e.Code), e.Try
 	}

@@ -74,7 +74,7 @@ func (f *fixtureTalk) Say(_ context.Context, r control.SayRequest) (control.Said
 	what := info2.LooksSecret(r.Text)
 	switch {
 	case r.Network == control.NetworkBare:
-		return control.Said{}, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "the daemon with --info2-bare; it is clear text"}
+		return control.Said{}, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "anode up --info2-bare (unencrypted)"}
 	case r.Text == "nobody":
 		return control.Said{}, info2.ErrNobody
 	case what != "" && !r.Anyway:
@@ -99,7 +99,7 @@ func (f *fixtureTalk) publish(e control.Entry) {
 
 func (f *fixtureTalk) Connect(_ context.Context, addr netip.Addr) (control.Connecting, error) {
 	if addr.Is4() {
-		return control.Connecting{}, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "the daemon with --info2-bare; it is clear text"}
+		return control.Connecting{}, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "anode up --info2-bare (unencrypted)"}
 	}
 	return control.Connecting{Network: control.NetworkAdapter}, nil
 }

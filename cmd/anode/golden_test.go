@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"anodenet/anode"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
 	"anodenet/overlay/store"
@@ -42,14 +43,14 @@ ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
 short ID  02c3b4bc7790f928
 zone      00000000
 adapter   anode0, MTU 1440
-listens   udp [::]:8737 (gso)
+listens   udp:[::]:8737 (gso)
 runs      1 h 2 min, version 0.0.0
 
-PEER         ID                ULA                                 STATE        WAY                        RTT      RECEIVED  SENT    SEEN
-north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           lan udp 10.0.0.2:8737      0.42 ms  999 B     123 MB  1 s ago
-south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay by 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
--            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                          -        0 B       0 B     never
-(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                          -        0 B       0 B     1 d 2 h ago
+PEER         ID                ULA                                 STATE        PATH                    RTT      RECEIVED  SENT    SEEN
+north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           LAN udp:10.0.0.2:8737   0.42 ms  999 B     123 MB  1 s ago
+south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
+-            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                       -        0 B       0 B     never
+(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                       -        0 B       0 B     1 d 2 h ago
 `)
 }
 
@@ -64,7 +65,7 @@ ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
 short ID  02c3b4bc7790f928
 zone      00000000
 adapter   none
-listens   udp [::]:8737 (gso)
+listens   udp:[::]:8737 (gso)
 runs      1 h 2 min, version 0.0.0
 
 No peers yet. On another machine run "anode id", then here "anode peers add ADDRESS NAME".
@@ -87,9 +88,9 @@ func TestWords(t *testing.T) {
 		{bytesOf(0), "0 B"}, {bytesOf(999), "999 B"}, {bytesOf(1000), "1.0 kB"}, {bytesOf(9_949), "9.9 kB"}, {bytesOf(9_950), "10 kB"},
 		{bytesOf(999_499), "999 kB"}, {bytesOf(999_500), "1.0 MB"}, {bytesOf(1 << 63), "9.2 EB"},
 		{age(0), "0 s"}, {age(59 * time.Second), "59 s"}, {age(3725 * time.Second), "1 h 2 min"}, {age(26 * time.Hour), "1 d 2 h"},
-		{way(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}), "via udp 10.0.0.2:8737, direct"},
-		{way(overlay.PathStatus{Kind: overlay.PathTCP, Endpoint: "tcp 10.0.0.2:8737"}), "via tcp 10.0.0.2:8737, tcp"},
-		{way(overlay.PathStatus{Kind: overlay.PathNone}), "without a path"},
+		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
+		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}, map[anode.Address]string{hubAddress: "hub"}), "relay hub"},
+		{route(overlay.PathStatus{Kind: overlay.PathNone}, nil), "no path"},
 	} {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)
@@ -134,9 +135,9 @@ func TestPingReplies(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
-40 bytes from north (dd9fcbf1d49c786b): seq=1 time=0.42 ms via udp 10.0.0.2:8737, direct
-40 bytes from north (dd9fcbf1d49c786b): seq=3 time=30.0 ms via udp 10.0.0.2:8737, direct
-no reply from north (dd9fcbf1d49c786b): seq=2 the peer cannot be reached: no answer in time
+40 bytes from north (dd9fcbf1d49c786b): seq=1 time=0.42 ms, direct udp:10.0.0.2:8737
+40 bytes from north (dd9fcbf1d49c786b): seq=3 time=30.0 ms, direct udp:10.0.0.2:8737
+no reply from north (dd9fcbf1d49c786b): seq=2, the peer cannot be reached: no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 3 packets transmitted, 2 received, 33.33% packet loss, time 3000ms
@@ -152,7 +153,7 @@ func TestPingUnreachable(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		wantText(t, got, `
-no reply from north (dd9fcbf1d49c786b): seq=1 the peer cannot be reached: no answer in time
+no reply from north (dd9fcbf1d49c786b): seq=1, the peer cannot be reached: no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 1 packets transmitted, 0 received, 100% packet loss, time 2000ms
@@ -170,7 +171,7 @@ func TestPingInterrupted(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
-40 bytes from north (dd9fcbf1d49c786b): seq=1 time=1.00 ms via udp 10.0.0.2:8737, direct
+40 bytes from north (dd9fcbf1d49c786b): seq=1 time=1.00 ms, direct udp:10.0.0.2:8737
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 1 packets transmitted, 1 received, 0% packet loss, time 1010ms
@@ -215,18 +216,18 @@ This machine is now on the network as
   IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
   short ID  02c3b4bc7790f928
   adapter   anode0, MTU 1440
-  listens   udp [::]:8737
+  listens   udp:[::]:8737
 
 3 peers are added.
 Ctrl-C stops and cleans up.
 
-12:00:00  north (dd9fcbf1d49c786b) is connected, via udp 10.0.0.2:8737, direct (LAN)
-12:00:00  south (395d77976c9f8031) is connected, via udp 192.0.2.7:8737, relayed by 314c6a3662ebad08
-12:00:00  north (dd9fcbf1d49c786b) is no longer connected
-12:00:00  south (395d77976c9f8031) now goes via udp 192.0.2.9:8737, direct
-12:00:00  found aa2a510d72b2d432; to let it in: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
-12:00:00  north (dd9fcbf1d49c786b) is connected, via udp 10.0.0.2:8737, direct (LAN)
-12:00:00  south (395d77976c9f8031) now goes via udp 192.0.2.7:8737, relayed by 314c6a3662ebad08
+12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
+12:00:00  south (395d77976c9f8031) is connected: relay 314c6a3662ebad08
+12:00:00  north (dd9fcbf1d49c786b) is idle: it is connected again as soon as there is traffic
+12:00:00  south (395d77976c9f8031) now has another path: direct udp:192.0.2.9:8737
+12:00:00  found aa2a510d72b2d432; to let it in, run: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
+12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
+12:00:00  south (395d77976c9f8031) now has another path: relay 314c6a3662ebad08
 12:00:00  314c6a3662ebad08 is gone
 12:00:00  aa2a510d72b2d432 is gone
 `)
@@ -241,7 +242,7 @@ func TestExplain(t *testing.T) {
 		{errors.New("it is closed; try: the window"), failure{exitFailed, "it is closed", "the window"}},
 		{fmt.Errorf("x: %w", overlay.ErrUnreachable), failure{exitUnreachable, "x: the peer cannot be reached", ""}},
 		{&control.Error{Code: control.CodeRefused, Message: "no", Try: "yes"}, failure{exitFailed, "no", "yes"}},
-		{fmt.Errorf("%w", store.ErrStateBusy), failure{exitFailed, "the state is in use by a running daemon", "anode down, or another --state DIR and --socket PATH"}},
+		{fmt.Errorf("%w", store.ErrStateBusy), failure{exitFailed, "the state is in use by a running daemon", "anode down; or another --state DIR and --socket PATH"}},
 		{context.Canceled, failure{exitFailed, "interrupted", ""}},
 	} {
 		if got := explain(test.err); *got != test.want {

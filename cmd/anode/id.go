@@ -24,7 +24,7 @@ type idAnswer struct {
 func (a *app) idCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "id",
-		Short:   "Show your own address; with --state, make one if there is none",
+		Short:   "Show your own address; without a daemon, make an identity if there is none",
 		GroupID: groupPeople,
 		Args:    want(0, 0),
 	}
@@ -43,7 +43,7 @@ func (a *app) idCommand() *cobra.Command {
 			return err
 		}
 		if *zone != "" && self.Zone() != z {
-			return &failure{exitFailed, fmt.Sprintf("the identity is there already, in zone %s", self.Zone()), "another --state DIR"}
+			return &failure{exitFailed, fmt.Sprintf("the identity exists, in zone %s", self.Zone()), "another --state DIR"}
 		}
 		if *asJSON {
 			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})
@@ -59,8 +59,8 @@ func (a *app) idCommand() *cobra.Command {
 	return cmd
 }
 
-// self is one's own address: of the state directory that was named, else of the
-// daemon, else of the usual state directory.
+// self returns this node's address: that of the state directory which a flag names, else
+// the daemon's, else that of the usual state directory.
 func (a *app) self(ctx context.Context, zone anode.Zone) (anode.Address, error) {
 	if !a.stateGiven {
 		client := control.NewClient(a.socket)

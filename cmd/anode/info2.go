@@ -25,9 +25,9 @@ func (a *app) info2Command() *cobra.Command {
 		Short: "The network of \"say\" and \"chat\": status, links, connect, friends, log",
 		Long: "The network of \"anode say\" and \"anode chat\": short texts that reach everybody.\n\n" +
 			"On the adapter your neighbours are the peers that you added, and what you say is\n" +
-			"encrypted on its way to them; they pass it on to their own. The bare network\n" +
+			"encrypted on its way to them; they forward it to their own. The bare network\n" +
 			"(anode up --info2-bare) is another one, of strangers, in clear text. \"via\" names\n" +
-			"the neighbour that brought a text: who wrote it nobody can tell.",
+			"the neighbour that brought a text; nobody can know who wrote it.",
 		GroupID: groupPeople,
 	})
 	cmd.AddCommand(a.info2Status(), a.info2Links(), a.info2Connect(), a.info2Friends(), a.info2Log())
@@ -35,7 +35,7 @@ func (a *app) info2Command() *cobra.Command {
 }
 
 func (a *app) info2Status() *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "Show the networks, and how well we are linked", Args: want(0, 0)}
+	cmd := &cobra.Command{Use: "status", Short: "Show the networks and their links", Args: want(0, 0)}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
@@ -56,10 +56,10 @@ func (a *app) info2Status() *cobra.Command {
 	return cmd
 }
 
-// printInfo2 is what people see.
+// printInfo2 prints the status for people.
 func (a *app) printInfo2(s control.Info2Status) {
 	if len(s.Networks) == 0 {
-		fmt.Fprintln(a.out, "Info2 is off: it needs an adapter, and info2.enabled = true, which is the default.")
+		fmt.Fprintln(a.out, "Info2 is off: it needs an adapter, and info2.enabled = true (the default).")
 	}
 	for i, n := range s.Networks {
 		if i > 0 {
@@ -82,12 +82,12 @@ func (a *app) printInfo2(s control.Info2Status) {
 		a.pairs(append(list,
 			[2]string{"linked", linked},
 			[2]string{"inbound", inboundWords(n.Inbound)},
-			[2]string{"known", fmt.Sprintf("%d friends, %d that have answered, %d by hearsay", n.Hosts.Friends, n.Hosts.Verified, n.Hosts.Hearsay)},
-			[2]string{"texts", fmt.Sprintf("%d said here, %d heard, %d sent or passed on", c["own_messages"], c["messages_new"], c["messages_out"])},
+			[2]string{"known", fmt.Sprintf("%d friends, %d others that have answered, %d only heard of", n.Hosts.Friends, n.Hosts.Verified, n.Hosts.Hearsay)},
+			[2]string{"texts", fmt.Sprintf("%d said here, %d received, %d sent or forwarded", c["own_messages"], c["messages_new"], c["messages_out"])},
 		)...)
 	}
 	if s.Bridged {
-		fmt.Fprintln(a.out, "\nThe two are bridged: what is said on one is said on the other, in clear text.")
+		fmt.Fprintln(a.out, "\nThe networks are bridged: every text of one is sent on the other, in clear text.")
 	}
 }
 
@@ -112,7 +112,7 @@ func linkedNames(n control.Info2Network) (list []string) {
 	return list
 }
 
-// nameOr is a neighbour's name, or its address without one.
+// nameOr is a neighbour's name, or its address if it has none.
 func nameOr(name string, addr netip.Addr) string {
 	return cmp.Or(info2.Clean(name), addr.String())
 }
@@ -120,16 +120,16 @@ func nameOr(name string, addr netip.Addr) string {
 func inboundWords(i info2.Inbound) string {
 	switch i {
 	case info2.InboundWorks:
-		return "works: others reach us"
+		return "works: others reach this machine"
 	case info2.InboundNone:
-		return "nobody has come in five minutes; a firewall, perhaps. Outbound links do all the same"
+		return "no incoming link in five minutes, perhaps because of a firewall; outgoing links work without"
 	case info2.InboundOff:
 		return "off"
 	}
-	return "nobody has come yet"
+	return "no incoming link yet"
 }
 
-// info2TSV is what scripts see.
+// info2TSV is the status for scripts.
 func info2TSV(s control.Info2Status) [][]string {
 	rows := [][]string{{"network", "port", "encrypted", "linked", "inbound", "friends", "verified", "hearsay", "failed"}}
 	for _, n := range s.Networks {
@@ -171,7 +171,7 @@ func (a *app) info2Links() *cobra.Command {
 		case *asJSON:
 			return a.json(answer)
 		case len(answer.Links) == 0 && a.terminal:
-			fmt.Fprintln(a.out, "None. See \"anode info2 status\" and \"anode info2 friends\".")
+			fmt.Fprintln(a.out, "No links. See \"anode info2 status\" and \"anode info2 friends\".")
 			return nil
 		}
 		a.table(a.linkRows(answer.Links))
@@ -181,7 +181,7 @@ func (a *app) info2Links() *cobra.Command {
 }
 
 func (a *app) linkRows(links []info2Link) [][]string {
-	rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "DIRECTION", "STATE", "SINCE", "FIRST", "AGAIN", "QUEUED"}}
+	rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "DIRECTION", "STATE", "SINCE", "NEW", "DUPLICATE", "WAITING"}}
 	for _, l := range links {
 		state := l.State
 		switch {
@@ -196,7 +196,7 @@ func (a *app) linkRows(links []info2Link) [][]string {
 	return rows
 }
 
-// moment is a time for a table's cell: how long ago it was, or raw in a pipe.
+// moment is a time in a table: how long ago it was, or raw in a pipe.
 func (a *app) moment(t time.Time) string {
 	switch {
 	case t.IsZero():
@@ -210,7 +210,7 @@ func (a *app) moment(t time.Time) string {
 }
 
 func (a *app) info2Friends() *cobra.Command {
-	cmd := &cobra.Command{Use: "friends", Short: "List whom we know, linked or not: your peers, and on the bare network others", Args: want(0, 0)}
+	cmd := &cobra.Command{Use: "friends", Short: "List the known hosts: your peers, and on the bare network others", Args: want(0, 0)}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
@@ -222,12 +222,12 @@ func (a *app) info2Friends() *cobra.Command {
 		case *asJSON:
 			return a.json(answer)
 		case len(answer.Hosts) == 0 && a.terminal:
-			fmt.Fprintln(a.out, "Nobody. \"anode peers add ADDRESS NAME\" makes a friend.")
+			fmt.Fprintln(a.out, "None. \"anode peers add ADDRESS NAME\" makes a friend.")
 			return nil
 		}
 		rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "STANDING", "ANSWERED", "FAILED", "NEXT"}}
 		for _, h := range answer.Hosts {
-			rows = append(rows, []string{string(h.Network), cmp.Or(h.Name, "-"), h.Addr.String(), h.Standing,
+			rows = append(rows, []string{string(h.Network), cmp.Or(h.Name, "-"), h.Addr.String(), standingWords(h.Standing),
 				a.moment(h.Verified), strconv.Itoa(h.Failures), a.moment(h.Next)})
 		}
 		a.table(rows)
@@ -236,7 +236,18 @@ func (a *app) info2Friends() *cobra.Command {
 	return cmd
 }
 
-// connectWait is how long connect waits for what comes of it.
+// standingWords puts the standing of a host into words.
+func standingWords(standing string) string {
+	switch standing {
+	case "hearsay":
+		return "heard of"
+	case "verified":
+		return "answered"
+	}
+	return standing
+}
+
+// connectWait is how long connect waits for a link.
 const connectWait = 10 * time.Second
 
 func (a *app) info2Connect() *cobra.Command {
@@ -270,7 +281,7 @@ func (a *app) info2Connect() *cobra.Command {
 	}
 }
 
-// hostOf finds the address of HOST: a peer's ULA, or an IPv4 address.
+// hostOf returns the address of HOST: a peer's ULA, or an IPv4 address.
 func (a *app) hostOf(ctx context.Context, client *control.Client, host string) (netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().Is4() {
 		return addr.Unmap(), nil
@@ -289,7 +300,7 @@ func (a *app) hostOf(ctx context.Context, client *control.Client, host string) (
 	return list[0].Unmap(), nil
 }
 
-// awaitLink waits for a link with an address, and gives its name. Errors:
+// awaitLink waits for a link with an address, and returns its name. Errors:
 // context.DeadlineExceeded if none comes.
 func awaitLink(ctx context.Context, client *control.Client, network control.Network, addr netip.Addr) (string, error) {
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -20,7 +20,7 @@ import (
 const execHelp = "--exec runs a program for each text that comes from others, without a shell: the command\n" +
 	"is split at spaces. The text is its standard input, and ANODE_TEXT; ANODE_FROM is the\n" +
 	"address that brought it, ANODE_NAME that peer's name, ANODE_NETWORK adapter or bare,\n" +
-	"ANODE_MID and ANODE_TIME the rest. Anybody may have written the text: do not trust it."
+	"ANODE_MID and ANODE_TIME the rest. Anybody may have written the text; do not trust it."
 
 func execFlag(cmd *cobra.Command, program *string) {
 	cmd.Flags().StringVar(program, "exec", "", "run a `command` for each text that comes")
@@ -34,8 +34,7 @@ const (
 	execLinger  = time.Second // after that, for the output of its children
 )
 
-// hook runs a program for texts, in their order, a few at a time. The nil hook, of
-// no program, does nothing.
+// hook runs a program for each text, in order, a few at a time. A nil hook does nothing.
 type hook struct {
 	args     []string
 	out, err io.Writer
@@ -44,17 +43,17 @@ type hook struct {
 	group    sync.WaitGroup
 
 	mu   sync.Mutex // of writing to err
-	lost int        // texts for which there was no room; the caller's of run
+	lost int        // texts without room; owned by the caller of run
 }
 
-// newHook prepares a command, whose output goes to out and err.
+// newHook prepares a command; its output goes to out and err.
 func newHook(ctx context.Context, command string, out, err io.Writer) (*hook, error) {
 	args := strings.Fields(command)
 	if len(args) == 0 {
 		return nil, nil
 	}
 	if _, lookErr := exec.LookPath(args[0]); lookErr != nil {
-		return nil, &failure{exitUsage, fmt.Sprintf("--exec: %v", lookErr), "the program's whole path"}
+		return nil, &failure{exitUsage, fmt.Sprintf("--exec: %v", lookErr), "the full path of the program"}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	h := &hook{args: args, out: out, err: err, jobs: make(chan control.Entry, execWaiting), stop: stop}
@@ -70,8 +69,8 @@ func newHook(ctx context.Context, command string, out, err io.Writer) (*hook, er
 	return h, nil
 }
 
-// run starts the program for a text soon. It never waits: what finds no room is
-// counted, and said with the next.
+// run has the program started for a text soon. It never waits: texts without room are
+// counted, and reported with the next one.
 func (h *hook) run(e control.Entry) {
 	if h == nil || e.Own {
 		return
@@ -79,7 +78,7 @@ func (h *hook) run(e control.Entry) {
 	select {
 	case h.jobs <- e:
 		if h.lost > 0 {
-			h.say("%d texts came too fast for it", h.lost)
+			h.say("%d texts arrived too fast for the program", h.lost)
 			h.lost = 0
 		}
 	default:
@@ -87,7 +86,7 @@ func (h *hook) run(e control.Entry) {
 	}
 }
 
-// close ends what runs, and waits for it.
+// close ends the running programs, and waits for them.
 func (h *hook) close() {
 	if h == nil {
 		return
@@ -96,7 +95,7 @@ func (h *hook) close() {
 	h.stop()
 	h.group.Wait()
 	if h.lost > 0 {
-		h.say("%d texts came too fast for it", h.lost)
+		h.say("%d texts arrived too fast for the program", h.lost)
 	}
 }
 
@@ -114,7 +113,7 @@ func (h *hook) exec(ctx context.Context, e control.Entry) {
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case errors.Is(limited.Err(), context.DeadlineExceeded):
-		h.say("it ran for more than %v, and was ended", execTime)
+		h.say("it ran for more than %v and was killed", execTime)
 	default:
 		h.say("%v", err)
 	}

@@ -30,8 +30,8 @@ func (a *app) info2Log() *cobra.Command {
 			"text, separated by tabs; with -f --json a JSON value each.\n\n" + execHelp,
 		Args: want(0, 0),
 	}
-	cmd.Flags().IntVarP(&last, "last", "n", 20, "how `many` of the past")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes, until Ctrl-C")
+	cmd.Flags().IntVarP(&last, "last", "n", 20, "how `many` past texts")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new texts, until Ctrl-C")
 	execFlag(cmd, &program)
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +39,7 @@ func (a *app) info2Log() *cobra.Command {
 		case last < 0 || last > control.MaxLast:
 			return usage(cmd, "-n %d: want 0 to %d", last, control.MaxLast)
 		case program != "" && !follow:
-			return usage(cmd, "--exec is for what comes: it needs -f")
+			return usage(cmd, "--exec is for new texts: it needs -f")
 		}
 		hook, err := newHook(cmd.Context(), program, a.out, a.err)
 		if err != nil {
@@ -103,7 +103,7 @@ func (p *printer) print(e control.Entry) error {
 		return err
 	}
 	if e.Lost > 0 {
-		if _, err := fmt.Fprintf(p.out, "(%d texts came too fast to be shown here)\n", e.Lost); err != nil {
+		if _, err := fmt.Fprintf(p.out, "(%d texts arrived too fast to be shown here)\n", e.Lost); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (p *printer) print(e control.Entry) error {
 	return err
 }
 
-// via is what people see before a text: not its author's name.
+// via is shown before a text. It is not the author's name.
 func via(e control.Entry) string {
 	bare := e.Network == control.NetworkBare
 	switch {
@@ -129,7 +129,7 @@ func via(e control.Entry) string {
 	return "via " + broughtBy(e)
 }
 
-// broughtBy is who brought a text to us.
+// broughtBy names the neighbour that brought a text.
 func broughtBy(e control.Entry) string {
 	if e.Own {
 		return "you"
@@ -139,7 +139,7 @@ func broughtBy(e control.Entry) string {
 
 const colorEnd = "\x1b[m"
 
-// nameColor gives each name a colour of its own, out of six.
+// nameColor returns the colour of a name, one of six.
 func nameColor(e control.Entry) string {
 	if e.Own {
 		return "\x1b[1m"

@@ -20,16 +20,16 @@ func TestInfo2Status(t *testing.T) {
 	wantText(t, out.String(), `
 network  adapter, port 26000, encrypted
 linked   north, south (dialled for each text)
-inbound  works: others reach us
-known    3 friends, 0 that have answered, 0 by hearsay
-texts    1 said here, 9 heard, 12 sent or passed on
+inbound  works: others reach this machine
+known    3 friends, 0 others that have answered, 0 only heard of
+texts    1 said here, 9 received, 12 sent or forwarded
 
 network  bare, port 26000, clear text
 failed   the port is taken
 `)
 	out.Reset()
 	a.printInfo2(control.Info2Status{})
-	wantText(t, out.String(), "Info2 is off: it needs an adapter, and info2.enabled = true, which is the default.\n")
+	wantText(t, out.String(), "Info2 is off: it needs an adapter, and info2.enabled = true (the default).\n")
 }
 
 func TestInfo2Links(t *testing.T) {
@@ -41,9 +41,9 @@ func TestInfo2Links(t *testing.T) {
 	links[0].Suspect = true
 	a.table(a.linkRows(links))
 	wantText(t, out.String(), `
-NETWORK  NAME   ADDRESS                             DIRECTION  STATE           SINCE          FIRST  AGAIN  QUEUED
-adapter  north  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  out        open, doubtful  1 h 0 min ago  7      2      0
-adapter  -      fd00:0:45:bc96:314c:6a36:62eb:ad08  out        dialing         1 s ago        0      0      0
+NETWORK  NAME   ADDRESS                             DIRECTION  STATE           SINCE          NEW  DUPLICATE  WAITING
+adapter  north  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  out        open, doubtful  1 h 0 min ago  7    2          0
+adapter  -      fd00:0:45:bc96:314c:6a36:62eb:ad08  out        dialing         1 s ago        0    0          0
 `)
 	if got := a.moment(fixtureTime.Add(5 * time.Minute)); got != "in 5 min" {
 		t.Errorf("got %q", got)
@@ -68,13 +68,13 @@ func TestPrinter(t *testing.T) {
 	}
 	wantText(t, print(&printer{terminal: true}), `
 2026-11-20 10:00:00  via north  good morning
-(2 texts came too fast to be shown here)
+(2 texts arrived too fast to be shown here)
 2026-11-21 11:59:00  you  hello 👋
 2026-11-21 11:59:59  bare 10.0.0.9  red ␛[31malert␛[0m �evil� �2J
 `)
 	wantText(t, print(&printer{terminal: true, color: true}), ""+
 		"2026-11-20 10:00:00  \x1b[34mvia north\x1b[m  good morning\n"+
-		"(2 texts came too fast to be shown here)\n"+
+		"(2 texts arrived too fast to be shown here)\n"+
 		"2026-11-21 11:59:00  \x1b[1myou\x1b[m  hello 👋\n"+
 		"2026-11-21 11:59:59  \x1b[35mbare 10.0.0.9\x1b[m  red ␛[31malert␛[0m �evil� �2J\n")
 }
@@ -143,7 +143,7 @@ func TestHookBounds(t *testing.T) {
 	lost := 0
 	for line := range strings.Lines(errs.String()) {
 		var n int
-		if _, err := fmt.Sscanf(line, "anode: --exec sleep: %d texts came too fast for it", &n); err != nil {
+		if _, err := fmt.Sscanf(line, "anode: --exec sleep: %d texts arrived too fast for the program", &n); err != nil {
 			t.Error(err)
 		}
 		lost += n

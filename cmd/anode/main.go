@@ -1,9 +1,9 @@
 // Command anode is both the daemon and the command line that talks to it. Each verb
 // is a file of this package; "anode help" lists them.
 //
-// What goes to people on a terminal is a table or plain words; the same into a pipe
-// is tab-separated with raw values, and with --json it is one JSON value with
-// "schema": 1, to which fields are only ever added.
+// On a terminal the output is tables or plain words; in a pipe it is tab-separated with
+// raw values; with --json it is one JSON value with "schema": 1, to which fields are only
+// ever added.
 package main
 
 import (
@@ -15,6 +15,6 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	os.Exit(newApp(os.Stdout, os.Stderr).run(ctx, os.Args[1:]))
 }

@@ -38,7 +38,7 @@ func TestNetRelay(t *testing.T) {
 	}
 	relayed(a, b)
 	relayed(b, a)
-	if out := a.anode("ping", b.address.String(), "-c1"); !strings.Contains(out, "relayed by "+r.id.String()) {
+	if out := a.anode("ping", b.address.String(), "-c1"); !strings.Contains(out, "relay "+r.id.String()) {
 		t.Error(out)
 	}
 	links := []*capture{r.capture("eth1"), r.capture("eth2")}

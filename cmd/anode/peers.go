@@ -21,7 +21,7 @@ type peersAnswer struct {
 func (a *app) peersCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "peers",
-		Short:   "The peers that you added: list, add, remove, rename, block",
+		Short:   "Your peers: list, add, remove, rename, block, unblock",
 		GroupID: groupPeople,
 	})
 	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false))
@@ -29,7 +29,7 @@ func (a *app) peersCommand() *cobra.Command {
 }
 
 func (a *app) peersList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List them", Args: want(0, 0)}
+	cmd := &cobra.Command{Use: "list", Short: "List your peers", Args: want(0, 0)}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		b, err := a.open(cmd.Context())
@@ -73,13 +73,14 @@ func (a *app) peersAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS [NAME]",
 		Short: "Add a peer (it must add you too)",
-		Long: "Add a peer (it must add you too), or give one that was added another name and\n" +
-			"other endpoints.\n\n" +
-			"ADDRESS is the whole address, or a DNS name with a TXT record anode:ADDRESS.",
+		Long: "Add a peer (it must add you too), or change the name or the endpoints of one that\n" +
+			"was added before.\n\n" +
+			"ADDRESS is the whole address, 64 characters, or a DNS name with a TXT record\n" +
+			"anode:ADDRESS. DNS can be forged, so a DNS name needs --yes.",
 		Args: want(1, 2),
 	}
-	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where it can be found, `udp:IP:PORT`; repeatable")
-	yes := cmd.Flags().Bool("yes", false, "add the address that the DNS says without asking")
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, `udp:IP:PORT`; repeatable")
+	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := control.AddRequest{}
 		if len(args) == 2 {
@@ -111,18 +112,18 @@ func (a *app) peersAdd() *cobra.Command {
 	return cmd
 }
 
-// addedWords says what "peers add" did.
+// addedWords reports what "peers add" did.
 func addedWords(address anode.Address, added control.Added) string {
 	label := labelOf(added.Name, address.ID())
 	switch added.Did {
 	case control.DidAdd:
 		return "added " + label + ", " + address.ULA().String()
 	case control.DidRename:
-		return "renamed " + labelOf(added.Was, address.ID()) + ", which was added already: now " + added.Name
+		return "renamed " + labelOf(added.Was, address.ID()) + ", which was already added, to " + added.Name
 	case control.DidChange:
-		return "changed " + label + ", which was added already"
+		return "changed " + label + ", which was already added"
 	}
-	return label + " was added already"
+	return label + " was already added"
 }
 
 func (a *app) peersRemove() *cobra.Command {
@@ -139,7 +140,7 @@ func (a *app) peersRemove() *cobra.Command {
 
 func (a *app) peersRename() *cobra.Command {
 	return &cobra.Command{
-		Use: "rename PEER NAME", Short: "Give a peer another name (\"\" takes it away)", Args: want(2, 2),
+		Use: "rename PEER NAME", Short: "Change the name of a peer (\"\" removes it)", Args: want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
@@ -156,7 +157,7 @@ func (a *app) peersRename() *cobra.Command {
 func (a *app) peersBlock(block bool) *cobra.Command {
 	verb, short, done := "block", "Ignore everything from a peer, including pings", "blocked "
 	if !block {
-		verb, short, done = "unblock", "End a block: the peer is what it was before, added or not", "unblocked "
+		verb, short, done = "unblock", "End a block; the peer is again what it was before, added or not", "unblocked "
 	}
 	return &cobra.Command{
 		Use: verb + " PEER", Short: short, Args: want(1, 1),

@@ -19,19 +19,19 @@ func (a *app) pingCommand() *cobra.Command {
 	var interval, wait float64
 	cmd := &cobra.Command{
 		Use:               "ping PEER",
-		Short:             "Ask a peer for a sign of life; show how long it took, and by which way",
+		Short:             "Ping a peer; show the round-trip time and the path",
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 	}
-	cmd.Flags().IntVarP(&count, "count", "c", 0, "stop after `N` pings (default: at Ctrl-C)")
+	cmd.Flags().IntVarP(&count, "count", "c", 0, "stop after `N` pings (default 0: at Ctrl-C)")
 	cmd.Flags().Float64VarP(&interval, "interval", "i", 1, "`seconds` between pings")
 	cmd.Flags().IntVarP(&size, "size", "s", 40, "`bytes` of payload")
 	cmd.Flags().Float64VarP(&wait, "wait", "W", 5, "`seconds` to wait for a reply")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case count < 0:
-			return usage(cmd, "-c %d: there is no such number of pings", count)
+			return usage(cmd, "-c %d: want 0 or more, 0 for no limit", count)
 		case size < 0 || size > overlay.MaxPing:
 			return usage(cmd, "-s %d: want 0 to %d bytes", size, overlay.MaxPing)
 		case !(interval >= 0.001 && interval <= 3600):
@@ -65,7 +65,7 @@ type pinger struct {
 	out      io.Writer
 	now      func() time.Time
 	label    string
-	count    int // 0: until the context ends
+	count    int // 0: until ctx ends
 	interval time.Duration
 	ping     func(context.Context) (overlay.PingReply, error)
 
@@ -73,7 +73,7 @@ type pinger struct {
 	times      []float64 // ms, of each reply
 }
 
-// maxWaiting is how many pings may be on their way.
+// maxWaiting is how many pings may be under way.
 const maxWaiting = 64
 
 type pinged struct {
@@ -82,8 +82,8 @@ type pinged struct {
 	err      error
 }
 
-// run pings until the count is reached or ctx ends, which is no error. It returns
-// a failure with exitUnreachable if nothing came back.
+// run pings until the count is reached or ctx ends, which is no error. It returns a
+// failure with exitUnreachable if no reply came.
 func (p *pinger) run(ctx context.Context) error {
 	results := make(chan pinged, maxWaiting)
 	waiting, begun := 0, p.now()
@@ -127,24 +127,24 @@ func (p *pinger) run(ctx context.Context) error {
 	}
 	p.statistics(p.now().Sub(begun))
 	if len(p.times) == 0 && p.sent > 0 && ctx.Err() == nil {
-		return &failure{exitUnreachable, p.label + " did not answer", "anode status, or peers add ADDRESS --endpoint udp:IP:PORT if it is on another network"}
+		return &failure{exitUnreachable, p.label + " did not answer", "anode status; if the peer is on another network: anode peers add ADDRESS --endpoint udp:IP:PORT"}
 	}
 	return nil
 }
 
-// take prints one result. An error that says nothing of the way to the peer, such
-// as the daemon's end, is returned.
+// take prints one result. It returns an error that is not about the path to the peer,
+// such as the end of the daemon.
 func (p *pinger) take(r pinged) error {
 	switch {
 	case r.err == nil:
 		ms := float64(r.reply.RTT) / float64(time.Millisecond)
 		p.times = append(p.times, ms)
-		fmt.Fprintf(p.out, "%d bytes from %s: seq=%d time=%s ms %s\n", r.reply.Size, p.label, r.sequence, millis(ms), way(r.reply.Path))
+		fmt.Fprintf(p.out, "%d bytes from %s: seq=%d time=%s ms, %s\n", r.reply.Size, p.label, r.sequence, millis(ms), route(r.reply.Path, nil))
 	case errors.Is(r.err, context.Canceled):
-		p.sent-- // interrupted on its way: neither lost nor received
+		p.sent-- // interrupted: neither lost nor received
 	case explain(r.err).exit == exitUnreachable:
 		p.lost++
-		fmt.Fprintf(p.out, "no reply from %s: seq=%d %s\n", p.label, r.sequence, explain(r.err).message)
+		fmt.Fprintf(p.out, "no reply from %s: seq=%d, %s\n", p.label, r.sequence, explain(r.err).message)
 	default:
 		return r.err
 	}

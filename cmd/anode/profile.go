@@ -6,8 +6,8 @@ import (
 	"runtime/pprof"
 )
 
-// profileCPU profiles the process into a file, for "go tool pprof", until stop is
-// called, which tells whether all of it was written.
+// profileCPU profiles the process into a file, for "go tool pprof", until stop is called,
+// which returns an error if not all of it was written.
 func profileCPU(file string) (stop func() error, err error) {
 	f, err := os.Create(file)
 	if err != nil {

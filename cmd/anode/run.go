@@ -31,12 +31,12 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Uint16Var(&f.port, "port", 0, "UDP `port`, 0 for any (default 8737)")
 	cmd.Flags().StringVar(&f.zone, "zone", "", "`zone` of a new identity, hex digits (default 0)")
 	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `ADDRESS[@udp:IP:PORT]`; repeatable")
-	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody in, not only the peers that you added")
+	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "set any key of the configuration, `KEY=VALUE`; repeatable")
 }
 
-// source is where the configuration comes from.
+// source returns where the configuration comes from.
 func (f *runFlags) source(a *app, cmd *cobra.Command) (config.Source, error) {
 	s := a.source()
 	s.Set = slices.Clone(f.set)
@@ -68,7 +68,7 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) (config.Source, error) {
 	return s, nil
 }
 
-// options are a daemon's, but for its log and what to do when it is ready.
+// options returns a daemon's options, except its log and what to do when it is ready.
 func (f *runFlags) options(a *app, cmd *cobra.Command) (o daemon.Options, stop func(), err error) {
 	source, err := f.source(a, cmd)
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 	"anodenet/info2"
 )
 
-// maxLines is how many texts go out in one go.
+// maxLines is how many texts one command may say.
 const maxLines = 200
 
-// linePause is between lines that belong together: each is held up by as much as
-// 600 ms, so that closer ones would arrive in any order.
+// linePause is the time between lines that belong together. Each is delayed by up to 600
+// ms on its way, so closer ones would arrive in any order.
 const linePause = 700 * time.Millisecond
 
 // sayAnswer is the JSON of say.
@@ -41,10 +41,10 @@ func (a *app) sayCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "say TEXT...",
-		Short: "Say a text to all who are linked, and through them to everybody",
-		Long: "Say a text to all who are linked, and through them to everybody.\n\n" +
+		Short: "Say a text to everybody on the network",
+		Long: "Say a text to everybody on the network: it is sent to your neighbours, and they\nforward it.\n\n" +
 			"Its words are joined by spaces. With - each line of the standard input is a text.\n" +
-			"One that looks like a password, a key or the like is not said without --yes.",
+			"A text that looks like a password, a key or the like is not said without --yes.",
 		GroupID: groupPeople,
 		Args:    want(1, math.MaxInt),
 	}
@@ -59,7 +59,7 @@ func (a *app) sayCommand() *cobra.Command {
 				return err
 			}
 		}
-		// All are looked at before the first one leaves.
+		// All texts are checked before the first one is said.
 		asks := isTerminal(cmd.InOrStdin()) && a.terminal && args[0] != "-"
 		anyway := make([]bool, len(texts))
 		for i, text := range texts {
@@ -82,7 +82,7 @@ func (a *app) sayCommand() *cobra.Command {
 
 // networkFlag adds --network.
 func networkFlag(cmd *cobra.Command, network *string) {
-	cmd.Flags().StringVar(network, "network", "", "`which` to say it on: adapter, or bare (clear text)")
+	cmd.Flags().StringVar(network, "network", "", "the `network` to say it on: adapter, or bare (clear text)")
 	cmd.RegisterFlagCompletionFunc("network", cobra.FixedCompletions([]cobra.Completion{"adapter", "bare"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -119,7 +119,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// after is an error that came when some of several texts had been said.
+// after adds to an error how many of several texts had been said before it.
 func after(said, of int, err error) error {
 	if said == 0 {
 		return err
@@ -129,7 +129,7 @@ func after(said, of int, err error) error {
 	return &f
 }
 
-// readTexts reads a text a line; empty lines are none.
+// readTexts reads one text per line, and skips empty lines.
 func readTexts(r io.Reader) (texts []string, err error) {
 	in := bufio.NewScanner(io.LimitReader(r, 1<<20))
 	for in.Scan() {
@@ -141,37 +141,36 @@ func readTexts(r io.Reader) (texts []string, err error) {
 	case in.Err() != nil:
 		return nil, in.Err()
 	case len(texts) == 0:
-		return nil, &failure{exitUsage, "there is no text in the input", "anode say TEXT"}
+		return nil, &failure{exitUsage, "no text in the input", "anode say TEXT"}
 	case len(texts) > maxLines:
-		return nil, &failure{exitUsage, fmt.Sprintf("%d lines are too many: at most %d at once", len(texts), maxLines), "a file over the adapter, by scp or the like"}
+		return nil, &failure{exitUsage, fmt.Sprintf("%d lines are too many: at most %d at once", len(texts), maxLines), "send a file over the adapter instead, by scp for example"}
 	}
 	return texts, nil
 }
 
-// checkText says whether a text fits into a message.
+// checkText returns an error if a text does not fit into a message.
 func checkText(text string) error {
 	switch n := len(info2.Clean(text)); {
 	case n == 0:
-		return &failure{exitUsage, "there is no text", "anode say TEXT"}
+		return &failure{exitUsage, "no text", "anode say TEXT"}
 	case n > info2.MaxText:
-		return &failure{exitUsage, fmt.Sprintf("the text has %d bytes, and at most %d fit", n, info2.MaxText), "a shorter one, or several"}
+		return &failure{exitUsage, fmt.Sprintf("the text is too long: %d bytes, at most %d", n, info2.MaxText), "a shorter text, or several"}
 	}
 	return nil
 }
 
-// maySay says whether to insist on a text: false if it is harmless, true if it
-// looks like a secret and the user, who is asked if somebody is there, wants it
-// said all the same.
+// maySay reports whether to insist on a text: false if it is harmless, true if it looks
+// like a secret and the user wants it said nevertheless. With asks, it asks the user.
 func (a *app) maySay(text string, in io.Reader, asks bool) (bool, error) {
 	what := info2.LooksSecret(text)
 	if what == "" {
 		return false, nil
 	}
-	refused := &failure{exitFailed, fmt.Sprintf("the text looks like %s, and everybody would read it; it was not said", what), "again with --yes if everybody may read it"}
+	refused := &failure{exitFailed, fmt.Sprintf("the text looks like %s, and everybody could read it; it was not said", what), "repeat with --yes if everybody may read it"}
 	if !asks {
 		return false, refused
 	}
-	fmt.Fprintf(a.err, "The text looks like %s, and everybody would read it. Say it? [y/N] ", what)
+	fmt.Fprintf(a.err, "The text looks like %s, and everybody could read it. Say it? [y/N] ", what)
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return false, err

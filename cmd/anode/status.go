@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
 )
@@ -17,7 +15,7 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Show this node, its peers and the ways to them",
+		Short:   "Show this node, its peers and the paths to them",
 		GroupID: groupLife,
 		Args:    want(0, 0),
 	}
@@ -41,15 +39,11 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// printStatus is what people see.
+// printStatus prints the status for people.
 func (a *app) printStatus(s overlay.Status) {
 	adapter := "none"
 	if s.Tun != nil {
 		adapter = fmt.Sprintf("%s, MTU %d", s.Tun.Name, s.Tun.MTU)
-	}
-	listen := make([]string, len(s.Listen))
-	for i, l := range s.Listen {
-		listen[i] = spaced(l)
 	}
 	a.pairs(
 		[2]string{"address", s.Address.String()},
@@ -57,22 +51,19 @@ func (a *app) printStatus(s overlay.Status) {
 		[2]string{"short ID", s.ID.String()},
 		[2]string{"zone", s.Zone.String()},
 		[2]string{"adapter", adapter},
-		[2]string{"listens", strings.Join(listen, ", ") + " (" + s.Rung + ")"},
+		[2]string{"listens", strings.Join(s.Listen, ", ") + " (" + s.Rung + ")"},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 	)
 	if s.Copies {
-		fmt.Fprintf(a.out, "another machine has this address too; this one is number %d of them\n", s.PeerID)
+		fmt.Fprintf(a.out, "another machine has the same address; this one has machine number %d\n", s.PeerID)
 	}
 	fmt.Fprintln(a.out)
 	if len(s.Peers) == 0 {
 		fmt.Fprintln(a.out, "No peers yet. On another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".")
 		return
 	}
-	rows := [][]string{{"PEER", "ID", "ULA", "STATE", "WAY", "RTT", "RECEIVED", "SENT", "SEEN"}}
-	called := map[anode.Address]string{}
-	for _, p := range s.Peers {
-		called[p.Address] = p.Name
-	}
+	rows := [][]string{{"PEER", "ID", "ULA", "STATE", "PATH", "RTT", "RECEIVED", "SENT", "SEEN"}}
+	names := namesOf(s.Peers)
 	for _, p := range s.Peers {
 		name := p.Name
 		switch {
@@ -81,7 +72,10 @@ func (a *app) printStatus(s overlay.Status) {
 		case name == "":
 			name = "-"
 		}
-		rtt, seen := "-", "never"
+		path, rtt, seen := "-", "-", "never"
+		if p.Path.Kind != overlay.PathNone && p.Path.Kind != "" {
+			path = route(p.Path, names)
+		}
 		if p.Path.RTT > 0 {
 			rtt = millis(p.Path.RTT) + " ms"
 		}
@@ -92,27 +86,13 @@ func (a *app) printStatus(s overlay.Status) {
 		if refuses(p) {
 			state += ", has not added this node"
 		}
-		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), state, tableWay(p.Path, called),
+		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), state, path,
 			rtt, bytesOf(p.RxBytes), bytesOf(p.TxBytes), seen})
 	}
 	a.table(rows)
 }
 
-// tableWay is a path in few words; relays are called by their names.
-func tableWay(p overlay.PathStatus, called map[anode.Address]string) string {
-	if p.Kind == overlay.PathNone || p.Kind == "" {
-		return "-"
-	}
-	way := string(p.Kind)
-	if p.Via != nil {
-		way += " by " + cmp.Or(called[*p.Via], p.Via.ID().String())
-	} else if p.Endpoint != "" {
-		way += " " + spaced(p.Endpoint)
-	}
-	return way
-}
-
-// statusTSV is what scripts see: a line for each peer, raw values.
+// statusTSV is the status for scripts: a line for each peer, raw values.
 func statusTSV(s overlay.Status) [][]string {
 	rows := [][]string{{"name", "address", "id", "ula", "allowed", "state", "kind", "endpoint", "rtt_ms", "rx_bytes", "tx_bytes", "last_seen"}}
 	for _, p := range s.Peers {
@@ -124,7 +104,7 @@ func statusTSV(s overlay.Status) [][]string {
 			seen = p.LastSeen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{p.Name, p.Address.String(), p.ID.String(), p.ULA.String(), strconv.FormatBool(p.Allowed),
-			string(p.State), string(p.Path.Kind), p.Path.Endpoint, rtt,
+			string(p.State), string(p.Path.Kind), endpoint(p.Path.Endpoint), rtt,
 			strconv.FormatUint(p.RxBytes, 10), strconv.FormatUint(p.TxBytes, 10), seen})
 	}
 	return rows

@@ -19,7 +19,7 @@ func (a *app) upCommand() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:     "up",
-		Short:   "Join the network, and tell what happens until Ctrl-C",
+		Short:   "Join the network, and report events until Ctrl-C",
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -28,7 +28,7 @@ func (a *app) upCommand() *cobra.Command {
 				return err
 			}
 			defer stop()
-			// People read the teller's words; of the log only what went wrong.
+			// People read the teller's words, and only warnings and errors of the log.
 			options.Source.Base = quiet
 			told := false
 			options.Ready = func(ctx context.Context, node *overlay.Node) {
@@ -46,17 +46,17 @@ func (a *app) upCommand() *cobra.Command {
 	return cmd
 }
 
-// quiet is the default of up.
+// quiet is the default configuration of up.
 func quiet() config.Config {
 	c := config.Default()
 	c.Log.Level = slog.LevelWarn
 	return c
 }
 
-// tellPause is how long events are gathered.
+// tellPause is how long events are collected before they are reported.
 const tellPause = 200 * time.Millisecond
 
-// tell says what happens until ctx ends.
+// tell reports events until ctx ends.
 func tell(ctx context.Context, t *teller, node *overlay.Node) {
 	w := node.Watch()
 	defer w.Close()
@@ -75,7 +75,7 @@ func tell(ctx context.Context, t *teller, node *overlay.Node) {
 	}
 }
 
-// teller puts the difference between one status and the next into words.
+// teller reports in words what changed from one status to the next.
 type teller struct {
 	out        io.Writer
 	now        func() time.Time
@@ -90,10 +90,11 @@ func (t *teller) see(s overlay.Status) {
 		t.introduce(s)
 		t.introduced = true
 	}
-	gone := make(map[anode.Address]overlay.PeerStatus, len(t.last)) // as far as we know yet
+	gone := make(map[anode.Address]overlay.PeerStatus, len(t.last)) // until s lists them
 	for _, p := range t.last {
 		gone[p.Address] = p
 	}
+	names := namesOf(s.Peers)
 	for _, p := range s.Peers {
 		before, known := gone[p.Address]
 		delete(gone, p.Address)
@@ -101,19 +102,21 @@ func (t *teller) see(s overlay.Status) {
 			t.say("%s", found(p))
 		}
 		if refuses(p) && !refuses(before) {
-			t.say("%s has not added this machine, so only pings get through; there: anode peers add %s", label(p), s.Address)
+			t.say("%s has not added this machine, so only pings get through; run there: anode peers add %s", label(p), s.Address)
 		}
 		if p.State == before.State && known {
-			if p.State == overlay.StateUp && way(p.Path) != way(before.Path) {
-				t.say("%s now goes %s", label(p), way(p.Path))
+			if now := route(p.Path, names); p.State == overlay.StateUp && now != route(before.Path, names) {
+				t.say("%s now has another path: %s", label(p), now)
 			}
 			continue
 		}
 		switch {
 		case p.State == overlay.StateUp:
-			t.say("%s is connected, %s", label(p), way(p.Path))
+			t.say("%s is connected: %s", label(p), route(p.Path, names))
 		case p.State == overlay.StateUnreachable && known:
 			t.say("%s cannot be reached", label(p))
+		case before.State == overlay.StateUp && p.State == overlay.StateIdle:
+			t.say("%s is idle: it is connected again as soon as there is traffic", label(p))
 		case before.State == overlay.StateUp:
 			t.say("%s is no longer connected", label(p))
 		}
@@ -124,7 +127,7 @@ func (t *teller) see(s overlay.Status) {
 		}
 	}
 	if s.Copies && !t.copies {
-		t.say("another machine has this address too; this one is number %d of them", s.PeerID)
+		t.say("another machine has the same address; this one has machine number %d", s.PeerID)
 	}
 	t.last, t.copies = s.Peers, s.Copies
 }
@@ -134,10 +137,10 @@ func (t *teller) introduce(s overlay.Status) {
 	if s.Tun != nil {
 		fmt.Fprintf(t.out, "  adapter   %s, MTU %d\n", s.Tun.Name, s.Tun.MTU)
 	} else {
-		fmt.Fprintf(t.out, "  adapter   none: it answers pings and relays\n")
+		fmt.Fprintf(t.out, "  adapter   none: this node only answers pings and relays\n")
 	}
 	for _, l := range s.Listen {
-		fmt.Fprintf(t.out, "  listens   %s\n", spaced(l))
+		fmt.Fprintf(t.out, "  listens   %s\n", l)
 	}
 	added := 0
 	for _, p := range s.Peers {
@@ -160,10 +163,10 @@ func (t *teller) say(format string, args ...any) {
 	fmt.Fprintf(t.out, "%s  %s\n", t.now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-// found says that a peer is new, and how to let it in if it was not added.
+// found reports a new peer, and how to let it in if it was not added.
 func found(p overlay.PeerStatus) string {
 	if p.Allowed || p.Blocked {
 		return label(p) + " was added"
 	}
-	return fmt.Sprintf("found %s; to let it in: anode peers add %s", label(p), p.Address)
+	return fmt.Sprintf("found %s; to let it in, run: anode peers add %s", label(p), p.Address)
 }

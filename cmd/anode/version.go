@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is the version that is being worked on.
+// release is the version under development.
 const release = "0.1.0"
 
 func (a *app) versionCommand() *cobra.Command {
@@ -24,7 +24,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// version is the release, and the commit that it was built from where that is known.
+// version is the release, and the commit that it was built from if that is known.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

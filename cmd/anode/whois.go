@@ -15,7 +15,7 @@ type whoisAnswer struct {
 func (a *app) whoisCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "whois PEER",
-		Short:             "Tell who is behind an IPv6 address, a short ID or a name",
+		Short:             "Show which peer has an IPv6 address, a short ID or a name",
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"anodenet/overlay"
 )
 
-// label is how a peer is called: north (055b413c40ef750d), or the ID alone.
+// label is a peer's name and short ID, north (055b413c40ef750d), or the ID alone.
 func label(p overlay.PeerStatus) string { return labelOf(p.Name, p.ID) }
 
 func labelOf(name string, id anode.ID) string {
@@ -19,37 +20,32 @@ func labelOf(name string, id anode.ID) string {
 	return fmt.Sprintf("%s (%s)", name, id)
 }
 
-// way is a path in words: "via udp 10.0.0.2:8737, direct".
-func way(p overlay.PathStatus) string {
-	var kind string
-	switch p.Kind {
-	case overlay.PathNone, "":
-		return "without a path"
-	case overlay.PathLAN:
-		kind = "direct (LAN)"
-	case overlay.PathRelay:
-		kind = "relayed"
-		if p.Via != nil {
-			kind += " by " + p.Via.ID().String()
-		}
-	default:
-		kind = string(p.Kind)
+// route is a path in words: "LAN udp:10.0.0.2:8737", "direct udp:192.0.2.9:8737" or
+// "relay north". Relays have the names in names; the others have their short IDs.
+func route(p overlay.PathStatus, names map[anode.Address]string) string {
+	switch {
+	case p.Kind == overlay.PathNone, p.Kind == "":
+		return "no path"
+	case p.Kind == overlay.PathLAN:
+		return "LAN " + endpoint(p.Endpoint)
+	case p.Kind == overlay.PathRelay && p.Via != nil:
+		return "relay " + cmp.Or(names[*p.Via], p.Via.ID().String())
 	}
-	if p.Endpoint == "" {
-		return kind
-	}
-	return "via " + spaced(p.Endpoint) + ", " + kind
+	return string(p.Kind) + " " + endpoint(p.Endpoint)
 }
 
-// spaced makes "udp 10.0.0.2:8737" of an endpoint's text, "udp:10.0.0.2:8737".
-func spaced(endpoint string) string {
-	for _, kind := range []string{"udp", "tcp", "eth"} {
-		if rest, ok := strings.CutPrefix(endpoint, kind+":"); ok {
-			return kind + " " + rest
-		}
+// namesOf returns the names of the peers that have one.
+func namesOf(peers []overlay.PeerStatus) map[anode.Address]string {
+	names := map[anode.Address]string{}
+	for _, p := range peers {
+		names[p.Address] = p.Name
 	}
-	return endpoint
+	return names
 }
+
+// endpoint writes the endpoint of a path, "udp 10.0.0.2:8737", as flags take it,
+// "udp:10.0.0.2:8737".
+func endpoint(text string) string { return strings.Replace(text, " ", ":", 1) }
 
 // millis is a duration in milliseconds, with as many digits as mean something.
 func millis(ms float64) string {

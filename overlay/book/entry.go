@@ -105,8 +105,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckEndpoint reports why an endpoint cannot be used. Only UDP is there.
-func CheckEndpoint(e wire.Endpoint) error {
+// checkEndpoint reports why an endpoint cannot be used. Only UDP is there.
+func checkEndpoint(e wire.Endpoint) error {
 	ip := e.Addr.Addr()
 	switch {
 	case e.Kind != wire.UDP4 && e.Kind != wire.UDP6:
@@ -119,21 +119,21 @@ func CheckEndpoint(e wire.Endpoint) error {
 	return nil
 }
 
-// ParseEndpoint reads an endpoint as people write it, and refuses what CheckEndpoint
+// ParseEndpoint reads an endpoint as people write it, and refuses what checkEndpoint
 // refuses.
 func ParseEndpoint(text string) (wire.Endpoint, error) {
 	e, err := wire.EndpointFromText(text)
 	if err != nil {
 		return wire.Endpoint{}, fmt.Errorf("%w: %q: want udp:IP:PORT, such as udp:192.0.2.1:8737 or udp:[2001:db8::1]:8737", ErrEndpoint, text)
 	}
-	return e, CheckEndpoint(e)
+	return e, checkEndpoint(e)
 }
 
 // checkEndpoints checks a list, and returns it without repetitions.
 func checkEndpoints(es []wire.Endpoint) ([]wire.Endpoint, error) {
 	var list []wire.Endpoint
 	for _, e := range es {
-		if err := CheckEndpoint(e); err != nil {
+		if err := checkEndpoint(e); err != nil {
 			return nil, err
 		}
 		if !slices.Contains(list, e) {

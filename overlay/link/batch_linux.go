@@ -2,15 +2,15 @@ package link
 
 import "sync/atomic"
 
-// batch is the rungs gso and batch: many messages a system call. It reads the same
-// way for as long as it lives; only its writing can go down a rung.
+// batch is the rungs gso and batch: many messages a system call. It never changes how it
+// reads; only writing can go down a rung.
 //
 // Memory is fixed: 4 buffers of ReadSize for gso, 32 for batch (of which ordinary
 // packets touch a page each), and 13 KiB for each writer.
 type batch struct {
 	*socket
 	gso      atomic.Bool  // write trains as they are
-	failures atomic.Int32 // trains that went only as single packets
+	failures atomic.Int32 // trains that had to go as single packets
 
 	// owned by the goroutine that reads
 	rx reader
@@ -20,7 +20,7 @@ const (
 	readTrains    = 4  // messages of a recvmmsg on gso: what fits a core's cache
 	readPackets   = 32 // and on batch
 	writeMessages = 64 // messages of a sendmmsg
-	maxFailures   = 8  // so many trains may fail before they are given up
+	maxFailures   = 8  // how many trains may fail before no more are written
 )
 
 func newBatch(s *socket, rung string) *batch {

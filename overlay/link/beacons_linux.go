@@ -14,11 +14,11 @@ import (
 // beaconSize is the largest packet that the sockets for beacons take.
 const beaconSize = 2048
 
-// ListenBeacons opens sockets on Port that hear broadcasts and multicasts alone, so
-// that whoever owns the port gets what is sent to it. Each is bound to one address:
-// 255.255.255.255, the directed broadcast addresses that the host has at this moment,
-// and ff02::1 (on all interfaces, for which it takes CAP_NET_RAW). One that fails is
-// left out; if all do, that is an error. The Conn reads; it cannot write.
+// ListenBeacons opens sockets on Port that receive only broadcasts and multicasts, so
+// that the port's owner keeps receiving unicasts. Each is bound to one address:
+// 255.255.255.255, the directed broadcast addresses that the host has at this moment, and
+// ff02::1 (on all interfaces, for which it takes CAP_NET_RAW). A socket that fails is
+// left out; it is an error if all fail. The Conn cannot write.
 func (s *System) ListenBeacons() (Conn, error) {
 	list, err := s.interfaces()
 	if err != nil {
@@ -94,7 +94,7 @@ type beacons struct {
 	loops sync.WaitGroup
 }
 
-// run hands on what one socket reads, until Close.
+// run passes on what one socket reads, until Close.
 func (b *beacons) run(p *plain) {
 	var ts [1]Train
 	for {

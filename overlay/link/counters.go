@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// counters belong to one socket. The loops add to them once per batch; anybody reads them.
+// counters belong to one socket. The loops add to them once per batch; any goroutine may
+// read them.
 type counters struct {
 	rxPackets   atomic.Uint64
 	rxBytes     atomic.Uint64
@@ -19,8 +20,8 @@ type counters struct {
 	txBytes       atomic.Uint64
 	txTrains      atomic.Uint64
 	txWaits       atomic.Uint64 // the send buffer was full
-	txSplit       atomic.Uint64 // trains that only went as single packets
-	txUnpinned    atomic.Uint64 // sent without Local and If, which no longer fit
+	txSplit       atomic.Uint64 // trains that had to go as single packets
+	txUnpinned    atomic.Uint64 // sent without Local and If, which were no longer valid
 	txBadEndpoint atomic.Uint64 // endpoints that this socket cannot speak to
 	txRefused     [refusals]atomic.Uint64
 }
@@ -70,7 +71,7 @@ func (c *counters) all() map[string]uint64 {
 	return m
 }
 
-// errnoOf digs the system's error out of one of package net's.
+// errnoOf returns the system's error in an error of package net.
 func errnoOf(err error) syscall.Errno {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {

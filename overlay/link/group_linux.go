@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where steering looks in a packet (wire.md, sealed packet): hop[1] flags[1] receiver
-// index[2].
+// Where steering looks in a packet (anode/wire, "Sealed packets"): hop[1] flags[1] index[2].
 const (
 	flagsAt    = 1
 	flagSealed = 0x08

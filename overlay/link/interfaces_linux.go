@@ -94,7 +94,7 @@ func (s *System) dumpOnce(n *netlink) ([]Interface, error) {
 	return list, addrs
 }
 
-// device is what the kernel says about a link.
+// device is what the kernel reports about a link.
 type device struct {
 	name     string
 	index    int
@@ -105,8 +105,8 @@ type device struct {
 	member   string // the driver of what it is a member of: "bridge", "bond", "vrf"
 }
 
-// fit reports whether neighbours of our own kind can be behind it now. Without a
-// carrier nobody is.
+// fit reports whether other nodes can be reached through it now. Without a carrier nobody
+// can.
 func (d *device) fit() bool {
 	const want, not = unix.IFF_UP | unix.IFF_LOWER_UP, unix.IFF_LOOPBACK | unix.IFF_POINTOPOINT
 	if d.flags&want != want || d.flags&not != 0 || d.hardware != unix.ARPHRD_ETHER {
@@ -152,8 +152,8 @@ func parseDevice(kind uint16, body []byte) (d device, ok bool) {
 func word(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 // parseAddress reads a message about an address, and returns it with the index of its
-// interface. ok is false for one that cannot be used yet, because the kernel still asks
-// whether somebody else has it, or ever, because somebody has.
+// interface. ok is false for an address that cannot be used: the kernel still checks
+// whether another machine has it, or found that one has.
 //
 //	family[1] bits[1] flags[1] scope[1] index[4] | attributes
 func parseAddress(kind uint16, body []byte) (index int, p netip.Prefix, ok bool) {
@@ -180,8 +180,8 @@ func parseAddress(kind uint16, body []byte) (index int, p netip.Prefix, ok bool)
 	return number(body[4:]), p, p.IsValid() && !waits && flags&unix.IFA_F_DADFAILED == 0
 }
 
-// route asks how packets to an address would leave, by all the rules and tables that
-// there are. Where they would not leave at all, it returns the zero Route.
+// route asks how packets to an address would leave, by all rules and tables of the
+// system. If they would not leave at all, it returns the zero Route.
 //
 //	family[1] destination bits[1] source bits[1] tos[1] table[1] protocol[1] scope[1] type[1] flags[4] | attributes
 func (n *netlink) route(to netip.Addr) (r Route, err error) {

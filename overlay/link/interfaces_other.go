@@ -9,8 +9,8 @@ import (
 )
 
 // State implements Network. Tunnels are the interfaces that are point to point; members
-// of bridges cannot be recognized here. Of routes only the source address is known,
-// and the interface that has it.
+// of bridges cannot be recognized here. For routes, only the source address and its
+// interface are known.
 func (s *System) State() (State, error) {
 	list, err := s.interfaces()
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *System) interfaces() ([]Interface, error) {
 		}
 		addrs, err := i.Addrs()
 		if err != nil {
-			continue // it has gone in the meantime
+			continue // it has gone meanwhile
 		}
 		d := Interface{Name: i.Name, Index: i.Index, MTU: i.MTU}
 		for _, a := range addrs {

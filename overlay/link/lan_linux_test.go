@@ -82,7 +82,7 @@ func TestOneOwner(t *testing.T) {
 	for range 2 {
 		var err error
 		n.do(func() { _, err = new(System).Listen(Port) })
-		if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), "choose another port") {
+		if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), "used by another program") {
 			t.Errorf("second Listen: %v", err)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package link moves packets between a node and the network: batches of trains
-// over UDP, with the kernel's segmentation where it has it.
+// Package link moves packets between a node and the network: batches of trains over UDP,
+// with the kernel's segmentation if it has that.
 //
 // A train is consecutive packets of one length in one buffer, all from or to one
 // endpoint; a single packet is a train of one:
@@ -13,8 +13,8 @@
 //	batch  sendmmsg/recvmmsg, a packet a message
 //	plain  one packet a system call, through package net
 //
-// Every packet goes out with don't-fragment set and whatever the kernel believes of
-// the path: finding its MTU is the engine's (wire.md, PROBE).
+// Every packet goes out with don't-fragment set, whatever path MTU the kernel believes in:
+// the engine finds that out itself (anode/wire, PROBE).
 package link
 
 import (
@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// Port is Anode's own: beacons always, packets by default (draft 4.2.6).
+	// Port is Anode's UDP port: always for beacons, by default for packets (draft 4.2.6).
 	Port = 8737
 	// MaxTrain is the most bytes that a train to be written may hold.
 	MaxTrain = 65000
@@ -37,8 +37,8 @@ const (
 // ErrClosed is returned by Read and Write after Close.
 var ErrClosed = errors.New("link: closed")
 
-// Endpoint is where a packet came from or is to go. It is comparable. One that was
-// read can be written to as it is: the answer takes the way back.
+// Endpoint is where a packet came from or goes to. It is comparable. One that was read
+// can be used for writing as it is: the answer then takes the same path back.
 type Endpoint struct {
 	Addr netip.AddrPort // IPv4 unmapped, IPv6 without a zone name
 
@@ -60,22 +60,22 @@ type Endpoint struct {
 // some links take trains and lose large single packets.
 type Train struct {
 	Buf      []byte
-	Size     int // of each packet but the last, which may be shorter
+	Size     int // bytes of each packet except the last, which may be shorter
 	Endpoint Endpoint
 }
 
 // Conn is one socket. Read is for one goroutine; writing is through a Writer,
 // one for each goroutine that writes.
 type Conn interface {
-	// Read waits for packets and sets up to len(ts) trains. Their buffers belong
-	// to the Conn and are valid until the next Read. It returns ErrClosed after
-	// Close and never any other error: passing errors are counted.
+	// Read waits for packets and sets up to len(ts) trains. Their buffers belong to the
+	// Conn and are valid until the next Read. It returns ErrClosed after Close, and never
+	// another error: transient errors are counted.
 	Read(ts []Train) (n int, err error)
 	// NewWriter makes a writer with scratch space of its own.
 	NewWriter() Writer
-	// LocalPort is the port that the socket is bound to.
+	// LocalPort returns the port that the socket is bound to.
 	LocalPort() uint16
-	// Rung returns the way that packets go now: "gso", "batch" or "plain".
+	// Rung returns the rung in use: "gso", "batch" or "plain".
 	Rung() string
 	// Counters adds up the Conn's counters by name.
 	Counters() map[string]uint64
@@ -87,31 +87,30 @@ type Writer interface {
 	// Write sends all trains, in order, and keeps none of their memory. It waits
 	// while the socket's buffer is full.
 	//
-	// Packets that the system refuses are skipped and counted. The first such
-	// error is returned, with the number of trains of which every packet was sent:
-	// ErrEndpoint, or one that wraps or is a syscall.Errno (EMSGSIZE: larger than
-	// the interface's MTU). After Close it is ErrClosed. Where Local or If no
-	// longer fit, and the address means something without them, packets go without.
+	// Packets that the system refuses are skipped and counted. The first such error is
+	// returned, with the number of trains of which every packet was sent: ErrEndpoint, or
+	// one that wraps or is a syscall.Errno (EMSGSIZE: larger than the interface's MTU).
+	// After Close it is ErrClosed. If Local or If are no longer valid, and the address
+	// has a meaning without them, packets go without them.
 	Write(ts []Train) (sent int, err error)
 }
 
-// Network is where a node's sockets and what it knows of its links come from: the
-// operating system's (System), or a simulated one (package vnet).
+// Network supplies a node's sockets and the state of its links: the operating system
+// (System), or a simulation (package vnet).
 type Network interface {
 	// Listen opens the node's socket; port 0 lets the system choose.
 	Listen(port uint16) (Conn, error)
-	// ListenBeacons opens a second, shared socket on Port for a node whose own
-	// port is another, since beacons are sent to Port. It is for reading; answers
-	// go through the node's own.
+	// ListenBeacons opens a second, shared socket on Port for a node that has another
+	// port itself, since beacons are sent to Port. It is only for reading; answers go
+	// through the node's own socket.
 	ListenBeacons() (Conn, error)
-	// State looks at the links now. Its interfaces are those fit for beacons: up,
-	// not loopback, not point to point, not a tunnel, not a member of a bridge. Any
-	// goroutine may call it.
+	// State returns the present state of the links. Its interfaces are those fit for
+	// beacons: up, not loopback, not point to point, not a tunnel, not a member of a
+	// bridge. Any goroutine may call it.
 	State() (State, error)
-	// Watch calls changed with each new state that is not the same as the one
-	// before, of which the first is known; what changed in the meantime counts too.
-	// Changes that follow one another soon come as one. It returns nil when ctx has
-	// ended, or earlier what went wrong.
+	// Watch calls changed with each state that differs from the one before, starting from
+	// known, including changes since known was read. Changes in quick succession come as
+	// one. It returns nil when ctx has ended, or an error if it cannot watch.
 	Watch(ctx context.Context, known State, changed func(State)) error
 }
 
@@ -120,7 +119,7 @@ type Network interface {
 // receiver index modulo n, and everything else to the first: a peer that was granted a
 // block of indices spreads its flows over all sockets. Of a broadcast each gets a copy.
 type Grouper interface {
-	// ListenGroup opens n sockets, which are to be closed together. Where the
-	// system cannot, the error is errors.ErrUnsupported.
+	// ListenGroup opens n sockets, which must be closed together. If the system cannot,
+	// the error wraps errors.ErrUnsupported.
 	ListenGroup(port uint16, n int) ([]Conn, error)
 }

@@ -20,9 +20,9 @@ import (
 // All numbers are in the machine's byte order, lengths of addresses in bits.
 
 const (
-	// netlinkRead is the most that the kernel puts into one read of a dump.
+	// netlinkRead is the most bytes that the kernel puts into one read of a dump.
 	netlinkRead = 32 << 10
-	// netlinkTries is how often a dump is tried that changes interrupted.
+	// netlinkTries is how often a dump that changes interrupt is tried.
 	netlinkTries = 3
 	// netlinkWait bounds the wait for an answer, in seconds. The kernel has it ready
 	// when the request returns.
@@ -60,7 +60,7 @@ func dialNetlink() (*netlink, error) {
 func (n *netlink) close() { unix.Close(n.fd) }
 
 // ask sends a request and calls each for every message of the answer: many for a dump,
-// else one. What each is given is valid until it returns.
+// else one. Its argument is valid until it returns.
 func (n *netlink) ask(kind, flags uint16, body []byte, each func(kind uint16, body []byte)) error {
 	n.requests++
 	order := binary.NativeEndian

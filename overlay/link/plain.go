@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// plain is the rung of one packet a system call, through package net. It is all
-// that systems other than Linux have, and what Linux falls back to.
+// plain is the rung of one packet a system call, through package net. Systems other than
+// Linux have only this rung; Linux falls back to it.
 type plain struct {
 	*socket
 
@@ -129,7 +129,7 @@ func (w *plainWriter) train(t *Train) (err error) {
 	return err
 }
 
-// packet sends one packet; without Local and If if they no longer fit.
+// packet sends one packet, without Local and If if they are no longer valid.
 func (w *plainWriter) packet(b []byte, e Endpoint) error {
 	err := w.send(b, e)
 	if err != nil && e.loosens(errnoOf(err)) && !errors.Is(err, net.ErrClosed) {

@@ -41,7 +41,7 @@ func (r *reader) init(n int) {
 	r.reset(n)
 }
 
-// reset gives the first n messages back the lengths that the kernel overwrote.
+// reset restores the lengths of the first n messages, which the kernel overwrote.
 func (r *reader) reset(n int) {
 	for i := range r.msgs[:n] {
 		h := &r.msgs[i].Hdr
@@ -52,8 +52,8 @@ func (r *reader) reset(n int) {
 }
 
 // recvmmsg takes what is there. It reports false to be called again when there is
-// something. It and sendmmsg never wait, so they need not tell the scheduler, which
-// would cost more than it is good for (tun/port_linux.go).
+// something. It and sendmmsg never wait, so they do not tell the scheduler, which would
+// cost more than it gains (see tun/port_linux.go).
 func (r *reader) recvmmsg(fd uintptr) bool {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),

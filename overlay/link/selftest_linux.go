@@ -22,7 +22,7 @@ func (s *System) climb() string {
 		case err == nil:
 			return rung
 		case errors.Is(err, errUntested):
-			s.log().Debug("self-test impossible, trusting the kernel", "rung", rung, "err", err)
+			s.log().Debug("no self-test possible; the kernel is trusted", "rung", rung, "err", err)
 			return rung
 		}
 		s.log().Warn("self-test failed, going down a rung", "rung", rung, "err", err)
@@ -34,8 +34,8 @@ var loopbackAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 var errOtherBytes = errors.New("other packets arrived than were sent")
 
-// errUntested: not even a single packet went over the loopback interface, as in a
-// network namespace where it is down. That says nothing about the rung.
+// errUntested: not even a single packet went over the loopback interface, as in a network
+// namespace where it is down. It shows nothing about the rung.
 var errUntested = errors.New("no loopback")
 
 // testTimeout bounds each of the self-test's reads. A packet over the loopback

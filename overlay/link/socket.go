@@ -19,7 +19,7 @@ type socket struct {
 	c     counters
 }
 
-// newSocket takes over a bound socket, and closes it if it is of no use.
+// newSocket takes over a bound socket, and closes it if it cannot be used.
 func newSocket(udp *net.UDPConn, guard io.Closer) (*socket, error) {
 	raw, err := udp.SyscallConn()
 	if err != nil {

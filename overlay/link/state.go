@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// State is what a node knows of its links at one moment. Nobody changes one that was
-// handed out, so any goroutine may keep it.
+// State is what a node knows about its links at one moment. It is never changed after it
+// was passed on, so any goroutine may keep it.
 type State struct {
 	Interfaces []Interface // those fit for beacons, in any order
 

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// The rungs, in the words of Conn.Rung and System.Rung.
+// The rungs, as in Conn.Rung and System.Rung.
 const (
 	RungAuto  = "auto" // the highest that passes its self-test
 	RungGSO   = "gso"
@@ -16,20 +16,20 @@ const (
 )
 
 // socketBuffer is the size in bytes asked for a socket's receive and send buffers. The
-// kernel's own default holds three full trains; it may give less than what is asked.
+// kernel's own default holds three full trains; it may grant less than requested.
 const socketBuffer = 7 << 20
 
-// System is the operating system's Network. The zero value is ready for use; its
-// fields are not to be changed after the first call of a method.
+// System is the operating system's Network. The zero value is ready for use; do not
+// change its fields after the first call of a method.
 type System struct {
 	// Rung is the highest rung to use; empty is RungAuto. A rung that is named is
 	// used without a self-test. Systems other than Linux have RungPlain alone.
 	Rung string
-	// Log gets what is worth knowing about sockets; nil is silence.
+	// Log receives what is worth knowing about sockets; nil: nothing is logged.
 	Log *slog.Logger
-	// Notify calls changed when it has begun to watch, and whenever links,
-	// addresses or routes may have changed, until ctx ends. It is package platform's.
-	// With nil, Watch sees no change.
+	// Notify calls changed when it has begun to watch, and whenever links, addresses or
+	// routes may have changed, until ctx ends. Package platform has one. With nil, Watch
+	// sees no change.
 	Notify func(ctx context.Context, changed func()) error
 
 	sendBuffer int // bytes, in place of socketBuffer if it is not 0
@@ -68,7 +68,7 @@ func (s *System) Listen(port uint16) (Conn, error) {
 	switch s.Rung {
 	case "", RungAuto, RungGSO, RungBatch, RungPlain:
 	default:
-		return nil, fmt.Errorf("link: rung %q: want %s, %s, %s or %s", s.Rung, RungAuto, RungGSO, RungBatch, RungPlain)
+		return nil, fmt.Errorf("rung %q: want %s, %s, %s or %s", s.Rung, RungAuto, RungGSO, RungBatch, RungPlain)
 	}
 	return s.listen(port)
 }
@@ -83,7 +83,7 @@ func (s *System) Watch(ctx context.Context, known State, changed func(State)) er
 	return s.Notify(ctx, func() {
 		now, err := s.State()
 		if err != nil {
-			s.log().Warn("links cannot be listed, keeping the last list", "err", err)
+			s.log().Warn("interfaces cannot be listed; the last list stays", "err", err)
 			return
 		}
 		if !now.Same(known) {
@@ -101,5 +101,5 @@ func (s *System) log() *slog.Logger {
 }
 
 func errPortTaken(port uint16, err error) error {
-	return fmt.Errorf("link: UDP port %d is taken by another program or node: stop it, or choose another port (0 lets the system choose): %w", port, err)
+	return fmt.Errorf("UDP port %d is used by another program or node: %w", port, err)
 }

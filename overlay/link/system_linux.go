@@ -20,7 +20,7 @@ func (s *System) listen(port uint16) (Conn, error) {
 	return s.listenAs(port, s.climb(), sharing{beacons: port == Port})
 }
 
-// sharing is with whom a socket shares its port.
+// sharing is how a socket shares its port.
 type sharing struct {
 	beacons bool // sockets of ListenBeacons
 	group   bool // sockets of a group
@@ -29,8 +29,8 @@ type sharing struct {
 
 // listenAs opens a socket, for IPv4 alone if the system has no IPv6.
 //
-// A port that is shared could be taken over by a second node. An abstract unix socket
-// keeps that one out; it is per network namespace and vanishes with the process.
+// A second node could take over a shared port. An abstract unix socket prevents that; it
+// belongs to the network namespace and vanishes with the process.
 func (s *System) listenAs(port uint16, rung string, share sharing) (conn prober, err error) {
 	var guard io.Closer
 	if (share.beacons || share.group) && !share.joins && port != 0 {
@@ -119,8 +119,8 @@ func bind(a netip.AddrPort, scope int, set func(fd int) error) (*net.UDPConn, er
 	return pc.(*net.UDPConn), nil
 }
 
-// setup prepares a socket before it is bound. What a kernel does not have is left
-// out; only what the rung cannot do without is an error.
+// setup prepares a socket before it is bound. Options that the kernel does not have are
+// skipped; it is an error only if the rung needs them.
 func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 	try := func(level, option, value int) {
 		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
@@ -128,7 +128,7 @@ func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 		}
 	}
 	try(unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-	// Don't-fragment always, and no path MTU of the kernel's: the engine probes.
+	// Always don't-fragment, without the kernel's path MTU: the engine probes.
 	try(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 	try(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	if six {

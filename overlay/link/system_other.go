@@ -24,7 +24,7 @@ func (s *System) listen(port uint16) (Conn, error) {
 	return newPlain(sock, ReadSize), nil
 }
 
-// bindPort binds port on all addresses, and says what to do if it is taken.
+// bindPort binds port on all addresses.
 func bindPort(port uint16) (*net.UDPConn, error) {
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	switch {
@@ -36,8 +36,8 @@ func bindPort(port uint16) (*net.UDPConn, error) {
 	return udp, nil
 }
 
-// grow asks for a buffer of size bytes, and for half as much for as long as the
-// system says no: some refuse instead of giving what they have.
+// grow asks for a buffer of size bytes, and for half as much while the system refuses:
+// some refuse instead of granting what they have.
 func grow(size int, set func(int) error) {
 	for size >= 1<<16 && set(size) != nil {
 		size /= 2

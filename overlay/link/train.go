@@ -32,7 +32,7 @@ func (t *Train) valid(four bool) bool {
 	return a.IsValid() && t.Endpoint.Addr.Port() != 0 && (a.Is4() || a.Is4In6() || !four)
 }
 
-// scoped reports whether the address means nothing without an interface.
+// scoped reports whether the address needs an interface.
 func (e *Endpoint) scoped() bool {
 	a := e.Addr.Addr()
 	return a.IsLinkLocalUnicast() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})

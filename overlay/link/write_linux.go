@@ -16,8 +16,8 @@ func (b *batch) NewWriter() Writer {
 	return w
 }
 
-// batchWriter sends what it can of each Write by sendmmsg, and deals with what the
-// kernel refuses message by message.
+// batchWriter sends each Write by sendmmsg, and handles what the kernel refuses message
+// by message.
 type batchWriter struct {
 	*batch
 	all   sender
@@ -126,9 +126,9 @@ func (w *batchWriter) fail(train int, err error) {
 	}
 }
 
-// again deals with a message that was refused: without Local and If where they no
-// longer fit; packet by packet if it was a train. It returns false if the socket is
-// closed.
+// again handles a message that was refused: it sends it without Local and If if they are
+// no longer valid, and packet by packet if it was a train. It returns false if the socket
+// is closed.
 func (w *batchWriter) again(ts []Train, p part, errno syscall.Errno) bool {
 	t := &ts[p.train]
 	msg := Train{Buf: t.Buf[p.off:p.end], Size: t.Size, Endpoint: t.Endpoint}
@@ -170,8 +170,8 @@ func (w *batchWriter) again(ts []Train, p part, errno syscall.Errno) bool {
 	return true
 }
 
-// segmentation reports whether errno may have come of UDP_SEGMENT: a packet larger
-// than the MTU, or an interface or policy that cannot (EIO).
+// segmentation reports whether UDP_SEGMENT may have caused errno: a packet larger than
+// the MTU, or an interface or policy that cannot (EIO).
 func segmentation(errno syscall.Errno) bool {
 	switch errno {
 	case unix.EIO, unix.EMSGSIZE, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOPROTOOPT:
@@ -244,8 +244,8 @@ func (s *sender) put(i int, b []byte, size int, e *Endpoint) {
 }
 
 // send sends messages first to last-1, waiting for space in the socket's buffer. It
-// returns how many were taken; or none, and why the first was not. ok is false if
-// the socket is closed.
+// returns how many the kernel accepted; or none, and why it refused the first. ok is
+// false if the socket is closed.
 func (s *sender) send(first, last int) (n int, errno syscall.Errno, ok bool) {
 	s.out = s.msgs[first:last]
 	// Control takes no lock, unlike Write, so that writers need not wait for each other.

@@ -33,10 +33,10 @@ func encodeEntry(e book.Entry) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// decodeEntry reads an entry. An earlier version kept a blocked stranger like a blocked
-// peer; if nobody gave it a name or an endpoint it is taken for a stranger, so that to
-// unblock it does not let it in. An endpoint of a kind that only a later version knows
-// is left out and is one of the problems: it must not cost the entry, nor its block.
+// decodeEntry reads an entry. An earlier version stored a blocked stranger like a blocked
+// peer. Such an entry without a name and endpoints is taken for a stranger, so that
+// unblocking it does not let it in. An endpoint of a kind that only a later version knows
+// is left out and listed in the problems; the entry and its block stay.
 func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) {
 	a, err := addressKey(key)
 	if err != nil {

@@ -5,7 +5,7 @@
 //	meta       name -> bytes (own peer ID, ...)
 //	logs/NAME  sequence[8] -> value: bounded logs, such as Info2's history
 //
-// A Store is a book.Store. All that write wait for the disk.
+// A Store is a book.Store. Methods that write wait for the disk.
 package store
 
 import (
@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,10 @@ func Open(dir string) (*Store, error) {
 	}
 	path := filepath.Join(dir, fileName)
 	db, err := openFile(path)
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return nil, err // it names the file
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -17,7 +17,7 @@ const QueueSize = 4096
 type Conn struct {
 	host   *Host
 	port   uint16
-	shared bool // it hears broadcasts alone, and cannot write
+	shared bool // it receives only broadcasts, and cannot write
 
 	// under the world's mu
 	ready  sync.Cond
@@ -53,8 +53,8 @@ func (c *Conn) put(from link.Endpoint, data []byte) {
 	c.ready.Signal()
 }
 
-// Read implements link.Conn. Packets that wait and follow one another like those of
-// a train come as one.
+// Read implements link.Conn. Waiting packets that follow one another like those of a
+// train come as one train.
 func (c *Conn) Read(ts []link.Train) (int, error) {
 	w := c.host.w
 	w.mu.Lock()
@@ -112,7 +112,7 @@ func train(q []received) int {
 // LocalPort implements link.Conn.
 func (c *Conn) LocalPort() uint16 { return c.port }
 
-// Rung implements link.Conn: trains are kept where they can be.
+// Rung implements link.Conn: trains stay trains if possible.
 func (c *Conn) Rung() string { return link.RungGSO }
 
 // Counters implements link.Conn.

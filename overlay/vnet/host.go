@@ -33,7 +33,7 @@ type Host struct {
 
 var _ link.Network = (*Host)(nil)
 
-// route says by whom a prefix is reached.
+// route names the router for a prefix.
 type route struct {
 	prefix netip.Prefix
 	via    netip.Addr
@@ -62,9 +62,9 @@ func (w *World) Router(name string) *Host {
 // Name is the host's name.
 func (h *Host) Name() string { return h.name }
 
-// Attach joins the host to a segment, by a new interface with these addresses, each
-// with the length of its on-link prefix. Without a link-local IPv6 address there is no
-// IPv6 multicast.
+// Attach joins the host to a segment, by a new interface with these addresses, each with
+// the length of its on-link prefix. Without a link-local IPv6 address, the interface has
+// no IPv6 multicast.
 func (h *Host) Attach(s *Segment, prefixes ...netip.Prefix) *Interface {
 	h.w.mu.Lock()
 	n := len(h.ifs)
@@ -78,8 +78,8 @@ func (h *Host) Attach(s *Segment, prefixes ...netip.Prefix) *Interface {
 	return i
 }
 
-// Route says that prefix is reached by way of the router with the address via, which
-// must be on-link. The longest prefix counts; of equals, the last that was added.
+// Route routes prefix through the router with the address via, which must be on-link. The
+// longest prefix counts; among equals, the last one added.
 func (h *Host) Route(prefix netip.Prefix, via netip.Addr) {
 	h.w.mu.Lock()
 	h.routes = slices.Insert(h.routes, 0, route{prefix.Masked(), via})
@@ -88,13 +88,13 @@ func (h *Host) Route(prefix netip.Prefix, via netip.Addr) {
 	h.changed()
 }
 
-// Gateway routes everything of via's family by way of via.
+// Gateway routes everything of via's family through via.
 func (h *Host) Gateway(via netip.Addr) {
 	h.Route(netip.PrefixFrom(via, 0), via)
 }
 
-// SetAsleep puts the host to sleep, or wakes it: asleep it neither hears nor sends.
-// The goroutines of its node go on: stopping their clock is up to the test.
+// SetAsleep puts the host to sleep, or wakes it. Asleep it neither receives nor sends.
+// The goroutines of its node go on; the test must stop their clock.
 func (h *Host) SetAsleep(asleep bool) {
 	h.w.mu.Lock()
 	h.asleep = asleep
@@ -154,7 +154,7 @@ func (h *Host) State() (link.State, error) {
 	return link.State{Interfaces: h.interfaces(), Route4: h.routeTo(far4), Route6: h.routeTo(far6)}, nil
 }
 
-// routeTo is what State says about the route to a distant address.
+// routeTo returns the route to a distant address, for State.
 func (h *Host) routeTo(to netip.Addr) link.Route {
 	x, err := h.find(link.Endpoint{Addr: netip.AddrPortFrom(to, link.Port)})
 	if err != nil || x.out == nil {
@@ -202,8 +202,8 @@ func (h *Host) Listen(port uint16) (link.Conn, error) {
 	return c, nil
 }
 
-// ListenBeacons implements link.Network. Any number of such sockets share the port;
-// they hear broadcasts and multicasts alone.
+// ListenBeacons implements link.Network. Any number of such sockets share the port; they
+// receive only broadcasts and multicasts.
 func (h *Host) ListenBeacons() (link.Conn, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
@@ -236,7 +236,7 @@ type path struct {
 	from netip.Addr
 }
 
-// find is the way for a packet to the endpoint, with the errors that Linux has.
+// find returns the path of a packet to the endpoint, with the same errors as Linux.
 func (h *Host) find(e link.Endpoint) (path, error) {
 	dst := e.Addr.Addr()
 	for _, i := range h.ifs {
@@ -272,7 +272,7 @@ func (h *Host) find(e link.Endpoint) (path, error) {
 	return path{}, syscall.ENETUNREACH
 }
 
-// by is the way out of interface i to the neighbour next.
+// by returns the path out of interface i to the neighbour next.
 func (h *Host) by(i *Interface, next netip.Addr, e link.Endpoint) (path, error) {
 	p := path{out: i, next: next, from: e.Local}
 	if !i.up {
@@ -321,7 +321,7 @@ func (h *Host) byIndex(index int) *Interface {
 	return h.ifs[index-2]
 }
 
-// send lets a packet leave by the way found when it was written.
+// send lets a packet leave by the path that was found when it was written.
 func (h *Host) send(p packet, x path) {
 	w := h.w
 	if h.asleep {
@@ -333,7 +333,7 @@ func (h *Host) send(p packet, x path) {
 		return
 	}
 	if x.out.broadcast(x.next) {
-		h.accept(x.out, p) // one hears one's own broadcasts
+		h.accept(x.out, p) // a host receives its own broadcasts
 	}
 	x.out.transmit(p, x.next)
 }
@@ -376,7 +376,7 @@ func (h *Host) route(p packet) {
 	x.out.transmit(p, x.next)
 }
 
-// accept gives a packet that is for this host to its sockets.
+// accept passes a packet for this host to its sockets.
 func (h *Host) accept(in *Interface, p packet) {
 	e := link.Endpoint{Addr: p.from, Local: p.to.Addr(), If: in.index}
 	all := in.broadcast(p.to.Addr())

@@ -10,8 +10,8 @@ import (
 // DefaultMTU is a segment's MTU if none is given.
 const DefaultMTU = 1500
 
-// Link is how packets fare on a segment, or from one interface. The zero value is a
-// perfect link.
+// Link sets what happens to packets on a segment, or from one interface. The zero value
+// is a perfect link.
 type Link struct {
 	Delay  time.Duration // of every packet
 	Jitter time.Duration // up to so much more, without reordering
@@ -27,7 +27,7 @@ type Link struct {
 	Rate, Queue int
 }
 
-// Segment is a broadcast domain: every interface attached hears every other one.
+// Segment is a broadcast domain: every attached interface receives from every other one.
 type Segment struct {
 	w    *World
 	name string
@@ -58,7 +58,7 @@ func (s *Segment) SetMTU(mtu int) {
 	}
 }
 
-// SetLink changes how packets fare from now on.
+// SetLink changes what happens to packets from now on.
 func (s *Segment) SetLink(l Link) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -83,7 +83,7 @@ type Interface struct {
 	// under the world's mu
 	up       bool
 	prefixes []netip.Prefix
-	link     *Link // in the segment's place
+	link     *Link // in place of the segment's
 	random   *rand.Rand
 	sender   uint64
 	number   uint64
@@ -91,11 +91,11 @@ type Interface struct {
 	latest   map[*Interface]time.Time // when the last packet to each arrives
 }
 
-// Index is the interface's, as in link.Endpoint.
+// Index returns the index of the interface, as in link.Endpoint.
 func (i *Interface) Index() int { return i.index }
 
-// SetLink changes how packets from this interface fare, whatever the segment says;
-// nil gives that back.
+// SetLink changes what happens to packets from this interface, in place of the segment's
+// Link; nil restores the segment's.
 func (i *Interface) SetLink(l *Link) {
 	i.host.w.mu.Lock()
 	defer i.host.w.mu.Unlock()
@@ -110,7 +110,8 @@ func (i *Interface) SetUp(up bool) {
 	i.host.changed()
 }
 
-// SetAddrs gives the interface other addresses, each with the length of its on-link prefix.
+// SetAddrs replaces the interface's addresses, each with the length of its on-link
+// prefix.
 func (i *Interface) SetAddrs(prefixes ...netip.Prefix) {
 	i.host.w.mu.Lock()
 	i.prefixes = slices.Clone(prefixes)
@@ -118,7 +119,7 @@ func (i *Interface) SetAddrs(prefixes ...netip.Prefix) {
 	i.host.changed()
 }
 
-// Move takes the interface to another segment and other addresses, as a laptop is.
+// Move moves the interface to another segment with other addresses, like a laptop.
 func (i *Interface) Move(s *Segment, prefixes ...netip.Prefix) {
 	i.host.w.mu.Lock()
 	i.seg.ifs = slices.DeleteFunc(i.seg.ifs, func(x *Interface) bool { return x == i })
@@ -223,7 +224,7 @@ func (i *Interface) enqueue(l *Link, n int) (d time.Duration, ok bool) {
 	return i.busy.Sub(now), true
 }
 
-// deliver lets p arrive at one neighbour, if luck will have it.
+// deliver lets p arrive at one neighbour, subject to the link's chances.
 func (i *Interface) deliver(to *Interface, p packet, l *Link, queued time.Duration) {
 	// The same number of draws for each packet, so that one chance does not
 	// change what happens to the packets that follow.

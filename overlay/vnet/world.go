@@ -7,13 +7,14 @@
 //	 Conn                           host --- another segment
 //
 // Each host is a link.Network, and its sockets behave as link.System's do on Linux,
-// errors included. Packets are UDP payloads with addresses; nothing below is there.
+// errors included. Packets are UDP payloads with addresses; nothing below UDP is
+// simulated.
 //
 // A run with the same seed gives the same result, if what the nodes themselves do is
-// determined by what they read and when. For this, all happens in one place, in
-// the order of (time, sender, number): a Write only notes its packets, which
-// leave a Tick later, when all that is sent at one moment is known. Each
-// interface draws its luck from a source of its own.
+// determined by what they read and when. For this, all happens in one place, in the order
+// of (time, sender, number): a Write only notes its packets, which leave a Tick later,
+// when all that is sent at one moment is known. Each interface has its own source of
+// randomness.
 package vnet
 
 import (
@@ -62,8 +63,8 @@ type TB interface {
 	Logf(format string, args ...any)
 }
 
-// Seed chooses a seed, or takes that of the environment variable ANODE_SEED, and
-// prints it if the test fails.
+// Seed chooses a seed, or takes it from the environment variable ANODE_SEED, and prints
+// it if the test fails.
 func Seed(t TB) uint64 {
 	seed := rand.Uint64()
 	if s := os.Getenv("ANODE_SEED"); s != "" {
@@ -76,7 +77,7 @@ func Seed(t TB) uint64 {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("to see this again: ANODE_SEED=%#x", seed)
+			t.Logf("to repeat this: ANODE_SEED=%#x", seed)
 		}
 	})
 	return seed
@@ -94,8 +95,8 @@ func (w *World) Close() {
 	}
 }
 
-// Counters says what became of all packets, by name: "sent" and "delivered", and
-// for what was dropped the reason.
+// Counters counts what happened to all packets, by name: "sent", "delivered", and the
+// reason for each dropped one.
 func (w *World) Counters() map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,7 +118,7 @@ func (p *packet) size() int {
 	return 40 + 8 + len(p.data)
 }
 
-// event is something to happen, in the order of (at, sender, number).
+// event is a future event; events happen in the order of (at, sender, number).
 type event struct {
 	at     time.Time
 	sender uint64
@@ -136,7 +137,7 @@ func (w *World) add(e event) {
 	}
 }
 
-// run lets everything happen that is due.
+// run handles all events that are due.
 func (w *World) run() {
 	w.running.Lock()
 	defer w.running.Unlock()

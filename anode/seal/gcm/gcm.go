@@ -35,10 +35,9 @@ import (
 )
 
 const (
-	// KeySize, NonceSize and Overhead are in bytes. Overhead is the tag's length.
-	KeySize   = 32
-	NonceSize = 12
-	Overhead  = 16
+	KeySize   = 32 // bytes
+	NonceSize = 12 // bytes
+	Overhead  = 16 // bytes of the tag
 
 	limit = 1<<36 - 32 // of a message, bytes (SP 800-38D, 5.2.1.1)
 )
@@ -60,14 +59,10 @@ type AEAD struct {
 
 var _ cipher.AEAD = (*AEAD)(nil)
 
-// Available reports whether the kernel runs on this machine. (GODEBUG=cpu.avx2=off
-// turns it off.)
-func Available() bool { return available() }
-
 // New returns the AEAD of a key that is the faster here. In FIPS 140 mode it is
 // always the standard library's, whose module is the validated one.
 func New(key *[KeySize]byte) (*AEAD, error) {
-	if !Available() || fips140.Enabled() {
+	if !available() || fips140.Enabled() {
 		return NewStandard(key)
 	}
 	a := new(AEAD)

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// available is asked for each key, and CPUID is slow in virtual machines.
+// available reports whether the kernel runs on this machine (GODEBUG=cpu.avx2=off turns
+// it off). It is asked for each key, and CPUID is slow in virtual machines.
 var available = sync.OnceValue(func() bool {
 	const vaes, vpclmulqdq = 1 << 9, 1 << 10 // of leaf 7, in ECX
 	// HasAVX2 says too that there is a leaf 7 and that the OS keeps YMM registers.

@@ -17,7 +17,7 @@ func both(t *testing.T, test func(*testing.T, maker)) {
 	t.Run("standard", func(t *testing.T) {
 		test(t, func(t testing.TB, key [KeySize]byte) *AEAD { _, std := pair(t, key); return std })
 	})
-	if !Available() {
+	if !available() {
 		t.Log("no VAES and VPCLMULQDQ here: New is NewStandard")
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 // FIPS 197, appendix A.3: the expansion of a 256-bit key.
 func TestExpand(t *testing.T) {
-	if !Available() {
+	if !available() {
 		t.Log("no VAES and VPCLMULQDQ here: there is no kernel to test")
 		return
 	}

@@ -34,11 +34,11 @@ type Node interface {
 type Peer struct {
 	ULA  netip.Addr
 	Name string
-	Up   bool // a path to it is known now
+	Up   bool // whether a path to it is known now
 }
 
-// Store is where the chat keeps what outlives it. Its methods may be called from any
-// goroutine; those that write wait for the disk.
+// Store keeps what must outlive the chat. Its methods may be called from any goroutine;
+// those that write wait for the disk.
 type Store interface {
 	// AppendLog adds values to a log and drops its oldest beyond max entries, all or
 	// nothing. Without values and with a max of 0 it empties the log.
@@ -57,7 +57,7 @@ type Transport struct {
 	Listen func(ctx context.Context, port uint16) (net.Listener, error)
 }
 
-// Config is what a Chat is given.
+// Config is what New needs.
 type Config struct {
 	Settings config.Info2
 	// ULA is the adapter's address, the zero address without an adapter.
@@ -83,17 +83,17 @@ type Chat struct {
 	bridged  bool
 }
 
-// network is a servent and what became of it.
+// network is a servent and its state.
 type network struct {
 	*info2.Servent
 	name control.Network
 	port uint16
 
 	mu     sync.Mutex
-	failed error // of Run
+	failed error // owned by Run
 }
 
-// New makes the networks that the settings ask for.
+// New makes the networks that the settings switch on.
 func New(c Config) (*Chat, error) {
 	t := &Chat{
 		log: c.Log, node: c.Node, watch: c.Watch, hosts: hostBook{c.Store},
@@ -120,10 +120,10 @@ func New(c Config) (*Chat, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.Log.Warn("Info2 on the bare network is clear text: everybody on the way can read it, and write it", "port", c.Settings.Port)
+		c.Log.Warn("Info2 on the bare network is clear text: everybody on the path can read and forge it", "port", c.Settings.Port)
 	}
 	if t.bridged && t.find(control.NetworkAdapter) == nil {
-		c.Log.Warn("there is no adapter, so info2.bridge has nothing to bridge")
+		c.Log.Warn("info2.bridge has no effect: there is no adapter")
 	}
 	return t, nil
 }
@@ -149,8 +149,8 @@ func (t *Chat) find(name control.Network) *network {
 	return nil
 }
 
-// Run takes part in the networks until ctx ends, and returns when all that it has
-// heard is written. What fails is logged; it never returns an error.
+// Run takes part in the networks until ctx ends, and returns when all that it received is
+// written. It logs failures, and never returns an error.
 func (t *Chat) Run(ctx context.Context) error {
 	writing, flush := context.WithCancel(context.WithoutCancel(ctx))
 	written := make(chan struct{})
@@ -168,7 +168,7 @@ func (t *Chat) Run(ctx context.Context) error {
 }
 
 func (t *Chat) run(ctx context.Context) {
-	// The servents outlive ctx for as long as it takes to ask which hosts they know.
+	// The servents outlive ctx until they were asked which hosts they know.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var group sync.WaitGroup
@@ -181,7 +181,7 @@ func (t *Chat) run(ctx context.Context) {
 	group.Go(func() {
 		err := t.watch(ctx, func() { t.wake(ctx) })
 		if err != nil && ctx.Err() == nil {
-			t.log.Warn("info2 does not hear of changes of the network", "err", err)
+			t.log.Warn("info2 does not learn about changes of the network", "err", err)
 		}
 	})
 	group.Go(func() { t.followPeers(ctx) })
@@ -199,7 +199,7 @@ func (n *network) run(ctx context.Context, log *slog.Logger) {
 	n.mu.Lock()
 	n.failed = err
 	n.mu.Unlock()
-	log.Error("Info2 does not run; the rest does", "network", n.name, "err", err)
+	log.Error("Info2 does not run; everything else does", "network", n.name, "err", err)
 }
 
 // problem returns why the network does not run, nil if it does.
@@ -209,7 +209,7 @@ func (n *network) problem() error {
 	return n.failed
 }
 
-// wake dials again what could not be reached.
+// wake lets the servents dial again whom they could not reach.
 func (t *Chat) wake(ctx context.Context) {
 	for _, n := range t.networks {
 		if err := n.NetworkChanged(ctx); err != nil {
@@ -218,8 +218,7 @@ func (t *Chat) wake(ctx context.Context) {
 	}
 }
 
-// saveHosts keeps the hosts that the bare network's servent has talked with, at the
-// end.
+// saveHosts keeps, at the end, the hosts that the bare network's servent has talked with.
 func (t *Chat) saveHosts() {
 	n := t.find(control.NetworkBare)
 	if n == nil {
@@ -238,6 +237,6 @@ func (t *Chat) saveHosts() {
 		err = t.hosts.remember(good...)
 	}
 	if err != nil && !errors.Is(err, info2.ErrStopped) {
-		t.log.Warn("info2 did not keep the hosts that it knows", "err", err)
+		t.log.Warn("info2 could not save the hosts that it knows", "err", err)
 	}
 }

@@ -109,7 +109,7 @@ func TestRefuses(t *testing.T) {
 	if err != nil || len(off.networks) != 0 {
 		t.Fatalf("%+v, %v", off, err)
 	}
-	for network, words := range map[control.Network]string{"": "Info2 is off", "adapter": "Info2 is off", "bare": "the bare network is off", "x": "there is no network"} {
+	for network, words := range map[control.Network]string{"": "Info2 is off", "adapter": "Info2 is off", "bare": "the bare network is off", "x": "no network named"} {
 		if err := say(off, network); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: %v", network, err)
 		}

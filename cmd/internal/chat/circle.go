@@ -10,23 +10,24 @@ import (
 	"time"
 )
 
-// circle is who may be a neighbour on the adapter: the peers that were added and are
-// not blocked. The adapter lets a ULA only come from its owner, so an address is a
-// name. Connections with a peer that leaves the circle are closed at once.
+// circle is who may be a neighbour on the adapter: the peers that were added and are not
+// blocked. The adapter accepts packets from a ULA only if its owner sent them, so an
+// address identifies a peer. Connections with a peer that leaves the circle are closed at
+// once.
 type circle struct {
 	mu    sync.Mutex
 	names map[netip.Addr]string
 	conns map[*member]netip.Addr
 }
 
-// member is a connection with somebody of the circle.
+// member is a connection with a peer of the circle.
 type member struct {
 	net.Conn
 	circle *circle
 }
 
-// errOutside means that a connection is with somebody who is not, or no longer, in
-// the circle.
+// errOutside means that the other end of a connection is not, or no longer, in the
+// circle.
 var errOutside = errors.New("not a peer that was added")
 
 func newCircle() *circle {
@@ -45,7 +46,7 @@ func (c *circle) set(peers []Peer) []netip.Addr {
 	c.names = names
 	for m, addr := range c.conns {
 		if _, in := names[addr]; !in {
-			m.Conn.Close() // its owner sees that, and takes it out
+			m.Conn.Close() // its owner notices, and takes it out
 		}
 	}
 	return addrs
@@ -139,7 +140,7 @@ type door struct {
 	circle *circle
 }
 
-// Accept waits for a connection with one of the circle.
+// Accept waits for a connection with a peer of the circle.
 func (d door) Accept() (net.Conn, error) {
 	for {
 		conn, err := d.Listener.Accept()

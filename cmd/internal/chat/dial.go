@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// keepAlive finds out that a neighbour has vanished without a word. Rarely, since
-// each probe wakes two machines that may have nothing else to do.
+// keepAlive detects neighbours that have vanished without closing. It probes rarely,
+// since each probe wakes two machines that may have nothing else to do.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Minute, Interval: time.Minute, Count: 3}
 
-// FromULA reaches peers from an address of the adapter, and listens on it.
+// FromULA returns a Transport that dials from an address of the adapter and listens on
+// it.
 func FromULA(own netip.Addr) Transport {
 	return transport("tcp6", own.String(), net.TCPAddrFromAddrPort(netip.AddrPortFrom(own, 0)))
 }
 
-// FromIPv4 reaches hosts by IPv4, and listens on all its addresses. It is IPv4 only,
-// as the memo's addresses are: and so the bare network never reaches into the adapter.
+// FromIPv4 returns a Transport that dials over IPv4 and listens on all IPv4 addresses.
+// Addresses of Info2 0.1 are IPv4, so the bare network never reaches into the adapter.
 func FromIPv4() Transport { return transport("tcp4", "", nil) }
 
 func transport(network, host string, local net.Addr) Transport {

@@ -20,14 +20,14 @@ const (
 	followerMax = 256              // entries that wait for a follower
 )
 
-// strangersRate is how many texts of strangers are kept, of all sources together: a
-// disk wears, and a log that holds an hour of rubbish holds nothing else. Texts beyond
-// that are shown, and not kept.
+// strangersRate is how many texts of strangers are kept, from all sources together: disks
+// wear, and a log full of an hour of rubbish holds nothing else. Texts beyond that are
+// shown, and not kept.
 var strangersRate = mono.Rate{PerSecond: 1, Burst: 120}
 
-// history keeps the texts of each network in a log of its own, in the order in which
-// they came, and hands them on to followers. Whoever reads and then follows misses
-// none and gets none twice.
+// history keeps the texts of each network in a log of its own, in the order in which they
+// came, and passes them to followers. A reader that then follows misses none and gets
+// none twice.
 //
 // Texts are written by one goroutine (run), which collects what comes within a second
 // into one commit. Until then, and while the disk fails, they wait in memory.
@@ -53,8 +53,8 @@ type follower struct {
 	lost    uint64 // since the last one that found room
 }
 
-// newHistory also moves the entries of a log that both networks had in common to logs
-// of their own.
+// newHistory makes a history. It moves the entries of a log that both networks shared in
+// earlier versions to a log for each.
 func newHistory(store Store, log *slog.Logger) *history {
 	start := time.Now()
 	h := &history{
@@ -63,7 +63,7 @@ func newHistory(store Store, log *slog.Logger) *history {
 		journals: [2]*journal{{network: control.NetworkAdapter}, {network: control.NetworkBare}},
 	}
 	if err := divide(store, log); err != nil {
-		log.Warn("info2's history of an earlier version cannot be read", "err", err)
+		log.Warn("the info2 history of an earlier version cannot be read", "err", err)
 	}
 	return h
 }
@@ -81,8 +81,8 @@ type recorder struct {
 	network control.Network
 }
 
-// Append keeps a text and hands it on. A bridged one is there already, from where it
-// came. It never fails, and never waits for the disk.
+// Append keeps a text and passes it to followers. It ignores a bridged text, which the
+// other network keeps. It never fails, and never waits for the disk.
 func (r recorder) Append(m info2.Message) error {
 	if !m.Bridged {
 		r.append(control.Entry{
@@ -121,8 +121,8 @@ func (h *history) append(e control.Entry) {
 	}
 }
 
-// hand never waits. Strangers get no more than half of the room, so that they cannot
-// keep friends' texts away.
+// hand passes an entry to the followers, without waiting. Strangers' texts get at most
+// half of the room, so that they cannot displace friends' texts.
 func (f *follower) hand(e control.Entry, strange bool) {
 	room := cap(f.entries)
 	if strange {
@@ -137,7 +137,7 @@ func (f *follower) hand(e control.Entry, strange bool) {
 	f.entries <- e // has room: only we write, under the lock
 }
 
-// run writes what comes until ctx ends, and the rest then. Followers end with it.
+// run writes texts as they come until ctx ends, and then the rest. It ends the followers.
 func (h *history) run(ctx context.Context) {
 	defer h.close()
 	for {
@@ -159,8 +159,8 @@ func (h *history) run(ctx context.Context) {
 	}
 }
 
-// commit writes what waits, one transaction a log, and reports whether that worked.
-// It says once that it fails, and once that it works again.
+// commit writes the waiting texts, one transaction per log, and reports whether that
+// worked. It logs the first failure, and the first success after it.
 func (h *history) commit() bool {
 	h.disk.Lock()
 	defer h.disk.Unlock()
@@ -185,10 +185,10 @@ func (h *history) commit() bool {
 	defer h.mu.Unlock()
 	switch failed := err != nil; {
 	case failed && !h.failing:
-		h.log.Warn("info2's history cannot be written; it will be retried", "err", err)
+		h.log.Warn("the info2 history cannot be written; it will be retried", "err", err)
 		h.failing = true
 	case !failed && h.failing && len(errs) > 0:
-		h.log.Info("info2's history is written again", "lost", h.journals[0].lost+h.journals[1].lost)
+		h.log.Info("the info2 history can be written again", "lost", h.journals[0].lost+h.journals[1].lost)
 		h.failing = false
 	}
 	return err == nil
@@ -208,7 +208,7 @@ func (h *history) count(network control.Network, counters map[string]uint64) {
 }
 
 // read returns the last entries of both networks (see Chat.Log), and with follow those
-// that come. stop ends that.
+// that come after them, until stop is called.
 func (h *history) read(last int, follow bool) (past []control.Entry, next <-chan control.Entry, stop func(), err error) {
 	h.disk.Lock()
 	defer h.disk.Unlock()
@@ -241,7 +241,7 @@ func (h *history) remove(f *follower) {
 	delete(h.followers, f)
 }
 
-// close lets the followers go.
+// close ends the followers.
 func (h *history) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

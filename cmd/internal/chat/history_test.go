@@ -150,7 +150,7 @@ func TestCommits(t *testing.T) {
 		if err != nil || texts(past) != fmt.Sprint(n-1) || len(h.journals[0].waiting) != 0 {
 			t.Errorf("%s, %v, %d wait after the end", texts(past), err, len(h.journals[0].waiting))
 		}
-		if strings.Count(out.text, "level=WARN") != 1 || strings.Count(out.text, "is written again") != 1 {
+		if strings.Count(out.text, "level=WARN") != 1 || strings.Count(out.text, "can be written again") != 1 {
 			t.Errorf("the log is\n%s", out.text)
 		}
 	})

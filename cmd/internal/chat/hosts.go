@@ -11,8 +11,7 @@ const (
 	hostsMax = 64
 )
 
-// hostBook keeps the hosts of the bare network that were of use from run to run, the
-// last ones first.
+// hostBook keeps the useful hosts of the bare network from run to run, the latest first.
 type hostBook struct{ store Store }
 
 func (b hostBook) load() (hosts []netip.Addr, err error) {

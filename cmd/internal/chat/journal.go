@@ -17,7 +17,8 @@ const (
 // logName is the name of a network's log in the store.
 func logName(network control.Network) string { return commonLog + "." + string(network) }
 
-// journal is what waits for one network's log; it belongs to the history's lock.
+// journal holds the entries that wait for one network's log. The history's lock guards
+// it.
 type journal struct {
 	network control.Network
 	waiting []control.Entry // not written yet, oldest first
@@ -26,7 +27,7 @@ type journal struct {
 	lost    uint64          // texts for which there was no room while the disk failed
 }
 
-// add takes an entry, and reports whether it is to be written. Free ones have no
+// add takes an entry, and reports whether it will be written. Free entries have no
 // budget.
 func (j *journal) add(e control.Entry, free bool, now mono.Time) bool {
 	switch {
@@ -41,7 +42,7 @@ func (j *journal) add(e control.Entry, free bool, now mono.Time) bool {
 	return true
 }
 
-// after returns the last n entries of what is stored and what waits.
+// after returns the last n of the stored and the waiting entries.
 func (j *journal) after(stored []control.Entry, n int) []control.Entry {
 	all := append(stored, j.waiting...)
 	return all[max(0, len(all)-n):]
@@ -78,7 +79,7 @@ func decode(log *slog.Logger, values [][]byte) []control.Entry {
 		list = append(list, e)
 	}
 	if unreadable > 0 {
-		log.Warn("some entries of info2's history cannot be read", "count", unreadable)
+		log.Warn("some entries of the info2 history cannot be read", "count", unreadable)
 	}
 	return list
 }
@@ -122,9 +123,9 @@ func merge(a, b []control.Entry) []control.Entry {
 	return slices.Concat(list, a, b)
 }
 
-// divide moves the entries of the log that both networks had in common to those of
-// their own, by what they record, and empties it. If it is interrupted, it is done
-// again at the next start, and moves nothing twice.
+// divide moves the entries of the log that both networks shared to the log of the network
+// that each entry names, and empties the old log. If it is interrupted, the next start
+// does it again, and moves nothing twice.
 func divide(store Store, log *slog.Logger) error {
 	values, err := store.TailLog(commonLog, historyMax)
 	if err != nil || len(values) == 0 {

@@ -11,8 +11,7 @@ import (
 	"anodenet/info2"
 )
 
-// Looks: how often one may ask for the peers, and how long a text waits for the
-// links that come of it.
+// How often look asks for the peers, and how long a text waits for the links that result.
 const (
 	lookEvery = 5 * time.Second
 	lookWait  = 2 * time.Second
@@ -22,7 +21,7 @@ const (
 // peers is what the chat knows of the node's peers.
 type peers struct {
 	circle  *circle
-	changed chan struct{} // holds one: the node's peers are not those that were learned
+	changed chan struct{} // holds one value if the node's peers are not those that were learned
 
 	mu     sync.Mutex // held while they are learned
 	up     map[netip.Addr]bool
@@ -33,16 +32,16 @@ func newPeers() *peers {
 	return &peers{circle: newCircle(), changed: make(chan struct{}, 1), up: map[netip.Addr]bool{}}
 }
 
-// PeersChanged says that Node.Peers has another answer than before. It never waits,
-// and may be called from any goroutine.
+// PeersChanged reports that Node.Peers would return another answer than before. It never
+// waits, and may be called from any goroutine.
 func (t *Chat) PeersChanged() {
 	select {
 	case t.peers.changed <- struct{}{}:
-	default: // what is about to be learned has it
+	default: // a pending change covers this one
 	}
 }
 
-// followPeers keeps the adapter's neighbours those that the node has, until ctx ends.
+// followPeers keeps the adapter's neighbours equal to the node's peers, until ctx ends.
 func (t *Chat) followPeers(ctx context.Context) {
 	n := t.find(control.NetworkAdapter)
 	if n == nil {
@@ -63,10 +62,10 @@ func (t *Chat) followPeers(ctx context.Context) {
 	}
 }
 
-// look asks for the peers when somebody looks or speaks, at most every five seconds,
-// and reports whether links may come of it. It is there for a node that does not say
-// PeersChanged when a peer becomes reachable: a servent that could not reach a peer
-// pauses for up to hours.
+// look asks for the peers when somebody reads or says a text, at most every five seconds,
+// and reports whether links may result. It serves a node that does not call PeersChanged
+// when a peer becomes reachable: a servent that could not reach a peer pauses for up to
+// hours.
 func (t *Chat) look(ctx context.Context) bool {
 	n := t.find(control.NetworkAdapter)
 	if n == nil || n.problem() != nil {
@@ -82,9 +81,9 @@ func (t *Chat) look(ctx context.Context) bool {
 	return dialled && err == nil
 }
 
-// learn makes the node's peers the neighbours, and lets the servent dial without
-// pause if one is up and not linked: one that was not up before, or with again any.
-// It reports whether it did so. The caller holds peers.mu.
+// learn makes the node's peers the neighbours. It lets the servent dial at once if a peer
+// is up and not linked: one that was not up before, or any peer if again is set. It
+// reports whether it did so. The caller holds peers.mu.
 func (t *Chat) learn(ctx context.Context, n *network, again bool) (dialled bool, err error) {
 	list, err := t.node.Peers(ctx)
 	if err != nil {

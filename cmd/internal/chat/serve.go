@@ -22,7 +22,7 @@ func (t *Chat) Status(ctx context.Context) (control.Info2Status, error) {
 		case errors.Is(err, info2.ErrStopped):
 			s = info2.Status{Network: string(n.name), Port: n.port, Inbound: info2.InboundOff,
 				Links: []info2.LinkStatus{}, Neighbours: []info2.NeighbourStatus{}}
-			one.Failed = "it is ending"
+			one.Failed = "it is stopping"
 			if err := n.problem(); err != nil {
 				one.Failed = err.Error()
 			}
@@ -54,8 +54,9 @@ func (t *Chat) Hosts(ctx context.Context) (control.Info2Hosts, error) {
 	return answer, nil
 }
 
-// Say says a text on one network. Without a name it is the adapter's if that was
-// asked for, even if it failed: what was meant for peers never becomes clear text.
+// Say says a text on one network. Without a name that is the adapter's if the settings
+// switch it on, even if it failed: a text that was meant for peers never becomes clear
+// text.
 func (t *Chat) Say(ctx context.Context, r control.SayRequest) (control.Said, error) {
 	if r.Network == "" && len(t.networks) > 0 {
 		r.Network = t.networks[0].name
@@ -91,8 +92,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Connect dials an address, and remembers it for the next start if it is a
-// stranger's.
+// Connect dials an address, and remembers it for the next start if it is not a peer's.
 func (t *Chat) Connect(ctx context.Context, addr netip.Addr) (control.Connecting, error) {
 	addr = addr.Unmap()
 	name := control.NetworkAdapter
@@ -108,7 +108,7 @@ func (t *Chat) Connect(ctx context.Context, addr netip.Addr) (control.Connecting
 	case errors.Is(err, info2.ErrForbidden) && name == control.NetworkAdapter:
 		err = &control.Error{Code: control.CodeRefused, Message: fmt.Sprintf("%s is not a peer that you added", addr), Try: "anode peers list, or an IPv4 address for the bare network"}
 	case errors.Is(err, info2.ErrForbidden):
-		err = &control.Error{Code: control.CodeRefused, Message: fmt.Sprintf("%s is this machine itself, or an address that is never dialled", addr)}
+		err = &control.Error{Code: control.CodeRefused, Message: fmt.Sprintf("%s is this machine, or an address that cannot be dialled", addr)}
 	case err == nil && name == control.NetworkBare:
 		err = t.hosts.remember(addr)
 	}
@@ -123,19 +123,19 @@ func (t *Chat) Log(_ context.Context, last int, follow bool) ([]control.Entry, <
 	return t.history.read(last, follow)
 }
 
-// running returns a network, or why it does not run.
+// running returns a network, or the reason why it does not run.
 func (t *Chat) running(name control.Network) (*network, error) {
 	n := t.find(name)
 	switch {
 	case n != nil:
 		if err := n.problem(); err != nil {
-			return nil, &control.Error{Code: control.CodeRefused, Message: fmt.Sprintf("Info2 on the %s network does not run: %v", name, err), Try: "stop the program that has the port, and restart the daemon"}
+			return nil, &control.Error{Code: control.CodeRefused, Message: fmt.Sprintf("Info2 on the %s network does not run: %v", name, err), Try: "stop the program that uses the port, and restart the daemon"}
 		}
 		return n, nil
 	case name == control.NetworkBare:
-		return nil, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "the daemon with --info2-bare; it is clear text"}
+		return nil, &control.Error{Code: control.CodeRefused, Message: "Info2 on the bare network is off", Try: "anode up --info2-bare (unencrypted)"}
 	case name == control.NetworkAdapter || name == "":
 		return nil, &control.Error{Code: control.CodeRefused, Message: "Info2 is off", Try: "info2.enabled = true in the configuration, and a daemon with an adapter"}
 	}
-	return nil, &control.Error{Code: control.CodeInvalid, Message: fmt.Sprintf("there is no network %q", name), Try: "adapter, or bare"}
+	return nil, &control.Error{Code: control.CodeInvalid, Message: fmt.Sprintf("no network named %q", name), Try: "adapter, or bare"}
 }

@@ -24,8 +24,8 @@ import (
 	"anodenet/overlay/link"
 )
 
-// ErrInvalid says that a configuration cannot be used; every error of Load but
-// those of reading the file wraps it.
+// ErrInvalid means that a configuration cannot be used. Every error of Load wraps it,
+// except those of reading the file.
 var ErrInvalid = errors.New("the configuration is not valid")
 
 // Config is a whole configuration. Its keys are listed by Config.keys.
@@ -42,7 +42,7 @@ type Config struct {
 	Peers  []Peer `toml:"peers"`
 }
 
-// Listen says where packets come in.
+// Listen sets where packets come in.
 type Listen struct {
 	Port uint16 `toml:"port"` // UDP; 0 lets the system choose
 }
@@ -55,18 +55,18 @@ type Tun struct {
 	Offload Offload `toml:"offload"`
 }
 
-// Link is how packets are handed to the network.
+// Link sets how packets are sent and received.
 type Link struct {
 	Rung        Rung `toml:"rung"`
 	StandardAES bool `toml:"standard_aes"`
 }
 
-// Policy says who may come in.
+// Policy sets who may reach this machine.
 type Policy struct {
 	Open bool `toml:"open"`
 }
 
-// Relay says whether packets are forwarded for the peers that were added.
+// Relay sets whether packets are forwarded for added peers.
 type Relay struct {
 	Enabled bool `toml:"enabled"`
 }
@@ -79,7 +79,7 @@ type Info2 struct {
 	Port    uint16 `toml:"port"`
 }
 
-// Log is what is logged, and how.
+// Log sets what is logged, and how.
 type Log struct {
 	Level  slog.Level `toml:"level"`
 	Format Format     `toml:"format"`
@@ -95,8 +95,8 @@ type Peer struct {
 // The bounds of the adapter's MTU: what IPv6 demands (RFC 8200, 5), and the
 // longest packet.
 const (
-	MinMTU = 1280
-	MaxMTU = 65535
+	minMTU = 1280
+	maxMTU = 65535
 )
 
 // MaxQueues is the most queues an adapter has.
@@ -105,7 +105,7 @@ const MaxQueues = 16
 // NoTun is the name of no adapter.
 const NoTun = "none"
 
-// Default is the configuration of somebody who says nothing.
+// Default returns the configuration without any settings.
 func Default() Config {
 	return Config{
 		Listen: Listen{Port: link.Port},
@@ -117,9 +117,9 @@ func Default() Config {
 	}
 }
 
-// key is one scalar of a Config: its name as in the file, a pointer to the value,
-// and what the example says about it. The pointer is to a uint16, int, bool or
-// string, or is an encoding.TextUnmarshaler.
+// key is one scalar of a Config: its name as in the file, a pointer to the value, and its
+// comment in the example. The pointer is to a uint16, int, bool or string, or is an
+// encoding.TextUnmarshaler.
 type key struct {
 	name  string
 	value any
@@ -135,34 +135,34 @@ func (c *Config) keys() []key {
 		{"listen.port", &c.Listen.Port, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"tun.name", &c.Tun.Name, "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", &c.Tun.MTU, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
-		{"tun.queues", &c.Tun.Queues, "How many queues the adapter has, each with goroutines and a socket of its own, over\nwhich flows are spread: 1 to 16; 0: four, or one for each core if there are more."},
-		{"tun.offload", &c.Tun.Offload, "Whether the system hands over many packets as one, which is much faster: auto\nwhere it can, on or fail, off."},
+		{"tun.queues", &c.Tun.Queues, "The number of queues of the adapter, 1 to 16. Flows are spread over them; each has its\nown goroutines and socket. 0: four, or one for each core if there are more."},
+		{"tun.offload", &c.Tun.Offload, "Segmentation offload, where many packets cross the adapter as one, much faster:\nauto (if the system can), on (or fail), off."},
 		{"link.rung", &c.Link.Rung, "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
-		{"link.standard_aes", &c.Link.StandardAES, "Encrypt with Go's own AES-GCM, even where the processor can run ours, which is faster."},
-		{"policy.open", &c.Policy.Open, "Let everybody in, not only the peers that you added. Pings are always answered."},
+		{"link.standard_aes", &c.Link.StandardAES, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
+		{"policy.open", &c.Policy.Open, "Let everybody reach every port of this machine that listens on the adapter, not only\nthe peers that you added. Pings are always answered."},
 		{"relay.enabled", &c.Relay.Enabled, "Forward packets between peers that you added and that cannot reach each other."},
-		{"info2.enabled", &c.Info2.Enabled, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted\nas all else; needs the adapter."},
-		{"info2.bare", &c.Info2.Bare, "Do so as well with strangers on the network without Anode, in clear text (IPv4, TCP):\nanother network, with other people."},
+		{"info2.enabled", &c.Info2.Enabled, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted.\nThey forward what you say to their peers. Needs the adapter."},
+		{"info2.bare", &c.Info2.Bare, "Exchange texts with strangers too, in clear text (IPv4, TCP, without Anode): another\nnetwork, with other people."},
 		{"info2.bridge", &c.Info2.Bridge, "Carry each text of one of the two networks to the other, so that what your peers say\nbecomes clear text that anybody can read."},
-		{"info2.port", &c.Info2.Port, "The TCP port of both, here and at the others: another port is another network."},
+		{"info2.port", &c.Info2.Port, "TCP port of both networks; every member must use the same one."},
 		{"log.level", &c.Log.Level, "debug, info, warn or error."},
 		{"log.format", &c.Log.Format, "text or json."},
 	}
 }
 
-// check refuses values that are of the right type and make no sense.
+// check refuses values that have the right type and make no sense.
 func (c *Config) check() error {
 	if n := c.Tun.Name; n == "" || len(n) > 15 || strings.ContainsAny(n, "/: \t\n%") {
-		return fmt.Errorf("%w: tun.name: %q is no name of an interface (1 to 15 characters)", ErrInvalid, n)
+		return fmt.Errorf("%w: tun.name: %q is not a valid interface name (1 to 15 characters)", ErrInvalid, n)
 	}
-	if m := c.Tun.MTU; m < MinMTU || m > MaxMTU {
-		return fmt.Errorf("%w: tun.mtu: %d is not within %d and %d", ErrInvalid, m, MinMTU, MaxMTU)
+	if m := c.Tun.MTU; m < minMTU || m > maxMTU {
+		return fmt.Errorf("%w: tun.mtu: %d is not between %d and %d", ErrInvalid, m, minMTU, maxMTU)
 	}
 	if q := c.Tun.Queues; q < 0 || q > MaxQueues {
-		return fmt.Errorf("%w: tun.queues: %d is not within 0 and %d", ErrInvalid, q, MaxQueues)
+		return fmt.Errorf("%w: tun.queues: %d is not between 0 and %d", ErrInvalid, q, MaxQueues)
 	}
 	if c.Info2.Port == 0 {
-		return fmt.Errorf("%w: info2.port: 0 is no port that others could find", ErrInvalid)
+		return fmt.Errorf("%w: info2.port: 0 is not a port that others can find", ErrInvalid)
 	}
 	if c.Info2.Bridge && !(c.Info2.Enabled && c.Info2.Bare) {
 		return fmt.Errorf("%w: info2.bridge: a bridge has two ends: set info2.enabled and info2.bare as well", ErrInvalid)
@@ -173,7 +173,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("%w: peers: entry %d has no address", ErrInvalid, i+1)
 		}
 		if addresses[p.Address] {
-			return fmt.Errorf("%w: peers: %s is there twice", ErrInvalid, p.Address)
+			return fmt.Errorf("%w: peers: %s appears twice", ErrInvalid, p.Address)
 		}
 		addresses[p.Address] = true
 		if p.Name == "" {
@@ -183,7 +183,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("%w: peers: entry %d: %w", ErrInvalid, i+1, err)
 		}
 		if taken[p.Name] {
-			return fmt.Errorf("%w: peers: two are called %q", ErrInvalid, p.Name)
+			return fmt.Errorf("%w: peers: two are named %q", ErrInvalid, p.Name)
 		}
 		taken[p.Name] = true
 	}

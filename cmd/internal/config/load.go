@@ -21,8 +21,8 @@ const maxFile = 1 << 20
 type Source struct {
 	Base  func() Config                    // the defaults; nil: Default
 	File  string                           // "": none
-	Maybe bool                             // the file need not be there
-	Env   func(name string) (string, bool) // as os.LookupEnv; nil: none
+	Maybe bool                             // the file may be absent
+	Env   func(name string) (string, bool) // like os.LookupEnv; nil: no environment
 	Set   []string                         // "KEY=VALUE" of flags, later ones win
 	Peers []Peer                           // of flags, in addition to the others
 }
@@ -129,8 +129,8 @@ func (s Source) loadEnv(c *Config) error {
 	return nil
 }
 
-// add takes a peer from a flag or the environment; endpoints of one that is
-// there already are joined to it.
+// add takes a peer from a flag or the environment. If the peer is listed already, it adds
+// the endpoints to it.
 func (c *Config) add(p Peer) {
 	for i := range c.Peers {
 		if c.Peers[i].Address == p.Address {
@@ -171,9 +171,9 @@ func (c *Config) unknown(name string) error {
 		}
 	}
 	if near := names.Nearest(name, known); near != "" {
-		return fmt.Errorf("%w: there is no key %q; did you mean %q?", ErrInvalid, name, near)
+		return fmt.Errorf("%w: unknown key %q; did you mean %q?", ErrInvalid, name, near)
 	}
-	return fmt.Errorf("%w: there is no key %q", ErrInvalid, name)
+	return fmt.Errorf("%w: unknown key %q", ErrInvalid, name)
 }
 
 // envName is a key's variable: ANODE_LISTEN_PORT for listen.port.
@@ -181,11 +181,11 @@ func envName(key string) string {
 	return "ANODE_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// Example gives a file with every key, its meaning, and its default commented out.
+// Example returns a file with every key, its meaning, and its default, commented out.
 func Example() string {
 	var b strings.Builder
-	b.WriteString("# Anode's configuration. Every key may be left out; what stands here is the default.\n" +
-		"# The environment (ANODE_LISTEN_PORT=8737) and flags (--port 8737) go before it.\n")
+	b.WriteString("# Anode's configuration. Every key is optional; the values below are the defaults.\n" +
+		"# The environment (ANODE_LISTEN_PORT=8737) and flags (--port 8737) override it.\n")
 	c := Default()
 	section := ""
 	for _, k := range c.keys() {
@@ -204,7 +204,7 @@ func Example() string {
 		}
 		fmt.Fprintf(&b, "%s = %s\n", name, format(k.value))
 	}
-	b.WriteString("\n# Peers to add for as long as they stand here; \"anode peers add\" adds them for good.\n" +
+	b.WriteString("\n# Peers that are added while they are listed here; \"anode peers add\" adds them for good.\n" +
 		"# [[peers]]\n" +
 		"# address = \"64 characters, as shown by anode id\"\n" +
 		"# name = \"north\"\n" +

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 )
 
-// Values that the file writes as a string are structs, since the TOML library
-// takes types of kind string and integer as they come, without asking them.
+// Values that are strings in the file are structs here, since the TOML library sets types
+// of kind string and integer directly, without calling UnmarshalText.
 
 // Zone is a zone as text.
 type Zone struct{ anode.Zone }
@@ -26,10 +26,11 @@ func (z *Zone) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// MarshalText gives 8 hex digits.
+// MarshalText returns 8 hex digits.
 func (z Zone) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
 
-// Secret is where the network's secret is kept; the configuration never holds it.
+// Secret names the file of the network's secret, which the configuration itself never
+// holds.
 type Secret struct{ Path string } // empty: none
 
 // SecretSize is the length of a network's secret in bytes.
@@ -41,13 +42,13 @@ const secretPrefix = "file:"
 func (s *Secret) UnmarshalText(b []byte) error {
 	path, ok := strings.CutPrefix(string(b), secretPrefix)
 	if len(b) > 0 && (!ok || path == "") {
-		return fmt.Errorf("a secret stands in a file of its own: want \"%sPATH\"", secretPrefix)
+		return fmt.Errorf("a secret must be in its own file: want \"%sPATH\"", secretPrefix)
 	}
 	s.Path = path
 	return nil
 }
 
-// MarshalText gives what UnmarshalText reads.
+// MarshalText returns what UnmarshalText reads.
 func (s Secret) MarshalText() ([]byte, error) {
 	if s.Path == "" {
 		return nil, nil
@@ -55,7 +56,8 @@ func (s Secret) MarshalText() ([]byte, error) {
 	return []byte(secretPrefix + s.Path), nil
 }
 
-// Load reads the secret: 64 hex digits, alone in the file. Zeros if there is none.
+// Load reads the secret from its file, which holds 64 hex digits. It returns zeros if no
+// file is named.
 func (s Secret) Load() (secret [SecretSize]byte, err error) {
 	if s.Path == "" {
 		return secret, nil
@@ -78,7 +80,7 @@ func (s Secret) Load() (secret [SecretSize]byte, err error) {
 	return [SecretSize]byte(b), nil
 }
 
-// Rung is a rung of link's ladder, or the choice of it.
+// Rung is a rung of package link, or auto.
 type Rung struct{ word string }
 
 // The rungs.
@@ -89,7 +91,7 @@ var (
 	RungPlain = Rung{"plain"}
 )
 
-// String gives the word.
+// String returns the word.
 func (r Rung) String() string { return r.word }
 
 // UnmarshalText reads the word.
@@ -98,10 +100,10 @@ func (r *Rung) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// MarshalText gives the word.
+// MarshalText returns the word.
 func (r Rung) MarshalText() ([]byte, error) { return []byte(r.word), nil }
 
-// Offload says what the adapter leaves to the system.
+// Offload sets whether the adapter uses segmentation offload.
 type Offload struct{ word string }
 
 // The values of Offload.
@@ -111,7 +113,7 @@ var (
 	OffloadOff  = Offload{"off"}
 )
 
-// String gives the word.
+// String returns the word.
 func (o Offload) String() string { return o.word }
 
 // UnmarshalText reads the word.
@@ -120,7 +122,7 @@ func (o *Offload) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// MarshalText gives the word.
+// MarshalText returns the word.
 func (o Offload) MarshalText() ([]byte, error) { return []byte(o.word), nil }
 
 // Format is the form of log lines.
@@ -138,18 +140,18 @@ func (f *Format) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// MarshalText gives the word.
+// MarshalText returns the word.
 func (f Format) MarshalText() ([]byte, error) { return []byte(f.word), nil }
 
 func oneOf(word string, words ...string) (string, error) {
 	if !slices.Contains(words, word) {
-		return "", fmt.Errorf("%q is none of %s", word, strings.Join(words, ", "))
+		return "", fmt.Errorf("%q is not one of %s", word, strings.Join(words, ", "))
 	}
 	return word, nil
 }
 
-// ParsePeer reads ADDRESS or ADDRESS@ENDPOINT, as --peer and ANODE_PEERS have it;
-// more endpoints follow, each behind an @.
+// ParsePeer reads ADDRESS or ADDRESS@ENDPOINT, as in --peer and ANODE_PEERS; more
+// endpoints may follow, each after an @.
 func ParsePeer(s string) (p Peer, err error) {
 	address, rest, more := strings.Cut(s, "@")
 	if p.Address, err = anode.ParseAddress(address); err != nil {
@@ -158,7 +160,7 @@ func ParsePeer(s string) (p Peer, err error) {
 	for more {
 		var text string
 		text, rest, more = strings.Cut(rest, "@")
-		e, err := wire.EndpointFromText(text)
+		e, err := book.ParseEndpoint(text)
 		if err != nil {
 			return Peer{}, err
 		}
@@ -173,13 +175,13 @@ func set(value any, text string) error {
 	case *uint16:
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {
-			return fmt.Errorf("%q is no number from 0 to 65535", text)
+			return fmt.Errorf("%q is not a number from 0 to 65535", text)
 		}
 		*v = uint16(n)
 	case *int:
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil {
-			return fmt.Errorf("%q is no number", text)
+			return fmt.Errorf("%q is not a number", text)
 		}
 		*v = int(n)
 	case *bool:
@@ -198,7 +200,7 @@ func set(value any, text string) error {
 	return nil
 }
 
-// format gives the value of a key as TOML.
+// format returns the value of a key as TOML.
 func format(value any) string {
 	switch v := value.(type) {
 	case *uint16:

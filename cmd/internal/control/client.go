@@ -18,8 +18,8 @@ import (
 // maxAnswer is the most bytes of an answer: a status of some ten thousand peers.
 const maxAnswer = 16 << 20
 
-// Client asks a daemon. Its methods' errors are an *Error from the daemon, or wrap
-// ErrNoDaemon where nobody listens. Calls may go on at once.
+// Client sends requests to a daemon. Its methods return an *Error of the daemon, or an
+// error that wraps ErrNoDaemon if nothing listens. Any goroutine may call them.
 type Client struct {
 	socket string
 	http   http.Client
@@ -40,12 +40,12 @@ func NewClient(socket string) *Client {
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks for the whole status.
+// Status returns the whole status.
 func (c *Client) Status(ctx context.Context) (overlay.Status, error) {
 	return call[overlay.Status](ctx, c, http.MethodGet, "status", nil)
 }
 
-// Resolve asks which peer a text means.
+// Resolve returns the peer that a text means.
 func (c *Client) Resolve(ctx context.Context, peer string) (Resolved, error) {
 	return call[Resolved](ctx, c, http.MethodPost, "resolve", ResolveRequest{peer})
 }
@@ -55,7 +55,7 @@ func (c *Client) Ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 	return call[overlay.PingReply](ctx, c, http.MethodPost, "ping", r)
 }
 
-// Add adds a peer, or gives one that was added another name and other endpoints.
+// Add adds a peer, or changes the name and the endpoints of one that was added.
 func (c *Client) Add(ctx context.Context, r AddRequest) (Added, error) {
 	return call[Added](ctx, c, http.MethodPost, "peers/add", r)
 }
@@ -66,7 +66,7 @@ func (c *Client) Remove(ctx context.Context, r RemoveRequest) error {
 	return err
 }
 
-// Rename gives a peer another name.
+// Rename changes the name of a peer.
 func (c *Client) Rename(ctx context.Context, r RenameRequest) error {
 	_, err := call[Done](ctx, c, http.MethodPost, "peers/rename", r)
 	return err
@@ -100,7 +100,7 @@ func call[Answer any](ctx context.Context, c *Client, method, path string, reque
 	return answer, nil
 }
 
-// ask sends a request and gives the body of an answer that is no error.
+// ask sends a request and returns the body of an answer that is no error.
 func (c *Client) ask(ctx context.Context, method, path string, request any) (io.ReadCloser, error) {
 	var body io.Reader
 	if request != nil {
@@ -133,17 +133,17 @@ func (c *Client) ask(ctx context.Context, method, path string, request any) (io.
 	return nil, failed
 }
 
-// explain tells a missing daemon from other failures.
+// explain distinguishes a missing daemon from other failures.
 func (c *Client) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w (nobody listens on %s)", ErrNoDaemon, c.socket)
+		return fmt.Errorf("%w (nothing listens on %s)", ErrNoDaemon, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: %w", c.socket, fs.ErrPermission)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("%w (it ended while it was asked on %s)", ErrNoDaemon, c.socket)
+		return fmt.Errorf("%w (it ended during a request on %s)", ErrNoDaemon, c.socket)
 	}
 	return fmt.Errorf("%s: %w", c.socket, err)
 }

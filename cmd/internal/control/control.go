@@ -52,7 +52,7 @@ type Node interface {
 	ResolveID(ctx context.Context, id anode.ID) (anode.Address, error)
 }
 
-// ResolveRequest asks which peer a text means (package names).
+// ResolveRequest asks which peer a text means (see package names).
 type ResolveRequest struct {
 	Peer string `json:"peer"`
 }
@@ -70,24 +70,24 @@ type Resolved struct {
 type PingRequest struct {
 	Address   anode.Address `json:"address"`
 	Size      int           `json:"size"`       // bytes of payload
-	TimeoutMS int           `json:"timeout_ms"` // of waiting for the reply
+	TimeoutMS int           `json:"timeout_ms"` // how long to wait for the reply
 }
 
-// AddRequest adds a peer, or gives one that is there new endpoints or a name.
+// AddRequest adds a peer, or changes the name or the endpoints of one that was added.
 type AddRequest struct {
 	Address   anode.Address   `json:"address"`
 	Name      string          `json:"name"`
 	Endpoints []wire.Endpoint `json:"endpoints"`
 }
 
-// Added is what an AddRequest did.
+// Added reports what an AddRequest did.
 type Added struct {
 	Did  Did    `json:"did"`
 	Name string `json:"name"`          // that the peer has now
 	Was  string `json:"was,omitempty"` // the name that it had before
 }
 
-// Did is a word for what a change did.
+// Did names what a change did.
 type Did string
 
 // What an AddRequest can do.
@@ -95,7 +95,7 @@ const (
 	DidAdd     Did = "added"
 	DidRename  Did = "renamed" // and perhaps gave it other endpoints
 	DidChange  Did = "changed" // gave it other endpoints
-	DidNothing Did = "nothing" // it was there like that
+	DidNothing Did = "nothing" // it was added already, just like that
 )
 
 // AddedBy returns the answer for a change that Book.Add made.
@@ -117,7 +117,7 @@ type RemoveRequest struct {
 	Address anode.Address `json:"address"`
 }
 
-// RenameRequest gives a peer another name; an empty one takes it away.
+// RenameRequest changes the name of a peer; an empty name removes it.
 type RenameRequest struct {
 	Address anode.Address `json:"address"`
 	Name    string        `json:"name"`
@@ -129,8 +129,8 @@ type BlockRequest struct {
 	Blocked bool          `json:"blocked"`
 }
 
-// What names a peer is checked where it comes in: JSON without an address gives the
-// zero address, which is nobody's.
+// Addresses are checked where they come in: JSON without an address decodes to the zero
+// address, which nobody has.
 
 func (r PingRequest) check() error   { return book.CheckAddress(r.Address) }
 func (r AddRequest) check() error    { return book.CheckAddress(r.Address) }
@@ -141,13 +141,13 @@ func (r BlockRequest) check() error  { return book.CheckAddress(r.Address) }
 // StopRequest ends the daemon.
 type StopRequest struct{}
 
-// Done is the answer to what has no other.
+// Done is the answer to requests without another answer.
 type Done struct{}
 
-// Code says what kind of error it was.
+// Code is the kind of an Error.
 type Code string
 
-// The codes.
+// The codes of errors.
 const (
 	CodeInvalid     Code = "invalid"      // the request makes no sense
 	CodeUnknownPeer Code = "unknown_peer" // or its text may mean several
@@ -157,7 +157,7 @@ const (
 	CodeInternal    Code = "internal"
 )
 
-// Error is an error as it crosses the socket.
+// Error is an error in the form in which it crosses the socket.
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
@@ -166,7 +166,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// AsError finds the code of an error, and what to do about it.
+// AsError returns an error with its code, and with advice.
 func AsError(err error) *Error {
 	var already *Error
 	var ambiguous *names.AmbiguousError
@@ -184,33 +184,33 @@ func AsError(err error) *Error {
 	case errors.Is(err, book.ErrBlocked):
 		return &Error{CodeRefused, err.Error(), "anode peers unblock PEER"}
 	case errors.Is(err, book.ErrFixed):
-		return &Error{CodeRefused, err.Error(), ""} // it says what to do
+		return &Error{CodeRefused, err.Error(), ""} // the error says what to do
 	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
-		return &Error{CodeRefused, err.Error(), "anode id on the other machine shows its address"}
+		return &Error{CodeRefused, err.Error(), "\"anode id\" on the other machine shows its address"}
 	case errors.Is(err, book.ErrTaken):
 		return &Error{CodeRefused, err.Error(), "another name, or anode peers rename"}
 	case errors.Is(err, info2.ErrSecret):
-		return &Error{CodeSecret, words(err), "again with --yes if everybody may read it"}
+		return &Error{CodeSecret, words(err), "repeat with --yes if everybody may read it"}
 	case errors.Is(err, info2.ErrNobody):
 		return &Error{CodeUnreachable, words(err), "anode info2 status"}
 	case errors.Is(err, info2.ErrEmpty), errors.Is(err, info2.ErrTooLong):
 		return &Error{CodeInvalid, words(err), fmt.Sprintf("a text of 1 to %d bytes", info2.MaxText)}
 	case errors.Is(err, info2.ErrStopped):
-		return &Error{CodeRefused, "Info2 is ending, or has failed", "anode info2 status"}
+		return &Error{CodeRefused, "Info2 is stopping, or has failed", "anode info2 status"}
 	case errors.Is(err, book.ErrName):
 		return &Error{CodeInvalid, err.Error(), "a name such as north or laptop-2"}
 	case errors.Is(err, book.ErrAddress):
-		return &Error{CodeInvalid, err.Error(), "anode id on the other machine shows its address"}
+		return &Error{CodeInvalid, err.Error(), "\"anode id\" on the other machine shows its address"}
 	case errors.Is(err, book.ErrEndpoint):
 		return &Error{CodeInvalid, err.Error(), "an endpoint such as udp:192.0.2.1:8737"}
 	}
 	return &Error{CodeInternal, err.Error(), ""}
 }
 
-// words is an error of package info2 without the package's name.
+// words returns an error of package info2 without the package's name.
 func words(err error) string { return strings.TrimPrefix(err.Error(), "info2: ") }
 
-// Known lists a status's peers for package names.
+// Known lists the peers of a status for package names.
 func Known(peers []overlay.PeerStatus) []names.Peer {
 	list := make([]names.Peer, len(peers))
 	for i, p := range peers {

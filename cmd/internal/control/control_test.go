@@ -301,7 +301,7 @@ func TestPing(t *testing.T) {
 
 	for _, r := range []PingRequest{{a, -1, 1}, {a, 0, 0}, {a, 0, -1}, {a, 0, 61000}} {
 		_, err := c.Ping(ctx, r)
-		wantCode(t, err, CodeInvalid, "a ping")
+		wantCode(t, err, CodeInvalid, "want ")
 	}
 
 	canceled, cancel := context.WithCancel(ctx)

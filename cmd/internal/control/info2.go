@@ -20,16 +20,16 @@ const (
 	maxFollower = 10 * time.Second // for one who follows to take an entry
 )
 
-// Info2 is what the server needs of the text networks. Its errors wrap those of
-// package info2, or are an *Error.
+// Info2 is what the server needs of the text networks. Its methods return an *Error, or
+// errors that wrap those of package info2.
 type Info2 interface {
 	Status(ctx context.Context) (Info2Status, error)
 	Hosts(ctx context.Context) (Info2Hosts, error)
 	Say(ctx context.Context, r SayRequest) (Said, error)
 	Connect(ctx context.Context, addr netip.Addr) (Connecting, error)
-	// Log gives the last entries, oldest first; and with follow those that come from
-	// then on, through a channel that is closed when the daemon ends. stop ends it
-	// sooner, and must be called.
+	// Log returns the last entries, oldest first, and with follow a channel of those that
+	// come after them, which is closed when the daemon ends. stop ends it sooner, and
+	// must be called.
 	Log(ctx context.Context, last int, follow bool) (past []Entry, next <-chan Entry, stop func(), err error)
 }
 
@@ -42,7 +42,7 @@ const (
 	NetworkBare    Network = "bare"    // strangers, in clear text
 )
 
-// Info2Status is how the text networks are. Those that are off are not there.
+// Info2Status is the state of the text networks. It does not list those that are off.
 type Info2Status struct {
 	Schema   int            `json:"schema"`
 	Networks []Info2Network `json:"networks"`
@@ -50,21 +50,22 @@ type Info2Status struct {
 	History  int            `json:"history"` // entries that are kept at most
 }
 
-// Info2Network is one of them; if Failed is set, only Network and Port besides.
+// Info2Network is the state of one network. If Failed is set, only Network and Port are
+// set too.
 type Info2Network struct {
 	info2.Status
-	Counters  map[string]uint64 `json:"counters"` // in the place of the Status's, by name
+	Counters  map[string]uint64 `json:"counters"` // by name; they replace those of the Status
 	Encrypted bool              `json:"encrypted"`
 	Failed    string            `json:"failed,omitempty"` // why it does not run
 }
 
-// Info2Hosts is who is known on the networks, whether linked or not.
+// Info2Hosts lists the known hosts of the networks, linked or not.
 type Info2Hosts struct {
 	Schema int         `json:"schema"`
 	Hosts  []Info2Host `json:"hosts"`
 }
 
-// Info2Host is one of them.
+// Info2Host is one known host.
 type Info2Host struct {
 	Network Network `json:"network"`
 	info2.HostStatus
@@ -77,7 +78,7 @@ type SayRequest struct {
 	Anyway  bool    `json:"anyway"` // even if it looks like a secret
 }
 
-// Said is what became of a text.
+// Said is the result of a SayRequest.
 type Said struct {
 	Network Network   `json:"network"`
 	MID     info2.MID `json:"mid"`
@@ -89,7 +90,8 @@ type ConnectRequest struct {
 	Addr netip.Addr `json:"addr"`
 }
 
-// Connecting is the answer to it, before anything has come of it.
+// Connecting is the answer to a ConnectRequest; it comes before the result of the
+// dialling.
 type Connecting struct {
 	Network Network `json:"network"`
 }
@@ -106,12 +108,13 @@ type Entry struct {
 	Time    time.Time `json:"time"`
 	Network Network   `json:"network"`
 	MID     info2.MID `json:"mid"`
-	// From is the neighbour that brought the text; who wrote it nobody can tell.
+	// From is the neighbour that brought the text. Nobody can know who wrote it.
 	From netip.Addr `json:"from,omitzero"`
 	Name string     `json:"name,omitempty"` // of From, where it is a peer that was added
 	Own  bool       `json:"own"`            // said here
 	Text string     `json:"text"`
-	// Lost counts entries before this one that the reader was too slow for.
+	// Lost counts entries before this one that were dropped because the reader was too
+	// slow.
 	Lost uint64 `json:"lost,omitempty"`
 }
 
@@ -119,17 +122,17 @@ func (s *Server) say(ctx context.Context, r SayRequest) (Said, error) { return s
 
 func (s *Server) connect(ctx context.Context, r ConnectRequest) (Connecting, error) {
 	if !r.Addr.IsValid() {
-		return Connecting{}, &Error{CodeInvalid, "there is no address", ""}
+		return Connecting{}, &Error{CodeInvalid, "missing address", ""}
 	}
 	return s.chat.Connect(ctx, r.Addr)
 }
 
-// messages streams entries until the other side goes, or the daemon.
+// messages streams entries until the client or the daemon ends.
 func (s *Server) messages(w http.ResponseWriter, r *http.Request) {
 	var request LogRequest
 	err := decode(w, r, &request)
 	if err == nil && (request.Last < 0 || request.Last > MaxLast) {
-		err = &Error{CodeInvalid, fmt.Sprintf("a history of 0 to %d entries", MaxLast), ""}
+		err = &Error{CodeInvalid, fmt.Sprintf("last: want 0 to %d entries", MaxLast), ""}
 	}
 	if err != nil {
 		reply(w, nil, err)
@@ -174,12 +177,12 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Info2 asks how the text networks are.
+// Info2 returns the state of the text networks.
 func (c *Client) Info2(ctx context.Context) (Info2Status, error) {
 	return call[Info2Status](ctx, c, http.MethodGet, "info2", nil)
 }
 
-// Info2Hosts asks who is known on them.
+// Info2Hosts returns the known hosts of the text networks.
 func (c *Client) Info2Hosts(ctx context.Context) (Info2Hosts, error) {
 	return call[Info2Hosts](ctx, c, http.MethodGet, "info2/hosts", nil)
 }
@@ -194,8 +197,9 @@ func (c *Client) Connect(ctx context.Context, r ConnectRequest) (Connecting, err
 	return call[Connecting](ctx, c, http.MethodPost, "info2/connect", r)
 }
 
-// Log hands the entries of the history to take, and with Follow those that come,
-// until take fails, ctx ends or the daemon does, which is ErrNoDaemon.
+// Log calls take for the entries of the history, and with Follow for those that come
+// after them. It returns when take fails, when ctx ends, or with ErrNoDaemon when the
+// daemon ends.
 func (c *Client) Log(ctx context.Context, r LogRequest, take func(Entry) error) error {
 	body, err := c.ask(ctx, http.MethodPost, "info2/log", r)
 	if err != nil {
@@ -212,7 +216,7 @@ func (c *Client) Log(ctx context.Context, r LogRequest, take func(Entry) error) 
 		case err != nil:
 			return c.explain(ctx, err)
 		}
-		// What the daemon sends is clean; what a terminal gets shall be so for certain.
+		// What the daemon sends should be clean; what reaches a terminal must be.
 		entry.Name, entry.Text = info2.Clean(entry.Name), info2.Clean(entry.Text)
 		if err := take(entry); err != nil {
 			return err

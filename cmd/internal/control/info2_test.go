@@ -92,7 +92,7 @@ func TestInfo2(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = c.Connect(ctx, ConnectRequest{})
-	wantCode(t, err, CodeInvalid, "no address")
+	wantCode(t, err, CodeInvalid, "missing address")
 }
 
 func TestLog(t *testing.T) {
@@ -106,8 +106,8 @@ func TestLog(t *testing.T) {
 	if err := c.Log(ctx, LogRequest{Last: 1}, texts(&got)); err != nil || strings.Join(got, ",") != "second" {
 		t.Errorf("%q, %v", got, err)
 	}
-	wantCode(t, c.Log(ctx, LogRequest{Last: MaxLast + 1}, texts(&got)), CodeInvalid, "a history of")
-	wantCode(t, c.Log(ctx, LogRequest{Last: -1}, texts(&got)), CodeInvalid, "a history of")
+	wantCode(t, c.Log(ctx, LogRequest{Last: MaxLast + 1}, texts(&got)), CodeInvalid, "last: want 0")
+	wantCode(t, c.Log(ctx, LogRequest{Last: -1}, texts(&got)), CodeInvalid, "last: want 0")
 
 	// Past and present in one stream, clean whatever is in it, until the reader goes.
 	talk.next <- Entry{Text: "third \x1b[2J\u202e", Name: "\x1b"}

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// group may use the socket, beside its owner.
+// group is the name of the group that may use the socket, beside its owner.
 const group = "anode"
 
-// Listen opens the socket. One that a dead daemon left is replaced; ErrInUse says
-// that a daemon answers on it.
+// Listen opens the socket. It replaces one that a dead daemon left, and returns ErrInUse
+// if a daemon answers on it.
 func Listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes a socket that nobody listens on, and nothing else.
+// removeStale removes a socket that nothing listens on, and nothing else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -51,12 +51,12 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and no socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("%w: it answers on %s", ErrInUse, path)
+		return fmt.Errorf("%w (it answers on %s)", ErrInUse, path)
 	}
 	return os.Remove(path)
 }
@@ -64,7 +64,7 @@ func removeStale(path string) error {
 // admitGroup sets the socket's group, if the system has it, and its mode.
 func admitGroup(path string) error {
 	if g, err := user.LookupGroup(group); err == nil {
-		// Not being root and not in the group leaves it to the owner alone.
+		// If we are neither root nor in the group, only the owner may use the socket.
 		if gid, err := strconv.Atoi(g.Gid); err == nil {
 			if err := os.Lchown(path, -1, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
 				return err

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir holds a directory against others that do the same; nothing is left in it.
+// lockDir locks a directory against others that do the same. It leaves nothing in it.
 func lockDir(dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {

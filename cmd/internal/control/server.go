@@ -37,7 +37,7 @@ func NewServer(node Node, chat Info2, stop func(), log *slog.Logger) *Server {
 	return &Server{node: node, chat: chat, stop: stop, log: log}
 }
 
-// Serve answers on l until ctx ends, lets what is under way finish for a moment,
+// Serve answers on l until ctx ends. It then gives running requests a moment to finish,
 // and closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
@@ -81,12 +81,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/info2/log", s.messages)
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, nil, &Error{CodeInvalid, r.Method + " " + r.URL.Path + ": this daemon does not know that", "anode version, and restart the daemon if it is older"})
+		reply(w, nil, &Error{CodeInvalid, r.Method + " " + r.URL.Path + ": unknown to this daemon", "anode version, and restart the daemon if it is older"})
 	})
 	return mux
 }
 
-// get makes a handler of a function that needs no request.
+// get makes a handler of a function without a request.
 func get[Answer any](f func(context.Context) (Answer, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), maxRequest)
@@ -111,8 +111,8 @@ func post[Request, Answer any](limit time.Duration, f func(context.Context, Requ
 	}
 }
 
-// decode reads a request: one JSON value, no field that it does not have, and whatever
-// its check asks for.
+// decode reads a request: one JSON value without unknown fields, which must pass its
+// check.
 func decode(w http.ResponseWriter, r *http.Request, request any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
@@ -130,7 +130,7 @@ func decode(w http.ResponseWriter, r *http.Request, request any) error {
 	return &Error{CodeInvalid, "the request: " + err.Error(), ""}
 }
 
-// statusOf gives the HTTP status of a code, for people with curl.
+// statusOf returns the HTTP status of a code, for people who use curl.
 func statusOf(c Code) int {
 	switch c {
 	case CodeInvalid:
@@ -152,7 +152,7 @@ func reply(w http.ResponseWriter, answer any, err error) {
 		w.WriteHeader(statusOf(e.Code))
 		answer = e
 	}
-	json.NewEncoder(w).Encode(answer) // an error here is the client's going away
+	json.NewEncoder(w).Encode(answer) // an error here means that the client has gone
 }
 
 func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error) {
@@ -179,7 +179,7 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
 }
 
-// Resolve gives a peer in all its forms.
+// Resolve returns a peer in all its forms.
 func Resolve(p names.Peer, known bool) Resolved {
 	return Resolved{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, known}
 }
@@ -187,10 +187,10 @@ func Resolve(p names.Peer, known bool) Resolved {
 func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
 	timeout := time.Duration(r.TimeoutMS) * time.Millisecond
 	if r.Size < 0 || r.Size > overlay.MaxPing {
-		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping has 0 to %d bytes", overlay.MaxPing), ""}
+		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("size: want 0 to %d bytes", overlay.MaxPing), ""}
 	}
 	if timeout <= 0 || timeout > maxPing {
-		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("a ping waits up to %v", maxPing), ""}
+		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("timeout_ms: want at most %v", maxPing), ""}
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -14,21 +14,21 @@ import (
 	"anodenet/tun"
 )
 
-// gsoMaxSize is the most bytes of a super-packet from the system: with what each
-// segment gains when it is sealed, it still is one train.
+// gsoMaxSize is the most bytes of a super-packet from the system. With what sealing adds
+// to each segment, it still fits one train.
 const gsoMaxSize = 61000
 
-// singlesQueue is how many packets wait for us where each is one, not a super-packet: the
-// system's usual 500 are what one TCP flow sends in a millisecond.
+// singlesQueue is how many packets may wait for us if the system sends no super-packets.
+// Its usual 500 are what one TCP flow sends in a millisecond.
 const singlesQueue = 2000
 
-// adapter is the TUN device, and the interface that the system made of it.
+// adapter is the TUN device and its network interface.
 type adapter struct {
 	*tun.Device
 	zones []anode.Zone // that have routes
 }
 
-// openAdapter makes the interface and sets it up, with the route of its own zone.
+// openAdapter makes the interface and sets it up, with a route for its own zone.
 func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, error) {
 	d, err := tun.Open(tun.Config{
 		Name:    c.Name,
@@ -55,8 +55,8 @@ func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, 
 	return a, nil
 }
 
-// queueCount is how many queues the adapter gets. More than there are cores still serve
-// latency: flows that the system spreads over queues do not wait for each other.
+// queueCount returns how many queues the adapter gets. Even more queues than cores reduce
+// latency: flows on different queues do not wait for each other.
 func queueCount(configured int) int {
 	switch {
 	case configured > 0:
@@ -67,7 +67,7 @@ func queueCount(configured int) int {
 	return min(max(runtime.NumCPU(), 4), config.MaxQueues)
 }
 
-// queues are the device's, as the engine takes them.
+// queues returns the device's queues in the form that the engine takes.
 func (a *adapter) queues() []overlay.Queue {
 	var list []overlay.Queue
 	for _, q := range a.Queues() {
@@ -76,8 +76,8 @@ func (a *adapter) queues() []overlay.Queue {
 	return list
 }
 
-// setZones makes the routes those of the zones. It goes on after an error, and tries
-// what failed again at the next call. Only one goroutine at a time may call it.
+// setZones sets exactly the routes of the zones. It goes on after an error, and retries
+// what failed at the next call. Only one goroutine at a time may call it.
 func (a *adapter) setZones(zones []anode.Zone) error {
 	var errs []error
 	have := slices.DeleteFunc(slices.Clone(a.zones), func(z anode.Zone) bool {
@@ -102,7 +102,7 @@ func (a *adapter) setZones(zones []anode.Zone) error {
 	return errors.Join(errs...)
 }
 
-// wrap says what an error was about; nil stays nil.
+// wrap adds to an error what it is about; nil stays nil.
 func wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

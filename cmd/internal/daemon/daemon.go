@@ -35,7 +35,7 @@ import (
 // identityFile is the identity's name within the state directory.
 const identityFile = "identity"
 
-// Options are what a daemon is started with.
+// Options are the settings of a daemon.
 type Options struct {
 	State   string // directory
 	Socket  string
@@ -43,10 +43,10 @@ type Options struct {
 	Log     io.Writer
 	Version string
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
-	// Ready is called in a goroutine of its own when everything runs, and is to
-	// return when its context ends. It may be nil.
+	// Ready is called in its own goroutine when everything runs, and must return when its
+	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
-	// Network is where sockets come from; nil is the system.
+	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
 }
 
@@ -56,8 +56,8 @@ func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
 	return id, err
 }
 
-// Run runs a daemon until ctx ends. Errors that it returns at the start wrap
-// store.ErrStateBusy, control.ErrInUse, config.ErrInvalid or the system's.
+// Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
+// control.ErrInUse, config.ErrInvalid or the system's errors.
 func Run(ctx context.Context, o Options) (err error) {
 	cfg, err := o.Source.Load()
 	if err != nil {
@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
-		return fmt.Errorf("%w: zone: the identity in %s is of zone %s, not %s", config.ErrInvalid, o.State, own, want)
+		return fmt.Errorf("%w: zone: the identity in %s has zone %s, not %s", config.ErrInvalid, o.State, own, want)
 	}
 	listener, err := control.Listen(o.Socket)
 	if err != nil {
@@ -89,10 +89,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	return d.run(ctx)
 }
 
-// daemon is all that was opened.
+// daemon holds everything that was opened.
 type daemon struct {
 	options  Options
-	cfg      config.Config // as loaded last; owned by the goroutine of hangups
+	cfg      config.Config // as loaded last; owned by reloads
 	log      *slog.Logger
 	level    *slog.LevelVar
 	store    *store.Store
@@ -221,9 +221,9 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// reloads reads the configuration again at each hangup. What can change while the
-// daemon runs does; for the rest it says that a restart is needed. One that cannot
-// be read changes nothing.
+// reloads reads the configuration again at each hangup. It applies what can change while
+// the daemon runs, and logs that the rest needs a restart. A configuration that cannot be
+// read changes nothing.
 func (d *daemon) reloads(ctx context.Context, service *service) error {
 	for {
 		select {
@@ -250,7 +250,7 @@ func (d *daemon) reload(ctx context.Context) {
 			d.level.Set(next.Log.Level)
 		case "policy.open":
 			if err := d.node.SetOpen(ctx, next.Policy.Open); err != nil {
-				d.log.Error("policy.open stays as it was", "err", err)
+				d.log.Error("policy.open was not changed", "err", err)
 				next.Policy.Open = d.cfg.Policy.Open
 			}
 		default:
@@ -259,19 +259,19 @@ func (d *daemon) reload(ctx context.Context) {
 	}
 	d.log.Info("the configuration was reloaded")
 	if len(restart) > 0 {
-		d.log.Warn("some changes wait for a restart", "keys", restart)
+		d.log.Warn("some changes need a restart", "keys", restart)
 	}
-	// The keys that wait are reported again until the restart.
+	// Keys that need a restart are reported at each reload until then.
 	d.cfg.Log.Level, d.cfg.Policy.Open = next.Log.Level, next.Policy.Open
 }
 
-// clock is the system's; ages count sleep.
+// clock is the system's clock; ages include sleep.
 type clock struct{}
 
 func (clock) Now() time.Time       { return time.Now() }
 func (clock) Since() time.Duration { return platform.BootTime() }
 
-// newLogger makes the logger and the handle of its level.
+// newLogger makes the logger, and the variable that sets its level.
 func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(c.Level)
@@ -285,7 +285,7 @@ func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	return slog.New(slog.NewTextHandler(w, o)), level
 }
 
-// withoutTime leaves out what the journal adds by itself.
+// withoutTime leaves out the time, which the journal adds by itself.
 func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.Attr{}

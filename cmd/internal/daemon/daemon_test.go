@@ -263,7 +263,7 @@ func TestReload(t *testing.T) {
 	hangup("policy.open = true")
 	m.log.wait("the configuration was reloaded")
 	hangup("policy.open = true\nlisten.port = 1")
-	m.log.wait("some changes wait for a restart")
+	m.log.wait("some changes need a restart")
 	m.log.wait("[listen.port]")
 	// It still waits, and is still said.
 	hangup("listen.port = 1")

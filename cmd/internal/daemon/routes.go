@@ -10,9 +10,9 @@ import (
 	"anodenet/overlay/book"
 )
 
-// routes gives the adapter the routes of the zones in use: its own and those of the
-// peers that are added. Never all of fd00::/8, so that people's own networks go on
-// working. What has a route follows from what the book says, not from who changed it.
+// routes sets the adapter's routes: those of its own zone and of the added peers' zones.
+// It never routes all of fd00::/8, so that people's own networks keep working. The routes
+// follow from what the book holds, not from who changed it.
 type routes struct {
 	node    *overlay.Node
 	book    *book.Book
@@ -21,7 +21,7 @@ type routes struct {
 	log     *slog.Logger
 }
 
-// run sets the routes whenever people decided something, until ctx ends.
+// run sets the routes whenever the book changes, until ctx ends.
 func (r *routes) run(ctx context.Context) error {
 	w := r.node.Watch()
 	defer w.Close()

@@ -9,11 +9,11 @@ import (
 	"anodenet/overlay"
 )
 
-// service tells systemd how things are (sd_notify(3)); without systemd its methods
-// do nothing. That it cannot be told is no reason to stop.
+// service reports the daemon's state to systemd (sd_notify(3)). Without systemd its
+// methods do nothing. A failure to report is no reason to stop.
 type service struct {
 	address string        // shown in the status
-	every   time.Duration // between signs of life; 0: none wanted
+	every   time.Duration // between watchdog signals; 0: none
 }
 
 func newService(address string) *service {
@@ -34,8 +34,8 @@ func (s *service) reloading() {
 
 func (s *service) stopping() { systemd.SdNotify(false, systemd.SdNotifyStopping) }
 
-// run says that the daemon is ready, since everything that can fail was opened before,
-// and gives signs of life for as long as the node's loop answers.
+// run reports that the daemon is ready, since everything that can fail was opened before,
+// and feeds the watchdog for as long as the node's loop answers.
 func (s *service) run(ctx context.Context, node interface {
 	Status(context.Context) (overlay.Status, error)
 }) error {

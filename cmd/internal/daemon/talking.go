@@ -24,8 +24,8 @@ func (n chatNode) Peers(ctx context.Context) ([]chat.Peer, error) {
 	return list, err
 }
 
-// followPeers tells the chat that peers, or who of them can be reached, are not what
-// they were, until ctx ends.
+// followPeers tells the chat when the peers, or which of them can be reached, have
+// changed, until ctx ends.
 func (d *daemon) followPeers(ctx context.Context) error {
 	w := d.node.Watch()
 	defer w.Close()
@@ -34,12 +34,12 @@ func (d *daemon) followPeers(ctx context.Context) error {
 			return nil
 		}
 		d.chat.PeersChanged()
-		select { // much may happen at once
+		select { // many events may come at once
 		case <-time.After(settleFor):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// settleFor is how long events are gathered.
+// settleFor is how long events are collected.
 const settleFor = 200 * time.Millisecond

@@ -24,7 +24,7 @@ func TestPortTaken(t *testing.T) {
 	m.configure(t, fmt.Sprintf("info2 = {bare = true, port = %d}", l.Addr().(*net.TCPAddr).Port))
 	m.start(t)
 	m.log.wait("clear text")
-	m.log.wait("Info2 does not run; the rest does")
+	m.log.wait("Info2 does not run; everything else does")
 	s, err := m.client.Info2(t.Context())
 	if err != nil || len(s.Networks) != 1 || !strings.Contains(s.Networks[0].Failed, "in use by another program") || s.Networks[0].Encrypted {
 		t.Errorf("%+v, %v", s, err)

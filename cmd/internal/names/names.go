@@ -1,5 +1,5 @@
-// Package names is about how people say which peer they mean. Where PEER stands on
-// the command line it is the first of these that fits:
+// Package names finds the peer that a text on the command line means. PEER is the first
+// of these that fits:
 //
 //	north                             the name of a peer
 //	aeaa...                           an address, 64 characters; or anode:ADDRESS
@@ -7,10 +7,10 @@
 //	055b413c40ef750d                  a short ID
 //	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
 //
-// Find does all of them among known peers, without asking the network. Strangers who
-// were only heard count where no peer fits that was added or blocked, since anybody can
-// search for a key whose forms begin as those of somebody else do. For the same reason
-// a peer is added by its whole address: Whole.
+// Find checks them all against the known peers, without asking the network. Strangers
+// that were only heard count only if no added or blocked peer fits, since anybody can
+// search for a key whose forms begin like somebody else's. For the same reason a peer is
+// added by its whole address (Whole).
 package names
 
 import (
@@ -23,17 +23,17 @@ import (
 	"anodenet/anode"
 )
 
-// ErrNotFound says that a text means nobody.
+// ErrNotFound means that no peer fits a text, which follows in quotes.
 var ErrNotFound = errors.New("no peer named")
 
-// Peer is an address and what its owner is called; the name may be empty.
+// Peer is an address and its name, which may be empty.
 type Peer struct {
 	Address anode.Address
 	Name    string
-	Decided bool // somebody here added or blocked it: not a stranger who was only heard
+	Decided bool // it was added or blocked: not a stranger that was only heard
 }
 
-// AmbiguousError says that a text is the beginning of more than one.
+// AmbiguousError means that a text fits more than one peer.
 type AmbiguousError struct {
 	Text       string
 	Candidates []Peer
@@ -48,21 +48,20 @@ func (e *AmbiguousError) Error() string {
 		}
 		list = append(list, label)
 	}
-	return fmt.Sprintf("%q may be any of %s", e.Text, strings.Join(list, ", "))
+	return fmt.Sprintf("%q is ambiguous: it may be any of %s", e.Text, strings.Join(list, ", "))
 }
 
-// Target is what a text means: a peer that is known; or else one of the forms
-// that need no peer list, of which only one is set.
+// Target is what a text means: a known peer, or exactly one of the forms that need no
+// peer list.
 type Target struct {
 	Known   bool
-	Peer    Peer          // Known
+	Peer    Peer          // if Known
 	Address anode.Address // a whole address; with Known, the peer's
-	ULA     anode.ULA     // a whole ULA of nobody that is known
-	ID      anode.ID      // a whole short ID of nobody that is known
+	ULA     anode.ULA     // a whole ULA that no known peer has
+	ID      anode.ID      // a whole short ID that no known peer has
 }
 
-// Find tells what a text means. Its error is an *AmbiguousError or wraps
-// ErrNotFound.
+// Find returns what a text means. Its error is an *AmbiguousError or wraps ErrNotFound.
 func Find(peers []Peer, text string) (Target, error) {
 	text = strings.TrimSpace(text)
 	if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name != "" && p.Name == text }); i >= 0 {
@@ -90,11 +89,11 @@ func Find(peers []Peer, text string) (Target, error) {
 	return Target{}, fmt.Errorf("%w %q", ErrNotFound, text)
 }
 
-// longName is longer than people make names: what is longer is meant for an address.
+// longName is longer than people make names: a longer text is a mistyped address.
 const longName = 40
 
-// pick returns the one peer that fits, or otherwise if there is none. Those whom
-// somebody decided on go before strangers.
+// pick returns the one peer that fits, or otherwise if none does. Added and blocked peers
+// take precedence over strangers.
 func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Target, error) {
 	var decided, strangers []Peer
 	for _, p := range peers {
@@ -119,8 +118,8 @@ func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Ta
 	return Target{}, &AmbiguousError{text, found}
 }
 
-// Whole reads a whole address, or a link to one: the only forms that a peer can be
-// added by.
+// Whole reads a whole address, with or without "anode:" before it. Only these forms can
+// add a peer.
 func Whole(text string) (anode.Address, error) {
 	text = strings.TrimSpace(text)
 	if a, link, err := anode.ParseTXT(text); link {
@@ -131,7 +130,7 @@ func Whole(text string) (anode.Address, error) {
 
 func known(p Peer) Target { return Target{Known: true, Peer: p, Address: p.Address} }
 
-// begins tells whether a form of p begins with text.
+// begins reports whether a form of p begins with text.
 func (p Peer) begins(text string) bool {
 	return p.Name != "" && strings.HasPrefix(p.Name, text) ||
 		strings.HasPrefix(p.Address.String(), text) ||
@@ -145,7 +144,7 @@ func ulaBegins(u anode.ULA, text string) bool {
 		strings.HasPrefix(u.Addr().StringExpanded(), text)
 }
 
-// Domain tells whether a text that Find does not know may be a DNS name, whose TXT
+// Domain reports whether a text that Find does not know may be a DNS name, whose TXT
 // records hold an address (draft 2.8).
 func Domain(text string) bool {
 	if !strings.Contains(text, ".") || strings.ContainsAny(text, ":/ @") || len(text) > 253 {
@@ -155,7 +154,7 @@ func Domain(text string) bool {
 	return err != nil
 }
 
-// Nearest gives the word that differs least from text, "" if none is close.
+// Nearest returns the word that differs least from text, "" if none is close.
 func Nearest(text string, words []string) string {
 	best, nearest := 1+len(text)/3, ""
 	for _, w := range words {

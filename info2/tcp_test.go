@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// DialTCP dials by TCP from a local address; the zero address leaves the choice
+// dialTCP dials by TCP from a local address; the zero address leaves the choice
 // to the system.
-func DialTCP(local netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, error) {
+func dialTCP(local netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	var d net.Dialer
 	if local.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
@@ -19,8 +19,8 @@ func DialTCP(local netip.Addr) func(context.Context, netip.AddrPort) (net.Conn, 
 	}
 }
 
-// ListenTCP listens by TCP on a local address; the zero address is all of them.
-func ListenTCP(local netip.Addr) func(context.Context, uint16) (net.Listener, error) {
+// listenTCP listens by TCP on a local address; the zero address is all of them.
+func listenTCP(local netip.Addr) func(context.Context, uint16) (net.Listener, error) {
 	return func(ctx context.Context, port uint16) (net.Listener, error) {
 		host := ""
 		if local.IsValid() {
