@@ -12,19 +12,22 @@ import (
 // copies notices other machines with our address. Two of them are nothing bad, as long
 // as their peer IDs differ; a copied disk brings the same one along.
 type copies struct {
-	l      *loop
-	last   mono.Time            // when another was noticed
-	change mono.Time            // when to draw another peer ID; Never
-	drawn  mono.Time            // when that was last done
-	others map[netip.Addr]uint8 // their peer IDs, by where they were seen; unspecified: told by a peer
+	l       *loop
+	last    mono.Time // when another was noticed
+	change  mono.Time // when to draw another peer ID; Never
+	changes mono.Bucket
+	others  map[netip.Addr]uint8 // their peer IDs, by where they were seen; unspecified: told by a peer
 }
 
 const (
-	redrawEvery = time.Minute
 	redrawDelay = 2 * time.Second // at most, so that of two that meet one changes
 	copyFor     = 20 * time.Minute
 	maxCopies   = 32 // addresses of others that are remembered
 )
+
+// changeRate is how often the peer ID may change: once a minute, and once more at once,
+// since two machines that change at the same time may draw the same one.
+var changeRate = mono.Rate{PerSecond: 1. / 60, Burst: 2}
 
 // seen notes another machine with our address.
 func (c *copies) seen(now mono.Time) { c.last = now }
@@ -91,10 +94,9 @@ func (c *copies) tick() mono.Time {
 
 // redraw takes another peer ID, keeps it, and shakes hands again under it.
 func (c *copies) redraw(now mono.Time) {
-	if now.Sub(c.drawn) < redrawEvery {
+	if !c.changes.Allow(now, changeRate) {
 		return
 	}
-	c.drawn = now
 	old := c.l.n.peerID()
 	id := c.draw(old)
 	c.l.n.ownID.Store(uint32(id))

@@ -227,9 +227,9 @@ func (s *Session) Activate() bool {
 // Deactivate marks the session as idle.
 func (s *Session) Deactivate() { s.active.Store(false) }
 
-// erase ends the session: nothing can be reserved or opened any more. The keys are
+// Erase ends the session: nothing can be reserved or opened any more. The keys are
 // left to the garbage collector; the standard library has no way to overwrite them.
-func (s *Session) erase() { s.keys.Store(nil) }
+func (s *Session) Erase() { s.keys.Store(nil) }
 
 // Ended reports whether the keys are gone or used up.
 func (s *Session) Ended() bool { return s.keys.Load() == nil || s.used() >= packetLimit }

@@ -230,8 +230,8 @@ func TestEraseEndsEverything(t *testing.T) {
 	a, b := pair(t)
 	packet := sealOne(t, a, []byte("first"))
 	c, _ := a.Reserve(0, 1, 0)
-	a.erase()
-	b.erase()
+	a.Erase()
+	b.Erase()
 	if _, ok := a.Reserve(0, 1, 0); ok || !a.Ended() {
 		t.Error("an erased session reserves")
 	}
@@ -287,7 +287,7 @@ func TestConcurrentSeal(t *testing.T) {
 				}
 				a.Seal(nil, c, []byte("x"))
 				if i == 50 {
-					a.erase()
+					a.Erase()
 				}
 			}
 		})

@@ -362,7 +362,7 @@ func (s *Set) keep(keep func(*Session) bool) {
 		if keep(x) {
 			return false
 		}
-		x.erase()
+		x.Erase()
 		x.life.state, x.life.welcome = ended, nil
 		s.ended = append(s.ended, x)
 		return true

@@ -225,7 +225,7 @@ func TestCurrent(t *testing.T) {
 		}
 		for i, x := range set.live {
 			if i != len(set.live)-1 {
-				x.erase()
+				x.Erase()
 			}
 		}
 		last := set.live[len(set.live)-1]

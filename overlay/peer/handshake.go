@@ -167,13 +167,9 @@ func (m *Machine) examine(now mono.Time, newcomer *seal.Session, at path.Way) {
 		if s == newcomer || !ok || old.Instance == (wire.Instance{}) || old.Instance == it.Instance || s.Ended() {
 			continue
 		}
-<<<<<<< HEAD
-		m.clash = clash{id: m.peer.env.Request() | 1, old: s, newcomer: newcomer, at: at, until: now.Add(clashFor)}
-=======
 		if m.clash.id == 0 {
 			m.clash = clash{id: m.peer.env.Request() | 1, newcomer: newcomer, at: at, until: now.Add(clashFor)}
 		}
->>>>>>> w/vnet
 		for _, w := range m.ways.Ways() {
 			if w.State == path.Confirmed {
 				ask := Route{Session: s, Way: w.Way, PeerID: m.ID(), Line: m.line}
