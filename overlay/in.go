@@ -40,9 +40,11 @@ type receiver struct {
 
 // noted is the bookkeeping of packets that one session opened in a row.
 type noted struct {
-	in    *peer.Inbound // nil: nothing was opened
-	bytes int
-	data  bool // more than keepalives was among them
+	in       *peer.Inbound  // nil: nothing was opened
+	trusted  bool           // the policy lets everything of it in
+	machines *peer.Machines // nil: at most one is up
+	bytes    int
+	data     bool // more than keepalives was among them
 }
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
@@ -268,11 +270,17 @@ func (rx *receiver) open(p []byte, t *link.Train) (*peer.Inbound, []byte) {
 // opened does what every authentic packet causes, whatever is in it.
 func (rx *receiver) opened(in *peer.Inbound, p []byte, t *link.Train) {
 	if rx.noted.in != in {
-		rx.note()
-		rx.noted.in = in
+		rx.begin(in, p, t)
 	}
 	rx.noted.bytes += len(p)
 	rx.noted.data = rx.noted.data || len(p) > wire.SealedMin
+}
+
+// begin does what the first of a train's packets in a session causes: the others are
+// alike.
+func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
+	rx.note()
+	rx.noted = noted{in: in, trusted: rx.n.trusts(in.Contact), machines: in.Contact.Machines.Load()}
 	if in.Pending.Load() && in.Pending.CompareAndSwap(true, false) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
 			in.Pending.Store(true) // the next packet tries again
@@ -348,14 +356,19 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		return // a keepalive
 	}
 	n, c, kind := rx.n, in.Contact, wire.Type(msg[0])
-	if a := n.admit(rx.now, kind, true, c.Standing()); a != admitted {
-		n.countRefused(a, kind, true)
-		return
+	if !freely[kind] {
+		if a := n.admit(rx.now, kind, true, c.Standing()); a != admitted {
+			n.countRefused(a, kind, true)
+			return
+		}
 	}
 	switch kind {
 	case wire.IP6P, wire.Dgram, wire.IP6:
-		rx.noteFlow(in, msg)
-		rx.q.Put(c.ULA, n.trusts(c), msg)
+		if many := rx.noted.machines; many != nil { // the flow keeps its machine
+			flow, _ := flowOf(msg)
+			many.Note(flow, in.PeerID)
+		}
+		rx.q.Put(c.ULA, rx.noted.trusted, msg)
 	case wire.Ping:
 		rx.pong(in, msg, t)
 	case wire.Pong:
@@ -376,14 +389,6 @@ func (rx *receiver) post(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		return
 	}
 	rx.n.post(event{kind: evSealed, in: in, ep: t.Endpoint, hop: p[0], msg: append([]byte(nil), msg...)})
-}
-
-// noteFlow remembers which machine of several a flow is with.
-func (rx *receiver) noteFlow(in *peer.Inbound, msg []byte) {
-	if many := in.Contact.Machines.Load(); many != nil {
-		flow, _ := flowOf(msg)
-		many.Note(flow, in.PeerID)
-	}
 }
 
 // pong answers an echo request where its session's packets go. While there is no

@@ -98,6 +98,15 @@ var messageRules = func() [256]rule {
 	}
 }()
 
+// freely are the types that the rules let everybody send sealed, without a budget. Asking
+// for them costs nothing.
+var freely = func() (free [256]bool) {
+	for t, r := range messageRules {
+		free[t] = r.sealing >= either && r.from <= book.Stranger && r.budget == mono.Rate{}
+	}
+	return free
+}()
+
 // admission says what becomes of a message.
 type admission uint8
 
