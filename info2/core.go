@@ -22,7 +22,7 @@ type rules struct {
 //
 // Its parts own what they are named after, and know each other as follows:
 //
-//	topology  whom to dial, which links go     -> links, neighbours, hosts, reach
+//	topology  what to dial, which links go     -> links, neighbours, hosts, reach
 //	flood     messages, once to everybody      -> links, neighbours
 //	friends   FRIEND REQUEST and its answers   -> links, neighbours, hosts, sources, reach
 //	links, neighbours, hosts, sources, reach   know nobody

@@ -195,7 +195,7 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// TestOutboundOnly: behind a firewall everything works but for what comes in,
+// TestOutboundOnly: behind a firewall everything works except what comes in,
 // and Status shows it.
 func TestOutboundOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,7 +24,7 @@ func (n *Node) RemovePeer(ctx context.Context, a anode.Address) (book.Change, er
 	return n.verb(ctx, func() (book.Change, error) { return n.book.Remove(a) })
 }
 
-// RenamePeer gives an added peer another name; an empty one takes it away.
+// RenamePeer changes the name of an added peer; an empty name removes it.
 func (n *Node) RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error) {
 	return n.verb(ctx, func() (book.Change, error) { return n.book.Rename(a, name) })
 }

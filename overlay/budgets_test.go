@@ -305,7 +305,7 @@ func TestCookieUnderRubbish(t *testing.T) {
 	}
 }
 
-// Strangers of one site share its places; others get in, and so do those whom somebody
+// Strangers of one site share its places; others get in, and so do those that somebody
 // here calls.
 func TestStrangersShares(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

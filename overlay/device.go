@@ -3,7 +3,7 @@ package overlay
 import "anodenet/anode"
 
 // A Device is where users' packets come from and go to: the adapter (package
-// tun), or a fake in tests. Its messages are those of wire.md's section "What the
+// tun), or a fake in tests. Its messages are those that package tun lists: "What the
 // adapter sends": DGRAM, PING and PONG for the system's own echoes, IP6, IP6P.
 type Device interface {
 	Name() string
@@ -29,7 +29,7 @@ type Queue interface {
 	// ours) are counted and passed over. With wait false it returns ok false
 	// where there is nothing to read.
 	Read(wait bool) (to anode.ULA, ok bool, err error)
-	// Shape tells what the packet becomes: count messages of size bytes, the last
+	// Shape returns what the packet becomes: count messages of size bytes, the last
 	// of them last bytes long (type byte included).
 	Shape() (count, size, last int)
 	// Next makes the next message, in place in the read buffer: valid until the

@@ -99,7 +99,7 @@ func (w *Watch) signal() {
 	}
 }
 
-// add tells all watchers. It never waits for one.
+// add notifies all watchers, without waiting for one.
 func (e *events) add(x Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -182,7 +182,7 @@ func (f *finder) unknown(u anode.ULA, w waiter) {
 	}
 }
 
-// tickLookups asks what is due, and gives up what nobody knows.
+// tickLookups asks the lookups that are due, and ends those without an answer.
 func (f *finder) tickLookups() mono.Time {
 	ask, over, next := f.table.Tick(f.l.now)
 	for _, m := range ask {

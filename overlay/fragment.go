@@ -93,7 +93,7 @@ func (f *fragments) room(p *pile) int {
 	return max(0, n)
 }
 
-// sweep gives up what is too old, also of those who send no more.
+// sweep drops what is too old, also of those who send no more.
 func (f *fragments) sweep(now mono.Time) {
 	if now.Sub(f.swept) < fragmentsSweep {
 		return
@@ -105,7 +105,7 @@ func (f *fragments) sweep(now mono.Time) {
 	}
 }
 
-// expire gives up what is too old, and forgets sessions of which nothing is left.
+// expire drops messages that are too old, and sessions without any.
 func (p *pile) expire(now mono.Time) {
 	for s, r := range p.sessions {
 		if r.Expire(now.Duration()); r.Idle() {

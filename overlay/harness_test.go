@@ -277,7 +277,7 @@ func ip6(text string) []byte {
 	return wire.IP6Msg{Flow: 6 << 28, NextHeader: 59, HopLimit: 64, Payload: []byte(text)}.Append([]byte{byte(wire.IP6)})
 }
 
-// heard tells whether a text arrived from a node, exactly times times.
+// heard checks that a text arrived from a node, exactly times times.
 func (n *testNode) heard(from *testNode, text string, times int) {
 	n.t.Helper()
 	count := 0

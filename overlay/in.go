@@ -128,8 +128,8 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 	rx.deliver(in, msg, p, t)
 }
 
-// recipient returns the short ID of whom a packet is for, or why it is dropped. A full
-// address that nobody has whom we know gets none computed: see index.
+// recipient returns the short ID that a packet is for, or why it is dropped. No
+// short ID is computed for a full address that we do not know: see index.
 func (rx *receiver) recipient(p []byte) (to anode.ID, why counter, ok bool) {
 	if p[1]&wire.FlagFullRecipient == 0 {
 		to, ok = wire.RecipientID(p)
@@ -219,14 +219,14 @@ func (rx *receiver) signer(h *wire.Header, p []byte) *peer.Contact {
 	return nil
 }
 
-// unkeyed reports whether a packet names an added peer with whom no key was agreed on
-// yet. That happens once for each peer.
+// unkeyed reports whether a packet names an added peer without an agreed
+// key. That happens once for each peer.
 func (rx *receiver) unkeyed(h *wire.Header) bool {
 	if !h.Sender.Full() || h.MAC == [8]byte{} {
 		return false
 	}
 	c := rx.n.index.byParty(&h.Sender)
-	return c != nil && c.Standing() >= book.Added && c.MAC.Load() == nil && rx.n.unkeyed.Allow(rx.now)
+	return c != nil && c.Standing() >= book.Added && c.MAC.Load() == nil && rx.n.budgets.unkeyed.Allow(rx.now)
 }
 
 // open finds the session of a sealed packet and opens it into the queue's slot.
@@ -340,7 +340,7 @@ func (rx *receiver) unknown(p []byte, sender anode.ID) {
 		return // it is another machine's
 	}
 	for c := rx.n.index.byID(sender); c != nil; c = c.Next.Load() {
-		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) && rx.n.unknown.Allow(rx.now) {
+		if c.Standing() >= book.Added && rx.due(&c.Marks.Unknown) && rx.n.budgets.unknown.Allow(rx.now) {
 			rx.n.post(event{kind: evUnknown, contact: c, machine: from})
 		}
 	}

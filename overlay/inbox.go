@@ -73,7 +73,7 @@ func (x *inbox) putLinks(s link.State) {
 	x.links <- s // one goroutine alone calls this, so there is room
 }
 
-// post gives an event to the loop, unless its inbox is full.
+// post passes an event to the loop, unless its inbox is full.
 func (n *lanes) post(e event) bool {
 	to, full := n.inbox.authentic, dInboxAuthentic
 	switch e.kind {

@@ -27,18 +27,15 @@ type lanes struct {
 	counters  counters
 	pings     pings
 	fragments fragments
-	strangers *[256]mono.Limiter // by type of message: see messageRules
-	unkeyed   mono.Limiter       // packets that name an added peer with whom no key was agreed on
-	unknown   mono.Limiter       // packets of added peers, or of who plays them, in sessions that we do not have
-	admits    atomic.Uint32      // from which standing on the adapter's policy lets everything in
-	ownID     atomic.Uint32      // our peer ID
+	budgets   budgets
+	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
+	ownID     atomic.Uint32 // our peer ID
 }
 
 // init sets what is the same for all nodes.
 func (n *lanes) init() {
-	n.index, n.inbox, n.strangers = newIndex(), newInbox(), newBudgets()
-	n.unkeyed.Rate = mono.Rate{PerSecond: 200, Burst: 200}
-	n.unknown.Rate = unknownRate
+	n.index, n.inbox = newIndex(), newInbox()
+	n.budgets.init()
 	n.setOpen(false)
 }
 

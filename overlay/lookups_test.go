@@ -29,7 +29,7 @@ func (t *tape) whois() (n int) {
 	return n
 }
 
-// A program that scans the prefix makes few questions; meanwhile others find whom they
+// A program that scans the prefix makes few questions; meanwhile others find what they
 // look for, and peers are reached.
 func TestScanOfThePrefix(t *testing.T) {
 	for _, rate := range []int{200, 2000} {

@@ -15,7 +15,7 @@ import (
 )
 
 // loop is the one goroutine that owns all that is not on the data path. Its parts own
-// the rest of its state; it gives them what comes in, and what they have in common: the
+// the rest of its state; it passes them what comes in, and what they have in common: the
 // peers, our links, and ways to send.
 type loop struct {
 	n     *Node
@@ -251,7 +251,7 @@ func (l *loop) drop(p *peer.Peer) {
 	l.n.events.peer(EventRemoved, p)
 }
 
-// linksChanged gives all parts another state of our links.
+// linksChanged passes a new state of our links to all parts.
 func (l *loop) linksChanged(s link.State) {
 	l.links.set(s)
 	for _, p := range l.parts {

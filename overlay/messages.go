@@ -125,19 +125,25 @@ func (n *lanes) admit(now mono.Time, t wire.Type, isSealed bool, s book.Standing
 		return badType
 	case s < r.from:
 		return tooLow
-	case s < book.Added && r.budget != mono.Rate{} && !n.strangers[t].Allow(now):
+	case s < book.Added && r.budget != mono.Rate{} && !n.budgets.strangers[t].Allow(now):
 		return overBudget
 	}
 	return admitted
 }
 
-// newBudgets makes the strangers' budgets of all types.
-func newBudgets() *[256]mono.Limiter {
-	b := new([256]mono.Limiter)
+// budgets are those that the lanes share.
+type budgets struct {
+	strangers [256]mono.Limiter // by type of message
+	unkeyed   mono.Limiter      // packets that name an added peer without an agreed key
+	unknown   mono.Limiter      // packets in sessions that we do not have, of added peers or of who plays them
+}
+
+func (b *budgets) init() {
 	for t := range messageRules {
-		b[t].Rate = messageRules[t].budget
+		b.strangers[t].Rate = messageRules[t].budget
 	}
-	return b
+	b.unkeyed.Rate = mono.Rate{PerSecond: 200, Burst: 200}
+	b.unknown.Rate = unknownRate
 }
 
 // countRefused counts a message that was not admitted.

@@ -43,7 +43,7 @@ var (
 	ErrClosed      = errors.New("the node is closed")
 )
 
-// Clock tells the time to a node: Now for what people and peers see, Since for
+// Clock is a node's time: Now for what people and peers see, Since for
 // ages, which count sleep (CLOCK_BOOTTIME).
 type Clock interface {
 	Now() time.Time

@@ -233,7 +233,7 @@ func TestRelay(t *testing.T) {
 	})
 }
 
-// A node does not forward for those whom it has not added, nor when told not to.
+// A node does not forward for those that it has not added, nor when told not to.
 func TestRelayRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -14,8 +14,8 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// peers is everybody whom the node knows: those whom people decided about, and
-// strangers, of whom there is a bounded number.
+// peers holds every peer that the node knows: those that people decided about, and a
+// bounded number of strangers.
 type peers struct {
 	index     *index
 	byAddress map[anode.Address]*peer.Peer
@@ -49,8 +49,8 @@ func (t *peers) remove(p *peer.Peer) {
 }
 
 // strangers are the peers that nobody here decided about. Those who came to us share
-// places by site, so that one host cannot take them all; places are kept for those to
-// whom somebody here wants to speak.
+// places by site, so that one host cannot take them all; places are kept for those
+// that a local program wants to speak with.
 type strangers struct {
 	of   map[*peer.Peer]stranger
 	site map[netip.Addr]int // how many of each came

@@ -103,7 +103,7 @@ func heap() int64 {
 // budget is used up.
 const renewEvery = 20 * time.Millisecond
 
-// benchHandshake is a handshake of an added peer with whom a key was agreed on before:
+// benchHandshake is a handshake of an added peer with an agreed key:
 // HELLO, WELCOME and the packet that confirms.
 func (w *scaleWorld) benchHandshake(b *testing.B) {
 	var m meter

@@ -12,7 +12,7 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// shell is what the peers act through: it sends, publishes and tells.
+// shell carries out what peers decide: it sends, publishes and notifies.
 type shell struct {
 	l       *loop
 	send    *sender     // sealed messages

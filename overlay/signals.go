@@ -124,7 +124,7 @@ func (s *signals) epi(m *message) error {
 	return nil // other kinds: there is no such link here
 }
 
-// netIDReq tells a peer where its packet came from. To tell a third party, as the draft
+// netIDReq sends a peer the endpoint that its packet came from. To tell a third party, as the draft
 // has it, would make us a reflector.
 func (s *signals) netIDReq(m *message) error {
 	x, err := wire.ParseNetIDReq(m.body)

@@ -215,7 +215,7 @@ func TestBlockedIsNotRelayed(t *testing.T) {
 				if n := x.r.counter("relayed_packets") - before; n != 0 {
 					t.Errorf("%d packets were relayed", n)
 				}
-				c := newTestNode(t, w.Host("c"), nil) // whom r would tell
+				c := newTestNode(t, w.Host("c"), nil) // that r would tell
 				c.host.Attach(x.east, netip.MustParsePrefix("10.2.0.3/24"))
 				c.cfg.Peers = []Peer{{Address: x.r.address0()}}
 				if _, err := x.r.AddPeer(t.Context(), Peer{Address: c.address0()}); err != nil {

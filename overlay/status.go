@@ -6,7 +6,7 @@ import (
 	"anodenet/anode"
 )
 
-// Status is what a node tells of itself. Its JSON form is stable: fields are only
+// Status is what a node reports about itself. Its JSON form is stable: fields are only
 // ever added while Schema stays the same.
 type Status struct {
 	Schema   int               `json:"schema"`

@@ -13,7 +13,7 @@
 //	open_*.go   port_linux.go  portable.go   the device, and frames read and written raw
 //	queue.go    both directions of one queue, as the engine uses it
 //	split.go    outgoing: super-packets cut in place into messages
-//	policy.go   incoming: what may come in, and from whom
+//	policy.go   incoming: what may come in, and who may send it
 //	merge.go    incoming: messages made packets, and joined in place to super-packets
 //	icmp.go     errors about packets that could not be sent
 //

@@ -12,7 +12,7 @@ import (
 
 const module = "anodenet/"
 
-// mayImport is who may import whom within the module: what a package is built on, and
+// mayImport lists what each package may import within the module: what it is built on, and
 // nothing above it. A "/..." covers the packages below.
 var mayImport = map[string][]string{
 	"anode":            {},

@@ -171,7 +171,7 @@ func (p *draftProgram) send(packet []byte) {
 	}
 }
 
-// receive gives the message of the next packet of a type to us, and tells whether it
+// receive returns the message of the next packet of a type to us, and reports whether it
 // named its sender in full. It checks all that the draft says of a packet. ok is
 // false when none comes in time.
 func (p *draftProgram) receive(kind byte, limit time.Duration) (message []byte, full, ok bool) {

@@ -38,7 +38,7 @@ func (h *host) heard(text string) (n int) {
 	return n
 }
 
-// linked lists whom a host is linked with on a network.
+// linked lists the hosts that a host is linked with on a network.
 func (h *host) linked(network string) (list []string) {
 	h.t.Helper()
 	var s talkStatus

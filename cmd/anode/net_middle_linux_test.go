@@ -89,7 +89,7 @@ func rawPort(name string) (int, error) {
 	return fd, nil
 }
 
-// isUDP tells whether a frame is UDP over IPv4, or over IPv6 without extension headers.
+// isUDP reports whether a frame is UDP over IPv4, or over IPv6 without extension headers.
 // The kernels' own packets, to find each other, are not to be damaged: they have
 // checksums of their own, which the kernels count.
 func isUDP(frame []byte) bool {

@@ -22,7 +22,7 @@ func (b *Book) Learned(a anode.Address) []wire.Endpoint {
 }
 
 // Learn notes where a peer was found, newest first; Run writes it. It does not wait
-// for the disk. Of a peer only the newest list is kept, and none of anybody whom the
+// for the disk. Of a peer only the newest list is kept, and none of a peer that the
 // Store does not have as added, so what waits has the bound of the book, and nothing
 // that was learned outlives its peer.
 func (b *Book) Learn(a anode.Address, endpoints []wire.Endpoint) {

@@ -12,7 +12,7 @@ import "fmt"
 //	                      |         |
 //	                      +-- Add --+    Remove: back to Stranger
 //
-// Introduced is a stranger whom an added peer vouched for. Nobody here decided that,
+// Introduced is a stranger that an added peer vouched for. Nobody here decided that,
 // so a Book never answers it: the engine raises a Stranger to it for its own run.
 type Standing uint8
 

@@ -55,7 +55,7 @@ func TestGroup(t *testing.T) {
 						}
 					}
 					total[int(index)%n] += 4
-					// Not sealed, or too short to tell for whom.
+					// Not sealed, or too short to name a session.
 					for _, b := range [][]byte{{}, {1}, {0, flagSealed}, {0, flagSealed, 1}, {0, 0, 1, 1, 1}} {
 						write(t, w, Train{Buf: b, Size: len(b), Endpoint: e})
 						ins[0].want(b)

@@ -206,7 +206,7 @@ func (m *Machine) silent(now mono.Time) {
 	}
 }
 
-// noteHeard tells the ways that packets came on the one in use.
+// noteHeard records that packets came on the way in use.
 func (m *Machine) noteHeard(now mono.Time) {
 	r := m.line.Route.Load()
 	if r == nil {
@@ -318,7 +318,7 @@ func (m *Machine) used(now mono.Time, r *Route) {
 	}
 }
 
-// tell tells an added peer behind a relay where we are, so that it tries directly
+// tell sends our endpoints to an added peer behind a relay, so that it tries directly
 // (draft 4.2.6), as long as data flows.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()

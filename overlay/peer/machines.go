@@ -223,7 +223,7 @@ func (ms *machines) LinksChanged(now mono.Time) {
 	}
 }
 
-// Heard gives a lost machine another HELLO: somebody heard it.
+// Heard allows a lost machine another HELLO: somebody heard it.
 func (ms *machines) Heard(now mono.Time) {
 	for _, m := range ms.known {
 		m.again(now)
@@ -240,4 +240,12 @@ func (ms *machines) Direct(yield func(path.Info) bool) {
 			}
 		}
 	}
+}
+
+// Unanswered returns for how long HELLOs to the peer have gone unanswered.
+func (ms *machines) Unanswered(now mono.Time) (d time.Duration) {
+	for _, m := range ms.all() {
+		d = max(d, m.set.Unanswered(now.Duration()))
+	}
+	return d
 }

@@ -1,7 +1,6 @@
 // Package peer is what a node knows of one other address and does about it: its
 // machines, the sessions and ways to each, and the messages that wait for them. It is
-// pure: the loop of package overlay tells it what came in and what time it is, and it
-// acts through a Shell.
+// pure: the loop of package overlay passes it what came in and the time, and it acts through a Shell.
 //
 //	Peer ─┬─ profile, Contact   who it is; routes, sessions and marks for the lanes
 //	      ├─ queue              messages that nothing can be sent with yet
@@ -247,14 +246,6 @@ func (p *Peer) want(now mono.Time, m *Machine) {
 	}
 }
 
-// Unanswered returns for how long HELLOs to the peer have gone unanswered.
-func (p *Peer) Unanswered(now mono.Time) (d time.Duration) {
-	for _, m := range p.all() {
-		d = max(d, m.set.Unanswered(now.Duration()))
-	}
-	return d
-}
-
 // Want has a session made, over the ways that are known.
 func (p *Peer) Want(now mono.Time) {
 	if err := p.target(now).set.Want(now.Duration()); err != nil {
@@ -281,7 +272,7 @@ func (p *Peer) Offer(now mono.Time, w path.Way, o path.Origin) path.Result {
 	return p.target(now).ways.Add(now, w, o, on)
 }
 
-// fail gives up the messages that wait.
+// fail drops the messages that wait.
 func (p *Peer) fail(err error) {
 	waiting := p.queue.take()
 	for _, w := range waiting {

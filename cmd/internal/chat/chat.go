@@ -209,7 +209,7 @@ func (n *network) problem() error {
 	return n.failed
 }
 
-// wake lets the servents dial again whom they could not reach.
+// wake lets the servents dial those again that they could not reach.
 func (t *Chat) wake(ctx context.Context) {
 	for _, n := range t.networks {
 		if err := n.NetworkChanged(ctx); err != nil {

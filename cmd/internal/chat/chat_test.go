@@ -43,7 +43,7 @@ func TestCircle(t *testing.T) {
 		t.Errorf("a stranger is dialled: %v", err)
 	}
 
-	// The listener has a stranger waiting, whom it turns away.
+	// The listener has a stranger waiting, and turns it away.
 	added := make(chan struct{})
 	accepted := make(chan net.Conn, 1)
 	go func() {

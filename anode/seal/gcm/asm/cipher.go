@@ -31,7 +31,7 @@ func startCounters(mask Mem) {
 // loadKey loads the key of a round.
 func loadKey(round int) { VBROADCASTI128(Mem{Base: keys, Disp: 16 * round}, roundKey) }
 
-// encrypt encrypts the next n vectors of counter blocks but for the last round, whose
+// encrypt encrypts the next n vectors of counter blocks except the last round, whose
 // key it leaves in roundKey. It emits a part of aside after each of the others.
 //
 // The first of the counters is 2 modulo 16, as the first of all is: those up to 15

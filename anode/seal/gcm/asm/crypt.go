@@ -15,7 +15,7 @@ func crypt(name string, sealing bool) {
 		Doc("seal encrypts src to dst and appends the tag. dst has 16 bytes more than src.")
 	} else {
 		TEXT(name, NOSPLIT, "func(s *byte, dst, src, nonce, ad []byte) (wrong uint64)")
-		Doc("open decrypts src but for its last 16 bytes, the tag, to dst, and returns 0 if",
+		Doc("open decrypts src except its last 16 bytes, the tag, to dst, and returns 0 if",
 			"the tag is right.")
 	}
 	mask := AllocLocal(16) // what encrypts the tag
