@@ -306,7 +306,7 @@ func TestReshake(t *testing.T) {
 	}
 
 	w = newWorld(t, 2)
-	a, b = w.pair()
+	a, _ = w.pair()
 	a.p.Offer(w.now, direct(2), path.Stored)
 	a.say("waits")
 	w.settle(lost)
