@@ -259,6 +259,11 @@ func (c *nattedConn) now() (link.Conn, int, bool) {
 
 func (c *nattedConn) LocalPort() uint16 { return c.port }
 
+func (c *nattedConn) Rung() string {
+	conn, _, _ := c.now()
+	return conn.Rung()
+}
+
 func (c *nattedConn) Read(ts []link.Train) (int, error) {
 	for {
 		conn, generation, _ := c.now()
