@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +102,12 @@ func sayings(m *syscall.NetlinkMessage) (about, said string, ok bool) {
 	if len(m.Data) < header {
 		return "", "", false
 	}
-	attrs, err := syscall.ParseNetlinkRouteAttr(m)
+	// The parser wants the last attribute padded, as the kernel does it, and panics otherwise.
+	padded := *m
+	for len(padded.Data)%unix.RTA_ALIGNTO != 0 {
+		padded.Data = append(slices.Clip(padded.Data), 0)
+	}
+	attrs, err := syscall.ParseNetlinkRouteAttr(&padded)
 	if err != nil {
 		return "", "", false
 	}

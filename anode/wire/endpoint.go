@@ -142,7 +142,7 @@ func validURI(s string) bool {
 		}
 	}
 	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+	return err == nil && (strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")) && u.Hostname() != ""
 }
 
 // Append writes e in its binary form. What e has beside its kind is ignored, and an

@@ -55,7 +55,8 @@ func TestNetAttackMove(t *testing.T) {
 				if attack {
 					name = "with 100 forged packets a second"
 					forged = fire(evil, 100, func(int) shot {
-						from := netip.AddrPortFrom(netip.MustParseAddr("10.0.3.2"), 8737)
+						// Not from port 8737, whose place in the NAT is b's.
+						from := netip.AddrPortFrom(netip.MustParseAddr("10.0.3.2"), 9737)
 						return shot{from, netip.MustParseAddrPort("10.0.1.2:8737"), sealedLike(r, b.id, n.id, 0)}
 					})
 					time.Sleep(1500 * time.Millisecond)
