@@ -58,7 +58,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 		return reply, nil, err
 	}
 
-	index, err := s.newIndex()
+	index, err := s.local.newIndex(s.Live(), s.attempt)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,20 +7,12 @@ import "time"
 type Flow struct {
 	Sent     time.Duration // data
 	Received time.Duration // anything
-	Data     time.Duration // anything but keepalives
+	Data     time.Duration // anything except keepalives
+	Unheard  time.Duration // since when data that was sent waits for anything, as the last Tick found it; 0: it does not
 }
 
 // Flow returns when packets last went.
 func (s *Set) Flow() Flow {
 	f := s.timers.flow(s.live)
-	return Flow{f.sent, f.received, f.data}
-}
-
-// Unheard is for how long data that was sent has been waiting for anything to be
-// received, as the last Tick found it; 0: it is not.
-func (s *Set) Unheard(now time.Duration) time.Duration {
-	if s.timers.silent == 0 {
-		return 0
-	}
-	return max(now-s.timers.silent, 1)
+	return Flow{f.sent, f.received, f.data, s.timers.silent}
 }

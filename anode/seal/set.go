@@ -260,7 +260,7 @@ func foreign(own, peerID uint8) bool {
 // After an error nothing has changed.
 func (s *Set) begin(now time.Duration) error {
 	s.timers.tried = now
-	index, err := s.newIndex()
+	index, err := s.local.newIndex(s.Live(), s.attempt)
 	if err != nil {
 		return err
 	}
@@ -289,18 +289,18 @@ func later(a, b Stamp) Stamp {
 	return a
 }
 
-// newIndex draws a receiver index, the first of a block of which no session with the
-// machine has any.
-func (s *Set) newIndex() (uint16, error) {
+// newIndex draws a receiver index, the first of a block of which neither one of the
+// sessions nor the handshake under way, which may be nil, has any.
+func (l *Local) newIndex(live []*Session, a *attempt) (uint16, error) {
 	var b [2]byte
 	for range 64 {
-		if _, err := io.ReadFull(s.local.random(), b[:]); err != nil {
+		if _, err := io.ReadFull(l.random(), b[:]); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrRandom, err)
 		}
-		index := align(binary.BigEndian.Uint16(b[:]), s.local.lanes())
-		taken := s.attempt != nil && s.local.overlap(s.attempt.hello.Index, index)
-		for _, x := range s.Live() {
-			taken = taken || s.local.overlap(x.index, index)
+		index := align(binary.BigEndian.Uint16(b[:]), l.lanes())
+		taken := a != nil && l.overlap(a.hello.Index, index)
+		for _, x := range live {
+			taken = taken || l.overlap(x.index, index)
 		}
 		if !taken {
 			return index, nil

@@ -225,7 +225,7 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 		return mono.Never
 	}
 	f := m.set.Flow()
-	if m.set.Unheard(now.Duration()) >= unheardFor {
+	if f.Unheard != 0 && now.Sub(mono.Time(f.Unheard)) >= unheardFor {
 		m.silent(now)
 	}
 	data := mono.Time(f.Data)

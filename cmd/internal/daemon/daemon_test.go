@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -119,8 +121,17 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.text.Write(b)
 }
 
-// wait returns when the text was logged after what was waited for before.
+// wait returns when the text was logged after what was waited for before. It panics if
+// that does not happen.
 func (j *journal) wait(text string) {
+	late := false
+	limit := time.AfterFunc(30*time.Second, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		late = true
+		j.more.Broadcast()
+	})
+	defer limit.Stop()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for {
@@ -128,6 +139,9 @@ func (j *journal) wait(text string) {
 			j.text.Reset()
 			j.text.WriteString(rest)
 			return
+		}
+		if late {
+			panic(fmt.Sprintf("%q was not logged; the log: %s", text, j.text.String()))
 		}
 		j.more.Wait()
 	}
