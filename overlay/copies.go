@@ -14,7 +14,7 @@ import (
 type copies struct {
 	l       *loop
 	last    mono.Time // when another was noticed
-	change  mono.Time // when to draw another peer ID; Never
+	change  mono.Time // when to draw another peer ID; 0: not to
 	changes mono.Bucket
 	others  map[netip.Addr]uint8 // their peer IDs, by where they were seen; unspecified: told by a peer
 }

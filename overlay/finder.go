@@ -233,6 +233,9 @@ func (f *finder) found(x wire.IAmMsg) {
 	}
 }
 
+// known ends the look-ups for an address that became known in another way.
+func (f *finder) known(p *peer.Peer) { f.deliver(p, f.table.Known(p.Address)) }
+
 // deliver hands over what waited for a look-up.
 func (f *finder) deliver(p *peer.Peer, waiters []waiter) {
 	for _, w := range waiters {

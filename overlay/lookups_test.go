@@ -277,3 +277,34 @@ func TestManyPeersAtStart(t *testing.T) {
 		})
 	}
 }
+
+// Who is added while somebody looks for its ULA is found at once.
+func TestAddedWhileSought(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a := newTestNode(t, w.Host("a"), nil)
+		lan(w, "lan", 0, a.host)
+		a.start()
+		defer a.stop()
+		settle(time.Second)
+		sought := newIdentity(t).Address()
+		found := make(chan anode.Address, 1)
+		go func() {
+			x, _ := a.ResolveULA(t.Context(), sought.ULA())
+			found <- x
+		}()
+		settle(100 * time.Millisecond)
+		if _, err := a.AddPeer(t.Context(), Peer{Address: sought}); err != nil {
+			t.Fatal(err)
+		}
+		settle(0)
+		select {
+		case x := <-found:
+			if x != sought {
+				t.Errorf("found %v", x)
+			}
+		default:
+			t.Error("the search goes on")
+			<-found
+		}
+	})
+}

@@ -240,6 +240,7 @@ func (l *loop) decide(e book.Entry) {
 		l.finder.note(p)
 	}
 	l.sources(p)
+	l.finder.known(p)
 	l.touch(p)
 }
 

@@ -153,24 +153,34 @@ func ownPeerID(b *book.Book) (uint8, error) {
 
 // keepPeerIDs writes the peer IDs that the loop draws, which does not wait for the disk.
 func (n *Node) keepPeerIDs(ctx context.Context) {
+	keep := func(id uint8) {
+		if err := n.book.PutMeta(metaPeerID, []byte{id}); err != nil {
+			n.log.Warn("the new peer ID is not kept", "err", err)
+		}
+	}
 	for {
 		select {
 		case id := <-n.newID:
-			if err := n.book.PutMeta(metaPeerID, []byte{id}); err != nil {
-				n.log.Warn("the new peer ID is not kept", "err", err)
-			}
+			keep(id)
 		case <-ctx.Done():
+			select {
+			case id := <-n.newID:
+				keep(id)
+			default:
+			}
 			return
 		}
 	}
 }
 
-// keepPeerID has a peer ID written. One is drawn in a minute at most.
+// keepPeerID has a peer ID written, in place of one that still waits. Only the loop calls
+// it, so there is room.
 func (n *Node) keepPeerID(id uint8) {
 	select {
-	case n.newID <- id:
+	case <-n.newID:
 	default:
 	}
+	n.newID <- id
 }
 
 // Run runs the node until ctx ends or a loop fails, and returns when all its

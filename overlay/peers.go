@@ -145,6 +145,7 @@ func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
 	s.note(p, site)
 	p.Met(l.now)
 	l.n.events.peer(EventFound, p)
+	l.finder.known(p)
 	return p, nil
 }
 
