@@ -68,7 +68,7 @@ func (s *System) selfTest(rung string) error {
 }
 
 func (s *System) testSocket(rung string) (prober, error) {
-	c, err := s.open(netip.AddrPortFrom(loopbackAddr, 0), rung, sharing{}, nil)
+	c, err := s.open(netip.AddrPortFrom(loopbackAddr, 0), rung, false)
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
 		return nil, fmt.Errorf("%w: %w", errUntested, err)
 	}
