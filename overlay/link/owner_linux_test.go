@@ -253,3 +253,30 @@ func FuzzParseHolder(f *testing.F) {
 		}
 	})
 }
+
+// TestSelfTestDisturbed: packets of another local program are no reason to go down a rung.
+func TestSelfTestDisturbed(t *testing.T) {
+	n := newNamespace(t)
+	n.ip("link set lo up")
+	for _, rung := range []string{RungGSO, RungBatch, RungPlain} {
+		var from, dst, other prober
+		var errs [3]error
+		n.do(func() {
+			for i, c := range []*prober{&from, &dst, &other} {
+				*c, errs[i] = new(System).testSocket(rung)
+			}
+		})
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			write(t, other.NewWriter(), Train{Buf: []byte("noise"), Size: 5, Endpoint: on(loopbackAddr, dst.LocalPort(), 0)})
+		}
+		if err := exchange(from, dst); err != nil {
+			t.Errorf("%s: %v", rung, err)
+		}
+		for _, c := range []Conn{from, dst, other} {
+			c.Close()
+		}
+	}
+}
