@@ -16,8 +16,8 @@
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
 // A request that names a peer must have a whole address. An error is any status but 200, with {"code", "message", "try"} as its body. Who
-// may connect is decided by the socket's mode: 0660, its group anode if the system
-// has one.
+// may connect is decided by the socket's mode: 0660 and the group anode if the system has
+// one, else 0600.
 package control
 
 import (
