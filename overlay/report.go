@@ -53,6 +53,9 @@ func (l *loop) status() Status {
 		}
 	}
 	n.counters.into(s.Counters)
+	if n.cfg.Counters != nil {
+		maps.Copy(s.Counters, n.cfg.Counters())
+	}
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
