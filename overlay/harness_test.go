@@ -25,6 +25,7 @@ import (
 // what was delivered.
 type fakeDevice struct {
 	mtu    int
+	strict bool // it has a policy
 	out    chan outgoing
 	closed chan struct{}
 	once   sync.Once
@@ -120,11 +121,21 @@ func (d *fakeDevice) Slot(n int) []byte {
 	return d.slot
 }
 
-func (d *fakeDevice) Put(from anode.ULA, trusted bool, msg []byte) {
+// Put delivers everything, also what the adapter's policy would refuse: whether it would is
+// in trusted.
+func (d *fakeDevice) Put(from anode.ULA, trusted bool, msg []byte) (refused bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.got = append(d.got, delivered{from, trusted, string(msg)})
+	return d.strict && !trusted
 }
+
+// Unasked says of a strict device that everything except echoes needs to be let in.
+func (d *fakeDevice) Unasked(anode.ULA) bool {
+	return d.strict && d.cur.msgs[0][0] != byte(wire.Ping) && d.cur.msgs[0][0] != byte(wire.Pong)
+}
+
+func (d *fakeDevice) Came(anode.ULA, []byte) {}
 
 func (d *fakeDevice) Flush() error { return nil }
 
