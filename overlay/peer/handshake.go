@@ -59,9 +59,7 @@ func (m *Machine) repeated(now mono.Time) {
 		return
 	}
 	m.repeats, m.asked = 0, now
-	if err := m.set.Renew(now.Duration()); err != nil {
-		m.peer.env.Log.Warn("handshake", "peer", m.peer.Label(), "err", err)
-	}
+	m.renew(now)
 }
 
 // answeredBy turns the unknown machine into one with a peer ID. If other machines

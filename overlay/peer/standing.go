@@ -47,8 +47,21 @@ func (m *Machine) stands(now mono.Time, x wire.StandingMsg, refuses bool) {
 
 // Stands takes a STANDING, which came in a session.
 func (p *Peer) Stands(now mono.Time, in *Inbound, x wire.StandingMsg) {
-	if m := p.of(in); m != nil {
-		m.stands(now, x, x == wire.StandingNotAdded)
+	m := p.of(in)
+	if m == nil {
+		return
+	}
+	removed := m.stand.told == wire.StandingAdded && x == wire.StandingNotAdded
+	m.stands(now, x, x == wire.StandingNotAdded)
+	if removed { // it may have ended the session as well
+		m.renew(now)
+	}
+}
+
+// renew begins a handshake with a machine that may be up.
+func (m *Machine) renew(now mono.Time) {
+	if err := m.set.Renew(now.Duration()); err != nil {
+		m.peer.env.Log.Warn("handshake", "peer", m.peer.Label(), "err", err)
 	}
 }
 
@@ -68,9 +81,7 @@ func (p *Peer) Refused(now mono.Time) {
 	for _, m := range p.known {
 		if m.state == Up && m.stand.refuses && now.Sub(m.stand.at) >= askAgain {
 			m.stand.at = now
-			if err := m.set.Renew(now.Duration()); err != nil {
-				p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
-			}
+			m.renew(now)
 		}
 	}
 }
@@ -115,3 +126,6 @@ func (p *Peer) Dismiss() {
 	p.publishKey()
 	p.Tell()
 }
+
+// Told returns whether the machine has added us, as far as it told.
+func (m *Machine) Told() wire.StandingMsg { return m.stand.told }

@@ -123,7 +123,6 @@ func (p *Peer) Why(now mono.Time) error {
 func (p *Peer) judge(now mono.Time) (Reason, string) {
 	asking := p.search.asking
 	heard := p.answered()
-	direct := p.direct()
 	switch {
 	case p.trouble.proved(now):
 		return p.trouble.reason, p.trouble.endpoint
@@ -132,10 +131,12 @@ func (p *Peer) judge(now mono.Time) (Reason, string) {
 			return NotAddedThere, ""
 		}
 		return NoSession, text(heard.Endpoint)
-	case asking > 0 && p.signed > asking && len(direct) > 0:
-		return NotHeardThere, text(direct[0])
 	}
-	return p.symptom(now, direct)
+	r, ep := p.symptom(now, p.direct())
+	if r == NoAnswer && asking > 0 && p.signed > asking {
+		r = NotHeardThere
+	}
+	return r, ep
 }
 
 // answered returns the way on which the peer answered a check last; its zero value if on
