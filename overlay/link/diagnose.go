@@ -40,8 +40,9 @@ var _ Diagnoser = (*System)(nil)
 const (
 	// diagnoseFor is longer than a system looks for a neighbour: three times a second.
 	diagnoseFor = 3500 * time.Millisecond
-	// diagnoseAgain is when the second datagram follows.
-	diagnoseAgain = time.Second
+	// diagnoseAgain is when the second datagram follows. Systems answer by one ICMP error a
+	// second, after the first few, so it is not sent together with what is sent each second.
+	diagnoseAgain = 900 * time.Millisecond
 )
 
 // Diagnose implements Diagnoser.
