@@ -158,15 +158,17 @@ func (d *daemon) open() error {
 		Counters:    d.counters,
 	}
 	if d.cfg.Tun.Name != config.NoTun {
-		if d.adapter, err = openAdapter(d.cfg.Tun, d.identity.Address(), d.log); err != nil {
+		self := d.identity.Address()
+		d.adapter, err = openAdapter(d.cfg.Tun, self, wanted(self.Zone(), d.book.Entries()), d.log, func(name string) { system.Exclude(name) })
+		if err != nil {
 			return err
 		}
 		system.Exclude(d.adapter.Name())
-		c.Device, c.Queues = d.adapter.Device, d.adapter.queues()
+		c.Device, c.Queues = d.adapter, d.adapter.queues()
 	}
 	if d.node, err = overlay.New(c); err != nil {
 		if d.adapter != nil {
-			err = errors.Join(err, d.adapter.Close())
+			err = errors.Join(err, d.adapter.Close(), d.adapter.release())
 		}
 		return err
 	}
@@ -193,8 +195,8 @@ func (d *daemon) tasks(stop func()) []task {
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
-		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-		list = append(list, task{"routes", routes.run})
+		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
+		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
@@ -221,6 +223,11 @@ func (d *daemon) run(ctx context.Context) error {
 		d.options.Ending()
 	}
 	running.Wait()
+	if d.adapter != nil {
+		if err := d.adapter.release(); err != nil {
+			d.log.Warn("something of the adapter was left behind", "err", err)
+		}
+	}
 	d.log.Info("stopped")
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
