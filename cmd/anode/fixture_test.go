@@ -40,9 +40,9 @@ func fixtureStatus() overlay.Status {
 			State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}}
 	}
 	n, s, h, o := peer(northAddress, "north"), peer(southAddress, "south"), peer(hubAddress, ""), peer(strangerAddress, "")
-	n.State, n.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp 10.0.0.2:8737", RTT: 0.42, MTU: 1440}
+	n.State, n.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737", RTT: 0.42, MTU: 1440}
 	n.RxBytes, n.TxBytes, n.LastSeen = 999, 123_456_789, seen(time.Second)
-	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp 192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
+	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp:192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
 	s.RxBytes, s.TxBytes, s.LastSeen = 2_000_000, 999_600, seen(3*time.Minute)
 	h.State = overlay.StateUnreachable
 	o.Allowed, o.State, o.LastSeen = false, overlay.StateConnecting, seen(26*time.Hour)

@@ -88,7 +88,7 @@ func TestWords(t *testing.T) {
 		{bytesOf(0), "0 B"}, {bytesOf(999), "999 B"}, {bytesOf(1000), "1.0 kB"}, {bytesOf(9_949), "9.9 kB"}, {bytesOf(9_950), "10 kB"},
 		{bytesOf(999_499), "999 kB"}, {bytesOf(999_500), "1.0 MB"}, {bytesOf(1 << 63), "9.2 EB"},
 		{age(0), "0 s"}, {age(59 * time.Second), "59 s"}, {age(3725 * time.Second), "1 h 2 min"}, {age(26 * time.Hour), "1 d 2 h"},
-		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
+		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
 		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}, map[anode.Address]string{hubAddress: "hub"}), "relay hub"},
 		{route(overlay.PathStatus{Kind: overlay.PathNone}, nil), "no path"},
 	} {
@@ -121,7 +121,7 @@ func pings(ctx context.Context, count int, interval time.Duration, answers ...ti
 			case <-ctx.Done():
 				return overlay.PingReply{}, ctx.Err()
 			}
-			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}}, nil
+			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}}, nil
 		},
 	}
 	err := p.run(ctx)
@@ -203,7 +203,7 @@ func TestTeller(t *testing.T) {
 	next := s
 	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
 	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
-	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 192.0.2.9:8737"}
+	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:192.0.2.9:8737"}
 	next.Peers = append(next.Peers, stranger)
 	teller.see(next)
 	teller.see(next) // nothing changed

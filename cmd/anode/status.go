@@ -104,7 +104,7 @@ func statusTSV(s overlay.Status) [][]string {
 			seen = p.LastSeen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{p.Name, p.Address.String(), p.ID.String(), p.ULA.String(), strconv.FormatBool(p.Allowed),
-			string(p.State), string(p.Path.Kind), endpoint(p.Path.Endpoint), rtt,
+			string(p.State), string(p.Path.Kind), p.Path.Endpoint, rtt,
 			strconv.FormatUint(p.RxBytes, 10), strconv.FormatUint(p.TxBytes, 10), seen})
 	}
 	return rows

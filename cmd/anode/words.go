@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"anodenet/anode"
@@ -27,11 +26,11 @@ func route(p overlay.PathStatus, names map[anode.Address]string) string {
 	case p.Kind == overlay.PathNone, p.Kind == "":
 		return "no path"
 	case p.Kind == overlay.PathLAN:
-		return "LAN " + endpoint(p.Endpoint)
+		return "LAN " + p.Endpoint
 	case p.Kind == overlay.PathRelay && p.Via != nil:
 		return "relay " + cmp.Or(names[*p.Via], p.Via.ID().String())
 	}
-	return string(p.Kind) + " " + endpoint(p.Endpoint)
+	return string(p.Kind) + " " + p.Endpoint
 }
 
 // namesOf returns the names of the peers that have one.
@@ -42,10 +41,6 @@ func namesOf(peers []overlay.PeerStatus) map[anode.Address]string {
 	}
 	return names
 }
-
-// endpoint writes the endpoint of a path, "udp 10.0.0.2:8737", as flags take it,
-// "udp:10.0.0.2:8737".
-func endpoint(text string) string { return strings.Replace(text, " ", ":", 1) }
 
 // millis is a duration in milliseconds, with as many digits as mean something.
 func millis(ms float64) string {
