@@ -16,8 +16,6 @@
 package peer
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,14 +27,6 @@ import (
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
-)
-
-// Errors that messages fail with.
-var (
-	ErrUnreachable = errors.New("the peer cannot be reached")
-	ErrBlocked     = fmt.Errorf("%w: it is blocked", ErrUnreachable)
-	ErrFull        = fmt.Errorf("%w: too much waits for it already", ErrUnreachable)
-	ErrRemoved     = fmt.Errorf("%w: it was removed", ErrUnreachable)
 )
 
 // Shell is what a peer acts through. Only Seek may call back into the peer, and only
