@@ -44,11 +44,11 @@ func fixtureStatus() overlay.Status {
 	n.RxBytes, n.TxBytes, n.LastSeen = 999, 123_456_789, seen(time.Second)
 	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp:192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
 	s.RxBytes, s.TxBytes, s.LastSeen = 2_000_000, 999_600, seen(3*time.Minute)
-	h.State = overlay.StateUnreachable
+	h.State, h.Reason, h.ReasonAt = overlay.StateUnreachable, overlay.ReasonNoAnswer, "udp:198.51.100.7:8737"
 	o.Allowed, o.State, o.LastSeen = false, overlay.StateConnecting, seen(26*time.Hour)
 	return overlay.Status{
 		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
-		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440}, Listen: []string{"udp:[::]:8737"}, Rung: "gso",
+		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
 		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }

@@ -34,44 +34,6 @@ func wantText(t *testing.T, got, want string) {
 	}
 }
 
-func TestStatusTable(t *testing.T) {
-	a, out := onTerminal()
-	a.printStatus(fixtureStatus())
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   anode0, MTU 1440
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-PEER         ID                ULA                                 STATE        PATH                    RTT      RECEIVED  SENT    SEEN
-north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           LAN udp:10.0.0.2:8737   0.42 ms  999 B     123 MB  1 s ago
-south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
--            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                       -        0 B       0 B     never
-(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                       -        0 B       0 B     1 d 2 h ago
-`)
-}
-
-func TestStatusWithoutPeers(t *testing.T) {
-	a, out := onTerminal()
-	s := fixtureStatus()
-	s.Peers, s.Tun = nil, nil
-	a.printStatus(s)
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   none
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-No peers yet. On another machine run "anode id", then here "anode peers add ADDRESS NAME".
-`)
-}
-
 func TestColor(t *testing.T) {
 	a, out := onTerminal()
 	a.color = true

@@ -23,7 +23,12 @@ func outputFlags(cmd *cobra.Command) *output {
 	var o output
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&o.tsv, "tsv", false, "print tab-separated columns with raw values")
-	cmd.MarkFlagsMutuallyExclusive("json", "tsv")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if o.json && o.tsv {
+			return usage(cmd, "--json, --tsv: only one of them can be used")
+		}
+		return nil
+	}
 	return &o
 }
 
