@@ -48,6 +48,7 @@ func newApp(out, err io.Writer) *app {
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
+	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
