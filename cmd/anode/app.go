@@ -103,7 +103,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.daemonCommand(), a.downCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
