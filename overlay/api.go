@@ -81,8 +81,14 @@ func (l *loop) follow(change book.Change) {
 
 // SetOpen lets everybody in, or only the peers that were added.
 func (n *Node) SetOpen(ctx context.Context, open bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
+		if n.isOpen() == open {
+			return nil
+		}
 		n.setOpen(open)
+		for _, p := range l.peers.byAddress {
+			p.Tell()
+		}
 		return nil
 	})
 }
