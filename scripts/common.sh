@@ -29,7 +29,17 @@ need_go() {
   export PATH GOFLAGS="${GOFLAGS:-} -buildvcs=false" CGO_ENABLED="${CGO_ENABLED:-0}"
 }
 
+# stamp sets version, commit and date (of the commit, so that two builds are equal).
+stamp() {
+  version=$(git -C "$root" describe --tags --always --dirty 2>/dev/null) || version=
+  commit=$(git -C "$root" rev-parse HEAD 2>/dev/null) || commit=
+  export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
+  date=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+}
+
 # build FILE makes the program.
 build() {
-  go build -trimpath -ldflags "-s -w -X main.version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo dev)" -o "$1" ./cmd/anode
+  local version commit date
+  stamp
+  go build -trimpath -ldflags "-s -w -X main.buildVersion=$version -X main.buildCommit=$commit -X main.buildDate=$date" -o "$1" ./cmd/anode
 }

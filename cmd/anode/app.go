@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +61,7 @@ func given(variable, usual string) (path string, set bool) {
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
+	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -213,62 +213,4 @@ func (a *app) json(v any) error {
 // jsonFlag adds --json.
 func jsonFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
-}
-
-// pairs prints names and values, a line each.
-func (a *app) pairs(list ...[2]string) {
-	width := 0
-	for _, p := range list {
-		width = max(width, len(p[0]))
-	}
-	for _, p := range list {
-		if a.terminal {
-			fmt.Fprintf(a.out, "%-*s  %s\n", width, p[0], p[1])
-		} else {
-			fmt.Fprintf(a.out, "%s\t%s\n", p[0], p[1])
-		}
-	}
-}
-
-// table prints rows with a header: aligned on a terminal, otherwise tab-separated.
-func (a *app) table(rows [][]string) {
-	if !a.terminal {
-		for _, row := range rows {
-			fmt.Fprintln(a.out, strings.Join(row, "\t"))
-		}
-		return
-	}
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(a.painted(cell))
-			line.WriteString(strings.Repeat(" ", widths[i]-len(cell)+2))
-		}
-		fmt.Fprintln(a.out, strings.TrimRight(line.String(), " "))
-	}
-}
-
-// painted colours the words that are states or verdicts.
-func (a *app) painted(cell string) string {
-	const green, yellow, red, end = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-	switch {
-	case !a.color:
-		return cell
-	case cell == "up", cell == string(fine):
-		return green + cell + end
-	case cell == "connecting", cell == string(slow):
-		return yellow + cell + end
-	case slices.Contains([]string{"unreachable", "blocked", string(bad)}, cell):
-		return red + cell + end
-	}
-	return cell
 }
