@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -47,15 +48,26 @@ const sweepAge = time.Minute
 // Sweep removes what earlier programs that crashed left of path. It spares young files,
 // which another program may be writing.
 func Sweep(path string, now time.Time) {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-*"))
-	if err != nil {
-		return // a path that is no pattern: nothing is removed
-	}
-	for _, name := range left {
+	for _, name := range Beside(filepath.Dir(path), "."+filepath.Base(path)+"-") {
 		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > sweepAge {
 			os.Remove(name)
 		}
 	}
+}
+
+// Beside lists the files of a directory whose names begin with a prefix, in the order of
+// their names. A directory that cannot be read has none.
+func Beside(dir, prefix string) (list []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			list = append(list, filepath.Join(dir, e.Name()))
+		}
+	}
+	return list
 }
 
 // Place gives a file its final name in the same directory, and writes the directory to the
