@@ -87,7 +87,7 @@ func (a *app) root() *cobra.Command {
 		return usage(cmd, "%v", err)
 	})
 	usual := platform.DefaultDirectories()
-	root.PersistentFlags().StringVar(&a.state, "state", usual.State, "`directory` of identity and peers")
+	root.PersistentFlags().StringVar(&a.state, "state", usual.State, "`directory` of identity and peers; none: a new address, and nothing is kept")
 	root.PersistentFlags().StringVar(&a.socket, "socket", usual.Socket, "the daemon's control `socket`")
 	root.PersistentFlags().StringVar(&a.config, "config", usual.Config, "configuration `file`; it may be absent, unless this flag names it")
 	root.AddGroup(

@@ -23,6 +23,7 @@ type runFlags struct {
 	peers []string
 	open  bool
 	bare  bool
+	only  bool
 	set   []string
 }
 
@@ -33,6 +34,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `ADDRESS[@udp:IP:PORT]`; repeatable")
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
+	cmd.Flags().BoolVar(&f.only, "read-only", false, "only read the state directory: peers that are added and texts end with this process")
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "set any key of the configuration, `KEY=VALUE`; repeatable")
 }
 
@@ -79,7 +81,7 @@ func (f *runFlags) options(a *app, cmd *cobra.Command) (o daemon.Options, stop f
 		signal.Notify(hangup, syscall.SIGHUP)
 	}
 	o = daemon.Options{
-		State: a.state, Socket: a.socket, Source: source,
+		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: source,
 		Log: a.err, Version: version(), Hangup: hangup,
 	}
 	return o, func() { signal.Stop(hangup) }, nil

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -28,16 +27,12 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
-// identityFile is the identity's name within the state directory.
-const identityFile = "identity"
-
 // Options are the settings of a daemon.
 type Options struct {
-	State   string // directory
+	State   string // directory, or NoState
 	Socket  string
 	Source  config.Source // read at the start, and again at each hangup
 	Log     io.Writer
@@ -46,14 +41,12 @@ type Options struct {
 	// Ready is called in its own goroutine when everything runs, and must return when its
 	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
+	// ReadOnly means that the state directory is read, and changes are kept in memory.
+	ReadOnly bool
+	// Made is called with the state directory if a new identity was made. It may be nil.
+	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
-}
-
-// Identity loads the identity of a state directory, or makes one in the zone.
-func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
-	id, _, err := anode.LoadOrCreateIdentity(filepath.Join(state, identityFile), zone)
-	return id, err
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -65,15 +58,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	log, level := newLogger(o.Log, cfg.Log)
 
-	store, err := store.Open(o.State)
+	store, identity, err := openState(o, cfg.Zone.Zone, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	identity, err := Identity(o.State, cfg.Zone.Zone)
-	if err != nil {
-		return err
-	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
 		return fmt.Errorf("%w: zone: the identity in %s has zone %s, not %s", config.ErrInvalid, o.State, own, want)
 	}
@@ -95,7 +84,7 @@ type daemon struct {
 	cfg      config.Config // as loaded last; owned by reloads
 	log      *slog.Logger
 	level    *slog.LevelVar
-	store    *store.Store
+	store    state
 	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
