@@ -100,7 +100,7 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE")
+	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE; none: a new address, and nothing is kept")
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.socket, "the daemon's control `socket`, or ANODE_SOCKET")
 	root.PersistentFlags().StringVar(&a.config, "config", a.config, "configuration `file`, or ANODE_CONFIG; it may be absent, unless one of them names it")
 	root.AddGroup(

@@ -29,6 +29,7 @@ func (a *app) upCommand() *cobra.Command {
 			context.AfterFunc(ctx, a.hurry)
 			// People read the teller's words, and only warnings and errors of the log.
 			options.Source.Base = quiet
+			options.Made = func(state string) { fmt.Fprintf(a.err, madeText, state) }
 			told := false
 			options.Ready = func(ctx context.Context, node *overlay.Node) {
 				told = true

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -29,16 +28,12 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
-// identityFile is the identity's name within the state directory.
-const identityFile = "identity"
-
 // Options are the settings of a daemon.
 type Options struct {
-	State   string // directory
+	State   string // directory, or NoState
 	Socket  string
 	Source  config.Source // read at the start, and again at each hangup
 	Log     io.Writer     // a *logs.Writer's lost lines are reported and counted
@@ -49,14 +44,12 @@ type Options struct {
 	Ready func(ctx context.Context, node *overlay.Node)
 	// Ending is called when the daemon begins to end. It may be nil.
 	Ending func()
+	// ReadOnly means that the state directory is read, and changes are kept in memory.
+	ReadOnly bool
+	// Made is called with the state directory if a new identity was made. It may be nil.
+	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
-}
-
-// Identity loads the identity of a state directory, or makes one in the zone.
-func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
-	id, _, err := anode.LoadOrCreateIdentity(filepath.Join(state, identityFile), zone)
-	return id, err
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -68,15 +61,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	log, settings := newLogger(o.Log, cfg.Log)
 
-	store, err := store.Open(o.State)
+	store, identity, err := openState(o, cfg.Zone.Zone, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	identity, err := Identity(o.State, cfg.Zone.Zone)
-	if err != nil {
-		return err
-	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
 		return cfg.Refuse("zone", fmt.Sprintf("the identity in %s has zone %s, not %s", o.State, own, want))
 	}
@@ -98,7 +87,7 @@ type daemon struct {
 	cfg      config.Loaded // as at the start
 	log      *slog.Logger
 	settings *logSettings
-	store    *store.Store
+	store    state
 	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
