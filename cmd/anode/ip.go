@@ -15,7 +15,7 @@ func (a *app) ipCommand() *cobra.Command {
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				self, err := a.self(cmd.Context(), 0)
+				self, err := a.self(cmd.Context())
 				if err != nil {
 					return err
 				}
