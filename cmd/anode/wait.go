@@ -26,7 +26,7 @@ func (a *app) waitCommand() *cobra.Command {
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "give up after this `time`")
+	secondsVar(cmd.Flags(), &timeout, "timeout", "", 30*time.Second, "give up after this `time`, in seconds or as 2m")
 	cmd.Flags().BoolVar(&direct, "direct", false, "wait for a path without a relay")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if timeout <= 0 {

@@ -59,7 +59,7 @@ func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
 // control.ErrInUse, config.ErrInvalid or the system's errors.
 func Run(ctx context.Context, o Options) (err error) {
-	cfg, err := o.Source.Load()
+	cfg, err := o.Source.Read()
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
-		return fmt.Errorf("%w: zone: the identity in %s has zone %s, not %s", config.ErrInvalid, o.State, own, want)
+		return cfg.Refuse("zone", fmt.Sprintf("the identity in %s has zone %s, not %s", o.State, own, want))
 	}
 	listener, err := control.Listen(o.Socket)
 	if err != nil {
@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 // daemon holds everything that was opened.
 type daemon struct {
 	options  Options
-	cfg      config.Config // as loaded last; owned by reloads
+	cfg      config.Loaded // as at the start
 	log      *slog.Logger
 	level    *slog.LevelVar
 	store    *store.Store
@@ -101,7 +101,7 @@ type daemon struct {
 	listener net.Listener
 	adapter  *adapter // nil: none
 	node     *overlay.Node
-	chat     *chat.Chat
+	chat     *talk
 }
 
 // open makes the text networks, the adapter and the node.
@@ -114,7 +114,7 @@ func (d *daemon) open() error {
 	if d.cfg.Tun.Name != config.NoTun {
 		ula = d.identity.Address().ULA().Addr()
 	}
-	d.chat, err = chat.New(chat.Config{
+	d.chat, err = newTalk(chat.Config{
 		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
 		Adapter: chat.FromULA(ula), Bare: chat.FromIPv4(),
 	})
@@ -126,12 +126,9 @@ func (d *daemon) open() error {
 	if network == nil {
 		network = system
 	}
-	var fixed []book.Entry
-	for _, p := range d.cfg.Peers {
-		if p.Address.X() == d.identity.Address().X() {
-			return fmt.Errorf("peer %s: %w", p.Address, overlay.ErrSelf)
-		}
-		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	fixed, err := fixedPeers(d.cfg, d.identity.Address())
+	if err != nil {
+		return err
 	}
 	var report book.Report
 	if d.book, report, err = book.Open(d.identity.Address(), d.store, fixed); err != nil {
@@ -180,12 +177,13 @@ type task struct {
 func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
 	service := newService(d.identity.Address().ULA().String())
+	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
-		{"hangup", func(ctx context.Context) error { return d.reloads(ctx, service) }},
+		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
@@ -219,50 +217,6 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// reloads reads the configuration again at each hangup. It applies what can change while
-// the daemon runs, and logs that the rest needs a restart. A configuration that cannot be
-// read changes nothing.
-func (d *daemon) reloads(ctx context.Context, service *service) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.options.Hangup:
-		}
-		service.reloading()
-		d.reload(ctx)
-		service.ready()
-	}
-}
-
-func (d *daemon) reload(ctx context.Context) {
-	next, err := d.options.Source.Load()
-	if err != nil {
-		d.log.Error("the configuration was not reloaded; the old one stays", "err", err)
-		return
-	}
-	var restart []string
-	for _, key := range config.Changes(d.cfg, next) {
-		switch key {
-		case "log.level":
-			d.level.Set(next.Log.Level)
-		case "policy.open":
-			if err := d.node.SetOpen(ctx, next.Policy.Open); err != nil {
-				d.log.Error("policy.open was not changed", "err", err)
-				next.Policy.Open = d.cfg.Policy.Open
-			}
-		default:
-			restart = append(restart, key)
-		}
-	}
-	d.log.Info("the configuration was reloaded")
-	if len(restart) > 0 {
-		d.log.Warn("some changes need a restart", "keys", restart)
-	}
-	// Keys that need a restart are reported at each reload until then.
-	d.cfg.Log.Level, d.cfg.Policy.Open = next.Log.Level, next.Policy.Open
 }
 
 // clock is the system's clock; ages include sleep.
