@@ -65,6 +65,10 @@ type Config struct {
 	Clock       Clock    // nil: the system's
 	Log         *slog.Logger
 	Version     string
+
+	// Counters returns counters of what runs beside the node, for its Status. It is called by
+	// the loop and must not wait. It may be nil.
+	Counters func() map[string]uint64
 }
 
 // Node is a running node. New makes it, Run runs it.

@@ -34,10 +34,13 @@ type app struct {
 	stateGiven            bool // whether a flag or ANODE_STATE named it
 	socketGiven           bool
 	configGiven           bool
+
+	flush func() // writes out what waits for a reader (decouple)
+	hurry func() // called when the program is to end
 }
 
 func newApp(out, err io.Writer) *app {
-	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT}
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, hurry: func() {}}
 	if f, ok := out.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -59,6 +62,7 @@ func given(variable, usual string) (path string, set bool) {
 
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	defer func() { a.flush() }() // a command may set it
 	root := a.root()
 	root.SetArgs(args)
 	plainUsage(root, args)
@@ -111,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.daemonCommand(), a.downCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)

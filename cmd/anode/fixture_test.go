@@ -49,7 +49,7 @@ func fixtureStatus() overlay.Status {
 	o.Allowed, o.State, o.LastSeen = false, overlay.StateConnecting, seen(26*time.Hour)
 	return overlay.Status{
 		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
-		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
+		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440, Index: 3, Problems: []overlay.TunProblem{}}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
 		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }

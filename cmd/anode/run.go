@@ -57,15 +57,21 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 	return s
 }
 
-// options returns a daemon's options, except its log and what to do when it is ready.
-func (f *runFlags) options(a *app, cmd *cobra.Command) (o daemon.Options, stop func(), err error) {
+// options returns a daemon's options, except when to read the configuration again and what
+// to do when it is ready. From now on a stuck output stops nothing.
+func (f *runFlags) options(a *app, cmd *cobra.Command) daemon.Options {
+	a.decouple()
+	return daemon.Options{
+		State: a.state, Socket: a.socket, Source: f.source(a, cmd),
+		Log: a.err, Version: version(), Ending: a.hurry,
+	}
+}
+
+// hangups returns the signals to read the configuration again.
+func hangups() (c <-chan os.Signal, stop func()) {
 	hangup := make(chan os.Signal, 1)
 	if runtime.GOOS != "windows" {
 		signal.Notify(hangup, syscall.SIGHUP)
 	}
-	o = daemon.Options{
-		State: a.state, Socket: a.socket, Source: f.source(a, cmd),
-		Log: a.err, Version: version(), Hangup: hangup,
-	}
-	return o, func() { signal.Stop(hangup) }, nil
+	return hangup, func() { signal.Stop(hangup) }
 }

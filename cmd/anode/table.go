@@ -241,7 +241,7 @@ func (a *app) painted(cell string) string {
 		return cell
 	case cell == "up", cell == string(fine):
 		return green + cell + end
-	case cell == "connecting", cell == string(slow):
+	case cell == "connecting", cell == string(slow), cell == string(warn):
 		return yellow + cell + end
 	case slices.Contains([]string{"unreachable", "blocked", string(bad)}, cell):
 		return red + cell + end

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -437,9 +438,16 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a dead socket is replaced: %v", err)
 	}
+	want := fs.FileMode(0o600)
+	if _, err := user.LookupGroup(group); err == nil && os.Getuid() == 0 {
+		want = 0o660
+	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o660 {
+	if err != nil || info.Mode().Perm() != want {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if _, err := os.Lstat(path + ".lock"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the lock stays: %v", err)
 	}
 	if _, err := Listen(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("a live one is not: %v", err)

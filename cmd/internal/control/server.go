@@ -21,7 +21,7 @@ const (
 	maxBody     = 64 << 10
 	maxPing     = 60 * time.Second
 	maxRequest  = 10 * time.Second
-	maxShutdown = 2 * time.Second
+	maxShutdown = 1 * time.Second
 )
 
 // Server answers the command line.
