@@ -290,6 +290,7 @@ func TestJudgePeers(t *testing.T) {
 	}{
 		{"up", func(*overlay.PeerStatus) {}, "fine peers"},
 		{"idle", func(p *overlay.PeerStatus) { p.State = overlay.StateIdle }, "fine peers"},
+		{"connecting", func(p *overlay.PeerStatus) { p.State = overlay.StateConnecting }, "warn connecting"},
 		{"a stranger", func(p *overlay.PeerStatus) { p.Allowed, p.State = false, overlay.StateUnreachable }, "warn no_peers"},
 		{"added on one side", func(p *overlay.PeerStatus) { p.Reason = overlay.ReasonNotAddedThere }, "bad " + string(overlay.ReasonNotAddedThere)},
 		{"another secret", func(p *overlay.PeerStatus) { p.Reason = overlay.ReasonOtherSecret }, "bad " + string(overlay.ReasonOtherSecret)},
