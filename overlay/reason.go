@@ -43,7 +43,13 @@ func (l *loop) reason(p *peer.Peer) (Reason, string) {
 		return ReasonBlocked, ""
 	case !l.n.trusts(p.Contact):
 		return ReasonNotAddedHere, ""
-	case p.Admits() == wire.StandingNotAdded:
+	}
+	if stateOf(p) != StateUp {
+		if r, at := p.Trouble(l.now); r != NoReason {
+			return r, at
+		}
+	}
+	if p.Admits() == wire.StandingNotAdded {
 		return ReasonNotAddedThere, ""
 	}
 	return NoReason, ""

@@ -45,7 +45,7 @@ func (l *loop) status() Status {
 		Counters: map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
-		s.Tun = &TunStatus{Name: d.Name(), MTU: d.MTU()}
+		s.Tun = tunStatus(d)
 		maps.Copy(s.Counters, d.Counters())
 	}
 	for _, conn := range n.conns {
@@ -54,8 +54,22 @@ func (l *loop) status() Status {
 		}
 	}
 	n.counters.into(s.Counters)
+	if n.cfg.Counters != nil {
+		maps.Copy(s.Counters, n.cfg.Counters())
+	}
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
+	}
+	return s
+}
+
+// tunStatus describes the adapter. A device that is watched says how its interface is.
+func tunStatus(d Device) *TunStatus {
+	s := &TunStatus{Name: d.Name(), MTU: d.MTU(), Problems: []TunProblem{}}
+	if watched, ok := d.(interface {
+		State() (index int, problems []TunProblem)
+	}); ok {
+		s.Index, s.Problems = watched.State()
 	}
 	return s
 }

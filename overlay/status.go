@@ -30,8 +30,17 @@ type Status struct {
 
 // TunStatus names the adapter.
 type TunStatus struct {
-	Name string `json:"name"`
-	MTU  int    `json:"mtu"`
+	Name     string       `json:"name"` // that the interface has now
+	MTU      int          `json:"mtu"`
+	Index    int          `json:"index"`    // of the interface, 0: not known
+	Problems []TunProblem `json:"problems"` // that are there now
+}
+
+// TunProblem is something about the adapter that is not as it must be, and that was not
+// mended. Package platform lists the codes.
+type TunProblem struct {
+	Code string `json:"code"`
+	Text string `json:"text"`
 }
 
 // PeerStatus is one peer, added or just met.

@@ -163,12 +163,13 @@ func parseCounter(b []byte) (name string, packets uint64, ok bool) {
 	return name, packets, ok && err == nil
 }
 
-// nftBatch writes a transaction: all of its messages have an effect, or none.
+// nftBatch writes a transaction: all of its messages have an effect, or none. Kernels
+// before 6.10 acknowledge each message but the two that enclose it.
 func nftBatch(e *encoder, body func()) {
 	fixed := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
 	e.message(unix.NFNL_MSG_BATCH_BEGIN, 0, fixed, nil)
 	body()
-	e.message(unix.NFNL_MSG_BATCH_END, unix.NLM_F_ACK, fixed, nil)
+	e.message(unix.NFNL_MSG_BATCH_END, 0, fixed, nil)
 }
 
 // nftTable writes messages about a table.
@@ -178,7 +179,7 @@ type nftTable struct {
 }
 
 func (t *nftTable) message(kind, flags uint16, body func()) {
-	t.encoder.message(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags, []byte{unix.NFPROTO_IPV6, unix.NFNETLINK_V0, 0, 0}, body)
+	t.encoder.message(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags|unix.NLM_F_ACK, []byte{unix.NFPROTO_IPV6, unix.NFNETLINK_V0, 0, 0}, body)
 }
 
 // write writes the whole table.

@@ -18,13 +18,17 @@ import (
 
 // encoder writes netlink messages one after the other.
 type encoder struct {
-	b   []byte
-	seq uint32 // of the last message
+	b     []byte
+	seq   uint32 // of the last message
+	acked uint32 // of the last message that asks for an acknowledgement
 }
 
 // message writes one message; body writes its attributes and may be nil.
 func (e *encoder) message(kind, flags uint16, fixed []byte, body func()) {
 	e.seq++
+	if flags&unix.NLM_F_ACK != 0 {
+		e.acked = e.seq
+	}
 	start := len(e.b)
 	e.b = binary.NativeEndian.AppendUint32(e.b, 0)
 	e.b = binary.NativeEndian.AppendUint16(e.b, kind)
@@ -162,43 +166,40 @@ func (c *conn) close() error {
 	return unix.Close(fd)
 }
 
-// request sends the messages that write makes, the last of which must ask for an
-// acknowledgement, and returns the first error. With passes, errors that it takes are
-// none.
+// request sends the messages that write makes, waits for the last acknowledgement that
+// they ask for, and returns the first error. With passes, errors that it takes are none.
 func (c *conn) request(write func(*encoder), passes func(error) bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last, err := c.send(write)
+	before := c.seq
+	e, err := c.send(write)
 	if err != nil {
 		return err
 	}
 	var first error
-	for {
-		done := false
+	for done := false; !done && first == nil; {
 		err := c.receive(func(kind uint16, seq uint32, body []byte) bool {
-			if kind != unix.NLMSG_ERROR {
+			if kind != unix.NLMSG_ERROR || seq <= before { // or about a request before
 				return true
 			}
 			if err := errnoOf(body); err != nil && first == nil && (passes == nil || !passes(err)) {
 				first = err
 			}
-			done = done || seq == last
+			done = done || seq == e.acked
 			return true
 		})
 		if err != nil {
 			return err
 		}
-		if done || first != nil {
-			return first
-		}
 	}
+	return first
 }
 
 // dump sends one request and passes each message of the answer to f.
 func (c *conn) dump(write func(*encoder), f func(body []byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last, err := c.send(write)
+	e, err := c.send(write)
 	if err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (c *conn) dump(write func(*encoder), f func(body []byte)) error {
 		var failed error
 		err := c.receive(func(kind uint16, seq uint32, body []byte) bool {
 			switch {
-			case seq != last: // late errors of a request before
+			case seq != e.seq: // about a request before
 			case kind == unix.NLMSG_ERROR, kind == unix.NLMSG_DONE:
 				done, failed = true, errnoOf(body)
 			default:
@@ -221,14 +222,14 @@ func (c *conn) dump(write func(*encoder), f func(body []byte)) error {
 	}
 }
 
-func (c *conn) send(write func(*encoder)) (last uint32, err error) {
-	e := encoder{seq: c.seq}
+func (c *conn) send(write func(*encoder)) (e encoder, err error) {
+	e.seq = c.seq
 	write(&e)
 	c.seq = e.seq
 	if c.fd < 0 {
-		return 0, os.ErrClosed
+		return e, os.ErrClosed
 	}
-	return c.seq, os.NewSyscallError("sendto", unix.Sendto(c.fd, e.b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	return e, os.NewSyscallError("sendto", unix.Sendto(c.fd, e.b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
 }
 
 // receive waits for one read.

@@ -33,10 +33,13 @@ type app struct {
 	stateGiven            bool // whether a flag named it
 	socketGiven           bool
 	configGiven           bool
+
+	flush func() // writes out what waits for a reader (decouple)
+	hurry func() // called when the program is to end
 }
 
 func newApp(out, err io.Writer) *app {
-	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT}
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, hurry: func() {}}
 	if f, ok := out.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -46,8 +49,10 @@ func newApp(out, err io.Writer) *app {
 
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	defer func() { a.flush() }() // a command may set it
 	root := a.root()
 	root.SetArgs(args)
+	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

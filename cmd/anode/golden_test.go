@@ -249,16 +249,51 @@ func TestFindByDNS(t *testing.T) {
 	}
 
 	// To add somebody the DNS alone is not enough.
-	if _, err := a.whole(t.Context(), "north.example.org", false); err == nil ||
+	refused := errors.New("not sure")
+	sure := func(answer error) func(anode.Address, string) error {
+		return func(address anode.Address, domain string) error {
+			if address != northAddress || domain != "north.example.org" {
+				t.Errorf("asked about %s of %s", address, domain)
+			}
+			return answer
+		}
+	}
+	if _, err := a.whole(t.Context(), "north.example.org", sure(refused)); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+	if got, err := a.whole(t.Context(), "north.example.org", sure(nil)); err != nil || got != northAddress {
+		t.Errorf("%v, %v", got, err)
+	}
+	for text, exit := range map[string]int{
+		"north": exitUnknownPeer, "aeaa": exitUnknownPeer, northAddress.ID().String(): exitUnknownPeer,
+		northAddress.ULA().String(): exitUnknownPeer, "two.example.org": exitUnknownPeer, "none.example.org": exitUnknownPeer,
+		northAddress.String()[:63]: exitUsage, northAddress.CheckForm()[:68] + "1": exitUsage,
+	} {
+		if got, err := a.whole(t.Context(), text, sure(nil)); err == nil || explain(err).exit != exit || explain(err).try == "" {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+}
+
+// TestConfirm: who is not asked has to say --yes, and who is asked sees the address.
+func TestConfirm(t *testing.T) {
+	a, _ := onTerminal()
+	var asked bytes.Buffer
+	a.err = &asked
+	if err := a.confirm(strings.NewReader("y\n"), northAddress, "north.example.org", false); err == nil ||
 		!strings.Contains(err.Error(), northAddress.String()) || !strings.Contains(explain(err).try, "--yes") {
 		t.Errorf("%v", err)
 	}
-	if got, err := a.whole(t.Context(), "north.example.org", true); err != nil || got != northAddress {
-		t.Errorf("%v, %v", got, err)
+	if err := a.confirm(nil, northAddress, "north.example.org", true); err != nil {
+		t.Errorf("%v", err)
 	}
-	for _, text := range []string{"north", "aeaa", northAddress.ID().String(), northAddress.ULA().String(), northAddress.String()[:63], "two.example.org", "none.example.org"} {
-		if got, err := a.whole(t.Context(), text, true); err == nil || explain(err).exit != exitUnknownPeer {
-			t.Errorf("%s: %v, %v", text, got, err)
+	for answer, added := range map[string]bool{"y\n": true, "YES\n": true, "\n": false, "": false, "n\n": false, "maybe\n": false} {
+		asked.Reset()
+		if err := a.askForAddress(strings.NewReader(answer), northAddress, "north.example.org"); (err == nil) != added {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if !strings.Contains(asked.String(), northAddress.String()) || !strings.Contains(asked.String(), northAddress.ID().String()) {
+			t.Error(asked.String())
 		}
 	}
 }

@@ -176,12 +176,6 @@ func copiesWarning(s overlay.Status) string {
 	return fmt.Sprintf("another machine has the same address; this one has machine number %d", s.PeerID)
 }
 
-// column is one column of the table of peers.
-type column struct {
-	head string
-	cell func(p overlay.PeerStatus) string
-}
-
 // mostPath is the widest cell of the column PATH.
 const mostPath = 14
 
@@ -190,23 +184,12 @@ const mostPath = 14
 func (a *app) peerRows(s overlay.Status, peers []overlay.PeerStatus, v statusView) [][]string {
 	width := a.columnsOf()
 	name, id, essential, traffic, seen, endpoint := a.peerColumns(s)
-	var rows [][]string
-	for _, layout := range []struct {
-		shortest int // names may be cut to this
-		columns  []column
-	}{
-		{16, slices.Concat(name, id, essential, traffic, seen, endpoint)},
-		{16, slices.Concat(name, id, essential, traffic, seen)},
-		{12, slices.Concat(name, essential, traffic, seen)},
-		{8, slices.Concat(name, essential, seen)},
-	} {
-		rows = rowsOf(layout.columns, peers)
-		longest := widthsOf(rows)[0]
-		if over := total(rows) - width; over <= max(0, longest-layout.shortest) {
-			cutFirst(rows, longest-max(0, over))
-			break
-		}
-	}
+	type way = layout[overlay.PeerStatus]
+	rows := arrange(width, peers,
+		way{16, slices.Concat(name, id, essential, traffic, seen, endpoint)},
+		way{16, slices.Concat(name, id, essential, traffic, seen)},
+		way{12, slices.Concat(name, essential, traffic, seen)},
+		way{8, slices.Concat(name, essential, seen)})
 	full := [][]string{rows[0]}
 	for i, p := range peers {
 		full = append(full, rows[i+1])
@@ -215,11 +198,11 @@ func (a *app) peerRows(s overlay.Status, peers []overlay.PeerStatus, v statusVie
 	return full
 }
 
-func (a *app) peerColumns(s overlay.Status) (name, id, essential, traffic, seen, endpoint []column) {
+func (a *app) peerColumns(s overlay.Status) (name, id, essential, traffic, seen, endpoint []column[overlay.PeerStatus]) {
 	names := namesOf(s.Peers)
-	name = []column{{"PEER", func(p overlay.PeerStatus) string { return cmp.Or(p.Name, p.ID.String()) }}}
-	id = []column{{"ID", func(p overlay.PeerStatus) string { return p.ID.String() }}}
-	essential = []column{
+	name = []column[overlay.PeerStatus]{{"PEER", func(p overlay.PeerStatus) string { return cmp.Or(p.Name, p.ID.String()) }}}
+	id = []column[overlay.PeerStatus]{{"ID", func(p overlay.PeerStatus) string { return p.ID.String() }}}
+	essential = []column[overlay.PeerStatus]{
 		{"STATE", func(p overlay.PeerStatus) string { return string(p.State) }},
 		{"PATH", func(p overlay.PeerStatus) string { return cut(pathWord(p.Path, names), mostPath) }},
 		{"RTT", func(p overlay.PeerStatus) string {
@@ -229,44 +212,21 @@ func (a *app) peerColumns(s overlay.Status) (name, id, essential, traffic, seen,
 			return "-"
 		}},
 	}
-	traffic = []column{
+	traffic = []column[overlay.PeerStatus]{
 		{"RECEIVED", func(p overlay.PeerStatus) string { return bytesOf(p.RxBytes) }},
 		{"SENT", func(p overlay.PeerStatus) string { return bytesOf(p.TxBytes) }},
 	}
-	seen = []column{{"SEEN", a.ago}}
-	endpoint = []column{{"ENDPOINT", func(p overlay.PeerStatus) string { return cmp.Or(p.Path.Endpoint, "-") }}}
+	seen = []column[overlay.PeerStatus]{{"SEEN", func(p overlay.PeerStatus) string { return a.ago(p.LastSeen) }}}
+	endpoint = []column[overlay.PeerStatus]{{"ENDPOINT", func(p overlay.PeerStatus) string { return cmp.Or(p.Path.Endpoint, "-") }}}
 	return
 }
 
-// ago is how long ago a peer was heard.
-func (a *app) ago(p overlay.PeerStatus) string {
-	if p.LastSeen == nil {
+// ago is how long ago something was, "3 min ago".
+func (a *app) ago(at *time.Time) string {
+	if at == nil {
 		return "never"
 	}
-	return shortAge(max(0, a.now().Sub(*p.LastSeen))) + " ago"
-}
-
-func rowsOf(columns []column, peers []overlay.PeerStatus) [][]string {
-	head := make([]string, len(columns))
-	for i, c := range columns {
-		head[i] = c.head
-	}
-	rows := [][]string{head}
-	for _, p := range peers {
-		row := make([]string, len(columns))
-		for i, c := range columns {
-			row[i] = c.cell(p)
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
-// cutFirst shortens the cells of the first column to a width.
-func cutFirst(rows [][]string, width int) {
-	for _, row := range rows {
-		row[0] = cut(row[0], width)
-	}
+	return shortAge(max(0, a.now().Sub(*at))) + " ago"
 }
 
 // peerNotes are the lines below a peer.
@@ -298,9 +258,9 @@ func (a *app) printHeard(heard []overlay.PeerStatus) {
 		heard = heard[:mostHeard]
 	}
 	for _, p := range heard {
-		line := p.Address.String() + "  " + a.ago(p)
+		line := p.Address.String() + "  " + a.ago(p.LastSeen)
 		if len(line) > a.columnsOf() {
-			line = p.ID.String() + "  " + a.ago(p)
+			line = p.ID.String() + "  " + a.ago(p.LastSeen)
 		}
 		fmt.Fprintln(a.out, line)
 	}

@@ -147,6 +147,59 @@ func total(rows [][]string) int {
 	return sum
 }
 
+// column is one column of a table of Ts.
+type column[T any] struct {
+	head string
+	cell func(T) string
+}
+
+// layout is one way to lay out a table. Its first column may be cut to a width.
+type layout[T any] struct {
+	shortest int
+	columns  []column[T]
+}
+
+// arrange makes the rows of a table in the first layout that fits a width, with a header.
+// The last layout is taken even if it does not fit.
+func arrange[T any](width int, list []T, layouts ...layout[T]) (rows [][]string) {
+	for _, l := range layouts {
+		rows = rowsOf(l.columns, list)
+		longest := widthsOf(rows)[0]
+		over := max(0, total(rows)-width)
+		if over == 0 {
+			return rows
+		}
+		if room := longest - over; room >= l.shortest {
+			cutFirst(rows, room)
+			return rows
+		}
+	}
+	return rows
+}
+
+func rowsOf[T any](columns []column[T], list []T) [][]string {
+	head := make([]string, len(columns))
+	for i, c := range columns {
+		head[i] = c.head
+	}
+	rows := [][]string{head}
+	for _, x := range list {
+		row := make([]string, len(columns))
+		for i, c := range columns {
+			row[i] = c.cell(x)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// cutFirst shortens the cells of the first column to a width.
+func cutFirst(rows [][]string, width int) {
+	for _, row := range rows {
+		row[0] = cut(row[0], width)
+	}
+}
+
 // cut shortens a text to a width.
 func cut(text string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
