@@ -90,13 +90,22 @@ func TestJudgeAdapter(t *testing.T) {
 		{"gone", func(i *iface) { *i = iface{} }, []string{"bad adapter_gone"}},
 		{"down", func(i *iface) { i.up = false }, []string{"bad adapter_down"}},
 		{"no address", func(i *iface) { i.addrs = []netip.Addr{other} }, []string{"bad adapter_address"}},
-		{"in a bridge", func(i *iface) { i.master = "br0" }, []string{"bad adapter_enslaved"}},
+		{"in a bridge", func(i *iface) { i.master = "br0" }, []string{"bad adapter_master"}},
 		{"MTU", func(i *iface) { i.mtu = 1500 }, []string{"warn adapter_mtu"}},
 		{"all", func(i *iface) { i.up, i.addrs, i.mtu = false, nil, 9 }, []string{"bad adapter_down", "bad adapter_address", "warn adapter_mtu"}},
 	} {
 		i := good
 		c.change(&i)
-		wantFindings(t, c.name, judgeAdapter("anode0", 1440, ula, i), c.want...)
+		wantFindings(t, c.name, judgeAdapter(overlay.TunStatus{Name: "anode0", MTU: 1440}, ula, i), c.want...)
+	}
+	problems := []overlay.TunProblem{{Code: platform.ProblemDown, Text: "again and again"}, {Code: platform.ProblemDiverted, Text: "x"},
+		{Code: platform.ProblemGuard, Text: "not filtered"}, {Code: platform.ProblemRoutes, Text: "no route"}}
+	down := good
+	down.up = false
+	got := judgeAdapter(overlay.TunStatus{Name: "anode0", MTU: 1440, Problems: problems}, ula, down)
+	wantFindings(t, "what the daemon reports", got, "bad adapter_down", "warn adapter_no_guard", "bad adapter_routes")
+	if !strings.Contains(got[0].Says, "no program can use it (again and again)") {
+		t.Error(got[0].Says)
 	}
 	wantFindings(t, "free", judgeName("anode0", iface{}), "fine adapter_name_free")
 	wantFindings(t, "taken", judgeName("anode0", iface{exists: true, kind: "dummy"}), "bad adapter_name_taken")
