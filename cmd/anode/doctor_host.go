@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -81,7 +82,7 @@ func judgeRights(r rights, running bool) []finding {
 		return []finding{{topic, fine, "this user may set up network adapters (CAP_NET_ADMIN)", "", "rights"}}
 	}
 	return []finding{{topic, warn, "this user cannot start anode with an adapter (no CAP_NET_ADMIN), and some checks need root",
-		"sudo anode doctor; sudo anode up", "no_net_admin"}}
+		"sudo anode doctor, for all checks; sudo anode up, to start", "no_net_admin"}}
 }
 
 // device is /dev/net/tun.
@@ -96,10 +97,11 @@ func checkDevice(_ context.Context, p *patient) []finding {
 	if err != nil || p.adapter() == config.NoTun {
 		return nil
 	}
-	return judgeDevice(d, p.status != nil)
+	r, err := p.machine.rights()
+	return judgeDevice(d, p.status != nil, err == nil && r.root)
 }
 
-func judgeDevice(d device, running bool) []finding {
+func judgeDevice(d device, running, root bool) []finding {
 	const topic = "tun"
 	switch {
 	case running:
@@ -113,6 +115,8 @@ func judgeDevice(d device, running bool) []finding {
 	case errors.Is(d.err, errNoDriver):
 		return []finding{{topic, bad, "/dev/net/tun exists, but the kernel has no driver for it",
 			"sudo modprobe tun; after a kernel update: reboot", "no_tun_driver"}}
+	case errors.Is(d.err, fs.ErrPermission) && !root:
+		return nil // another finding says that this user cannot
 	case d.err != nil:
 		return []finding{{topic, bad, "/dev/net/tun cannot be opened: " + plain(d.err),
 			"sudo; in a container: --device /dev/net/tun", "tun_denied"}}

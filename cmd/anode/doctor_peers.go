@@ -228,7 +228,7 @@ func judgePeers(s overlay.Status) []finding {
 	case added == 0:
 		list = append(list, finding{topic, warn, "no peer is added yet", "on another machine: anode id; then here: anode peers add ADDRESS NAME; and the other way round", "no_peers"})
 	case len(list) == 0:
-		list = append(list, finding{topic, fine, fmt.Sprintf("%d added, %d connected; the others are connected when there is something to send", added, up), "", "peers"})
+		list = append(list, finding{topic, fine, fmt.Sprintf("%d added, %d connected; the others are connected when there is something to send (anode why PEER looks at one)", added, up), "", "peers"})
 	}
 	return list
 }
