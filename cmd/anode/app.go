@@ -102,7 +102,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
-		a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
 	return group(root)
 }
