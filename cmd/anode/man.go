@@ -107,7 +107,7 @@ func manPage(cmd *cobra.Command, date time.Time) string {
 	var m roff
 	m.line(".TH", strings.ToUpper(manName(cmd)), "1", date.Format(time.DateOnly), "anode", "Anode")
 	m.line(".nh") // a command that is broken at its hyphen cannot be copied
-	m.line(".ad", "l")
+	m.WriteString(".ad l\n")
 	m.section("NAME")
 	m.text(manName(cmd) + " - " + cmd.Short)
 	m.section("SYNOPSIS")
