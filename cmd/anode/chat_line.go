@@ -52,7 +52,7 @@ func parseLine(line string) (text string, command lineCommand, err error) {
 	case word == "/help" || word == "/?" || word == "/h":
 		return "", chatHelps, nil
 	}
-	return "", chatSays, &failure{exitUsage, fmt.Sprintf("there is no command %s", word), "/help; or //, to say a text that begins with a slash"}
+	return "", chatSays, &failure{exitUsage, fmt.Sprintf("no command %s", word), "/help, or //TEXT to say a text with a slash"}
 }
 
 // slashed is the line to type for a text.

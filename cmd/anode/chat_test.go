@@ -424,8 +424,8 @@ func TestChatCommands(t *testing.T) {
 		{" /quit ", "", "", true},
 		{"/help", "", "//TEXT        say a text that begins with a slash", false},
 		{"/?", "", "//TEXT        say a text that begins with a slash", false},
-		{"/me waves", "", "Not said: there is no command /me; try: /help; or //, to say a text that begins…", false},
-		{"/quit now", "", "Not said: there is no command /quit; try: /help; or //, to say a text that begi…", false},
+		{"/me waves", "", "Not said: no command /me; try: /help, or //TEXT to say a text with a slash", false},
+		{"/quit now", "", "Not said: no command /quit; try: /help, or //TEXT to say a text with a slash", false},
 		{"//etc/hosts is wrong", "/etc/hosts is wrong", "> ", false},
 		{"and/or", "and/or", "> ", false},
 	} {
