@@ -65,8 +65,14 @@ func (n *Node) verb(ctx context.Context, f func() (book.Change, error)) (book.Ch
 
 // SetOpen lets everybody in, or only the peers that were added.
 func (n *Node) SetOpen(ctx context.Context, open bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
+		if n.isOpen() == open {
+			return nil
+		}
 		n.setOpen(open)
+		for _, p := range l.peers.byAddress {
+			p.Tell()
+		}
 		return nil
 	})
 }

@@ -54,7 +54,7 @@ func (q *superQueue) Next() []byte {
 	return q.msg
 }
 
-func (q *superQueue) Put(anode.ULA, bool, []byte) { q.puts++ }
+func (q *superQueue) Put(anode.ULA, bool, []byte) bool { q.puts++; return false }
 
 // sessions makes the two ends of a sealed session.
 func sessions(t testing.TB) (a, b *seal.Session, ida, idb *anode.Identity) {

@@ -51,6 +51,9 @@ func (n *lanes) setOpen(open bool) {
 	n.admits.Store(uint32(from))
 }
 
+// isOpen reports whether everybody is let in.
+func (n *lanes) isOpen() bool { return n.admits.Load() == uint32(book.Stranger) }
+
 // trusts reports whether the policy lets everything of a contact in.
 func (n *lanes) trusts(c *peer.Contact) bool { return uint32(c.Standing()) >= n.admits.Load() }
 

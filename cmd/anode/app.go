@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,10 +33,13 @@ type app struct {
 	stateGiven            bool // whether a flag named it
 	socketGiven           bool
 	configGiven           bool
+
+	flush func() // writes out what waits for a reader (decouple)
+	hurry func() // called when the program is to end
 }
 
 func newApp(out, err io.Writer) *app {
-	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT}
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, hurry: func() {}}
 	if f, ok := out.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -48,8 +49,10 @@ func newApp(out, err io.Writer) *app {
 
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	defer func() { a.flush() }() // a command may set it
 	root := a.root()
 	root.SetArgs(args)
+	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -100,7 +103,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.daemonCommand(), a.downCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
@@ -164,62 +167,4 @@ func (a *app) json(v any) error {
 // jsonFlag adds --json.
 func jsonFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
-}
-
-// pairs prints names and values, a line each.
-func (a *app) pairs(list ...[2]string) {
-	width := 0
-	for _, p := range list {
-		width = max(width, len(p[0]))
-	}
-	for _, p := range list {
-		if a.terminal {
-			fmt.Fprintf(a.out, "%-*s  %s\n", width, p[0], p[1])
-		} else {
-			fmt.Fprintf(a.out, "%s\t%s\n", p[0], p[1])
-		}
-	}
-}
-
-// table prints rows with a header: aligned on a terminal, otherwise tab-separated.
-func (a *app) table(rows [][]string) {
-	if !a.terminal {
-		for _, row := range rows {
-			fmt.Fprintln(a.out, strings.Join(row, "\t"))
-		}
-		return
-	}
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(a.painted(cell))
-			line.WriteString(strings.Repeat(" ", widths[i]-len(cell)+2))
-		}
-		fmt.Fprintln(a.out, strings.TrimRight(line.String(), " "))
-	}
-}
-
-// painted colours the words that are states or verdicts.
-func (a *app) painted(cell string) string {
-	const green, yellow, red, end = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-	switch {
-	case !a.color:
-		return cell
-	case cell == "up", cell == string(fine):
-		return green + cell + end
-	case cell == "connecting", cell == string(slow):
-		return yellow + cell + end
-	case slices.Contains([]string{"unreachable", "blocked", string(bad)}, cell):
-		return red + cell + end
-	}
-	return cell
 }

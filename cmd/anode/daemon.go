@@ -17,11 +17,13 @@ func (a *app) daemonCommand() *cobra.Command {
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, stop, err := flags.options(a, cmd)
+			options, err := flags.options(a, cmd)
 			if err != nil {
 				return err
 			}
+			hangup, stop := hangups()
 			defer stop()
+			options.Hangup = hangup
 			if cpuProfile != "" {
 				written, err := profileCPU(cpuProfile)
 				if err != nil {

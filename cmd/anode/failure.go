@@ -55,6 +55,7 @@ func explain(err error) *failure {
 	f := &failure{exit: exitFailed}
 	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors hold their advice
 	if f.try != "" {
+		f.exit = exitOf(control.AsError(err).Code)
 		return f
 	}
 	switch {

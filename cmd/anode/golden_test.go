@@ -34,44 +34,6 @@ func wantText(t *testing.T, got, want string) {
 	}
 }
 
-func TestStatusTable(t *testing.T) {
-	a, out := onTerminal()
-	a.printStatus(fixtureStatus())
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   anode0, MTU 1440
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-PEER         ID                ULA                                 STATE        PATH                    RTT      RECEIVED  SENT    SEEN
-north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           LAN udp:10.0.0.2:8737   0.42 ms  999 B     123 MB  1 s ago
-south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
--            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                       -        0 B       0 B     never
-(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                       -        0 B       0 B     1 d 2 h ago
-`)
-}
-
-func TestStatusWithoutPeers(t *testing.T) {
-	a, out := onTerminal()
-	s := fixtureStatus()
-	s.Peers, s.Tun = nil, nil
-	a.printStatus(s)
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   none
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-No peers yet. On another machine run "anode id", then here "anode peers add ADDRESS NAME".
-`)
-}
-
 func TestColor(t *testing.T) {
 	a, out := onTerminal()
 	a.color = true
@@ -88,7 +50,7 @@ func TestWords(t *testing.T) {
 		{bytesOf(0), "0 B"}, {bytesOf(999), "999 B"}, {bytesOf(1000), "1.0 kB"}, {bytesOf(9_949), "9.9 kB"}, {bytesOf(9_950), "10 kB"},
 		{bytesOf(999_499), "999 kB"}, {bytesOf(999_500), "1.0 MB"}, {bytesOf(1 << 63), "9.2 EB"},
 		{age(0), "0 s"}, {age(59 * time.Second), "59 s"}, {age(3725 * time.Second), "1 h 2 min"}, {age(26 * time.Hour), "1 d 2 h"},
-		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
+		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
 		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}, map[anode.Address]string{hubAddress: "hub"}), "relay hub"},
 		{route(overlay.PathStatus{Kind: overlay.PathNone}, nil), "no path"},
 	} {
@@ -121,7 +83,7 @@ func pings(ctx context.Context, count int, interval time.Duration, answers ...ti
 			case <-ctx.Done():
 				return overlay.PingReply{}, ctx.Err()
 			}
-			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}}, nil
+			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}}, nil
 		},
 	}
 	err := p.run(ctx)
@@ -203,7 +165,7 @@ func TestTeller(t *testing.T) {
 	next := s
 	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
 	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
-	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 192.0.2.9:8737"}
+	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:192.0.2.9:8737"}
 	next.Peers = append(next.Peers, stranger)
 	teller.see(next)
 	teller.see(next) // nothing changed
@@ -287,16 +249,51 @@ func TestFindByDNS(t *testing.T) {
 	}
 
 	// To add somebody the DNS alone is not enough.
-	if _, err := a.whole(t.Context(), "north.example.org", false); err == nil ||
+	refused := errors.New("not sure")
+	sure := func(answer error) func(anode.Address, string) error {
+		return func(address anode.Address, domain string) error {
+			if address != northAddress || domain != "north.example.org" {
+				t.Errorf("asked about %s of %s", address, domain)
+			}
+			return answer
+		}
+	}
+	if _, err := a.whole(t.Context(), "north.example.org", sure(refused)); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+	if got, err := a.whole(t.Context(), "north.example.org", sure(nil)); err != nil || got != northAddress {
+		t.Errorf("%v, %v", got, err)
+	}
+	for text, exit := range map[string]int{
+		"north": exitUnknownPeer, "aeaa": exitUnknownPeer, northAddress.ID().String(): exitUnknownPeer,
+		northAddress.ULA().String(): exitUnknownPeer, "two.example.org": exitUnknownPeer, "none.example.org": exitUnknownPeer,
+		northAddress.String()[:63]: exitUsage, northAddress.CheckForm()[:68] + "1": exitUsage,
+	} {
+		if got, err := a.whole(t.Context(), text, sure(nil)); err == nil || explain(err).exit != exit || explain(err).try == "" {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+}
+
+// TestConfirm: who is not asked has to say --yes, and who is asked sees the address.
+func TestConfirm(t *testing.T) {
+	a, _ := onTerminal()
+	var asked bytes.Buffer
+	a.err = &asked
+	if err := a.confirm(strings.NewReader("y\n"), northAddress, "north.example.org", false); err == nil ||
 		!strings.Contains(err.Error(), northAddress.String()) || !strings.Contains(explain(err).try, "--yes") {
 		t.Errorf("%v", err)
 	}
-	if got, err := a.whole(t.Context(), "north.example.org", true); err != nil || got != northAddress {
-		t.Errorf("%v, %v", got, err)
+	if err := a.confirm(nil, northAddress, "north.example.org", true); err != nil {
+		t.Errorf("%v", err)
 	}
-	for _, text := range []string{"north", "aeaa", northAddress.ID().String(), northAddress.ULA().String(), northAddress.String()[:63], "two.example.org", "none.example.org"} {
-		if got, err := a.whole(t.Context(), text, true); err == nil || explain(err).exit != exitUnknownPeer {
-			t.Errorf("%s: %v, %v", text, got, err)
+	for answer, added := range map[string]bool{"y\n": true, "YES\n": true, "\n": false, "": false, "n\n": false, "maybe\n": false} {
+		asked.Reset()
+		if err := a.askForAddress(strings.NewReader(answer), northAddress, "north.example.org"); (err == nil) != added {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if !strings.Contains(asked.String(), northAddress.String()) || !strings.Contains(asked.String(), northAddress.ID().String()) {
+			t.Error(asked.String())
 		}
 	}
 }

@@ -34,6 +34,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "set any key of the configuration, `KEY=VALUE`; repeatable")
+	cmd.RegisterFlagCompletionFunc("set", completeKey)
 }
 
 // source returns where the configuration comes from.
@@ -68,19 +69,25 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) (config.Source, error) {
 	return s, nil
 }
 
-// options returns a daemon's options, except its log and what to do when it is ready.
-func (f *runFlags) options(a *app, cmd *cobra.Command) (o daemon.Options, stop func(), err error) {
+// options returns a daemon's options, except when to read the configuration again and what
+// to do when it is ready. From now on a stuck output stops nothing.
+func (f *runFlags) options(a *app, cmd *cobra.Command) (o daemon.Options, err error) {
 	source, err := f.source(a, cmd)
 	if err != nil {
-		return o, nil, err
+		return o, err
 	}
+	a.decouple()
+	return daemon.Options{
+		State: a.state, Socket: a.socket, Source: source,
+		Log: a.err, Version: version(), Ending: a.hurry,
+	}, nil
+}
+
+// hangups returns the signals to read the configuration again.
+func hangups() (c <-chan os.Signal, stop func()) {
 	hangup := make(chan os.Signal, 1)
 	if runtime.GOOS != "windows" {
 		signal.Notify(hangup, syscall.SIGHUP)
 	}
-	o = daemon.Options{
-		State: a.state, Socket: a.socket, Source: source,
-		Log: a.err, Version: version(), Hangup: hangup,
-	}
-	return o, func() { signal.Stop(hangup) }, nil
+	return hangup, func() { signal.Stop(hangup) }
 }

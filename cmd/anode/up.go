@@ -23,11 +23,13 @@ func (a *app) upCommand() *cobra.Command {
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, stop, err := flags.options(a, cmd)
+			options, err := flags.options(a, cmd)
 			if err != nil {
 				return err
 			}
+			ctx, stop := untilHangup(cmd.Context())
 			defer stop()
+			context.AfterFunc(ctx, a.hurry)
 			// People read the teller's words, and only warnings and errors of the log.
 			options.Source.Base = quiet
 			told := false
@@ -35,7 +37,7 @@ func (a *app) upCommand() *cobra.Command {
 				told = true
 				tell(ctx, &teller{out: a.out, now: a.now}, node)
 			}
-			err = daemon.Run(cmd.Context(), options)
+			err = daemon.Run(ctx, options)
 			if told {
 				fmt.Fprintln(a.out, "\nStopped. The adapter, its address and its routes are gone.")
 			}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -286,11 +287,22 @@ func TestSecret(t *testing.T) {
 	if _, err := (Secret{path}).Load(); !errors.Is(err, ErrInvalid) {
 		t.Errorf("others can read it: %v", err)
 	}
-	for _, bad := range []string{"", hex[2:], hex + "00", "zz" + hex[2:]} {
+	for _, bad := range []string{"", hex[2:], hex + "00", "zz" + hex[2:], strings.Repeat("0", 64), hex + strings.Repeat("\n", 1024)} {
 		put(bad, 0o600)
 		if _, err := (Secret{path}).Load(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+	put(hex, 0o600)
+	link := path + "-link"
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Secret{link}).Load(); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a symbolic link: %v", err)
+	}
+	if _, err := (Secret{path + "-missing"}).Load(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
 	}
 	if secret, err := (Secret{}).Load(); err != nil || secret != [SecretSize]byte{} {
 		t.Errorf("none: %x, %v", secret, err)

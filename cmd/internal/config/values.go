@@ -3,14 +3,15 @@ package config
 import (
 	"encoding"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"anodenet/anode"
+	"anodenet/anode/private"
 	"anodenet/overlay/book"
 )
 
@@ -56,28 +57,33 @@ func (s Secret) MarshalText() ([]byte, error) {
 	return []byte(secretPrefix + s.Path), nil
 }
 
-// Load reads the secret from its file, which holds 64 hex digits. It returns zeros if no
-// file is named.
+// maxSecretFile is the most bytes of a secret's file: the digits, and white space around them.
+const maxSecretFile = 1024
+
+// Load reads the secret from its file, which holds 64 hex digits and belongs to this user or
+// root alone. It returns zeros if no file is named.
 func (s Secret) Load() (secret [SecretSize]byte, err error) {
 	if s.Path == "" {
 		return secret, nil
 	}
-	info, err := os.Stat(s.Path)
-	if err != nil {
-		return secret, err
+	text, err := private.ReadFile(s.Path, maxSecretFile)
+	var unsafe *private.Error
+	if errors.As(err, &unsafe) {
+		return secret, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if err := checkMode(s.Path, info); err != nil {
-		return secret, err
-	}
-	text, err := os.ReadFile(s.Path)
 	if err != nil {
 		return secret, err
 	}
 	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(b) != SecretSize {
-		return secret, fmt.Errorf("%w: %s does not hold %d hex digits", ErrInvalid, s.Path, 2*SecretSize)
+		return secret, fmt.Errorf("%w: %s does not hold %d hex digits; try: anode config secret FILE", ErrInvalid, s.Path, 2*SecretSize)
 	}
-	return [SecretSize]byte(b), nil
+	secret = [SecretSize]byte(b)
+	if secret == [SecretSize]byte{} {
+		// The protocol takes zeros for a network without a secret.
+		return secret, fmt.Errorf("%w: %s holds only zeros, which is no secret; try: anode config secret FILE", ErrInvalid, s.Path)
+	}
+	return secret, nil
 }
 
 // Rung is a rung of package link, or auto.

@@ -25,6 +25,7 @@ import (
 	"anodenet/cmd/internal/chat"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/logs"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -40,12 +41,14 @@ type Options struct {
 	State   string // directory
 	Socket  string
 	Source  config.Source // read at the start, and again at each hangup
-	Log     io.Writer
+	Log     io.Writer     // a *logs.Writer's lost lines are reported and counted
 	Version string
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
 	// Ready is called in its own goroutine when everything runs, and must return when its
 	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
+	// Ending is called when the daemon begins to end. It may be nil.
+	Ending func()
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
 }
@@ -152,17 +155,20 @@ func (d *daemon) open() error {
 		Clock:       clock{},
 		Log:         d.log,
 		Version:     d.options.Version,
+		Counters:    d.counters,
 	}
 	if d.cfg.Tun.Name != config.NoTun {
-		if d.adapter, err = openAdapter(d.cfg.Tun, d.identity.Address(), d.log); err != nil {
+		self := d.identity.Address()
+		d.adapter, err = openAdapter(d.cfg.Tun, self, wanted(self.Zone(), d.book.Entries()), d.log, func(name string) { system.Exclude(name) })
+		if err != nil {
 			return err
 		}
 		system.Exclude(d.adapter.Name())
-		c.Device, c.Queues = d.adapter.Device, d.adapter.queues()
+		c.Device, c.Queues = d.adapter, d.adapter.queues()
 	}
 	if d.node, err = overlay.New(c); err != nil {
 		if d.adapter != nil {
-			err = errors.Join(err, d.adapter.Close())
+			err = errors.Join(err, d.adapter.Close(), d.adapter.release())
 		}
 		return err
 	}
@@ -189,8 +195,8 @@ func (d *daemon) tasks(stop func()) []task {
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
-		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), log: d.log}
-		list = append(list, task{"routes", routes.run})
+		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
+		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
@@ -213,7 +219,15 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("running", "address", d.identity.Address(), "ula", d.identity.Address().ULA(), "version", d.options.Version)
 
 	<-ctx.Done()
+	if d.options.Ending != nil {
+		d.options.Ending()
+	}
 	running.Wait()
+	if d.adapter != nil {
+		if err := d.adapter.release(); err != nil {
+			d.log.Warn("something of the adapter was left behind", "err", err)
+		}
+	}
 	d.log.Info("stopped")
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -279,10 +293,25 @@ func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		o.ReplaceAttr = withoutTime
 	}
+	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
 	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, o)), level
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, o) }
 	}
-	return slog.New(slog.NewTextHandler(w, o)), level
+	if q, ok := w.(*logs.Writer); ok {
+		q.SetReport(func(w io.Writer, lost uint64) {
+			slog.New(handler(w)).Warn("lines of the log were lost: nobody read them", "lines", lost)
+		})
+	}
+	return slog.New(handler(w)), level
+}
+
+// counters are those of the daemon itself, beside the node's.
+func (d *daemon) counters() map[string]uint64 {
+	c := make(map[string]uint64)
+	if q, ok := d.options.Log.(*logs.Writer); ok {
+		c["log_lines_lost"] = q.Lost()
+	}
+	return c
 }
 
 // withoutTime leaves out the time, which the journal adds by itself.

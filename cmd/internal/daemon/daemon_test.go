@@ -334,7 +334,7 @@ func TestService(t *testing.T) {
 	next("STOPPING=1")
 }
 
-func TestZones(t *testing.T) {
+func TestWanted(t *testing.T) {
 	peer := func(zone anode.Zone, added, blocked bool) book.Entry {
 		id, err := anode.NewIdentity(zone)
 		if err != nil {
@@ -342,9 +342,15 @@ func TestZones(t *testing.T) {
 		}
 		return book.Entry{Address: id.Address(), Added: added, Blocked: blocked}
 	}
-	got := zones(7, []book.Entry{peer(9, true, false), peer(7, true, false), peer(8, true, true), peer(6, false, false), peer(0, true, false), peer(9, true, false)})
-	if want := []anode.Zone{0, 7, 9}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	entries := []book.Entry{peer(9, true, false), peer(7, true, false), peer(8, true, true), peer(6, false, false), peer(0, true, false), peer(9, true, false)}
+	got := wanted(7, entries)
+	if want := []netip.Prefix{anode.Zone(0).Prefix(), anode.Zone(7).Prefix(), anode.Zone(9).Prefix()}; !slices.Equal(got.Zones, want) {
+		t.Errorf("zones %v, want %v", got.Zones, want)
+	}
+	for i, e := range entries {
+		if has := slices.Contains(got.Peers, e.Address.ULA().Addr()); has != (e.Added && !e.Blocked) {
+			t.Errorf("entry %d is wanted: %v", i, has)
+		}
 	}
 }
 
