@@ -83,6 +83,16 @@ func (c *Client) Block(ctx context.Context, r BlockRequest) error {
 	return err
 }
 
+// Book returns what people decided about peers.
+func (c *Client) Book(ctx context.Context) (Book, error) {
+	return call[Book](ctx, c, http.MethodGet, "peers", nil)
+}
+
+// Endpoints changes the endpoints of a peer, and returns those that it has then.
+func (c *Client) Endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, error) {
+	return call[Endpoints](ctx, c, http.MethodPost, "peers/endpoints", r)
+}
+
 // Stop ends the daemon; it may still be ending when the answer comes.
 func (c *Client) Stop(ctx context.Context) error {
 	_, err := call[Done](ctx, c, http.MethodPost, "stop", StopRequest{})
