@@ -89,6 +89,7 @@ func (a *app) root() *cobra.Command {
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
@@ -97,6 +98,7 @@ func (a *app) root() *cobra.Command {
 			a.configGiven = a.configGiven || cmd.Flags().Changed("config")
 		},
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
@@ -113,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.daemonCommand(), a.downCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.whyCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.whyCommand(), a.waitCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)

@@ -16,7 +16,7 @@ import (
 // pingFlags are the flags of ping.
 type pingFlags struct {
 	count, size    int
-	interval, wait float64 // s
+	interval, wait time.Duration
 	quiet, json    bool
 	untilDirect    bool
 }
@@ -35,9 +35,9 @@ func (a *app) pingCommand() *cobra.Command {
 		ValidArgsFunction: a.completePeer(0),
 	}
 	cmd.Flags().IntVarP(&f.count, "count", "c", 0, "stop after `N` pings; 0: at Ctrl-C")
-	cmd.Flags().Float64VarP(&f.interval, "interval", "i", 1, "`seconds` between pings")
+	secondsVar(cmd.Flags(), &f.interval, "interval", "i", time.Second, "`time` between pings, in seconds or as 500ms")
 	cmd.Flags().IntVarP(&f.size, "size", "s", 40, "`bytes` of payload, at least 16")
-	cmd.Flags().Float64VarP(&f.wait, "wait", "W", 5, "`seconds` to wait for a reply")
+	secondsVar(cmd.Flags(), &f.wait, "wait", "W", 5*time.Second, "`time` to wait for a reply, in seconds or as 500ms")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show only the summary")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a line of JSON for each reply, each loss and the summary")
 	cmd.Flags().BoolVar(&f.untilDirect, "until-direct", false, "stop at the first reply that no relay forwarded")
@@ -69,20 +69,20 @@ func (f *pingFlags) check(cmd *cobra.Command) error {
 		return usage(cmd, "-c %d: want 0 or more, 0 for no limit", f.count)
 	case f.size < 0 || f.size > overlay.MaxPing:
 		return usage(cmd, "-s %d: want 0 to %d bytes", f.size, overlay.MaxPing)
-	case !(f.interval >= 0.001 && f.interval <= 3600):
-		return usage(cmd, "-i %v: want 0.001 to 3600 seconds", f.interval)
-	case !(f.wait >= 0.001 && f.wait <= 60):
-		return usage(cmd, "-W %v: want 0.001 to 60 seconds", f.wait)
+	case f.interval < time.Millisecond || f.interval > time.Hour:
+		return usage(cmd, "-i %v: want 1ms to 1h", f.interval)
+	case f.wait < time.Millisecond || f.wait > time.Minute:
+		return usage(cmd, "-W %v: want 1ms to 60s", f.wait)
 	}
 	return nil
 }
 
 // ping runs a pinger, and explains a failure by what the daemon knows then.
 func (a *app) ping(ctx context.Context, client *control.Client, peer control.Resolved, f pingFlags, names map[anode.Address]string) error {
-	request := control.PingRequest{Address: peer.Address, Size: max(f.size, leastPing), TimeoutMS: int(math.Ceil(f.wait * 1000))}
+	request := control.PingRequest{Address: peer.Address, Size: max(f.size, leastPing), TimeoutMS: int(f.wait.Milliseconds())}
 	p := &pinger{
 		now: a.now, count: f.count, untilDirect: f.untilDirect,
-		interval: time.Duration(f.interval * float64(time.Second)),
+		interval: f.interval,
 		ping:     func(ctx context.Context) (overlay.PingReply, error) { return client.Ping(ctx, request) },
 	}
 	label := labelOf(peer.Name, peer.ID)

@@ -235,16 +235,14 @@ func (s *Server) book(context.Context) (Book, error) {
 
 func (s *Server) endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, error) {
 	for _, e := range r.Remove {
-		change, err := s.node.RemoveEndpoint(ctx, r.Address, e)
-		s.act(ctx, change, err)
-		if err != nil {
+		c, err := s.node.RemoveEndpoint(ctx, r.Address, e)
+		if s.act(ctx, c, err); err != nil {
 			return Endpoints{}, err
 		}
 	}
 	if len(r.Add) > 0 {
-		change, err := s.node.AddEndpoints(ctx, r.Address, r.Add)
-		s.act(ctx, change, err)
-		if err != nil {
+		c, err := s.node.AddEndpoints(ctx, r.Address, r.Add)
+		if s.act(ctx, c, err); err != nil {
 			return Endpoints{}, err
 		}
 	}
