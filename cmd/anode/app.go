@@ -113,11 +113,11 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.AddCommand(
-		a.upCommand(), a.daemonCommand(), a.downCommand(),
+		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.whyCommand(), a.waitCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
-		a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
 	group(root)
 	strictDefaults(root)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"slices"
 	"time"
 
@@ -343,11 +344,17 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 	return b.find(ctx, address.String())
 }
 
+// lookUpLimit is how long DNS may take. A name server that does not answer would cost the
+// resolver's own limit, ten seconds.
+const lookUpLimit = 4 * time.Second
+
 // lookUp asks DNS for the one address of a domain name.
 func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) {
-	records, err := a.txt(ctx, domain)
+	asking, cancel := context.WithTimeout(ctx, lookUpLimit)
+	defer cancel()
+	records, err := a.txt(asking, domain)
 	if err != nil {
-		return anode.Address{}, fmt.Errorf("%w %q, and DNS has no such name: %w", names.ErrNotFound, domain, err)
+		return anode.Address{}, fmt.Errorf("%w %q, and DNS %s", names.ErrNotFound, domain, dnsWords(err))
 	}
 	var found []names.Peer
 	for _, record := range records {
@@ -366,6 +373,15 @@ func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) 
 		return found[0].Address, nil
 	}
 	return anode.Address{}, &names.AmbiguousError{Text: domain, Candidates: found}
+}
+
+// dnsWords says why DNS has no address for a name.
+func dnsWords(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return "has no such name"
+	}
+	return "did not answer"
 }
 
 // whole reads the address of a peer to add. It must be the whole address, since anybody

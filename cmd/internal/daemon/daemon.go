@@ -108,7 +108,7 @@ func (d *daemon) open() error {
 	}
 	d.chat, err = newTalk(chat.Config{
 		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
-		Adapter: chat.FromULA(ula), Bare: chat.FromIPv4(),
+		Adapter: chat.FromULA(ula, func() int { return d.adapter.keeper.State().Index }), Bare: chat.FromIPv4(),
 	})
 	if err != nil {
 		return err
