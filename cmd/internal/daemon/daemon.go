@@ -38,10 +38,12 @@ const identityFile = "identity"
 
 // Options are the settings of a daemon.
 type Options struct {
-	State   string // directory
-	Socket  string
-	Source  config.Source // read at the start, and again at each hangup
-	Log     io.Writer     // a *logs.Writer's lost lines are reported and counted
+	State  string // directory
+	Socket string
+	Source config.Source // read at the start, and again at each hangup
+	Log    io.Writer     // a *logs.Writer's lost lines are reported and counted
+	// Handler makes the handler of the log in the format text; nil: the usual one, to Log.
+	Handler func(slog.Leveler) slog.Handler
 	Version string
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
 	// Ready is called in its own goroutine when everything runs, and must return when its
@@ -66,7 +68,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	log, level := newLogger(o.Log, cfg.Log)
+	log, level := newLogger(o.Log, cfg.Log, o.Handler)
 
 	store, err := store.Open(o.State)
 	if err != nil {
@@ -240,7 +242,7 @@ func (clock) Now() time.Time       { return time.Now() }
 func (clock) Since() time.Duration { return platform.BootTime() }
 
 // newLogger makes the logger, and the variable that sets its level.
-func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
+func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(c.Level)
 	o := &slog.HandlerOptions{Level: level}
@@ -250,6 +252,9 @@ func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
 	if c.Format == config.FormatJSON {
 		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, o) }
+	}
+	if own != nil && c.Format == config.FormatText {
+		return slog.New(own(level)), level
 	}
 	if q, ok := w.(*logs.Writer); ok {
 		q.SetReport(func(w io.Writer, lost uint64) {
