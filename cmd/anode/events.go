@@ -248,7 +248,7 @@ func (t *teller) running(s overlay.Status) event {
 	return event{Type: eventRunning, Message: "running as " + s.ULA.String(), Node: &eventNode{
 		Address: s.Address, ID: s.ID, ULA: s.ULA, Version: s.Version, Tun: s.Tun, Listen: s.Listen,
 		Open: s.Open, Secret: s.Secret, Relay: s.Relay, Bridged: t.bridged, Added: len(added),
-		Warns: settingWarnings(s.Open, t.bridged),
+		Warns: append([]string{}, settingWarnings(s.Open, t.bridged)...),
 	}}
 }
 

@@ -14,7 +14,7 @@ import (
 type eventJSON struct{ out io.Writer }
 
 func (j *eventJSON) print(e event) {
-	e.Time = e.Time.UTC()
+	e.Time = e.Time.UTC().Truncate(time.Millisecond)
 	b, err := json.Marshal(e)
 	if err != nil {
 		return // no event has anything that cannot be written
@@ -26,6 +26,7 @@ func (j *eventJSON) print(e event) {
 type eventText struct {
 	out   io.Writer
 	color bool
+	width int // of the terminal; 0: lines are not broken
 }
 
 func (t *eventText) print(e event) {
@@ -45,9 +46,9 @@ func (t *eventText) print(e event) {
 		case eventError:
 			message = t.loud("error") + ": " + message
 		}
-		fmt.Fprintf(&b, "%s  %s\n", e.Time.Format(time.TimeOnly), message)
+		b.WriteString(t.lines(e.Time.Format(time.TimeOnly)+"  ", message))
 		if e.Try != "" {
-			fmt.Fprintf(&b, "          try: %s\n", e.Try)
+			b.WriteString(t.lines(strings.Repeat(" ", len(time.TimeOnly)+2), "try: "+e.Try))
 		}
 	}
 	io.WriteString(t.out, b.String())
@@ -78,6 +79,15 @@ func (t *eventText) greet(b *strings.Builder, n *eventNode) {
 		fmt.Fprintf(b, "%d peers are added.\n", n.Added)
 	}
 	b.WriteString("Ctrl-C stops and cleans up.\n\n")
+}
+
+// lines returns a text after a lead; what does not fit goes below the text.
+func (t *eventText) lines(lead, text string) string {
+	if t.width == 0 {
+		return lead + text + "\n"
+	}
+	between := "\n" + strings.Repeat(" ", len(lead))
+	return lead + strings.Join(fold(text, t.width-len(lead)), between) + "\n"
 }
 
 func (t *eventText) loud(word string) string {

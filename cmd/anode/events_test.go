@@ -225,3 +225,17 @@ func TestEventLog(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestEventWidth: lines are broken at words on a terminal.
+func TestEventWidth(t *testing.T) {
+	var out bytes.Buffer
+	print := (&eventText{out: &out, width: 40}).print
+	print(event{Time: fixtureTime, Type: eventWarning, Message: "one two three four five six seven eight", Try: strings.Repeat("x", 50) + " y"})
+	wantText(t, out.String(), `
+12:00:00  warning: one two three four
+          five six seven eight
+          try:
+          xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+          y
+`)
+}

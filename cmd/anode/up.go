@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -23,20 +24,21 @@ func (a *app) upCommand() *cobra.Command {
 	flags.add(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print a line of JSON for each event")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		told, warned := a.eventText(a.out), a.eventText(a.err)
 		options := flags.options(a, cmd)
+		told.out, warned.out = a.out, a.err
 		ctx, stop := untilHangup(cmd.Context())
 		defer stop()
 		context.AfterFunc(ctx, a.hurry)
 		// People read events, and only warnings and errors of the log, in the same form.
 		options.Source.Base = quiet
-		t := &teller{now: a.now, print: (&eventText{out: a.out, color: a.color}).print}
-		warnings := (&eventText{out: a.err, color: a.color}).print
+		t, warn := &teller{now: a.now, print: told.print}, warned.print
 		if *asJSON {
 			t.print = (&eventJSON{out: a.out}).print
-			warnings = t.print
+			warn = t.print
 		}
 		options.Handler = func(level slog.Leveler) slog.Handler {
-			return &eventLog{level: level, print: warnings}
+			return &eventLog{level: level, print: warn}
 		}
 		options.Ready = func(ctx context.Context, node *overlay.Node) {
 			t.bridged = bridged(options.Source)
@@ -47,6 +49,14 @@ func (a *app) upCommand() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// eventText returns what prints events to a stream as it fits there.
+func (a *app) eventText(out io.Writer) *eventText {
+	if !isTerminal(out) {
+		return &eventText{}
+	}
+	return &eventText{color: a.color, width: a.columnsOf()}
 }
 
 // quiet is the default configuration of up.
