@@ -34,6 +34,7 @@ const (
 	eventMended      eventType = "mended"      // and is again
 	eventWarning     eventType = "warning"     // of the log
 	eventError       eventType = "error"       // of the log
+	eventInfo        eventType = "info"        // of the log, if its level is info or debug
 )
 
 // event is something that up reports. Its JSON is for scripts: fields are only ever added.

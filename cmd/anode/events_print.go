@@ -39,19 +39,28 @@ func (t *eventText) print(e event) {
 	case eventFound: // the command fits 80 columns, and can be copied
 		fmt.Fprintf(&b, "%s  %s; to add it, run:\n%s\n", e.Time.Format(time.TimeOnly), e.Message, e.Try)
 	default:
-		message := e.Message
-		switch e.Type {
-		case eventWarning, eventProblem:
-			message = t.loud("warning") + ": " + message
-		case eventError:
-			message = t.loud("error") + ": " + message
+		lead, word := e.Time.Format(time.TimeOnly)+"  ", urgency(e.Type)
+		if word == "" {
+			b.WriteString(t.lines(lead, e.Message))
+		} else {
+			b.WriteString(strings.Replace(t.lines(lead, word+": "+e.Message), word, t.loud(word), 1))
 		}
-		b.WriteString(t.lines(e.Time.Format(time.TimeOnly)+"  ", message))
 		if e.Try != "" {
 			b.WriteString(t.lines(strings.Repeat(" ", len(time.TimeOnly)+2), "try: "+e.Try))
 		}
 	}
 	io.WriteString(t.out, b.String())
+}
+
+// urgency is the word before an event that people must not overlook.
+func urgency(kind eventType) string {
+	switch kind {
+	case eventWarning, eventProblem:
+		return "warning"
+	case eventError:
+		return "error"
+	}
+	return ""
 }
 
 // greet says who this node is, and what everybody has to know about it.
@@ -116,9 +125,12 @@ func (l *eventLog) Handle(_ context.Context, r slog.Record) error {
 		full.add(a)
 		return true
 	})
-	e := event{Schema: schema, Time: r.Time, Type: eventWarning, Message: oneLine(r.Message)}
-	if r.Level >= slog.LevelError {
+	e := event{Schema: schema, Time: r.Time, Type: eventInfo, Message: oneLine(r.Message)}
+	switch {
+	case r.Level >= slog.LevelError:
 		e.Type = eventError
+	case r.Level >= slog.LevelWarn:
+		e.Type = eventWarning
 	}
 	if full.cause != "" {
 		e.Message += ": " + full.cause

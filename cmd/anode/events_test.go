@@ -215,7 +215,7 @@ func TestEventLog(t *testing.T) {
 	for _, want := range []string{
 		"  warning: the port is taken: bind: in use; really (port 8737)\n          try: --port 0\n",
 		"  error: two; lines (network bare, a.b 1s, a.c.d 1)\n",
-		"  warning: this\n",
+		"  this\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q has no %q", text, want)
@@ -229,10 +229,10 @@ func TestEventLog(t *testing.T) {
 // TestEventWidth: lines are broken at words on a terminal.
 func TestEventWidth(t *testing.T) {
 	var out bytes.Buffer
-	print := (&eventText{out: &out, width: 40}).print
+	print := (&eventText{out: &out, width: 40, color: true}).print
 	print(event{Time: fixtureTime, Type: eventWarning, Message: "one two three four five six seven eight", Try: strings.Repeat("x", 50) + " y"})
-	wantText(t, out.String(), `
-12:00:00  warning: one two three four
+	wantText(t, strings.ReplaceAll(out.String(), "\x1b[1;31mwarning\x1b[0m", "WORD"), `
+12:00:00  WORD: one two three four
           five six seven eight
           try:
           xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
