@@ -23,21 +23,19 @@ func (a *app) upCommand() *cobra.Command {
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, err := flags.options(a, cmd)
-			if err != nil {
-				return err
-			}
+			options := flags.options(a, cmd)
 			ctx, stop := untilHangup(cmd.Context())
 			defer stop()
 			context.AfterFunc(ctx, a.hurry)
 			// People read the teller's words, and only warnings and errors of the log.
 			options.Source.Base = quiet
+			options.Made = func(state string) { fmt.Fprintf(a.err, madeText, state) }
 			told := false
 			options.Ready = func(ctx context.Context, node *overlay.Node) {
 				told = true
 				tell(ctx, &teller{out: a.out, now: a.now}, node)
 			}
-			err = daemon.Run(ctx, options)
+			err := daemon.Run(ctx, options)
 			if told {
 				fmt.Fprintln(a.out, "\nStopped. The adapter, its address and its routes are gone.")
 			}
