@@ -35,16 +35,17 @@ func (l *loop) status() Status {
 	n := l.n
 	s := Status{
 		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
-		Uptime:   int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
-		Listen:   []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
-		Rung:     n.conns[0].Rung(),
-		PeerID:   n.peerID(),
-		Copies:   l.copies.present(l.now),
+		Uptime: int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
+		Listen: []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Rung:   n.conns[0].Rung(),
+		PeerID: n.peerID(),
+		Copies: l.copies.present(l.now),
+		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.cfg.Relay,
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
-		s.Tun = &TunStatus{Name: d.Name(), MTU: d.MTU()}
+		s.Tun = tunStatus(d)
 		maps.Copy(s.Counters, d.Counters())
 	}
 	for _, conn := range n.conns {
@@ -53,8 +54,22 @@ func (l *loop) status() Status {
 		}
 	}
 	n.counters.into(s.Counters)
+	if n.cfg.Counters != nil {
+		maps.Copy(s.Counters, n.cfg.Counters())
+	}
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
+	}
+	return s
+}
+
+// tunStatus describes the adapter. A device that is watched says how its interface is.
+func tunStatus(d Device) *TunStatus {
+	s := &TunStatus{Name: d.Name(), MTU: d.MTU(), Problems: []TunProblem{}}
+	if watched, ok := d.(interface {
+		State() (index int, problems []TunProblem)
+	}); ok {
+		s.Index, s.Problems = watched.State()
 	}
 	return s
 }
@@ -75,6 +90,7 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		Path:    PathStatus{Kind: PathNone},
 		RxBytes: p.RxBytes.Load(), TxBytes: p.TxBytes.Load(),
 	}
+	s.Reason, s.ReasonAt = l.reason(p)
 	if a := p.Admits(); a != wire.StandingUnknown {
 		added := a == wire.StandingAdded
 		s.Admits = &added

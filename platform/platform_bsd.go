@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Configure gives an interface its address and routes, and sets it up.
-func Configure(ifname string, s Settings) error {
+// configure gives an interface its address and routes, and sets it up.
+func configure(ifname string, s Settings) error {
 	commands := [][]string{
 		{"ifconfig", ifname, "mtu", strconv.Itoa(s.MTU)},
 		{"ifconfig", ifname, "inet6", s.ULA.String(), "prefixlen", "128", "alias"},
 		{"ifconfig", ifname, "up"},
 	}
-	for _, p := range s.Routes {
+	for _, p := range s.Zones {
 		commands = append(commands, routeCommand("add", ifname, s.ULA, p))
 	}
 	return runAll(ifname, commands)
 }
 
-// AddRoute leads a prefix to the interface.
-func AddRoute(ifname string, p netip.Prefix) error { return changeRoute("add", ifname, p) }
+// addRoute leads a prefix to the interface.
+func addRoute(ifname string, p netip.Prefix) error { return changeRoute("add", ifname, p) }
 
-// RemoveRoute undoes AddRoute.
-func RemoveRoute(ifname string, p netip.Prefix) error { return changeRoute("delete", ifname, p) }
+// removeRoute undoes addRoute.
+func removeRoute(ifname string, p netip.Prefix) error { return changeRoute("delete", ifname, p) }
 
 func changeRoute(verb, ifname string, p netip.Prefix) error {
 	ula, err := address(ifname)
@@ -39,7 +39,7 @@ func changeRoute(verb, ifname string, p netip.Prefix) error {
 	return runAll(ifname, [][]string{routeCommand(verb, ifname, ula, p)})
 }
 
-// address finds the ULA that Configure gave the interface.
+// address finds the ULA that configure gave the interface.
 func address(ifname string) (netip.Addr, error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -19,7 +20,6 @@ import (
 var (
 	ula  = netip.MustParseAddr("fd12:3456:7890::1")
 	zone = netip.MustParsePrefix("fd12:3456:7800::/40")
-	wide = netip.MustParsePrefix("fd00:0:100::/40")
 )
 
 // inSpace runs f in a new network namespace, which ends with it.
@@ -56,64 +56,44 @@ func newTun(name string) (files []*os.File, err error) {
 	return link.Fds, err
 }
 
+// peer is an added peer's address.
+var peer = netip.MustParseAddr("fd12:3456:7890::2")
+
+func settings() Settings {
+	return Settings{
+		Wanted: Wanted{Zones: []netip.Prefix{zone}, Peers: []netip.Addr{peer}},
+		ULA:    ula, MTU: 1440, GSOMaxSize: 61000, TxQueueLen: 300,
+	}
+}
+
+// adapter makes pt0 and sets it up. It is nil if that failed.
+func adapter(t *testing.T) *Keeper {
+	t.Helper()
+	files, err := newTun("pt0")
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	t.Cleanup(func() { files[0].Close() })
+	k, err := Keep("pt0", settings(), Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
 func ip(t *testing.T, arg ...string) string {
 	out, err := exec.Command("ip", arg...).CombinedOutput()
 	if err != nil {
 		t.Errorf("ip %s: %v: %s", strings.Join(arg, " "), err, out)
 	}
 	return string(out)
-}
-
-func TestConfigure(t *testing.T) {
-	inSpace(t, func() {
-		files, err := newTun("pt0")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer files[0].Close()
-		// As on hosts that have switched IPv6 off.
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/pt0/disable_ipv6", []byte("1"), 0o644); err != nil {
-			t.Error(err)
-		}
-		s := Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440, GSOMaxSize: 61000, TxQueueLen: 300}
-		for range 2 { // again changes nothing
-			if err := Configure("pt0", s); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-		link := ip(t, "-d", "link", "show", "pt0")
-		for _, want := range []string{"mtu 1440", "qlen 300", "gso_max_size 61000", "addrgenmode none", ",UP"} {
-			if !strings.Contains(link, want) {
-				t.Errorf("no %q in:\n%s", want, link)
-			}
-		}
-		addrs := ip(t, "-6", "addr", "show", "dev", "pt0")
-		if strings.Count(addrs, "inet6") != 1 || !strings.Contains(addrs, ula.String()+"/128") ||
-			!strings.Contains(addrs, "nodad") || strings.Contains(addrs, "tentative") {
-			t.Errorf("addresses:\n%s", addrs)
-		}
-		checkRoutes(t, zone)
-
-		for range 2 {
-			if err := AddRoute("pt0", wide); err != nil {
-				t.Error(err)
-			}
-		}
-		checkRoutes(t, zone, wide)
-		for range 2 {
-			if err := RemoveRoute("pt0", wide); err != nil {
-				t.Error(err)
-			}
-		}
-		checkRoutes(t, zone)
-
-		err = Configure("pt1", s)
-		if err == nil || !strings.Contains(err.Error(), "pt1") {
-			t.Errorf("an interface that is not there: %v", err)
-		}
-	})
 }
 
 // checkRoutes compares the main table with what it ought to hold.
@@ -124,7 +104,7 @@ func checkRoutes(t *testing.T, want ...netip.Prefix) {
 		t.Errorf("routes:\n%s", got)
 	}
 	for _, p := range want {
-		if !strings.Contains(got, p.String()+" dev pt0") {
+		if !strings.Contains(got, strings.TrimSuffix(p.String(), "/128")+" dev pt0") {
 			t.Errorf("no route to %s in:\n%s", p, got)
 		}
 	}
@@ -157,7 +137,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("the other process said %q", line)
 			return
 		}
-		checkRoutes(t, zone)
+		checkRoutes(t, zone, netip.PrefixFrom(peer, 128))
 		if addrs := ip(t, "-6", "-o", "addr"); !strings.Contains(addrs, ula.String()) {
 			t.Errorf("addresses while it runs:\n%s", addrs)
 		}
@@ -177,7 +157,7 @@ func TestKilled(t *testing.T) {
 func hold() {
 	files, err := newTun("pt0")
 	if err == nil {
-		err = Configure("pt0", Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440})
+		_, err = Keep("pt0", settings(), Options{Log: slog.New(slog.DiscardHandler)})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -190,13 +170,7 @@ func hold() {
 
 func TestTakesSource(t *testing.T) {
 	inSpace(t, func() {
-		files, err := newTun("pt0")
-		if err == nil {
-			defer files[0].Close()
-			err = Configure("pt0", Settings{ULA: ula, Routes: []netip.Prefix{zone}, MTU: 1440})
-		}
-		if err != nil {
-			t.Error(err)
+		if adapter(t) == nil {
 			return
 		}
 		check := func(want bool, when string) {

@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Configure gives an interface its address and routes. What netsh stores as "active" goes
+// configure gives an interface its address and routes. What netsh stores as "active" goes
 // with the interface.
-func Configure(ifname string, s Settings) error {
+func configure(ifname string, s Settings) error {
 	commands := [][]string{
 		netsh("set", "interface", "interface="+ifname, "dadtransmits=0", "routerdiscovery=disabled", "store=active"),
 		netsh("set", "subinterface", "interface="+ifname, "mtu="+strconv.Itoa(s.MTU), "store=active"),
 		netsh("add", "address", "interface="+ifname, "address="+s.ULA.String()+"/128", "store=active"),
 	}
-	for _, p := range s.Routes {
+	for _, p := range s.Zones {
 		commands = append(commands, routeCommand("add", ifname, p))
 	}
 	return runAll(ifname, commands)
 }
 
-// AddRoute routes a prefix to the interface.
-func AddRoute(ifname string, p netip.Prefix) error {
+// addRoute routes a prefix to the interface.
+func addRoute(ifname string, p netip.Prefix) error {
 	return runAll(ifname, [][]string{routeCommand("add", ifname, p)})
 }
 
-// RemoveRoute undoes AddRoute.
-func RemoveRoute(ifname string, p netip.Prefix) error {
+// removeRoute undoes addRoute.
+func removeRoute(ifname string, p netip.Prefix) error {
 	return runAll(ifname, [][]string{routeCommand("delete", ifname, p)})
 }
 

@@ -68,6 +68,12 @@ func Check(f *os.File) error {
 	return checkFile(f.Name(), info, os.Geteuid())
 }
 
+// CheckOwner checks only who owns a file, socket or directory.
+func CheckOwner(path string, info fs.FileInfo) error { return checkOwner(path, info, os.Geteuid()) }
+
+// Owner returns the user ID of a file's owner, -1 where files have none.
+func Owner(info fs.FileInfo) int { return owner(info) }
+
 // Sticky says whether a directory may be one like /tmp: everybody may write to it, but only
 // the owner of a file may remove it.
 type Sticky bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type peerBook interface {
 	remove(ctx context.Context, a anode.Address) error
 	rename(ctx context.Context, a anode.Address, name string) error
 	block(ctx context.Context, a anode.Address, blocked bool) error
+	endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error)
 	close()
 }
 
@@ -36,6 +38,14 @@ type entry struct {
 	Name    string            `json:"name"`
 	Blocked bool              `json:"blocked"`
 	State   overlay.PeerState `json:"state,omitempty"` // only a daemon knows
+	Fixed   bool              `json:"fixed"`           // the configuration adds it
+	Seen    *time.Time        `json:"last_seen"`       // null: never, or no daemon runs
+	control.Endpoints
+}
+
+// entryOf returns an entry without what only a daemon knows.
+func entryOf(e control.BookEntry) entry {
+	return entry{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(), Name: e.Name, Blocked: e.Blocked, Fixed: e.Fixed, Endpoints: e.Endpoints}
 }
 
 // open returns the book that the flags select. --state without --socket selects the
@@ -84,11 +94,23 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	decided, err := b.client.Book(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := map[anode.Address]control.BookEntry{}
+	for _, e := range decided.Peers {
+		of[e.Address] = e
+	}
 	list := []entry{}
-	for _, p := range status.Peers {
-		if p.Allowed || p.Blocked {
-			list = append(list, entry{p.Address, p.ID, p.ULA, p.Name, p.Blocked, p.State})
+	for _, p := range status.Peers { // they are in the order in which people want them
+		e, ok := of[p.Address]
+		if !ok || !p.Allowed && !p.Blocked {
+			continue
 		}
+		x := entryOf(e)
+		x.State, x.Seen = p.State, p.LastSeen
+		list = append(list, x)
 	}
 	return list, nil
 }
@@ -111,6 +133,10 @@ func (b clientBook) rename(ctx context.Context, a anode.Address, name string) er
 
 func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) error {
 	return b.client.Block(ctx, control.BlockRequest{Address: a, Blocked: blocked})
+}
+
+func (b clientBook) endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error) {
+	return b.client.Endpoints(ctx, r)
 }
 
 // storeBook is the book of a state directory that no daemon uses.
@@ -239,7 +265,7 @@ func (b storeBook) close() {}
 func (b storeBook) list(context.Context) ([]entry, error) {
 	list := []entry{}
 	for _, e := range b.book.Entries() {
-		list = append(list, entry{e.Address, e.Address.ID(), e.Address.ULA(), e.Name, e.Blocked, ""})
+		list = append(list, entryOf(control.EntryOf(e, b.book.Learned(e.Address))))
 	}
 	return list, nil
 }
@@ -286,6 +312,24 @@ func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error
 	return err
 }
 
+func (b storeBook) endpoints(_ context.Context, r control.EndpointsRequest) (control.Endpoints, error) {
+	for _, e := range r.Remove {
+		if _, err := b.book.RemoveEndpoint(r.Address, e); err != nil {
+			return control.Endpoints{}, err
+		}
+	}
+	if len(r.Add) > 0 {
+		if _, err := b.book.AddEndpoints(r.Address, r.Add); err != nil {
+			return control.Endpoints{}, err
+		}
+	}
+	e := b.book.Get(r.Address)
+	if !e.Added && !e.Blocked {
+		return control.Endpoints{}, book.ErrUnknownPeer
+	}
+	return control.EndpointsOf(e, b.book.Learned(r.Address)), nil
+}
+
 // find resolves PEER in a book, and in DNS if it looks like a domain name.
 func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
 	r, err := b.find(ctx, text)
@@ -299,11 +343,17 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 	return b.find(ctx, address.String())
 }
 
+// lookUpLimit is how long DNS may take. A name server that does not answer would cost the
+// resolver's own limit, ten seconds.
+const lookUpLimit = 4 * time.Second
+
 // lookUp asks DNS for the one address of a domain name.
 func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) {
-	records, err := a.txt(ctx, domain)
+	asking, cancel := context.WithTimeout(ctx, lookUpLimit)
+	defer cancel()
+	records, err := a.txt(asking, domain)
 	if err != nil {
-		return anode.Address{}, fmt.Errorf("%w %q, and DNS has no such name: %w", names.ErrNotFound, domain, err)
+		return anode.Address{}, fmt.Errorf("%w %q, and DNS %s", names.ErrNotFound, domain, dnsWords(err))
 	}
 	var found []names.Peer
 	for _, record := range records {
@@ -324,21 +374,30 @@ func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) 
 	return anode.Address{}, &names.AmbiguousError{Text: domain, Candidates: found}
 }
 
+// dnsWords says why DNS has no address for a name.
+func dnsWords(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return "has no such name"
+	}
+	return "did not answer"
+}
+
 // whole reads the address of a peer to add. It must be the whole address, since anybody
 // can search for a key whose short ID or beginning fits. A domain name's address comes
-// from DNS, where anybody on the path may have forged it, so yes has to confirm it.
-func (a *app) whole(ctx context.Context, text string, yes bool) (anode.Address, error) {
+// from DNS, where anybody on the path may have forged it, so sure has to confirm it.
+func (a *app) whole(ctx context.Context, text string, sure func(address anode.Address, domain string) error) (anode.Address, error) {
 	address, err := names.Whole(text)
-	if err == nil {
-		return address, nil
-	}
-	const compare = "\"anode id\" on the other machine shows its address"
-	if !names.Domain(text) {
-		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q: %v", text, err), compare}
-	}
-	if address, err = a.lookUp(ctx, text); err != nil || yes {
+	if err == nil || errors.Is(err, names.ErrMalformed) {
 		return address, err
 	}
-	return address, &failure{exitFailed, fmt.Sprintf("DNS can be forged: it has the address %s for %s", address, text),
-		compare + "; if it is the same, repeat the command with --yes"}
+	if !names.Domain(text) {
+		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q", text), compareID}
+	}
+	if address, err = a.lookUp(ctx, text); err != nil {
+		return address, err
+	}
+	return address, sure(address, text)
 }
+
+const compareID = "\"anode id\" on the other machine shows its address"

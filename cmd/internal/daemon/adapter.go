@@ -2,10 +2,9 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
-	"slices"
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/config"
@@ -25,11 +24,12 @@ const singlesQueue = 2000
 // adapter is the TUN device and its network interface.
 type adapter struct {
 	*tun.Device
-	zones []anode.Zone // that have routes
+	keeper *platform.Keeper
 }
 
-// openAdapter makes the interface and sets it up, with a route for its own zone.
-func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, error) {
+// openAdapter makes the interface and sets it up, with all that leads to it. renamed is
+// called when somebody has given it another name.
+func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, log *slog.Logger, renamed func(name string)) (*adapter, error) {
 	d, err := tun.Open(tun.Config{
 		Name:    c.Name,
 		MTU:     c.MTU,
@@ -41,19 +41,40 @@ func openAdapter(c config.Tun, self anode.Address, log *slog.Logger) (*adapter, 
 	if err != nil {
 		return nil, err
 	}
-	a := &adapter{Device: d, zones: []anode.Zone{self.Zone()}}
-	settings := platform.Settings{ULA: self.ULA().Addr(), MTU: c.MTU, GSOMaxSize: gsoMaxSize}
+	settings := platform.Settings{Wanted: wanted, ULA: self.ULA().Addr(), MTU: c.MTU, GSOMaxSize: gsoMaxSize}
 	if !d.SuperPackets() {
 		settings.TxQueueLen = singlesQueue
 	}
-	for _, z := range a.zones {
-		settings.Routes = append(settings.Routes, z.Prefix())
-	}
-	if err := platform.Configure(d.Name(), settings); err != nil {
+	keeper, err := platform.Keep(d.Name(), settings, platform.Options{Log: log, Renamed: renamed})
+	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	return a, nil
+	return &adapter{d, keeper}, nil
 }
+
+// Name returns the name that the interface has now.
+func (a *adapter) Name() string { return a.keeper.State().Name }
+
+// Counters returns those of the device and of the guard.
+func (a *adapter) Counters() map[string]uint64 {
+	c := a.Device.Counters()
+	maps.Copy(c, a.keeper.Counters())
+	return c
+}
+
+// State returns how the interface is.
+func (a *adapter) State() (index int, problems []overlay.TunProblem) {
+	s := a.keeper.State()
+	problems = []overlay.TunProblem{}
+	for _, p := range s.Problems {
+		problems = append(problems, overlay.TunProblem{Code: p.Code, Text: p.Text})
+	}
+	return s.Index, problems
+}
+
+// release gives back what does not go with the interface. It is called when nothing of
+// the adapter runs any more; the node closes the device itself.
+func (a *adapter) release() error { return a.keeper.Close() }
 
 // queueCount returns how many queues the adapter gets. Even more queues than cores reduce
 // latency: flows on different queues do not wait for each other.
@@ -74,38 +95,4 @@ func (a *adapter) queues() []overlay.Queue {
 		list = append(list, q)
 	}
 	return list
-}
-
-// setZones sets exactly the routes of the zones. It goes on after an error, and retries
-// what failed at the next call. Only one goroutine at a time may call it.
-func (a *adapter) setZones(zones []anode.Zone) error {
-	var errs []error
-	have := slices.DeleteFunc(slices.Clone(a.zones), func(z anode.Zone) bool {
-		if slices.Contains(zones, z) {
-			return false
-		}
-		err := platform.RemoveRoute(a.Name(), z.Prefix())
-		errs = append(errs, wrap(err, "zone %s", z))
-		return err == nil
-	})
-	for _, z := range zones {
-		if slices.Contains(have, z) {
-			continue
-		}
-		err := platform.AddRoute(a.Name(), z.Prefix())
-		errs = append(errs, wrap(err, "zone %s", z))
-		if err == nil {
-			have = append(have, z)
-		}
-	}
-	a.zones = have
-	return errors.Join(errs...)
-}
-
-// wrap adds to an error what it is about; nil stays nil.
-func wrap(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
 }

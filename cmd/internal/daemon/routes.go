@@ -2,33 +2,32 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
+	"net/netip"
 	"slices"
 
 	"anodenet/anode"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
+	"anodenet/platform"
 )
 
-// routes sets the adapter's routes: those of its own zone and of the added peers' zones.
-// It never routes all of fd00::/8, so that people's own networks keep working. The routes
-// follow from what the book holds, not from who changed it.
+// routes has everything lead to the adapter that must: its own zone, the zones of the
+// added peers, and each of these peers' ULA. It never routes all of fd00::/8, so that
+// people's own networks keep working. What is routed follows from what the book holds, not
+// from who changed it.
 type routes struct {
 	node    *overlay.Node
 	book    *book.Book
 	adapter *adapter
 	own     anode.Zone
-	log     *slog.Logger
 }
 
-// run sets the routes whenever the book changes, until ctx ends.
+// run passes on what is wanted whenever the book changes, until ctx ends.
 func (r *routes) run(ctx context.Context) error {
 	w := r.node.Watch()
 	defer w.Close()
 	for {
-		if err := r.adapter.setZones(zones(r.own, r.book.Entries())); err != nil && ctx.Err() == nil {
-			r.log.Error("the routes of the zones could not be set", "err", err)
-		}
+		r.adapter.keeper.Want(wanted(r.own, r.book.Entries()))
 		for decided := false; !decided; {
 			list, err := w.Next(ctx)
 			if err != nil {
@@ -41,14 +40,20 @@ func (r *routes) run(ctx context.Context) error {
 	}
 }
 
-// zones lists the zones in use, sorted.
-func zones(own anode.Zone, entries []book.Entry) []anode.Zone {
-	list := []anode.Zone{own}
+// wanted returns the zones and peers that the entries of a book have lead to the adapter,
+// sorted.
+func wanted(own anode.Zone, entries []book.Entry) (w platform.Wanted) {
+	zones := []anode.Zone{own}
 	for _, e := range entries {
 		if e.Standing() == book.Added {
-			list = append(list, e.Address.Zone())
+			zones = append(zones, e.Address.Zone())
+			w.Peers = append(w.Peers, e.Address.ULA().Addr())
 		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	slices.SortFunc(w.Peers, netip.Addr.Compare)
+	slices.Sort(zones)
+	for _, z := range slices.Compact(zones) {
+		w.Zones = append(w.Zones, z.Prefix())
+	}
+	return w
 }

@@ -1,0 +1,53 @@
+package platform
+
+import (
+	"log/slog"
+	"net/netip"
+)
+
+// Options are what a Keeper needs besides the interface.
+type Options struct {
+	Log *slog.Logger
+	// Renamed is called when somebody has given the interface another name. It may be nil.
+	Renamed func(name string)
+}
+
+// Wanted is what leads to an adapter.
+type Wanted struct {
+	Zones []netip.Prefix // of the zones in use
+	Peers []netip.Addr   // ULAs of the peers that were added
+}
+
+// Problem is something about the adapter that is not as it must be.
+type Problem struct {
+	Code string // for programs, one of those below
+	Text string // for people
+}
+
+// The codes of problems. Where the adapter is kept, those but the last three are mended
+// and are a problem only if that fails, or if another program undoes it again and again.
+const (
+	ProblemDown     = "down"           // the interface is down
+	ProblemMTU      = "mtu"            // its MTU is another one
+	ProblemQueue    = "queue"          // its queue's length is another one
+	ProblemGSO      = "gso"            // the size of its super-packets is another one
+	ProblemMode     = "address_mode"   // it makes link-local addresses of its own
+	ProblemGroup    = "group"          // it left the group of adapters
+	ProblemMaster   = "master"         // it belongs to a VRF, bond or other interface
+	ProblemIPv6     = "ipv6_off"       // IPv6 is switched off on it
+	ProblemAddress  = "address"        // our address is missing
+	ProblemForeign  = "link_local"     // it has a link-local address
+	ProblemRoutes   = "routes"         // routes are missing
+	ProblemUnwanted = "unwanted"       // routes are left over
+	ProblemRule     = "rule"           // the policy rule is missing
+	ProblemGuard    = "no_guard"       // nf_tables cannot be had: packets from outside are not filtered
+	ProblemDiverted = "diverted"       // another program's route or rule leads peers' packets elsewhere
+	ProblemWatch    = "changes_unseen" // changes of the interface cannot be watched
+)
+
+// State is how the interface is.
+type State struct {
+	Name     string
+	Index    int       // 0: not known
+	Problems []Problem // sorted by code
+}
