@@ -42,7 +42,7 @@ func TestLostLines(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			out := &flaky{gone: true}
 			w := logs.New(out, nil)
-			log, _ := newLogger(w, config.Log{Format: format, Level: slog.LevelInfo})
+			log, _ := newLogger(w, config.Log{Format: format, Level: slog.LevelInfo}, nil)
 			log.Info("nobody sees this")
 			synctest.Wait()
 			out.leave(false)
