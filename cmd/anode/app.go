@@ -102,7 +102,7 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE")
+	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE; none: a new address, and nothing is kept")
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.socket, "the daemon's control `socket`, or ANODE_SOCKET")
 	root.PersistentFlags().StringVar(&a.config, "config", a.config, "configuration `file`, or ANODE_CONFIG; it may be absent, unless one of them names it")
 	root.AddGroup(
@@ -113,11 +113,11 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.AddCommand(
-		a.upCommand(), a.daemonCommand(), a.downCommand(),
+		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
-		a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
 	group(root)
 	strictDefaults(root)

@@ -64,7 +64,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 			return nil
 		},
 	}
-	flags.add(cmd)
+	flags.addConfig(cmd)
 	return cmd
 }
 
@@ -144,7 +144,7 @@ func (a *app) configShowCommand() *cobra.Command {
 		_, err = fmt.Fprint(a.out, l.TOML())
 		return err
 	}
-	flags.add(cmd)
+	flags.addConfig(cmd)
 	return cmd
 }
 

@@ -317,7 +317,11 @@ func judgeSocket(path string, s socketFile, self int) []finding {
 	case s.known && self == 0 && s.owner != 0 && s.owner != s.daemon:
 		return []finding{{topic, bad, fmt.Sprintf("%s belongs to the user with number %d, who may have put a false daemon there", path, s.owner), "sudo ls -l " + path + " shows the owner; restart the daemon", "socket_owner"}}
 	}
-	return []finding{{topic, fine, fmt.Sprintf("%s has mode %04o: only its owner and its group may control the daemon", path, s.mode.Perm()), "", "socket"}}
+	who := "only its owner"
+	if s.mode.Perm()&0o070 != 0 {
+		who += " and its group"
+	}
+	return []finding{{topic, fine, fmt.Sprintf("%s has mode %04o: %s may control the daemon", path, s.mode.Perm(), who), "", "socket"}}
 }
 
 // checkPackets judges how packets go to the network.

@@ -37,7 +37,7 @@ func (a *app) selfOr(cmd *cobra.Command, args []string) (control.Resolved, error
 	if len(args) > 0 {
 		return a.identify(cmd, args[0])
 	}
-	self, err := a.self(cmd.Context(), 0)
+	self, err := a.self(cmd.Context())
 	if err != nil {
 		return control.Resolved{}, err
 	}

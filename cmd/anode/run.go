@@ -21,10 +21,17 @@ type runFlags struct {
 	peers []string
 	open  bool
 	bare  bool
+	only  bool
 	set   []string
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
+	f.addConfig(cmd)
+	cmd.Flags().BoolVar(&f.only, "read-only", false, "only read the state directory: peers that are added and texts end with this process")
+}
+
+// addConfig adds the flags that set keys of the configuration.
+func (f *runFlags) addConfig(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.tun, "tun", "", "`name` of the adapter, or none (default anode0)")
 	cmd.Flags().Uint16Var(&f.port, "port", 0, "UDP `port`, 0 for any (default 8737)")
 	cmd.Flags().StringVar(&f.zone, "zone", "", "`zone` of a new identity, hex digits (default 0)")
@@ -62,7 +69,7 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 func (f *runFlags) options(a *app, cmd *cobra.Command) daemon.Options {
 	a.decouple()
 	return daemon.Options{
-		State: a.state, Socket: a.socket, Source: f.source(a, cmd),
+		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: f.source(a, cmd),
 		Log: a.err, Version: version(), Ending: a.hurry,
 	}
 }

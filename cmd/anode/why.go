@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,11 +86,13 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	defer cancel()
 	found, err := a.find(finding, clientBook{client}, text)
 	if err != nil {
-		return w, s, err
+		return w, s, silence(finding, err)
 	}
 	ping := pingOnce(ctx, client, found.Address)
-	if s, err = client.Status(ctx); err != nil {
-		return w, s, err
+	asking, stop := context.WithTimeout(ctx, checkLimit)
+	defer stop()
+	if s, err = client.Status(asking); err != nil {
+		return w, s, silence(asking, err)
 	}
 	if found.Address == s.Address {
 		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
@@ -101,11 +105,21 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
 }
 
+// silence returns the error of a request to the daemon, in words if its time was over.
+func silence(ctx context.Context, err error) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return &failure{exitFailed, "the daemon, or DNS, did not answer in time", "anode doctor"}
+}
+
 // pingOnce sends a ping and waits for its reply.
 func pingOnce(ctx context.Context, client *control.Client, to anode.Address) whyPinged {
+	ctx, cancel := context.WithTimeout(ctx, whyPing+checkLimit)
+	defer cancel()
 	reply, err := client.Ping(ctx, control.PingRequest{Address: to, TimeoutMS: int(whyPing.Milliseconds())})
 	if err != nil {
-		return whyPinged{Error: explain(err).message}
+		return whyPinged{Error: strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")}
 	}
 	ms := float64(reply.RTT) / float64(time.Millisecond)
 	return whyPinged{RTT: &ms, Path: &reply.Path}
@@ -141,7 +155,7 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 	case what != "":
 		w.Says, w.Try, w.Code = what, try, string(p.Reason)
 	case ping.RTT == nil:
-		w.Says, w.Code = fmt.Sprintf("%s cannot be reached: %s", label(p), ping.Error), "unreachable"
+		w.Says, w.Code = fmt.Sprintf("%s did not answer a ping: %s", label(p), ping.Error), "unreachable"
 		w.Try = fmt.Sprintf("there: anode doctor; if it is on another network or has moved: anode peers add %s --endpoint udp:IP:PORT", p.Address)
 	case stolen:
 		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil}, r.Adapter)

@@ -89,7 +89,7 @@ func Open(self anode.Address, s Store, fixed []Entry) (*Book, Report, error) {
 	}
 	if len(orphans) > 0 {
 		if err := s.Write(Batch{Learned: orphans}); err != nil {
-			return nil, nil, err
+			report = append(report, err) // a full disk; they do no harm
 		}
 	}
 	return b, report, nil

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -29,16 +28,12 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
-// identityFile is the identity's name within the state directory.
-const identityFile = "identity"
-
 // Options are the settings of a daemon.
 type Options struct {
-	State  string // directory
+	State  string // directory, or NoState
 	Socket string
 	Source config.Source // read at the start, and again at each hangup
 	Log    io.Writer     // a *logs.Writer's lost lines are reported and counted
@@ -51,14 +46,12 @@ type Options struct {
 	Ready func(ctx context.Context, node *overlay.Node)
 	// Ending is called when the daemon begins to end. It may be nil.
 	Ending func()
+	// ReadOnly means that the state directory is read, and changes are kept in memory.
+	ReadOnly bool
+	// Made is called with the state directory if a new identity was made. It may be nil.
+	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
-}
-
-// Identity loads the identity of a state directory, or makes one in the zone.
-func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
-	id, _, err := anode.LoadOrCreateIdentity(filepath.Join(state, identityFile), zone)
-	return id, err
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -68,17 +61,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	log, level := newLogger(o.Log, cfg.Log, o.Handler)
+	log, settings := newLogger(o.Log, cfg.Log, o.Handler)
 
-	store, err := store.Open(o.State)
+	store, identity, err := openState(o, cfg.Zone.Zone, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	identity, err := Identity(o.State, cfg.Zone.Zone)
-	if err != nil {
-		return err
-	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
 		return cfg.Refuse("zone", fmt.Sprintf("the identity in %s has zone %s, not %s", o.State, own, want))
 	}
@@ -86,7 +75,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &daemon{options: o, cfg: cfg, log: log, level: level, store: store, identity: identity, listener: listener}
+	d := &daemon{options: o, cfg: cfg, log: log, settings: settings, store: store, identity: identity, listener: listener}
 	if err := d.open(); err != nil {
 		listener.Close()
 		return err
@@ -99,8 +88,8 @@ type daemon struct {
 	options  Options
 	cfg      config.Loaded // as at the start
 	log      *slog.Logger
-	level    *slog.LevelVar
-	store    *store.Store
+	settings *logSettings
+	store    state
 	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
@@ -121,7 +110,7 @@ func (d *daemon) open() error {
 	}
 	d.chat, err = newTalk(chat.Config{
 		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
-		Adapter: chat.FromULA(ula), Bare: chat.FromIPv4(),
+		Adapter: chat.FromULA(ula, func() int { return d.adapter.keeper.State().Index }), Bare: chat.FromIPv4(),
 	})
 	if err != nil {
 		return err
@@ -241,27 +230,26 @@ type clock struct{}
 func (clock) Now() time.Time       { return time.Now() }
 func (clock) Since() time.Duration { return platform.BootTime() }
 
-// newLogger makes the logger, and the variable that sets its level.
-func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *slog.LevelVar) {
-	level := &slog.LevelVar{}
-	level.Set(c.Level)
-	o := &slog.HandlerOptions{Level: level}
+// newLogger makes the logger, and what changes its settings.
+func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *logSettings) {
+	settings := &logSettings{}
+	settings.set(c)
+	o := &slog.HandlerOptions{Level: &settings.level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		o.ReplaceAttr = withoutTime
 	}
-	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
-	if c.Format == config.FormatJSON {
-		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, o) }
+	handler := func(w io.Writer) slog.Handler {
+		return &either{slog.NewTextHandler(w, o), slog.NewJSONHandler(w, o), &settings.json}
 	}
-	if own != nil && c.Format == config.FormatText {
-		return slog.New(own(level)), level
+	if own != nil { // it has its own way of reporting lost lines
+		return slog.New(&either{own(&settings.level), slog.NewJSONHandler(w, o), &settings.json}), settings
 	}
 	if q, ok := w.(*logs.Writer); ok {
 		q.SetReport(func(w io.Writer, lost uint64) {
 			slog.New(handler(w)).Warn("lines of the log were lost: nobody read them", "lines", lost)
 		})
 	}
-	return slog.New(handler(w)), level
+	return slog.New(handler(w)), settings
 }
 
 // counters are those of the daemon itself, beside the node's.

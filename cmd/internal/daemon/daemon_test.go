@@ -94,7 +94,7 @@ func (m *machine) start(t *testing.T) *machine {
 // identity is the machine's, which is made if there is none.
 func (m *machine) identity(t *testing.T) anode.Address {
 	t.Helper()
-	id, err := Identity(m.options.State, 0)
+	id, _, err := Identity(m.options.State, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

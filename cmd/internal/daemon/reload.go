@@ -40,7 +40,7 @@ type part struct {
 func (d *daemon) newReloader(service *service) *reloader {
 	return &reloader{
 		source: d.options.Source, self: d.identity.Address(), log: d.log, service: service,
-		setLog: func(c config.Log) { d.level.Set(c.Level) }, peers: d.node.SetFixed, running: d.cfg.Config,
+		setLog: d.settings.set, peers: d.node.SetFixed, running: d.cfg.Config,
 		parts: map[string]part{
 			"policy": {
 				func(ctx context.Context, c config.Config) error { return d.node.SetOpen(ctx, c.Policy.Open) },
@@ -140,7 +140,7 @@ func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []
 		section, _, _ := strings.Cut(c.Key, ".")
 		if _, can := r.parts[section]; can {
 			sections[section] = append(sections[section], c)
-		} else if slices.Contains(logKeys, c.Key) {
+		} else if section == "log" {
 			taken = append(taken, c)
 		} else {
 			restart = append(restart, c.Key)
@@ -174,11 +174,8 @@ func (r *reloader) takeLog(ctx context.Context, next config.Log, taken []config.
 	if said {
 		r.setLog(next)
 	}
-	r.running.Log.Level = next.Level
+	r.running.Log = next
 }
-
-// logKeys are the keys of the log that can change.
-var logKeys = []string{"log.level"}
 
 // fixedPeers returns the peers of a configuration for the book.
 func fixedPeers(l config.Loaded, self anode.Address) ([]overlay.Peer, error) {

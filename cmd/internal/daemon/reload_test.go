@@ -235,3 +235,29 @@ func (lonely) dial(context.Context, netip.AddrPort) (net.Conn, error) {
 func (lonely) listen(context.Context, uint16) (net.Listener, error) {
 	return net.Listen("tcp", "127.0.0.1:0")
 }
+
+// TestReloadFormat changes the form of the log, also of a logger that was derived before.
+func TestReloadFormat(t *testing.T) {
+	var out strings.Builder
+	log, settings := newLogger(&out, config.Log{Format: config.FormatText}, nil)
+	derived := log.With("part", "x").WithGroup("g")
+	for _, test := range []struct {
+		format config.Format
+		want   string
+	}{
+		{config.FormatText, `msg=hello part=x g.n=1`},
+		{config.FormatJSON, `"msg":"hello","part":"x","g":{"n":1}}`},
+		{config.FormatText, `msg=hello part=x g.n=1`},
+	} {
+		out.Reset()
+		settings.set(config.Log{Format: test.format})
+		derived.Info("hello", "n", 1)
+		if !strings.Contains(out.String(), test.want) {
+			t.Errorf("%v: got %s, want %s", test.format, out.String(), test.want)
+		}
+	}
+	settings.set(config.Log{Level: slog.LevelWarn})
+	if derived.Enabled(t.Context(), slog.LevelInfo) {
+		t.Error("the level is not the new one")
+	}
+}
