@@ -214,47 +214,6 @@ func TestPingUntilDirect(t *testing.T) {
 	}
 }
 
-func TestTeller(t *testing.T) {
-	var out bytes.Buffer
-	teller := &teller{out: &out, now: func() time.Time { return fixtureTime }}
-	s := fixtureStatus()
-	stranger := s.Peers[3]
-	s.Peers = s.Peers[:3:3]
-	teller.see(s)
-
-	next := s
-	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
-	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
-	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:192.0.2.9:8737"}
-	next.Peers = append(next.Peers, stranger)
-	teller.see(next)
-	teller.see(next) // nothing changed
-	s.Peers = s.Peers[:2]
-	teller.see(s)
-	wantText(t, out.String(), `
-This machine is now on the network as
-
-  address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-  IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
-  short ID  02c3b4bc7790f928
-  adapter   anode0, MTU 1440
-  listens   udp:[::]:8737
-
-3 peers are added.
-Ctrl-C stops and cleans up.
-
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) is connected: relay 314c6a3662ebad08
-12:00:00  north (dd9fcbf1d49c786b) is idle: it is connected again as soon as there is traffic
-12:00:00  south (395d77976c9f8031) now has another path: direct udp:192.0.2.9:8737
-12:00:00  found aa2a510d72b2d432; to let it in, run: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) now has another path: relay 314c6a3662ebad08
-12:00:00  314c6a3662ebad08 is gone
-12:00:00  aa2a510d72b2d432 is gone
-`)
-}
-
 func TestExplain(t *testing.T) {
 	for _, test := range []struct {
 		err  error

@@ -38,6 +38,13 @@ func (a *app) waitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		self, err := client.Status(cmd.Context())
+		switch {
+		case err != nil:
+			return err
+		case self.Address == peer.Address:
+			return &failure{exitFailed, "that is this machine's own address", "another PEER"}
+		}
 		w := waiter{client: client, peer: peer, direct: direct}
 		return a.wait(cmd.Context(), &w, timeout)
 	}
@@ -70,51 +77,32 @@ type waiter struct {
 	reached bool // perhaps not directly
 }
 
-// run returns when the peer is reached, ctx ends, or waiting longer is of no use. Pings keep the node
-// trying, as there is nothing else to send yet.
+// run returns when the peer is reached, ctx ends, or waiting longer is of no use. A session
+// may be left of a path that works no longer, so a ping has to be answered too. It also
+// keeps the node trying.
 func (w *waiter) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	pinged := make(chan struct{})
-	go func() {
-		defer close(pinged)
-		w.ping(ctx)
-	}()
-	defer func() {
-		cancel()
-		<-pinged
-	}()
+	ping := control.PingRequest{Address: w.peer.Address, Size: leastPing, TimeoutMS: 1000}
 	look := time.NewTicker(waitLook)
 	defer look.Stop()
-	for {
-		done, err := w.look(ctx)
-		if done || err != nil {
+	for ctx.Err() == nil {
+		_, err := w.client.Ping(ctx, ping)
+		answered := err == nil
+		if !answered && explain(err).exit != exitUnreachable && ctx.Err() == nil {
+			return err
+		}
+		if done, err := w.look(ctx, answered); done || err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-look.C:
 		}
 	}
-}
-
-// ping pings the peer again and again until ctx ends.
-func (w *waiter) ping(ctx context.Context) {
-	const every = time.Second
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		w.client.Ping(ctx, control.PingRequest{Address: w.peer.Address, Size: leastPing, TimeoutMS: int(every.Milliseconds())})
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	return nil
 }
 
 // look reports whether the peer is reached.
-func (w *waiter) look(ctx context.Context) (done bool, err error) {
+func (w *waiter) look(ctx context.Context, answered bool) (done bool, err error) {
 	status, err := w.client.Status(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -122,18 +110,15 @@ func (w *waiter) look(ctx context.Context) (done bool, err error) {
 		}
 		return false, err
 	}
-	if w.peer.Address == status.Address {
-		return false, &failure{exitFailed, "that is this machine's own address", "another PEER"}
-	}
 	w.reached = false
 	for _, p := range status.Peers {
-		if p.Address != w.peer.Address {
+		switch {
+		case p.Address != w.peer.Address:
 			continue
-		}
-		if p.Blocked {
+		case p.Blocked:
 			return false, overlay.ErrBlocked
 		}
-		w.reached = p.State == overlay.StateUp && p.Path.Kind != overlay.PathNone && p.Reason == overlay.NoReason
+		w.reached = answered && p.State == overlay.StateUp && p.Path.Kind != overlay.PathNone && p.Reason == overlay.NoReason
 		return w.reached && (!w.direct || isDirect(p.Path)), nil
 	}
 	return false, nil

@@ -33,10 +33,12 @@ import (
 
 // Options are the settings of a daemon.
 type Options struct {
-	State   string // directory, or NoState
-	Socket  string
-	Source  config.Source // read at the start, and again at each hangup
-	Log     io.Writer     // a *logs.Writer's lost lines are reported and counted
+	State  string // directory, or NoState
+	Socket string
+	Source config.Source // read at the start, and again at each hangup
+	Log    io.Writer     // a *logs.Writer's lost lines are reported and counted
+	// Handler makes the handler of the log in the format text; nil: the usual one, to Log.
+	Handler func(slog.Leveler) slog.Handler
 	Version string
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
 	// Ready is called in its own goroutine when everything runs, and must return when its
@@ -59,7 +61,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	log, settings := newLogger(o.Log, cfg.Log)
+	log, settings := newLogger(o.Log, cfg.Log, o.Handler)
 
 	store, identity, err := openState(o, cfg.Zone.Zone, log)
 	if err != nil {
@@ -229,7 +231,7 @@ func (clock) Now() time.Time       { return time.Now() }
 func (clock) Since() time.Duration { return platform.BootTime() }
 
 // newLogger makes the logger, and what changes its settings.
-func newLogger(w io.Writer, c config.Log) (*slog.Logger, *logSettings) {
+func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *logSettings) {
 	settings := &logSettings{}
 	settings.set(c)
 	o := &slog.HandlerOptions{Level: &settings.level}
@@ -238,6 +240,9 @@ func newLogger(w io.Writer, c config.Log) (*slog.Logger, *logSettings) {
 	}
 	handler := func(w io.Writer) slog.Handler {
 		return &either{slog.NewTextHandler(w, o), slog.NewJSONHandler(w, o), &settings.json}
+	}
+	if own != nil && c.Format == config.FormatText {
+		return slog.New(own(&settings.level)), settings
 	}
 	if q, ok := w.(*logs.Writer); ok {
 		q.SetReport(func(w io.Writer, lost uint64) {

@@ -239,7 +239,7 @@ func (lonely) listen(context.Context, uint16) (net.Listener, error) {
 // TestReloadFormat changes the form of the log, also of a logger that was derived before.
 func TestReloadFormat(t *testing.T) {
 	var out strings.Builder
-	log, settings := newLogger(&out, config.Log{Format: config.FormatText})
+	log, settings := newLogger(&out, config.Log{Format: config.FormatText}, nil)
 	derived := log.With("part", "x").WithGroup("g")
 	for _, test := range []struct {
 		format config.Format
