@@ -97,8 +97,9 @@ type hot struct {
 
 func newHot(t testing.TB, segments int) *hot {
 	a, b, ida, idb := sessions(t)
-	n := &Node{cfg: Config{Identity: ida}, lanes: lanes{address: ida.Address(), id: ida.Address().ID(), clock: SystemClock(), relays: true}}
+	n := &Node{cfg: Config{Identity: ida}, lanes: lanes{address: ida.Address(), id: ida.Address().ID(), clock: SystemClock()}}
 	n.init()
+	n.relays.Store(true)
 	r := newContact(idb.Address())
 	ep := link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:8737")}
 	line := new(peer.Line)

@@ -18,7 +18,6 @@ type lanes struct {
 	ula     anode.ULA
 	clock   Clock
 	device  Device // nil: none
-	relays  bool   // packets are forwarded
 	log     *slog.Logger
 
 	// What any goroutine may use.
@@ -29,6 +28,7 @@ type lanes struct {
 	fragments fragments
 	budgets   budgets
 	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
+	relays    atomic.Bool   // packets are forwarded
 	ownID     atomic.Uint32 // our peer ID
 }
 

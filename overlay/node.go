@@ -111,7 +111,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, relays: cfg.Relay, log: cfg.Log},
+		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, log: cfg.Log},
 		cfg:   cfg, book: cfg.Book, started: cfg.Clock.Now(),
 		conns: conns,
 		newID: make(chan uint8, 1), diagnoses: make(chan diagnosis, diagnosesWaiting),
@@ -121,6 +121,7 @@ func New(cfg Config) (*Node, error) {
 	rand.Read(n.instance[:])
 	n.ownID.Store(uint32(peerID))
 	n.setOpen(cfg.Open)
+	n.relays.Store(cfg.Relay)
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)

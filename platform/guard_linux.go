@@ -20,13 +20,15 @@ import (
 //		chain in { type filter hook prerouting priority -300;
 //			iif INDEX accept
 //			iif lo accept
+//			iifgroup GROUP accept
 //			ip6 daddr ULA counter name to_us drop
 //			ip6 saddr ULA ip6 daddr != ff00::/8 counter name as_us drop
-//			ip6 saddr @peers iifgroup != GROUP counter name as_peer drop }
+//			ip6 saddr @peers counter name as_peer drop }
 //		chain out { type filter hook postrouting priority -300;
 //			oif INDEX accept
 //			oif lo accept
-//			ip6 daddr @peers oifgroup != GROUP counter name outside drop } }
+//			oifgroup GROUP accept
+//			ip6 daddr @peers counter name outside drop } }
 //
 // The kernel removes the table when the socket that made it is closed, so also when the
 // process is killed, and lets nobody else change it.
@@ -209,6 +211,7 @@ func (t *nftTable) write(index uint32, ula netip.Addr) {
 	t.chain(guardIn, unix.NF_INET_PRE_ROUTING)
 	t.accept(guardIn, unix.NFT_META_IIF, index)
 	t.accept(guardIn, unix.NFT_META_IIF, loopbackIndex)
+	t.accept(guardIn, unix.NFT_META_IIFGROUP, adapterGroup)
 	t.rule(guardIn, func() { t.header(destination, 16); t.compare(unix.NFT_CMP_EQ, own); t.drop("to_us") })
 	t.rule(guardIn, func() {
 		t.header(source, 16)
@@ -217,14 +220,14 @@ func (t *nftTable) write(index uint32, ula netip.Addr) {
 		t.compare(unix.NFT_CMP_NEQ, []byte{0xff})
 		t.drop("as_us")
 	})
-	t.rule(guardIn, func() { t.header(source, 16); t.lookup(); t.strangeGroup(unix.NFT_META_IIFGROUP); t.drop("as_peer") })
+	t.rule(guardIn, func() { t.header(source, 16); t.lookup(); t.drop("as_peer") })
 	t.chain(guardOut, unix.NF_INET_POST_ROUTING)
 	t.accept(guardOut, unix.NFT_META_OIF, index)
 	t.accept(guardOut, unix.NFT_META_OIF, loopbackIndex)
+	t.accept(guardOut, unix.NFT_META_OIFGROUP, adapterGroup)
 	t.rule(guardOut, func() {
 		t.header(destination, 16)
 		t.lookup()
-		t.strangeGroup(unix.NFT_META_OIFGROUP)
 		t.drop("outside")
 	})
 }
@@ -260,10 +263,11 @@ func (t *nftTable) rule(chain string, expressions func()) {
 	})
 }
 
-func (t *nftTable) accept(chain string, key, index uint32) {
+// accept lets through what has a number: an interface's index, or its group.
+func (t *nftTable) accept(chain string, key, number uint32) {
 	t.rule(chain, func() {
 		t.meta(key)
-		t.compare(unix.NFT_CMP_EQ, binary.NativeEndian.AppendUint32(nil, index))
+		t.compare(unix.NFT_CMP_EQ, binary.NativeEndian.AppendUint32(nil, number))
 		t.verdict(nfAccept)
 	})
 }
@@ -307,12 +311,6 @@ func (t *nftTable) lookup() {
 		t.big(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1)
 		t.big(unix.NFTA_LOOKUP_SET_ID, 1)
 	})
-}
-
-// strangeGroup goes on for interfaces that are no node's adapter.
-func (t *nftTable) strangeGroup(key uint32) {
-	t.meta(key)
-	t.compare(unix.NFT_CMP_NEQ, binary.NativeEndian.AppendUint32(nil, adapterGroup))
 }
 
 func (t *nftTable) drop(counter string) {

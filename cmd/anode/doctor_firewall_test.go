@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -98,9 +97,6 @@ func FuzzParseNFT(f *testing.F) {
 	f.Add([]byte(`{"nftables": [{"chain": {"hook": "input"}}, {"rule": {"expr": [{"match": {"left": null}}]}}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		chains, err := parseNFT(b)
-		if err != nil && json.Valid(b) && strings.Count(string(b), `"`) == 0 {
-			return // another kind of value
-		}
 		for _, found := range judgeRules(firewallRules{chains: chains}, err, 8737) {
 			if found.Verdict.rank() < 0 || found.Code == "" {
 				t.Error(fmt.Sprint(found))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"anodenet/cmd/internal/config"
+	"anodenet/overlay"
 	"anodenet/overlay/link"
 	"anodenet/platform"
 )
@@ -80,7 +82,7 @@ func judgeRights(r rights, running bool) []finding {
 		return []finding{{topic, fine, "this user may set up network adapters (CAP_NET_ADMIN)", "", "rights"}}
 	}
 	return []finding{{topic, warn, "this user cannot start anode with an adapter (no CAP_NET_ADMIN), and some checks need root",
-		"sudo anode doctor; sudo anode up", "no_net_admin"}}
+		"sudo anode doctor, for all checks; sudo anode up, to start", "no_net_admin"}}
 }
 
 // device is /dev/net/tun.
@@ -95,10 +97,11 @@ func checkDevice(_ context.Context, p *patient) []finding {
 	if err != nil || p.adapter() == config.NoTun {
 		return nil
 	}
-	return judgeDevice(d, p.status != nil)
+	r, err := p.machine.rights()
+	return judgeDevice(d, p.status != nil, err == nil && r.root)
 }
 
-func judgeDevice(d device, running bool) []finding {
+func judgeDevice(d device, running, root bool) []finding {
 	const topic = "tun"
 	switch {
 	case running:
@@ -112,6 +115,8 @@ func judgeDevice(d device, running bool) []finding {
 	case errors.Is(d.err, errNoDriver):
 		return []finding{{topic, bad, "/dev/net/tun exists, but the kernel has no driver for it",
 			"sudo modprobe tun; after a kernel update: reboot", "no_tun_driver"}}
+	case errors.Is(d.err, fs.ErrPermission) && !root:
+		return nil // another finding says that this user cannot
 	case d.err != nil:
 		return []finding{{topic, bad, "/dev/net/tun cannot be opened: " + plain(d.err),
 			"sudo; in a container: --device /dev/net/tun", "tun_denied"}}
@@ -152,7 +157,7 @@ func checkAdapter(_ context.Context, p *patient) []finding {
 	case err != nil:
 		return []finding{{topic, fine, fmt.Sprintf("%s, MTU %d", name, p.status.Tun.MTU), "", "adapter"}}
 	}
-	return judgeAdapter(name, p.status.Tun.MTU, p.status.ULA.Addr(), i)
+	return judgeAdapter(*p.status.Tun, p.status.ULA.Addr(), i)
 }
 
 // judgeName judges the interface that has the adapter's name while no daemon runs.
@@ -169,31 +174,60 @@ func judgeName(name string, i iface) []finding {
 		fmt.Sprintf("another name: anode up --tun NAME; or, if nothing needs it: sudo ip link del %s", name), "adapter_name_taken"}}
 }
 
-// judgeAdapter compares the adapter's interface with what the daemon set up.
-func judgeAdapter(name string, mtu int, ula netip.Addr, i iface) []finding {
+// judgeAdapter compares the adapter's interface with what the daemon set up, and shows what
+// the daemon could not mend.
+func judgeAdapter(tun overlay.TunStatus, ula netip.Addr, i iface) []finding {
 	const topic = "adapter"
 	if !i.exists {
-		return []finding{{topic, bad, "the interface " + name + " is gone; it was removed or renamed while the daemon runs",
+		return []finding{{topic, bad, "the interface " + tun.Name + " is gone: it was removed while the daemon runs",
 			"restart the daemon: anode down; then anode up", "adapter_gone"}}
 	}
 	var list []finding
-	add := func(v verdict, code, says, try string) { list = append(list, finding{topic, v, says, try, code}) }
+	add := func(v verdict, code, says string) {
+		for _, p := range tun.Problems {
+			if adapterCode(p.Code) == code {
+				says += " (" + p.Text + ")"
+			}
+		}
+		list = append(list, finding{topic, v, says, fmt.Sprintf("wait: the daemon mends this within seconds; if it comes again, tell the program that does it (NetworkManager, systemd-networkd, a script) to leave %s alone", tun.Name), code})
+	}
 	if !i.up {
-		add(bad, "adapter_down", "the interface "+name+" was set down, so no program can use it", "sudo ip link set "+name+" up; or restart the daemon")
+		add(bad, adapterCode(platform.ProblemDown), "the interface "+tun.Name+" was set down, so no program can use it")
 	}
 	if !slices.Contains(i.addrs, ula) {
-		add(bad, "adapter_address", fmt.Sprintf("the interface %s has lost its address %s", name, ula), "restart the daemon: anode down; then anode up")
+		add(bad, adapterCode(platform.ProblemAddress), fmt.Sprintf("the interface %s has lost its address %s", tun.Name, ula))
 	}
 	if i.master != "" {
-		add(bad, "adapter_enslaved", fmt.Sprintf("the interface %s was put into %s, which takes its packets away", name, i.master), "sudo ip link set "+name+" nomaster")
+		add(bad, adapterCode(platform.ProblemMaster), fmt.Sprintf("the interface %s was put into %s, which takes its packets away", tun.Name, i.master))
 	}
-	if i.mtu != mtu {
-		add(warn, "adapter_mtu", fmt.Sprintf("the interface %s has MTU %d; the daemon set %d", name, i.mtu, mtu), fmt.Sprintf("sudo ip link set %s mtu %d", name, mtu))
+	if i.mtu != tun.MTU {
+		add(warn, adapterCode(platform.ProblemMTU), fmt.Sprintf("the interface %s has MTU %d; the daemon set %d", tun.Name, i.mtu, tun.MTU))
+	}
+	for _, p := range tun.Problems {
+		known := slices.ContainsFunc(list, func(f finding) bool { return f.Code == adapterCode(p.Code) })
+		if !known && p.Code != platform.ProblemDiverted { // checkRoutes looks at all peers' routes
+			list = append(list, judgeProblem(p))
+		}
 	}
 	if len(list) == 0 {
-		add(fine, "adapter", fmt.Sprintf("%s is up, with its address, MTU %d", name, mtu), "")
+		list = append(list, finding{topic, fine, fmt.Sprintf("%s is up, with its address, MTU %d", tun.Name, tun.MTU), "", "adapter"})
 	}
 	return list
+}
+
+// adapterCode is the code of the finding about a problem of package platform.
+func adapterCode(problem string) string { return "adapter_" + problem }
+
+// judgeProblem is about a problem that the daemon reports.
+func judgeProblem(p overlay.TunProblem) finding {
+	f := finding{"adapter", warn, p.Text, "the daemon's log says more; restart it: anode down; then anode up", adapterCode(p.Code)}
+	switch p.Code {
+	case platform.ProblemGuard:
+		f.Try = "a kernel with nf_tables (modprobe nf_tables; in a container: the host's kernel); then restart the daemon"
+	case platform.ProblemDown, platform.ProblemMaster, platform.ProblemIPv6, platform.ProblemAddress, platform.ProblemRoutes:
+		f.Verdict = bad
+	}
+	return f
 }
 
 // ipv6 is how IPv6 is set in this network namespace.

@@ -127,7 +127,7 @@ func judgeCovering(list []platform.Covering, names map[netip.Addr]string, adapte
 	}
 	var found []finding
 	for _, n := range order {
-		found = append(found, finding{topic, warn, fmt.Sprintf("the network %s on %s contains the address of %s; only these single addresses go to %s, the rest of the network is not touched",
+		found = append(found, finding{topic, warn, fmt.Sprintf("the network %s on %s contains the address of %s; the daemon sends this address alone to %s, and leaves the rest of the network as it is",
 			n.prefix, n.dev, someOf(covered[n]), adapter),
 			"nothing, if all works; otherwise another IPv6 prefix in the router of that network", "lan_covers"})
 	}
@@ -228,7 +228,7 @@ func judgePeers(s overlay.Status) []finding {
 	case added == 0:
 		list = append(list, finding{topic, warn, "no peer is added yet", "on another machine: anode id; then here: anode peers add ADDRESS NAME; and the other way round", "no_peers"})
 	case len(list) == 0:
-		list = append(list, finding{topic, fine, fmt.Sprintf("%d added, %d connected; the others are connected when there is something to send", added, up), "", "peers"})
+		list = append(list, finding{topic, fine, fmt.Sprintf("%d added, %d connected; the others are connected when there is something to send (anode why PEER looks at one)", added, up), "", "peers"})
 	}
 	return list
 }
@@ -244,6 +244,9 @@ func judgePeer(x overlay.PeerStatus, self anode.Address) []finding {
 	}
 	if x.State == overlay.StateUnreachable {
 		return []finding{{topic, bad, "it could not be reached, and why is not known", "anode why " + nameOf(x), "unreachable"}}
+	}
+	if x.State == overlay.StateConnecting {
+		return []finding{{topic, warn, "there is no connection yet: a path is looked for, or keys are exchanged", "wait a moment; then anode why " + nameOf(x), "connecting"}}
 	}
 	if mtu := x.Path.MTU; mtu > 0 && mtu < leastMTU {
 		return []finding{{topic, slow, fmt.Sprintf("the path to it carries packets of %d bytes at most, but IPv6 sends up to %d, so long ones go in two parts", mtu, leastMTU),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -74,8 +75,13 @@ func TestJudgeDevice(t *testing.T) {
 		{"a file without a driver", device{err: errNoDriver}, false, "bad no_tun_driver"},
 		{"not allowed", device{err: &fs.PathError{Op: "open", Path: "/dev/net/tun", Err: fs.ErrPermission}}, false, "bad tun_denied"},
 	} {
-		wantFindings(t, c.name, judgeDevice(c.device, c.running), c.want)
+		wantFindings(t, c.name, judgeDevice(c.device, c.running, true), c.want)
 	}
+}
+
+func TestJudgeDeviceOfUsers(t *testing.T) {
+	wantFindings(t, "a user", judgeDevice(device{err: fs.ErrPermission}, false, false))
+	wantFindings(t, "a user without a module", judgeDevice(device{missing: true}, false, false), "bad no_tun_device")
 }
 
 func TestJudgeAdapter(t *testing.T) {
@@ -90,13 +96,22 @@ func TestJudgeAdapter(t *testing.T) {
 		{"gone", func(i *iface) { *i = iface{} }, []string{"bad adapter_gone"}},
 		{"down", func(i *iface) { i.up = false }, []string{"bad adapter_down"}},
 		{"no address", func(i *iface) { i.addrs = []netip.Addr{other} }, []string{"bad adapter_address"}},
-		{"in a bridge", func(i *iface) { i.master = "br0" }, []string{"bad adapter_enslaved"}},
+		{"in a bridge", func(i *iface) { i.master = "br0" }, []string{"bad adapter_master"}},
 		{"MTU", func(i *iface) { i.mtu = 1500 }, []string{"warn adapter_mtu"}},
 		{"all", func(i *iface) { i.up, i.addrs, i.mtu = false, nil, 9 }, []string{"bad adapter_down", "bad adapter_address", "warn adapter_mtu"}},
 	} {
 		i := good
 		c.change(&i)
-		wantFindings(t, c.name, judgeAdapter("anode0", 1440, ula, i), c.want...)
+		wantFindings(t, c.name, judgeAdapter(overlay.TunStatus{Name: "anode0", MTU: 1440}, ula, i), c.want...)
+	}
+	problems := []overlay.TunProblem{{Code: platform.ProblemDown, Text: "again and again"}, {Code: platform.ProblemDiverted, Text: "x"},
+		{Code: platform.ProblemGuard, Text: "not filtered"}, {Code: platform.ProblemRoutes, Text: "no route"}}
+	down := good
+	down.up = false
+	got := judgeAdapter(overlay.TunStatus{Name: "anode0", MTU: 1440, Problems: problems}, ula, down)
+	wantFindings(t, "what the daemon reports", got, "bad adapter_down", "warn adapter_no_guard", "bad adapter_routes")
+	if !strings.Contains(got[0].Says, "no program can use it (again and again)") {
+		t.Error(got[0].Says)
 	}
 	wantFindings(t, "free", judgeName("anode0", iface{}), "fine adapter_name_free")
 	wantFindings(t, "taken", judgeName("anode0", iface{exists: true, kind: "dummy"}), "bad adapter_name_taken")
@@ -247,6 +262,7 @@ func TestJudgeSocket(t *testing.T) {
 		{"well", socketFile{mode: sock | 0o660, known: true, answers: true}, "fine socket"},
 		{"stale", socketFile{mode: sock | 0o660, known: true}, "fine socket_stale"},
 		{"a file", socketFile{mode: 0o644, known: true}, "bad socket_not_socket"},
+		{"its owner's alone", socketFile{mode: sock | 0o600, known: true, answers: true}, "fine socket"},
 		{"everybody", socketFile{mode: sock | 0o666, known: true, answers: true}, "bad socket_mode"},
 		{"somebody else's", socketFile{mode: sock | 0o660, owner: 1000, known: true, daemon: 0, answers: true}, "bad socket_owner"},
 		{"a daemon of a user", socketFile{mode: sock | 0o660, owner: 1000, known: true, daemon: 1000, answers: true}, "fine socket"},
@@ -261,6 +277,8 @@ func TestJudgeNode(t *testing.T) {
 	}
 	wantFindings(t, "no drops", judgeQueues(nil), "fine queues")
 	wantFindings(t, "full inbox", judgeQueues(map[string]uint64{"drop_inbox_waiting": 3}), "slow queue_full")
+	wantFindings(t, "few of many", judgeQueues(map[string]uint64{"drop_inbox_waiting": 3, "rx_packets": 2000, "tx_packets": 1000}), "fine queues")
+	wantFindings(t, "many of many", judgeQueues(map[string]uint64{"drop_inbox_waiting": 4, "rx_packets": 2000, "tx_packets": 1000}), "slow queue_full")
 	wantFindings(t, "denied", judgeQueues(map[string]uint64{"link_tx_denied": 3, "link_tx_no_buffer": 1}), "slow queue_full", "warn send_denied")
 	wantFindings(t, "copies", []finding{judgeCopies(overlay.Status{Copies: true, PeerID: 3})}, "warn copies")
 	for _, c := range []struct {
@@ -290,6 +308,7 @@ func TestJudgePeers(t *testing.T) {
 	}{
 		{"up", func(*overlay.PeerStatus) {}, "fine peers"},
 		{"idle", func(p *overlay.PeerStatus) { p.State = overlay.StateIdle }, "fine peers"},
+		{"connecting", func(p *overlay.PeerStatus) { p.State = overlay.StateConnecting }, "warn connecting"},
 		{"a stranger", func(p *overlay.PeerStatus) { p.Allowed, p.State = false, overlay.StateUnreachable }, "warn no_peers"},
 		{"added on one side", func(p *overlay.PeerStatus) { p.Reason = overlay.ReasonNotAddedThere }, "bad " + string(overlay.ReasonNotAddedThere)},
 		{"another secret", func(p *overlay.PeerStatus) { p.Reason = overlay.ReasonOtherSecret }, "bad " + string(overlay.ReasonOtherSecret)},
@@ -440,7 +459,7 @@ network  fd00::/64 on eth0 contains the peer's address
 	out.Reset()
 	a.printWhy(explainPeer(hub, s, whyPinged{Error: "no answer in time"}, &whyRoute{"", "anode0", nil}), nil)
 	wantText(t, out.String(), `
-314c6a3662ebad08 cannot be reached: no answer in time.
+314c6a3662ebad08 did not answer a ping: no answer in time.
 try: there: anode doctor; if it is on another network or has moved: anode peers
      add aeaaaaaaaaaafafk5kspyuzvdi6oa2x6ftdi4noospy3yrdxyt23p3sipeyvqhso
      --endpoint udp:IP:PORT
@@ -456,4 +475,28 @@ ping     no reply: no answer in time
 heard    never since the daemon started
 route    none: programs' packets should go to anode0
 `)
+}
+
+// TestDeadNameServer: a name server that does not answer costs a few seconds, and is not
+// taken for one that does not know the name.
+func TestDeadNameServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := onTerminal()
+		a.txt = func(ctx context.Context, name string) ([]string, error) {
+			<-ctx.Done()
+			return nil, &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true}
+		}
+		began := time.Now()
+		_, err := a.lookUp(t.Context(), "no.such.example")
+		if took := time.Since(began); err == nil || took > 5*time.Second || explain(err).exit != exitUnknownPeer ||
+			!strings.HasSuffix(err.Error(), `"no.such.example", and DNS did not answer`) {
+			t.Errorf("%v after %v", err, took)
+		}
+		a.txt = func(context.Context, string) ([]string, error) {
+			return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
+		}
+		if _, err := a.lookUp(t.Context(), "no.such.example"); err == nil || !strings.HasSuffix(err.Error(), "DNS has no such name") {
+			t.Error(err)
+		}
+	})
 }

@@ -105,6 +105,9 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 		k = len(f.status.Peers) - 1
 	}
 	p := &f.status.Peers[k]
+	if p.Reason = overlay.NoReason; e.Blocked {
+		p.State, p.Reason = overlay.StateBlocked, overlay.ReasonBlocked
+	}
 	p.Name, p.Allowed, p.Blocked = e.Name, e.Standing() == peerbook.Added, e.Blocked
 	return c, nil
 }
@@ -176,10 +179,15 @@ func (f *fixture) Learned(a anode.Address) (list []wire.Endpoint) {
 }
 
 func (f *fixture) Ping(ctx context.Context, a anode.Address, size int) (reply overlay.PingReply, err error) {
+	blocked := false
 	err = f.change(a, func(i int) {
+		blocked = f.status.Peers[i].Blocked
 		reply = overlay.PingReply{Address: a, Size: size, Sealed: true, Path: f.status.Peers[i].Path,
 			RTT: time.Duration(f.status.Peers[i].Path.RTT * float64(time.Millisecond))}
 	})
+	if err == nil && blocked {
+		return reply, overlay.ErrBlocked
+	}
 	if err == nil && reply.RTT == 0 {
 		<-ctx.Done()
 		err = fmt.Errorf("%w: no answer in time", overlay.ErrUnreachable)

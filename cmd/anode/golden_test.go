@@ -66,7 +66,8 @@ func pings(ctx context.Context, count int, interval time.Duration, answers ...ti
 	var out bytes.Buffer
 	var sent atomic.Int64
 	p := &pinger{
-		out: &out, now: time.Now, label: "north (dd9fcbf1d49c786b)", count: count, interval: interval,
+		report: &pingText{out: &out, label: "north (dd9fcbf1d49c786b)", ula: northAddress.ULA(), size: 40},
+		now:    time.Now, count: count, interval: interval,
 		ping: func(ctx context.Context) (overlay.PingReply, error) {
 			rtt := answers[int(sent.Add(1)-1)%len(answers)]
 			if rtt == 0 {
@@ -97,9 +98,10 @@ func TestPingReplies(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
 40 bytes from north (dd9fcbf1d49c786b): seq=1 time=0.42 ms, direct udp:10.0.0.2:8737
 40 bytes from north (dd9fcbf1d49c786b): seq=3 time=30.0 ms, direct udp:10.0.0.2:8737
-no reply from north (dd9fcbf1d49c786b): seq=2, the peer cannot be reached: no answer in time
+no reply from north (dd9fcbf1d49c786b): seq=2, no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 3 packets transmitted, 2 received, 33.33% packet loss, time 3000ms
@@ -111,11 +113,12 @@ rtt min/avg/max/mdev = 0.420/15.210/30.000/14.790 ms
 func TestPingUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, err := pings(t.Context(), 1, time.Second, 0)
-		if explain(err).exit != exitUnreachable {
+		if !errors.Is(err, errNoReply) {
 			t.Errorf("%v", err)
 		}
 		wantText(t, got, `
-no reply from north (dd9fcbf1d49c786b): seq=1, the peer cannot be reached: no answer in time
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
+no reply from north (dd9fcbf1d49c786b): seq=1, no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 1 packets transmitted, 0 received, 100% packet loss, time 2000ms
@@ -133,6 +136,7 @@ func TestPingInterrupted(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
 40 bytes from north (dd9fcbf1d49c786b): seq=1 time=1.00 ms, direct udp:10.0.0.2:8737
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
@@ -145,7 +149,7 @@ rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms
 // TestPingDaemonGone ends at the first error that is not the peer's.
 func TestPingDaemonGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pinger{out: io.Discard, now: time.Now, interval: time.Second, ping: func(context.Context) (overlay.PingReply, error) {
+		p := &pinger{report: &pingText{out: io.Discard}, now: time.Now, interval: time.Second, ping: func(context.Context) (overlay.PingReply, error) {
 			return overlay.PingReply{}, fmt.Errorf("%w (it ended)", control.ErrNoDaemon)
 		}}
 		if err := p.run(t.Context()); explain(err).exit != exitNoDaemon {
@@ -154,45 +158,60 @@ func TestPingDaemonGone(t *testing.T) {
 	})
 }
 
-func TestTeller(t *testing.T) {
-	var out bytes.Buffer
-	teller := &teller{out: &out, now: func() time.Time { return fixtureTime }}
-	s := fixtureStatus()
-	stranger := s.Peers[3]
-	s.Peers = s.Peers[:3:3]
-	teller.see(s)
+// TestPingOrder: losses are reported in their order, however fast each one fails.
+func TestPingOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		var sent atomic.Int64
+		p := &pinger{
+			report: &pingJSON{out: &out, peer: control.Resolved{Address: northAddress, Name: "north"}},
+			now:    time.Now, count: 4, interval: time.Second,
+			ping: func(context.Context) (overlay.PingReply, error) {
+				switch sent.Add(1) {
+				case 1:
+					time.Sleep(2500 * time.Millisecond)
+				case 4:
+					return overlay.PingReply{Size: 40, RTT: time.Millisecond, Path: overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737"}}, nil
+				}
+				return overlay.PingReply{}, &control.Error{Code: control.CodeUnreachable, Message: "no answer in time", Reason: overlay.ReasonNoAnswer}
+			},
+		}
+		if err := p.run(t.Context()); err != nil {
+			t.Error(err)
+		}
+		lost := func(n int) string {
+			return fmt.Sprintf(`{"schema":1,"type":"lost","address":"%s","name":"north","seq":%d,"reason":"no_answer","message":"no answer in time"}`+"\n", northAddress, n)
+		}
+		wantText(t, out.String(), lost(1)+lost(2)+lost(3)+
+			`{"schema":1,"type":"reply","address":"`+northAddress.String()+`","name":"north","seq":4,"size":40,"rtt_ms":1,"path":{"kind":"lan","endpoint":"udp:10.0.0.2:8737","via":null,"rtt_ms":null,"mtu":null},"hops":0}`+"\n"+
+			`{"schema":1,"type":"summary","address":"`+northAddress.String()+`","name":"north","transmitted":4,"received":1,"loss_percent":75,"time_ms":3000,"rtt":{"min_ms":1,"avg_ms":1,"max_ms":1,"mdev_ms":0}}`+"\n")
+	})
+}
 
-	next := s
-	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
-	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
-	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:192.0.2.9:8737"}
-	next.Peers = append(next.Peers, stranger)
-	teller.see(next)
-	teller.see(next) // nothing changed
-	s.Peers = s.Peers[:2]
-	teller.see(s)
-	wantText(t, out.String(), `
-This machine is now on the network as
-
-  address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-  IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
-  short ID  02c3b4bc7790f928
-  adapter   anode0, MTU 1440
-  listens   udp:[::]:8737
-
-3 peers are added.
-Ctrl-C stops and cleans up.
-
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) is connected: relay 314c6a3662ebad08
-12:00:00  north (dd9fcbf1d49c786b) is idle: it is connected again as soon as there is traffic
-12:00:00  south (395d77976c9f8031) now has another path: direct udp:192.0.2.9:8737
-12:00:00  found aa2a510d72b2d432; to let it in, run: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) now has another path: relay 314c6a3662ebad08
-12:00:00  314c6a3662ebad08 is gone
-12:00:00  aa2a510d72b2d432 is gone
-`)
+// TestPingUntilDirect: a relay's replies go on, the first direct one ends it.
+func TestPingUntilDirect(t *testing.T) {
+	for _, c := range []struct {
+		count int
+		want  error
+		sent  int
+	}{{0, nil, 3}, {2, errNotDirect, 2}, {3, nil, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			var sent atomic.Int64
+			p := &pinger{
+				report: &pingText{out: io.Discard}, now: time.Now, count: c.count, interval: time.Second, untilDirect: true,
+				ping: func(context.Context) (overlay.PingReply, error) {
+					path := overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}
+					if sent.Add(1) == 3 {
+						path = overlay.PathStatus{Kind: overlay.PathDirect}
+					}
+					return overlay.PingReply{RTT: time.Millisecond, Path: path}, nil
+				},
+			}
+			if err := p.run(t.Context()); !errors.Is(err, c.want) || p.sent != c.sent {
+				t.Errorf("%d pings: %v after %d", c.count, err, p.sent)
+			}
+		})
+	}
 }
 
 func TestExplain(t *testing.T) {

@@ -154,23 +154,29 @@ func peerCount(peers []overlay.PeerStatus) string {
 }
 
 // nodeWarnings are what people must know about this node.
-func nodeWarnings(s overlay.Status, v statusView) (list []string) {
-	if s.Open {
-		list = append(list, openWarning)
-	}
-	if v.bridged {
-		list = append(list, bridgeWarning)
-	}
+func nodeWarnings(s overlay.Status, v statusView) []string {
+	list := settingWarnings(s.Open, v.bridged)
 	if s.Copies {
 		list = append(list, copiesWarning(s))
+	}
+	if s.Tun != nil {
+		for _, p := range s.Tun.Problems {
+			list = append(list, "the adapter: "+p.Text)
+		}
 	}
 	return list
 }
 
-const (
-	openWarning   = "everybody can reach the ports of this machine, not only the peers that you added (policy.open)"
-	bridgeWarning = "the Info2 bridge is on: what your peers say becomes clear text that anybody can read (info2.bridge)"
-)
+// settingWarnings are about settings that open this machine or its texts to others.
+func settingWarnings(open, bridged bool) (list []string) {
+	if open {
+		list = append(list, "everybody can reach the ports of this machine, not only the peers that you added (policy.open)")
+	}
+	if bridged {
+		list = append(list, "the Info2 bridge is on: what your peers say becomes clear text that anybody can read (info2.bridge)")
+	}
+	return list
+}
 
 func copiesWarning(s overlay.Status) string {
 	return fmt.Sprintf("another machine has the same address; this one has machine number %d", s.PeerID)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +30,8 @@ type whyAnswer struct {
 	Try       string             `json:"try,omitempty"`
 	Code      string             `json:"code"` // "up", or why the peer cannot be reached
 	Ping      whyPinged          `json:"ping"`
-	Route     *whyRoute          `json:"route"` // null: not known, or there is no adapter
+	Route     *whyRoute          `json:"route"`     // null: not known, or there is no adapter
+	Endpoints *control.Endpoints `json:"endpoints"` // where the peer may be found; null: not known
 	Peer      overlay.PeerStatus `json:"peer"`
 }
 
@@ -37,6 +40,8 @@ type whyPinged struct {
 	RTT   *float64            `json:"rtt_ms"` // null: no reply
 	Path  *overlay.PathStatus `json:"path"`   // of the reply; null: none
 	Error string              `json:"error,omitempty"`
+
+	reason overlay.Reason // why there is none; empty: not known
 }
 
 // whyRoute is where the kernel sends what programs send to the peer.
@@ -84,28 +89,50 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	defer cancel()
 	found, err := a.find(finding, clientBook{client}, text)
 	if err != nil {
-		return w, s, err
+		return w, s, silence(finding, err)
 	}
 	ping := pingOnce(ctx, client, found.Address)
-	if s, err = client.Status(ctx); err != nil {
-		return w, s, err
+	asking, stop := context.WithTimeout(ctx, checkLimit)
+	defer stop()
+	if s, err = client.Status(asking); err != nil {
+		return w, s, silence(asking, err)
 	}
 	if found.Address == s.Address {
 		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
 	}
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
-			return explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p)), s, nil
+			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
+			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
+				w.Endpoints = &list
+			}
+			return w, s, nil
 		}
 	}
 	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
 }
 
+// silence returns the error of a request to the daemon, in words if its time was over.
+func silence(ctx context.Context, err error) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return &failure{exitFailed, "the daemon, or DNS, did not answer in time", "anode doctor"}
+}
+
 // pingOnce sends a ping and waits for its reply.
 func pingOnce(ctx context.Context, client *control.Client, to anode.Address) whyPinged {
+	ctx, cancel := context.WithTimeout(ctx, whyPing+checkLimit)
+	defer cancel()
 	reply, err := client.Ping(ctx, control.PingRequest{Address: to, TimeoutMS: int(whyPing.Milliseconds())})
 	if err != nil {
-		return whyPinged{Error: explain(err).message}
+		var remote *control.Error
+		w := whyPinged{}
+		if errors.As(err, &remote) {
+			w.reason = remote.Reason
+		}
+		w.Error = strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")
+		return w
 	}
 	ms := float64(reply.RTT) / float64(time.Millisecond)
 	return whyPinged{RTT: &ms, Path: &reply.Path}
@@ -135,13 +162,16 @@ func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
 // explainPeer decides from the facts whether a peer can be reached.
 func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyRoute) whyAnswer {
 	w := whyAnswer{Schema: schema, Ping: ping, Route: r, Peer: p}
+	if p.Reason == "" {
+		p.Reason = ping.reason // the ping knows it first
+	}
 	what, try := reasonWords(p, s.Address)
 	stolen := r != nil && r.Interface != r.Adapter
 	switch {
 	case what != "":
 		w.Says, w.Try, w.Code = what, try, string(p.Reason)
 	case ping.RTT == nil:
-		w.Says, w.Code = fmt.Sprintf("%s cannot be reached: %s", label(p), ping.Error), "unreachable"
+		w.Says, w.Code = fmt.Sprintf("%s did not answer a ping: %s", label(p), ping.Error), "unreachable"
 		w.Try = fmt.Sprintf("there: anode doctor; if it is on another network or has moved: anode peers add %s --endpoint udp:IP:PORT", p.Address)
 	case stolen:
 		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil}, r.Adapter)
@@ -183,6 +213,9 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 	} else {
 		add("ping", "no reply: "+w.Ping.Error)
 	}
+	if e := w.Endpoints; e != nil {
+		add("known", endpointWords(*e))
+	}
 	switch {
 	case p.LastSeen == nil:
 		add("heard", "never since the daemon started")
@@ -199,6 +232,19 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 		}
 	}
 	return list
+}
+
+// endpointWords lists where a peer may be found.
+func endpointWords(e control.Endpoints) string {
+	switch {
+	case len(e.Given)+len(e.Learned) == 0:
+		return "no endpoint: only beacons, and peers that know it, can lead to it"
+	case len(e.Learned) == 0:
+		return "at " + joined(e.Given, ", ") + " (given)"
+	case len(e.Given) == 0:
+		return "at " + joined(e.Learned, ", ") + " (learned)"
+	}
+	return "at " + joined(e.Given, ", ") + " (given), " + joined(e.Learned, ", ") + " (learned)"
 }
 
 func hereWords(p overlay.PeerStatus) string {

@@ -40,8 +40,9 @@ var _ Diagnoser = (*System)(nil)
 const (
 	// diagnoseFor is longer than a system looks for a neighbour: three times a second.
 	diagnoseFor = 3500 * time.Millisecond
-	// diagnoseAgain is when the second datagram follows.
-	diagnoseAgain = time.Second
+	// diagnoseAgain is when the second datagram follows. Systems answer by one ICMP error a
+	// second, after the first few, so it is not sent together with what is sent each second.
+	diagnoseAgain = 900 * time.Millisecond
 )
 
 // Diagnose implements Diagnoser.
@@ -55,12 +56,13 @@ func (s *System) Diagnose(ctx context.Context, ep Endpoint) Symptom {
 		return SymptomOf(err)
 	}
 	defer c.Close()
+	listenICMP(c)
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	end := time.Now().Add(diagnoseFor)
 	for _, until := range []time.Time{time.Now().Add(diagnoseAgain), end} {
 		if _, err := c.Write([]byte{0}); err != nil {
-			return wroteSymptom(err)
+			return wroteSymptom(c, err)
 		}
 		if x := waitSymptom(ctx, c, until); x != Silence || ctx.Err() != nil {
 			return x
@@ -78,7 +80,7 @@ func waitSymptom(ctx context.Context, c *net.UDPConn, until time.Time) Symptom {
 	var b [1]byte
 	for {
 		if _, err := c.Read(b[:]); err != nil {
-			return readSymptom(err)
+			return readSymptom(c, err)
 		}
 	}
 }
@@ -100,18 +102,25 @@ func SymptomOf(err error) Symptom {
 
 // wroteSymptom is that of an error of a write to a connected socket. It may be an ICMP
 // error about the datagram before.
-func wroteSymptom(err error) Symptom {
-	if x := readSymptom(err); x == PortClosed {
+func wroteSymptom(c *net.UDPConn, err error) Symptom {
+	if x, ok := lastICMP(c); ok {
 		return x
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && refusalOf(errno) == refusedPort {
+		return PortClosed
 	}
 	return SymptomOf(err)
 }
 
-// readSymptom is that of an ICMP error.
-func readSymptom(err error) Symptom {
+// readSymptom is that of an ICMP error, which ended a read.
+func readSymptom(c *net.UDPConn, err error) Symptom {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
 		return Silence // the time is over
+	}
+	if x, ok := lastICMP(c); ok {
+		return x
 	}
 	switch refusalOf(errno) {
 	case refusedPort:

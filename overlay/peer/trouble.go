@@ -43,7 +43,7 @@ const (
 	provedFor     = time.Minute            // weaker signs change nothing about what was proved
 	answersFor    = 10 * time.Second       // a peer that answered so recently is there
 	findingFor    = 30 * time.Second       // what an endpoint showed
-	diagnoseAfter = 500 * time.Millisecond // without an answer
+	diagnoseAfter = 200 * time.Millisecond // without an answer: later, ICMP errors about our HELLOs would have used up their limit
 	diagnoseEvery = 10 * time.Second       // for one peer
 	judgeAfter    = 3 * time.Second        // without an answer, a try is in trouble
 	diagnoseMost  = 4                      // endpoints

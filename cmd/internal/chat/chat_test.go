@@ -32,7 +32,7 @@ func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func TestCircle(t *testing.T) {
 	c := newCircle()
 	own := netip.MustParseAddr("::1")
-	system := FromULA(own)
+	system := FromULA(own, func() int { return 0 })
 	l, err := c.listen(system.Listen)(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestRefuses(t *testing.T) {
 	c.Bare = true
 	both, err := New(Config{
 		Settings: c, ULA: ula, Node: &fakeNode{}, Store: newStore(t), Log: quietLog(),
-		Adapter: FromULA(ula), Bare: FromIPv4(),
+		Adapter: FromULA(ula, func() int { return 0 }), Bare: FromIPv4(),
 	})
 	if err != nil || len(both.networks) != 2 {
 		t.Fatalf("%+v, %v", both, err)

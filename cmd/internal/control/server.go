@@ -48,6 +48,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      maxPing + maxRequest,
 		IdleTimeout:       maxPing,
 		MaxHeaderBytes:    maxBody,
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -202,21 +203,25 @@ func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 
 func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
 	change, err := s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	s.act(ctx, change, err)
 	return AddedBy(change), err
 }
 
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
-	_, err := s.node.RemovePeer(ctx, r.Address)
+	change, err := s.node.RemovePeer(ctx, r.Address)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
 func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
-	_, err := s.node.RenamePeer(ctx, r.Address, r.Name)
+	change, err := s.node.RenamePeer(ctx, r.Address, r.Name)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
 func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
-	_, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	change, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
@@ -230,12 +235,14 @@ func (s *Server) book(context.Context) (Book, error) {
 
 func (s *Server) endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, error) {
 	for _, e := range r.Remove {
-		if _, err := s.node.RemoveEndpoint(ctx, r.Address, e); err != nil {
+		c, err := s.node.RemoveEndpoint(ctx, r.Address, e)
+		if s.act(ctx, c, err); err != nil {
 			return Endpoints{}, err
 		}
 	}
 	if len(r.Add) > 0 {
-		if _, err := s.node.AddEndpoints(ctx, r.Address, r.Add); err != nil {
+		c, err := s.node.AddEndpoints(ctx, r.Address, r.Add)
+		if s.act(ctx, c, err); err != nil {
 			return Endpoints{}, err
 		}
 	}
@@ -247,7 +254,8 @@ func (s *Server) endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, 
 	return Endpoints{}, book.ErrUnknownPeer
 }
 
-func (s *Server) end(context.Context, StopRequest) (Done, error) {
+func (s *Server) end(ctx context.Context, _ StopRequest) (Done, error) {
+	s.log.Info("asked to stop", "by", caller(ctx))
 	s.stop() // Serve lets this answer out before it ends
 	return Done{}, nil
 }
