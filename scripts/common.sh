@@ -17,14 +17,16 @@ as_root() {
     return
   fi
   local v keep=("PATH=$PATH")
-  for v in ANODE BUILT CI DEBIAN_MIRROR FUZZ GOFLAGS GOPROXY GOSUMDB GOTOOLCHAIN ROUNDS SECONDS_EACH TMPDIR http_proxy https_proxy no_proxy; do
+  for v in ANODE BUILT CI CROSS DEBIAN_MIRROR FUZZ GOFLAGS GOPROXY GOSUMDB GOTOOLCHAIN ROUNDS SECONDS_EACH TMPDIR http_proxy https_proxy no_proxy; do
     [ -z "${!v:-}" ] || keep+=("$v=${!v}")
   done
-  command -v sudo >/dev/null || die "network namespaces need root, and there is no sudo; try, as root: $self $*"
+  need_sudo "$@"
   echo "Network namespaces need root: running the rest by sudo."
   sudo true || die "network namespaces need root, and sudo refused; try, as root: $self $*"
   exec sudo -H env "${keep[@]}" "$self" "$@"
 }
+
+need_sudo() { command -v sudo >/dev/null || die "network namespaces need root, and there is no sudo; try, as root: $self $*"; }
 
 # give_back FILE makes what was written into the tree since FILE the user's who called sudo.
 give_back() {
