@@ -260,8 +260,8 @@ func (k *Keeper) watch(ctx context.Context) {
 // competes with one to it: any in fc00::/7, where the overlay is.
 func concerns(b []byte, index int) bool {
 	concerned := false
-	err := eachMessage(b, func(kind uint16, _ uint32, body []byte) bool {
-		switch kind {
+	err := eachMessage(b, func(h header, body []byte) bool {
+		switch h.kind {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			concerned = len(body) >= 8 && number(body[4:]) == index
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
