@@ -6,8 +6,9 @@
 //
 //	type[1]=1  zone[4]  unused[2]=0  compressed point[33]          40 bytes
 //
-// People write it as 64 characters of base32. Packets carry its short ID
-// (8 bytes), and ordinary apps see its ULA, an IPv6 address:
+// People write it as 64 characters of base32, which a check may follow, so that a mistyped
+// character is noticed: ADDRESS-CCCC. Packets carry its short ID (8 bytes), and ordinary
+// apps see its ULA, an IPv6 address:
 //
 //	fd | zone[32 bits] | byte sum[14 bits] | first digest bits[10] | short ID[64 bits]
 //
@@ -16,6 +17,7 @@ package anode
 
 import (
 	"crypto/ecdh"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
@@ -34,6 +36,9 @@ const (
 	typeP256 = 1
 	textSize = 64 // characters of base32
 
+	checkSize  = 4 // characters of base32 behind the address and a hyphen
+	checkLabel = "anode check 1"
+
 	txtPrefix = "anode:"
 )
 
@@ -45,6 +50,10 @@ var (
 	ErrZone     = errors.New("not a zone")
 	ErrIdentity = errors.New("not an Anode identity")
 )
+
+// ErrTypo is wrapped, beside ErrAddress, by the errors of texts that have the length of an
+// address, and a character that is wrong.
+var ErrTypo = errors.New("a character is wrong")
 
 // Zone is a zone ID (draft 2.1). Zone 0 is the local zone.
 type Zone uint32
@@ -82,18 +91,40 @@ type Address [AddressSize]byte
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// ParseAddress reads the 64 base32 characters of an address, in either case,
-// and refuses everything that AddressFromBytes refuses.
+// ParseAddress reads the 64 base32 characters of an address, in either case, alone or
+// with its check behind them (CheckForm), which must be right. It refuses everything
+// that AddressFromBytes refuses.
 func ParseAddress(s string) (Address, error) {
-	if len(s) != textSize {
+	text, check, checked := s, "", false
+	if len(s) == textSize+1+checkSize && s[textSize] == '-' {
+		text, check, checked = s[:textSize], s[textSize+1:], true
+	}
+	if len(text) != textSize {
 		return Address{}, fmt.Errorf("%w: %d characters, want %d", ErrAddress, len(s), textSize)
 	}
-	b, err := encoding.DecodeString(strings.ToLower(s))
-	if err != nil {
-		return Address{}, fmt.Errorf("%w: foreign character (base32 has a-z and 2-7)", ErrAddress)
+	b, err := encoding.DecodeString(strings.ToLower(text))
+	if err != nil || len(b) != AddressSize { // the decoder leaves out line ends
+		return Address{}, fmt.Errorf("%w: %w: addresses have a-z and 2-7", ErrAddress, ErrTypo)
 	}
-	return AddressFromBytes(b)
+	a := Address(b)
+	if err := a.fault(); err != nil {
+		return Address{}, fmt.Errorf("%w: %w: %w", ErrAddress, ErrTypo, err)
+	}
+	if checked && !strings.EqualFold(check, a.check()) {
+		return Address{}, fmt.Errorf("%w: %w: its check is not %s", ErrAddress, ErrTypo, check)
+	}
+	return a, nil
 }
+
+// check returns the first 20 bits of SHA-256("anode check 1" | address) in base32.
+func (a Address) check() string {
+	sum := sha256.Sum256(append([]byte(checkLabel), a[:]...))
+	return encoding.EncodeToString(sum[:])[:checkSize]
+}
+
+// CheckForm returns the address as people copy it, ADDRESS-CCCC: a mistyped character in
+// it is noticed, except one in a million. Files, links and programs use String.
+func (a Address) CheckForm() string { return a.String() + "-" + a.check() }
 
 // AddressFromBytes reads 40 bytes and checks them: type 1, unused bytes zero, a
 // point on the curve.
@@ -102,16 +133,22 @@ func AddressFromBytes(b []byte) (Address, error) {
 		return Address{}, fmt.Errorf("%w: %d bytes, want %d", ErrAddress, len(b), AddressSize)
 	}
 	a := Address(b)
-	switch {
-	case a[0] != typeP256:
-		return Address{}, fmt.Errorf("%w: type %d is unknown", ErrAddress, a[0])
-	case a[5] != 0 || a[6] != 0:
-		return Address{}, fmt.Errorf("%w: its unused bytes are not zero", ErrAddress)
-	}
-	if _, err := decompress(a[7:]); err != nil {
+	if err := a.fault(); err != nil {
 		return Address{}, fmt.Errorf("%w: %w", ErrAddress, err)
 	}
 	return a, nil
+}
+
+// fault returns why 40 bytes are no address.
+func (a Address) fault() error {
+	switch {
+	case a[0] != typeP256:
+		return fmt.Errorf("type %d is unknown", a[0])
+	case a[5] != 0 || a[6] != 0:
+		return errors.New("its unused bytes are not zero")
+	}
+	_, err := decompress(a[7:])
+	return err
 }
 
 // NewAddress makes the address of a public key in a zone.
@@ -130,7 +167,7 @@ func (a Address) String() string { return encoding.EncodeToString(a[:]) }
 // MarshalText and UnmarshalText use the base32 form.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote, with ParseAddress's errors.
+// UnmarshalText reads what ParseAddress reads.
 func (a *Address) UnmarshalText(b []byte) (err error) {
 	*a, err = ParseAddress(string(b))
 	return err

@@ -27,28 +27,100 @@ func TestParseAddressRefuses(t *testing.T) {
 		return a.String()
 	}
 	for name, s := range map[string]string{
-		"empty":                 "",
-		"short":                 initiator[1:],
-		"long":                  initiator + "a",
-		"foreign character":     initiator[:63] + "1",
-		"padding":               initiator[:63] + "=",
-		"line end within":       initiator[:63] + "\n",
-		"wide K":                strings.Repeat("K", 8) + initiator[24:],
-		"type 0":                with(0, 0),
-		"type 2":                with(0, 2),
-		"unused byte":           with(5, 1),
-		"unused byte, second":   with(6, 1),
-		"uncompressed":          with(7, 4),
-		"sign that is none":     with(7, 1),
-		"no point with this X":  with(39, good[39]+2),
-		"X beyond the field":    Address{1, 7: 2, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}.String(),
-		"nothing but zeros":     Address{}.String(),
-		"zeros with type, sign": Address{1, 7: 0}.String(),
+		"empty":                  "",
+		"short":                  initiator[1:],
+		"long":                   initiator + "a",
+		"foreign character":      initiator[:63] + "1",
+		"padding":                initiator[:63] + "=",
+		"line end within":        initiator[:63] + "\n",
+		"wide K":                 strings.Repeat("K", 8) + initiator[24:],
+		"type 0":                 with(0, 0),
+		"type 2":                 with(0, 2),
+		"unused byte":            with(5, 1),
+		"unused byte, second":    with(6, 1),
+		"uncompressed":           with(7, 4),
+		"sign that is none":      with(7, 1),
+		"no point with this X":   with(39, good[39]+2),
+		"X beyond the field":     Address{1, 7: 2, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}.String(),
+		"nothing but zeros":      Address{}.String(),
+		"zeros with type, sign":  Address{1, 7: 0}.String(),
+		"check of another":       initiator + "-aaaa",
+		"check cut off":          initiator + "-zee",
+		"check too long":         initiator + "-zeeza",
+		"check without hyphen":   initiator + "zeez",
+		"hyphen alone":           initiator + "-",
+		"check in another place": "zeez-" + initiator,
 	} {
 		if a, err := ParseAddress(s); !errors.Is(err, ErrAddress) || !a.IsZero() {
 			t.Errorf("%s: got %v, %v", name, a, err)
 		}
 	}
+}
+
+// checkOf is the check of initiator: the first 20 bits of
+// c9099cf628d9379467f3697790a20339,
+// five at a time, computed by another program.
+const checkOf = "zeez"
+
+func TestCheckForm(t *testing.T) {
+	a := mustParse(t, initiator)
+	equal(t, a.CheckForm(), initiator+"-"+checkOf)
+	for _, s := range []string{a.CheckForm(), strings.ToUpper(a.CheckForm())} {
+		equal(t, mustParse(t, s), a)
+	}
+	if got, ok, err := ParseTXT("anode:" + a.CheckForm() + "?name=x"); got != a || !ok || err != nil {
+		t.Errorf("in a link: %v, %v, %v", got, ok, err)
+	}
+	var read Address
+	if err := read.UnmarshalText([]byte(a.CheckForm())); err != nil || read != a {
+		t.Errorf("in a file: %v, %v", read, err)
+	}
+	if text, _ := a.MarshalText(); string(text) != initiator {
+		t.Errorf("written as %s", text)
+	}
+}
+
+// No single wrong character, and no two that changed places, get past the check: about
+// one in a million would, of these none. Without a check about half of them do.
+func TestCheckCatchesTypos(t *testing.T) {
+	key, err := mustParse(t, initiator).PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried, plain := 0, 0
+	for zone := range Zone(8) {
+		good := NewAddress(zone, key).CheckForm()
+		for _, typo := range typos(good) {
+			tried++
+			if got, err := ParseAddress(typo); err == nil {
+				t.Errorf("%s is taken for %v", typo, got)
+			} else if !errors.Is(err, ErrTypo) && typo[64] == '-' {
+				t.Errorf("%s: %v", typo, err)
+			}
+			if _, err := ParseAddress(typo[:64]); err == nil && typo[:64] != good[:64] {
+				plain++
+			}
+		}
+	}
+	if tried < 8*68*31 || plain < tried/5 {
+		t.Errorf("%d typos, of which %d are addresses without the check: the test is not what it says", tried, plain)
+	}
+}
+
+// typos lists the texts that differ from s in one character of its alphabet, or in two
+// neighbours that changed places.
+func typos(s string) (list []string) {
+	for i := range len(s) {
+		for _, c := range "abcdefghijklmnopqrstuvwxyz234567-" {
+			if byte(c) != s[i] {
+				list = append(list, s[:i]+string(c)+s[i+1:])
+			}
+		}
+		if i > 0 && s[i] != s[i-1] {
+			list = append(list, s[:i-1]+s[i:i+1]+s[i-1:i]+s[i+1:])
+		}
+	}
+	return list
 }
 
 func TestAddressParts(t *testing.T) {
@@ -162,6 +234,7 @@ func FuzzParseAddress(f *testing.F) {
 	f.Add(initiator)
 	f.Add(strings.ToUpper(initiator))
 	f.Add(Address{1, 7: 2}.String())
+	f.Add(initiator + "-" + checkOf)
 	f.Fuzz(func(t *testing.T, s string) {
 		a, err := ParseAddress(s)
 		if err != nil {
@@ -170,7 +243,11 @@ func FuzzParseAddress(f *testing.F) {
 			}
 			return
 		}
-		equal(t, a.String(), strings.ToLower(s))
+		if len(s) == 64 {
+			equal(t, a.String(), strings.ToLower(s))
+		} else {
+			equal(t, a.CheckForm(), strings.ToLower(s))
+		}
 		b, err := AddressFromBytes(a[:])
 		if err != nil {
 			t.Fatal(err)

@@ -7,16 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/big"
-	"os"
-	"path/filepath"
 	"strings"
-)
+	"time"
 
-// ErrIdentityMode says that others can read an identity file.
-var ErrIdentityMode = errors.New("others can read the identity file")
+	"anodenet/anode/private"
+	"anodenet/anode/whole"
+)
 
 const (
 	identityPrefix  = "ANODE-256-40"
@@ -82,23 +80,14 @@ func ParseIdentity(line string) (*Identity, error) {
 	return &Identity{address, key}, nil
 }
 
-// LoadIdentity reads an identity file; it refuses one that others can read.
+// LoadIdentity reads an identity file. It refuses one that others can read or change.
 func LoadIdentity(path string) (*Identity, error) {
-	f, err := os.Open(path)
+	b, err := private.ReadFile(path, maxIdentityFile)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMode(path, info); err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxIdentityFile))
-	if err != nil {
-		return nil, err
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%s: %w: the file is empty", path, ErrIdentity)
 	}
 	id, err := ParseIdentity(string(b))
 	if err != nil {
@@ -108,7 +97,8 @@ func LoadIdentity(path string) (*Identity, error) {
 }
 
 // LoadOrCreateIdentity loads the file, or makes a new identity in the zone where
-// there is none. Two that do it at once end up with the same one.
+// there is none. Two that do it at once end up with the same one. The directory must
+// exist.
 func LoadOrCreateIdentity(path string, zone Zone) (id *Identity, created bool, err error) {
 	id, err = LoadIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -119,7 +109,7 @@ func LoadOrCreateIdentity(path string, zone Zone) (id *Identity, created bool, e
 	}
 	switch err = id.save(path); {
 	case errors.Is(err, fs.ErrExist):
-		id, err = LoadIdentity(path)
+		id, err = loadMade(path)
 		return id, false, err
 	case err != nil:
 		return nil, false, err
@@ -127,32 +117,29 @@ func LoadOrCreateIdentity(path string, zone Zone) (id *Identity, created bool, e
 	return id, true, nil
 }
 
-// save writes a new file in one step, mode 0600, and never replaces one. When it
-// returns, the file outlives a power cut.
+// How often, and after which pauses, the file that another process is making is read.
+const (
+	madeTries = 50
+	madePause = 20 * time.Millisecond
+)
+
+// loadMade reads a file that another process has just made: where the file system has
+// neither hard links nor a rename that spares existing files, it is empty at first.
+func loadMade(path string) (id *Identity, err error) {
+	for range madeTries {
+		if id, err = LoadIdentity(path); !errors.Is(err, ErrIdentity) {
+			break
+		}
+		time.Sleep(madePause)
+	}
+	return id, err
+}
+
+// save writes a new file, mode 0600. It never replaces one, and leaves none that is half
+// written. When it returns, the file outlives a power cut.
 func (id *Identity) save(path string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".identity-*") // CreateTemp's mode is 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(id.Export() + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	return err
+	whole.Sweep(path, time.Now())
+	return whole.Write(path, []byte(id.Export()+"\n"))
 }
 
 // Compress returns the 33 bytes of RFC 5480's compressed form of a key on P-256.

@@ -85,7 +85,7 @@ func TestParseIdentityRefuses(t *testing.T) {
 }
 
 func TestIdentityFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state", "identity")
+	path := filepath.Join(t.TempDir(), "identity")
 	if _, err := LoadIdentity(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal("without a file:", err)
 	}
@@ -114,16 +114,37 @@ func TestIdentityFile(t *testing.T) {
 
 // A file that is no identity is never replaced: it may be somebody's only key.
 func TestIdentityFileKept(t *testing.T) {
+	for _, text := range []string{"half a ke", "", strings.Repeat("x", maxIdentityFile), rfc5903[:len(rfc5903)-1]} {
+		path := filepath.Join(t.TempDir(), "identity")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, created, err := LoadOrCreateIdentity(path, 0); !errors.Is(err, ErrIdentity) || created {
+			t.Fatal(created, err)
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != text {
+			t.Errorf("now it has %q, %v", b, err)
+		}
+	}
+}
+
+// A file that is empty because another process is about to fill it is waited for.
+func TestIdentityBeingMade(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "identity")
-	if err := os.WriteFile(path, []byte("half a ke"), 0o600); err != nil {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, created, err := LoadOrCreateIdentity(path, 0); !errors.Is(err, ErrIdentity) || created {
-		t.Fatal(created, err)
+	want := newIdentity(t, 0)
+	made := make(chan error, 1)
+	go func() {
+		err := os.WriteFile(path+".new", []byte(want.Export()), 0o600)
+		made <- errors.Join(err, os.Rename(path+".new", path))
+	}()
+	got, err := loadMade(path)
+	if err := errors.Join(err, <-made); err != nil {
+		t.Fatal(err)
 	}
-	if b, err := os.ReadFile(path); err != nil || string(b) != "half a ke" {
-		t.Errorf("now it has %q, %v", b, err)
-	}
+	equal(t, got.Export(), want.Export())
 }
 
 func TestIdentityFileNoPlace(t *testing.T) {

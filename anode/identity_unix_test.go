@@ -6,7 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+
+	"anodenet/anode/private"
 )
 
 func TestIdentityMode(t *testing.T) {
@@ -28,12 +31,30 @@ func TestIdentityMode(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
+		var refused *private.Error
 		got, err := LoadIdentity(path)
 		switch {
 		case ok && (err != nil || got.Export() != id.Export()):
 			t.Errorf("mode %o: %v", mode, err)
-		case !ok && !errors.Is(err, ErrIdentityMode):
+		case !ok && !errors.As(err, &refused):
 			t.Errorf("mode %o: got %v", mode, err)
+		}
+	}
+}
+
+// What is no file in an identity's place is an error: nothing waits for it, and nothing
+// replaces it.
+func TestIdentityNoFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe, link, sub := filepath.Join(dir, "pipe"), filepath.Join(dir, "link"), filepath.Join(dir, "sub")
+	err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.Symlink(filepath.Join(dir, "elsewhere"), link), os.Mkdir(sub, 0o700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, link, sub} {
+		var refused *private.Error
+		if _, created, err := LoadOrCreateIdentity(path, 0); !errors.As(err, &refused) || created {
+			t.Errorf("%s: %v, %v", path, created, err)
 		}
 	}
 }

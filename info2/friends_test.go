@@ -89,3 +89,21 @@ func TestFriendAnswers(t *testing.T) {
 		t.Errorf("answered %q", got)
 	}
 }
+
+// TestFormerFriends: an address that was a friend's by mistake is forgotten, and with it
+// the dialling; a host that answered stays known while it may be a neighbour.
+func TestFormerFriends(t *testing.T) {
+	b := newBench(t)
+	h := b.core.hosts
+	typo, good, other := ip("10.0.1.1"), ip("10.0.1.2"), ip("10.0.1.3")
+	h.setFriends([]netip.Addr{typo, good, other})
+	h.good(b.now, good)
+	h.setFriends([]netip.Addr{other})
+	if h.byAddr[typo] != nil || h.byAddr[good] == nil || h.byAddr[good].standing != verified || h.byAddr[other].standing != friend {
+		t.Errorf("got %v", h.byAddr)
+	}
+	h.keep(func(a netip.Addr) bool { return a == other })
+	if len(h.byAddr) != 1 || h.byAddr[other] == nil {
+		t.Errorf("got %v", h.byAddr)
+	}
+}

@@ -85,7 +85,8 @@ func (h *hosts) add(now time.Time, addr, toldBy netip.Addr) bool {
 }
 
 // setFriends makes exactly these addresses friends. Those that were friends before
-// keep their pauses.
+// keep their pauses, and one that has never answered is forgotten: its address may have
+// been a mistake.
 func (h *hosts) setFriends(addrs []netip.Addr) {
 	for _, e := range h.byAddr {
 		if e.standing != friend || slices.Contains(addrs, e.addr) {
@@ -93,7 +94,7 @@ func (h *hosts) setFriends(addrs []netip.Addr) {
 		}
 		e.standing = verified
 		if e.verified.IsZero() {
-			e.standing = hearsay
+			delete(h.byAddr, e.addr)
 		}
 	}
 	for _, a := range addrs {
@@ -105,6 +106,15 @@ func (h *hosts) setFriends(addrs []netip.Addr) {
 		if e.standing != friend {
 			e.standing = friend
 			e.forgive()
+		}
+	}
+}
+
+// keep forgets the hosts that may no longer be neighbours.
+func (h *hosts) keep(allowed func(netip.Addr) bool) {
+	for a := range h.byAddr {
+		if !allowed(a) {
+			delete(h.byAddr, a)
 		}
 	}
 }

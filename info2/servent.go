@@ -313,10 +313,15 @@ func (s *Servent) Connect(ctx context.Context, addr netip.Addr) error {
 	return errors.Join(err, failed)
 }
 
-// SetFriends replaces the friends; links to former ones stay.
+// SetFriends replaces the friends; links to former ones stay. Hosts that Config.Allow no
+// longer lets in are forgotten.
 func (s *Servent) SetFriends(ctx context.Context, addrs []netip.Addr) error {
 	addrs = unmapAll(addrs)
-	return s.call(ctx, func(now time.Time) { s.core.hosts.setFriends(addrs); s.core.pump(now) })
+	return s.call(ctx, func(now time.Time) {
+		s.core.hosts.setFriends(addrs)
+		s.core.hosts.keep(s.core.reach.allowed)
+		s.core.pump(now)
+	})
 }
 
 // NetworkChanged forgets the pauses after failed dials of friends and of hosts

@@ -38,35 +38,65 @@ func (n *Node) BlockPeer(ctx context.Context, a anode.Address, blocked bool) (bo
 	return n.verb(ctx, func() (book.Change, error) { return n.book.Unblock(a) })
 }
 
-// verb changes the book, and has the loop do what follows for every address of the key.
+// verb changes the book, and has the loop do what follows.
 func (n *Node) verb(ctx context.Context, f func() (book.Change, error)) (book.Change, error) {
 	change, err := f()
 	if err != nil {
 		return change, err
 	}
-	a := change.After.Address
 	return change, n.call(ctx, func(l *loop) error {
-		l.decide(n.book.Get(a))
-		if change.Before.Blocked != change.After.Blocked {
-			for _, p := range l.peers.byAddress {
-				if p.Address != a && p.Address.X() == a.X() {
-					l.decide(n.book.Get(p.Address))
-				}
-			}
-		}
-		if p := l.peers.get(a); p != nil && change.After.Standing() == book.Added {
-			p.Look(l.now)
-			l.touch(p)
-		}
-		n.events.add(Event{EventDecided, a})
+		l.follow(change)
 		return nil
 	})
 }
 
+// SetFixed replaces the peers of the configuration (see book.Book.SetFixed).
+func (n *Node) SetFixed(ctx context.Context, peers []Peer) ([]book.Change, book.Report, error) {
+	changes, report := n.book.SetFixed(peers)
+	return changes, report, n.call(ctx, func(l *loop) error {
+		for _, c := range changes {
+			l.follow(c)
+		}
+		return nil
+	})
+}
+
+// follow does what follows from a change of the book, for every address of the key.
+func (l *loop) follow(change book.Change) {
+	a := change.After.Address
+	l.decide(l.n.book.Get(a))
+	if change.Before.Blocked != change.After.Blocked {
+		for _, p := range l.peers.byAddress {
+			if p.Address != a && p.Address.X() == a.X() {
+				l.decide(l.n.book.Get(p.Address))
+			}
+		}
+	}
+	if p := l.peers.get(a); p != nil && change.After.Standing() == book.Added {
+		p.Look(l.now)
+		l.touch(p)
+	}
+	l.n.events.add(Event{EventDecided, a})
+}
+
 // SetOpen lets everybody in, or only the peers that were added.
 func (n *Node) SetOpen(ctx context.Context, open bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
+		if n.isOpen() == open {
+			return nil
+		}
 		n.setOpen(open)
+		for _, p := range l.peers.byAddress {
+			p.Tell()
+		}
+		return nil
+	})
+}
+
+// SetRelay starts or stops forwarding for the peers that were added.
+func (n *Node) SetRelay(ctx context.Context, relay bool) error {
+	return n.call(ctx, func(*loop) error {
+		n.relays.Store(relay)
 		return nil
 	})
 }

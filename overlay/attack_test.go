@@ -199,7 +199,7 @@ func TestToldEndpoint(t *testing.T) {
 		_, msg := b.next(n, wire.EPCReq)
 		b.send("10.0.0.1:8737", b.packet(n, true, wire.EPC, msg))
 		settle(50 * time.Millisecond)
-		if e := n.status().Peers[0].Path; e.Kind != PathLAN || e.Endpoint != "udp 10.0.0.2:8737" {
+		if e := n.status().Peers[0].Path; e.Kind != PathLAN || e.Endpoint != "udp:10.0.0.2:8737" {
 			t.Errorf("path %+v", e)
 		}
 		for _, e := range []string{"127.0.0.1:22", "224.0.0.1:22", "10.0.0.255:22", "255.255.255.255:22", "[ff02::1]:22",

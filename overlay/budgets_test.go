@@ -125,7 +125,7 @@ func TestPeerNamesThirdParties(t *testing.T) {
 				if n > 120 {
 					t.Errorf("2000 endpoints were named in 5 s, and %d packets went there", n)
 				}
-				if p := a.peer(b); p.Path.Endpoint != "udp 10.0.0.2:8737" || p.State != StateUp {
+				if p := a.peer(b); p.Path.Endpoint != "udp:10.0.0.2:8737" || p.State != StateUp {
 					t.Errorf("the peer is %+v", p)
 				}
 			})

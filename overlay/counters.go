@@ -50,12 +50,14 @@ const (
 	dErrorReceived
 	dWaitingFull
 	dNoRoute
+	dNotAddedThere // packets of programs to peers that have not added us
 	dKeyEnded
 	dTooBig
 	dFragment
 	dReflection
 	dWrite
-	dCopies // of a broadcast, by another lane
+	dDiagnosis // questions why an endpoint does not answer
+	dCopies    // of a broadcast, by another lane
 
 	counterCount
 )
@@ -75,7 +77,7 @@ var counterNames = [counterCount]string{
 	dHandshake: "drop_handshake", dCookie: "drop_cookie", dStrangers: "drop_strangers", dNoSecret: "drop_no_secret",
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
-	dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
+	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -21,8 +21,8 @@ type Device interface {
 }
 
 // Queue is both directions of one of the device's packet queues. Its outgoing half
-// (Read, Shape, Next, Track) is for one goroutine, its incoming half (Slot, Put,
-// Flush) for one other.
+// (Read, Shape, Next, Track, Unasked) is for one goroutine, its incoming half (Slot,
+// Came, Put, Flush) for one other.
 type Queue interface {
 	// Read takes the next packet or super-packet of the system, and returns where
 	// it is to go. Packets that may not leave (not IPv6, a source that is not
@@ -38,14 +38,22 @@ type Queue interface {
 	// Track notes the packet's flow, so that replies from a peer that was not
 	// added come in. It is called before Next, for such peers alone.
 	Track(to anode.ULA)
+	// Unasked reports whether the packet would be lost at a peer that lets only replies
+	// in: whether it is neither an echo nor a reply to what came from there. It is
+	// called before Next, for such peers, and where it is not known yet.
+	Unasked(to anode.ULA) bool
 
 	// Slot returns n bytes for the next message to be opened into. A slot that is
 	// not Put is given up by the next call of Slot or Flush.
 	Slot(n int) []byte
+	// Came notes a message from a peer that lets only replies in, so that replies to it
+	// are not Unasked. It is called before Put, for messages in the slot.
+	Came(from anode.ULA, msg []byte)
 	// Put delivers the message at the start of the last slot. It may be held back
 	// until Flush, so as to be merged with the next. from is the peer's ULA, and
-	// trusted whether the policy lets everything of that peer in.
-	Put(from anode.ULA, trusted bool, msg []byte)
+	// trusted whether the policy lets everything of that peer in. It reports whether
+	// the policy refused the message.
+	Put(from anode.ULA, trusted bool, msg []byte) (refused bool)
 	// Flush hands everything to the system.
 	Flush() error
 }
@@ -57,7 +65,9 @@ func (q *noQueue) Read(bool) (anode.ULA, bool, error) { return anode.ULA{}, fals
 func (q *noQueue) Shape() (count, size, last int)     { return 0, 0, 0 }
 func (q *noQueue) Next() []byte                       { return nil }
 func (q *noQueue) Track(anode.ULA)                    {}
-func (q *noQueue) Put(anode.ULA, bool, []byte)        {}
+func (q *noQueue) Unasked(anode.ULA) bool             { return false }
+func (q *noQueue) Came(anode.ULA, []byte)             {}
+func (q *noQueue) Put(anode.ULA, bool, []byte) bool   { return false }
 func (q *noQueue) Flush() error                       { return nil }
 
 func (q *noQueue) Slot(n int) []byte {

@@ -29,8 +29,9 @@ type finder struct {
 
 // waiter is what waits for a look-up: a message, or a caller.
 type waiter struct {
-	msg   []byte
-	found chan<- anode.Address // closed without a value if nobody is found
+	msg     []byte
+	unasked bool                 // see Queue.Unasked
+	found   chan<- anode.Address // closed without a value if nobody is found
 }
 
 const (
@@ -151,18 +152,17 @@ func (f *finder) tickWarm() mono.Time {
 }
 
 // waiting takes a message of the adapter's for a ULA that it could not be sent to.
-func (f *finder) waiting(u anode.ULA, msg []byte) {
+func (f *finder) waiting(u anode.ULA, w waiter) {
 	if u == f.l.n.ula {
 		return
 	}
 	if c := f.l.n.index.byULA(u); c != nil {
 		p := f.l.peers.get(c.Address)
-		p.Send(f.l.now, peer.Waiting{Msg: msg})
+		p.Send(f.l.now, peer.Waiting{Msg: w.msg, Unasked: w.unasked})
 		f.l.touch(p)
 		return
 	}
-	w := waiter{msg: msg}
-	switch f.table.Ask(f.l.now, lookup.ByULA(u), w, len(msg), lookup.Program) {
+	switch f.table.Ask(f.l.now, lookup.ByULA(u), w, len(w.msg), lookup.Program) {
 	case lookup.Nobody:
 		f.unknown(u, w)
 	case lookup.Full:
@@ -244,7 +244,7 @@ func (f *finder) deliver(p *peer.Peer, waiters []waiter) {
 			close(w.found)
 			continue
 		}
-		p.Send(f.l.now, peer.Waiting{Msg: w.msg})
+		p.Send(f.l.now, peer.Waiting{Msg: w.msg, Unasked: w.unasked})
 	}
 	f.l.touch(p)
 }

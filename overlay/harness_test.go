@@ -36,6 +36,8 @@ type fakeDevice struct {
 	got     []delivered
 	tracked []anode.ULA
 	errors  []answered
+	// it has a policy: what is not trusted is refused
+	strictly bool
 }
 
 type outgoing struct {
@@ -120,11 +122,26 @@ func (d *fakeDevice) Slot(n int) []byte {
 	return d.slot
 }
 
-func (d *fakeDevice) Put(from anode.ULA, trusted bool, msg []byte) {
+// Put delivers everything, also what the adapter's policy would refuse, unless the device is
+// strict.
+func (d *fakeDevice) Put(from anode.ULA, trusted bool, msg []byte) (refused bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.strictly && !trusted {
+		return true
+	}
 	d.got = append(d.got, delivered{from, trusted, string(msg)})
+	return false
 }
+
+// Unasked says of a strict device that everything except echoes needs to be let in.
+func (d *fakeDevice) Unasked(anode.ULA) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.strictly && d.cur.msgs[0][0] != byte(wire.Ping) && d.cur.msgs[0][0] != byte(wire.Pong)
+}
+
+func (d *fakeDevice) Came(anode.ULA, []byte) {}
 
 func (d *fakeDevice) Flush() error { return nil }
 

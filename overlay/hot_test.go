@@ -54,7 +54,7 @@ func (q *superQueue) Next() []byte {
 	return q.msg
 }
 
-func (q *superQueue) Put(anode.ULA, bool, []byte) { q.puts++ }
+func (q *superQueue) Put(anode.ULA, bool, []byte) bool { q.puts++; return false }
 
 // sessions makes the two ends of a sealed session.
 func sessions(t testing.TB) (a, b *seal.Session, ida, idb *anode.Identity) {
@@ -97,8 +97,9 @@ type hot struct {
 
 func newHot(t testing.TB, segments int) *hot {
 	a, b, ida, idb := sessions(t)
-	n := &Node{cfg: Config{Identity: ida}, lanes: lanes{address: ida.Address(), id: ida.Address().ID(), clock: SystemClock(), relays: true}}
+	n := &Node{cfg: Config{Identity: ida}, lanes: lanes{address: ida.Address(), id: ida.Address().ID(), clock: SystemClock()}}
 	n.init()
+	n.relays.Store(true)
 	r := newContact(idb.Address())
 	ep := link.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:8737")}
 	line := new(peer.Line)

@@ -42,6 +42,7 @@ type receiver struct {
 type noted struct {
 	in       *peer.Inbound  // nil: nothing was opened
 	trusted  bool           // the policy lets everything of it in
+	replies  bool           // it lets only replies of ours in, or has not told yet
 	machines *peer.Machines // nil: at most one is up
 	bytes    int
 	data     bool // more than keepalives was among them
@@ -286,7 +287,9 @@ func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
 			in.Pending.Store(true) // the next packet tries again
 		}
 	}
-	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr != t.Endpoint.Addr {
+	r := in.Line.Route.Load()
+	rx.noted.replies = rx.noted.trusted && (r == nil || r.Refuses)
+	if r != nil && r.Way.Endpoint.Addr != t.Endpoint.Addr {
 		rx.roamed(in, p, t)
 	}
 }
@@ -368,7 +371,12 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
-		rx.q.Put(c.ULA, rx.noted.trusted, msg)
+		if rx.noted.replies {
+			rx.q.Came(c.ULA, msg)
+		}
+		if rx.q.Put(c.ULA, rx.noted.trusted, msg) {
+			rx.tell(in, t)
+		}
 	case wire.Ping:
 		rx.pong(in, msg, t)
 	case wire.Pong:
@@ -379,6 +387,16 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		rx.fragment(in, msg, p, t)
 	default:
 		rx.post(in, msg, p, t)
+	}
+}
+
+// tellRate is how often a peer is told that it is not let in.
+var tellRate = mono.Rate{PerSecond: 1, Burst: 1}
+
+// tell has the sender of a packet that was refused told that it is not let in.
+func (rx *receiver) tell(in *peer.Inbound, t *link.Train) {
+	if in.Contact.Marks.Told.Allow(rx.now, tellRate) {
+		rx.n.post(event{kind: evTell, in: in, ep: t.Endpoint})
 	}
 }
 

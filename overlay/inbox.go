@@ -21,7 +21,9 @@ const (
 	evRoam                      // in: its newest packet came from ep
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
-	evWaiting                   // msg: type | message for ula, which cannot be sent yet
+	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
+	evRefused                   // contact: a packet to it was refused here, since it would drop it
+	evTell                      // in: a packet of it from ep was refused, which it should know
 )
 
 // event is something that a lane leaves to the loop.
@@ -29,6 +31,7 @@ type event struct {
 	kind    eventKind
 	hop     uint8
 	machine uint8
+	unasked bool
 	in      *peer.Inbound
 	contact *peer.Contact
 	ula     anode.ULA

@@ -18,7 +18,6 @@ type lanes struct {
 	ula     anode.ULA
 	clock   Clock
 	device  Device // nil: none
-	relays  bool   // packets are forwarded
 	log     *slog.Logger
 
 	// What any goroutine may use.
@@ -29,6 +28,7 @@ type lanes struct {
 	fragments fragments
 	budgets   budgets
 	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
+	relays    atomic.Bool   // packets are forwarded
 	ownID     atomic.Uint32 // our peer ID
 }
 
@@ -50,6 +50,9 @@ func (n *lanes) setOpen(open bool) {
 	}
 	n.admits.Store(uint32(from))
 }
+
+// isOpen reports whether everybody is let in.
+func (n *lanes) isOpen() bool { return n.admits.Load() == uint32(book.Stranger) }
 
 // trusts reports whether the policy lets everything of a contact in.
 func (n *lanes) trusts(c *peer.Contact) bool { return uint32(c.Standing()) >= n.admits.Load() }

@@ -48,9 +48,9 @@ func newLoop(n *Node, known link.State) *loop {
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
 	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies}
-	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
+	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
-			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil}}
+			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.links.set(known)
 	l.beacon.linksChanged()
 	for _, e := range n.book.Entries() {
@@ -157,7 +157,16 @@ func (l *loop) handle(e event) {
 			l.touch(p)
 		}
 	case evWaiting:
-		l.finder.waiting(e.ula, e.msg)
+		l.finder.waiting(e.ula, waiter{msg: e.msg, unasked: e.unasked})
+	case evRefused:
+		if p := l.peers.get(e.contact.Address); p != nil {
+			p.Refused(l.now)
+			l.touch(p)
+		}
+	case evTell:
+		if p := l.peers.get(e.in.Contact.Address); p != nil && p.Standing() != book.Blocked {
+			p.TellOne(e.in, e.ep)
+		}
 	}
 }
 
@@ -228,6 +237,7 @@ func (l *loop) decide(e book.Entry) {
 	case p == nil:
 		p = l.peers.add(peer.New(l.env, e.Address))
 	case s == book.Stranger && p.Standing() != book.Stranger:
+		p.Dismiss()
 		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
 		return
 	}

@@ -65,6 +65,10 @@ type Config struct {
 	Clock       Clock    // nil: the system's
 	Log         *slog.Logger
 	Version     string
+
+	// Counters returns counters of what runs beside the node, for its Status. It is called by
+	// the loop and must not wait. It may be nil.
+	Counters func() map[string]uint64
 }
 
 // Node is a running node. New makes it, Run runs it.
@@ -77,9 +81,10 @@ type Node struct {
 	conns    []link.Conn // one for each lane; what is not sealed comes in by the first
 	beacons  link.Conn   // nil: conns have the port of the beacons
 
-	events events
-	newID  chan uint8    // a peer ID to keep
-	done   chan struct{} // closed when Run ends
+	events    events
+	newID     chan uint8 // a peer ID to keep
+	diagnoses chan diagnosis
+	done      chan struct{} // closed when Run ends
 }
 
 // New opens the node's socket, so that a port that is taken is an error at once.
@@ -106,16 +111,17 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, relays: cfg.Relay, log: cfg.Log},
+		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, log: cfg.Log},
 		cfg:   cfg, book: cfg.Book, started: cfg.Clock.Now(),
 		conns: conns,
-		newID: make(chan uint8, 1),
-		done:  make(chan struct{}),
+		newID: make(chan uint8, 1), diagnoses: make(chan diagnosis, diagnosesWaiting),
+		done: make(chan struct{}),
 	}
 	n.init()
 	rand.Read(n.instance[:])
 	n.ownID.Store(uint32(peerID))
 	n.setOpen(cfg.Open)
+	n.relays.Store(cfg.Relay)
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)
@@ -219,6 +225,9 @@ func (n *Node) Run(ctx context.Context) error {
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
 	running.Go(func() { n.book.Run(ctx, n.log) })
 	running.Go(func() { n.keepPeerIDs(ctx) })
+	for range diagnosing {
+		running.Go(func() { n.diagnose(ctx) })
+	}
 
 	<-ctx.Done()
 	n.close()

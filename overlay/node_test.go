@@ -32,7 +32,7 @@ func TestTwoNodesOnALAN(t *testing.T) {
 			t.Errorf("ping: %+v, %v", r, err)
 		}
 		p := a.peer(b)
-		if p.State != StateUp || p.Path.Kind != PathLAN || p.Path.Endpoint != "udp 10.0.0.2:8737" || p.Path.MTU != 1440 || !p.Allowed {
+		if p.State != StateUp || p.Path.Kind != PathLAN || p.Path.Endpoint != "udp:10.0.0.2:8737" || p.Path.MTU != 1440 || !p.Allowed {
 			t.Errorf("status: %+v", p)
 		}
 		for _, p := range tap.all() {
@@ -465,7 +465,7 @@ func TestRoaming(t *testing.T) {
 		b.say(a, "four")
 		settle(100 * time.Millisecond)
 		a.heard(b, "four", 1)
-		if e := b.peer(a).Path.Endpoint; e != "udp 10.0.0.77:8737" {
+		if e := b.peer(a).Path.Endpoint; e != "udp:10.0.0.77:8737" {
 			t.Errorf("the path is %q", e)
 		}
 	})

@@ -150,6 +150,10 @@ func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 		n.outWaiting(q, c, to)
 		return
 	}
+	if r.Refuses && q.Unasked(to) {
+		n.refuse(c, q.Next(), now) // the answer is about all that the packet becomes
+		return
+	}
 	if !n.trusts(c) {
 		q.Track(to)
 	}
@@ -174,6 +178,7 @@ func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 // outMany seals a packet for an address of which several machines are up: each message
 // goes to the machine of its flow.
 func (n *lanes) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines, now mono.Time) {
+	unasked := many.Refuse() && q.Unasked(c.ULA)
 	if !n.trusts(c) {
 		q.Track(c.ULA)
 	}
@@ -182,10 +187,14 @@ func (n *lanes) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines
 		r := many.Route(flow)
 		if r == nil {
 			if r = c.Route.Load(); r == nil {
-				n.post(event{kind: evWaiting, ula: c.ULA, msg: append([]byte(nil), msg...)})
+				n.post(event{kind: evWaiting, ula: c.ULA, msg: append([]byte(nil), msg...), unasked: unasked})
 				continue
 			}
 			many.Note(flow, r.PeerID)
+		}
+		if r.Refuses && unasked {
+			n.refuse(c, msg, now)
+			return
 		}
 		if n.outMessage(s, c, r, msg) {
 			n.sentOn(c, r, len(msg)+wire.SealedMin, now)
@@ -230,11 +239,24 @@ func (n *lanes) sentOn(c *peer.Contact, r *peer.Route, size int, now mono.Time) 
 // outWaiting copies the packet's messages for the loop, which has to find the peer or
 // make a session first.
 func (n *lanes) outWaiting(q Queue, c *peer.Contact, to anode.ULA) {
+	unasked := q.Unasked(to)
 	if c == nil || !n.trusts(c) {
 		q.Track(to)
 	}
 	for msg := q.Next(); msg != nil; msg = q.Next() {
-		n.post(event{kind: evWaiting, ula: to, msg: append([]byte(nil), msg...)})
+		n.post(event{kind: evWaiting, ula: to, msg: append([]byte(nil), msg...), unasked: unasked})
+	}
+}
+
+// refusedRate is how often the loop hears of packets to a peer that were refused.
+var refusedRate = mono.Rate{PerSecond: 1, Burst: 1}
+
+// refuse answers a message that the peer would drop, because it has not added us.
+func (n *lanes) refuse(c *peer.Contact, msg []byte, now mono.Time) {
+	n.counters.count(dNotAddedThere)
+	n.device.Prohibited(c.ULA, msg)
+	if c.Marks.Refused.Allow(now, refusedRate) {
+		n.post(event{kind: evRefused, contact: c})
 	}
 }
 

@@ -181,7 +181,7 @@ func TestRelayThatHides(t *testing.T) {
 		defer x.stop()
 		settle(2 * time.Second)
 		flow(x.a, x.b, 5*time.Second, "first", nil)
-		if p := x.a.peer(x.b).Path; p.Kind != PathDirect || p.Endpoint != "udp 51.0.2.1:8737" {
+		if p := x.a.peer(x.b).Path; p.Kind != PathDirect || p.Endpoint != "udp:51.0.2.1:8737" {
 			t.Errorf("the path is %+v", p)
 		}
 	})

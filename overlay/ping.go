@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -86,8 +87,8 @@ func (t *pings) answer(from *peer.Contact, payload []byte, ep link.Endpoint, hop
 }
 
 // Ping sends one sealed PING with size bytes of payload and waits for its PONG. The
-// time includes the handshake where there was no session yet. It returns
-// ErrUnreachable when no way was found or ctx ended first.
+// time includes the handshake where there was no session yet. It returns an
+// *UnreachableError when no way was found or ctx ended first.
 func (n *Node) Ping(ctx context.Context, a anode.Address, size int) (PingReply, error) {
 	if a == n.address {
 		return PingReply{}, ErrSelf
@@ -125,12 +126,24 @@ func (n *Node) Ping(ctx context.Context, a anode.Address, size int) (PingReply, 
 		return PingReply{}, err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return PingReply{}, fmt.Errorf("%w: no answer in time", ErrUnreachable)
+			return PingReply{}, n.why(context.WithoutCancel(ctx), a)
 		}
 		return PingReply{}, ctx.Err()
 	case <-n.done:
 		return PingReply{}, ErrClosed
 	}
+}
+
+// why returns the error for a caller who waited for a peer in vain.
+func (n *Node) why(ctx context.Context, a anode.Address) error {
+	var why error = &UnreachableError{Reason: ReasonNoAnswer}
+	err := n.call(ctx, func(l *loop) error {
+		if p := l.peers.get(a); p != nil {
+			why = p.Why(l.now)
+		}
+		return nil
+	})
+	return cmp.Or(err, why)
 }
 
 func (n *Node) pingReply(ctx context.Context, a anode.Address, r pong) (PingReply, error) {

@@ -74,7 +74,7 @@ func (n *lanes) nextHop(to anode.ID, machine uint8) hop {
 	}
 	h.refused = dRelayRefused
 	f := c.Forward.Load()
-	if f == nil || !n.relays || c.Standing() < book.Added {
+	if f == nil || !n.relays.Load() || c.Standing() < book.Added {
 		return h
 	}
 	if ep, ok := f.To(machine); ok {

@@ -35,11 +35,12 @@ func (l *loop) status() Status {
 	n := l.n
 	s := Status{
 		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
-		Uptime:   int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
-		Listen:   []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
-		Rung:     n.conns[0].Rung(),
-		PeerID:   n.peerID(),
-		Copies:   l.copies.present(l.now),
+		Uptime: int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
+		Listen: []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Rung:   n.conns[0].Rung(),
+		PeerID: n.peerID(),
+		Copies: l.copies.present(l.now),
+		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.cfg.Relay,
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -53,6 +54,9 @@ func (l *loop) status() Status {
 		}
 	}
 	n.counters.into(s.Counters)
+	if n.cfg.Counters != nil {
+		maps.Copy(s.Counters, n.cfg.Counters())
+	}
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
@@ -86,6 +90,7 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		Path:    PathStatus{Kind: PathNone},
 		RxBytes: p.RxBytes.Load(), TxBytes: p.TxBytes.Load(),
 	}
+	s.Reason, s.ReasonAt = l.reason(p)
 	if a := p.Admits(); a != wire.StandingUnknown {
 		added := a == wire.StandingAdded
 		s.Admits = &added

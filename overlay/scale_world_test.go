@@ -117,9 +117,10 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 
 	store := book.NewMemory(entries...)
 	w.n = &Node{cfg: Config{Identity: own, Clock: w.clock, Relay: true}, conns: []link.Conn{w.wire},
-		lanes: lanes{address: own.Address(), id: own.Address().ID(), ula: own.Address().ULA(), clock: w.clock, relays: true,
+		lanes: lanes{address: own.Address(), id: own.Address().ID(), ula: own.Address().ULA(), clock: w.clock,
 			log: slog.New(slog.DiscardHandler)}}
 	w.n.init()
+	w.n.relays.Store(true)
 	w.n.ownID.Store(9)
 	w.rx = newReceiver(&w.n.lanes, new(noQueue), 0, w.wire)
 

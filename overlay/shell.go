@@ -40,16 +40,20 @@ func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, 
 	}
 	b := h.Append(s.buf[:0], body)
 	mac.Sign(b, &s.scratch)
-	s.write(b, to)
+	if x := link.SymptomOf(s.write(b, to)); x != link.Silence {
+		p.Found(s.l.now, to, x)
+	}
 }
 
 // write sends one unsealed packet; b is in s.buf.
-func (s *shell) write(b []byte, ep link.Endpoint) {
+func (s *shell) write(b []byte, ep link.Endpoint) error {
 	s.buf = b[:0]
 	s.l.n.counters.count(cControlTx)
-	if _, err := s.plain.Write([]link.Train{{Buf: b, Size: len(b), Endpoint: ep}}); err != nil {
+	_, err := s.plain.Write([]link.Train{{Buf: b, Size: len(b), Endpoint: ep}})
+	if err != nil {
 		s.l.n.counters.count(dWrite)
 	}
+	return err
 }
 
 // broadcast sends an unsigned packet, with our full address, on every link.
@@ -95,9 +99,12 @@ func (s *shell) flush() { s.send.flush() }
 // Undelivered implements peer.Shell.
 func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 	n := s.l.n
+	prohibited := errors.Is(err, ErrBlocked) || errors.Is(err, errNotAddedThere)
 	switch {
 	case errors.Is(err, ErrBlocked):
 		n.counters.count(dBlocked)
+	case prohibited:
+		n.counters.count(dNotAddedThere)
 	case errors.Is(err, peer.ErrFull):
 		n.counters.count(dWaitingFull)
 	default:
@@ -110,10 +117,21 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
 		return
 	}
-	if errors.Is(err, ErrBlocked) {
+	if prohibited {
 		n.cfg.Device.Prohibited(p.ULA, w.Msg)
 	} else {
 		n.cfg.Device.NoRoute(p.ULA, w.Msg)
+	}
+}
+
+var errNotAddedThere = &UnreachableError{Reason: ReasonNotAddedThere}
+
+// Diagnose implements peer.Shell.
+func (s *shell) Diagnose(p *peer.Peer, endpoints []link.Endpoint) {
+	select {
+	case s.l.n.diagnoses <- diagnosis{p.Address, endpoints}:
+	default:
+		s.l.n.counters.count(dDiagnosis)
 	}
 }
 

@@ -161,8 +161,8 @@ func (s *signals) probeAck(m *message) error {
 // standing notes whether the other side has added us.
 func (s *signals) standing(m *message) error {
 	x, err := wire.ParseStanding(m.body)
-	if err == nil && m.peer.SetAdmits(x) {
-		s.l.n.events.peer(EventPeer, m.peer)
+	if err == nil {
+		m.peer.Stands(s.l.now, m.in, x)
 	}
 	return err
 }

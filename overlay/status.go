@@ -21,6 +21,9 @@ type Status struct {
 	Rung     string            `json:"rung"`    // of package link
 	PeerID   uint8             `json:"peer_id"` // of this machine, among those with its address
 	Copies   bool              `json:"copies"`  // another machine with this address was noticed lately
+	Open     bool              `json:"open"`    // everybody is let in, not only the peers that were added
+	Secret   bool              `json:"secret"`  // there is a network secret
+	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -49,8 +52,10 @@ type PeerStatus struct {
 	Allowed  bool          `json:"allowed"` // added and not blocked
 	Blocked  bool          `json:"blocked"`
 	State    PeerState     `json:"state"`
-	Admits   *bool         `json:"admits"`   // the other side has added us; null: it has not told
-	Machines int           `json:"machines"` // with which there are sessions
+	Admits   *bool         `json:"admits"`          // the other side has added us; null: it has not told
+	Reason   Reason        `json:"reason"`          // why packets do not get through; empty: nothing is known to be wrong
+	ReasonAt string        `json:"reason_endpoint"` // the endpoint that the reason is about; empty: none
+	Machines int           `json:"machines"`        // with which there are sessions
 	Path     PathStatus    `json:"path"`
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`

@@ -1,13 +1,35 @@
 # Sourced by the scripts beside it: messages, root, tools, Go.
+self=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
+PATH=$PATH:/usr/sbin:/sbin # where su leaves them out
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+# usage prints the comment that a script begins with, and ends it.
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$self"; exit 2; }
 
-need_root() {
-  [ "$(id -u)" = 0 ] || die "this makes network namespaces, which needs root; try: sudo $0"
-  [ -c /dev/net/tun ] || modprobe tun 2>/dev/null || die "there is no /dev/net/tun; try: modprobe tun"
+# as_root ARGUMENT... runs the script again as root if a user started it: namespaces need
+# that. Root has Go caches of its own, so nothing in those of the user ends up as root's.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    [ -c /dev/net/tun ] || modprobe tun 2>/dev/null || die "there is no /dev/net/tun; try: modprobe tun"
+    return
+  fi
+  local v keep=("PATH=$PATH")
+  for v in ANODE BUILT CI DEBIAN_MIRROR FUZZ GOFLAGS GOPROXY GOSUMDB GOTOOLCHAIN ROUNDS SECONDS_EACH TMPDIR http_proxy https_proxy no_proxy; do
+    [ -z "${!v:-}" ] || keep+=("$v=${!v}")
+  done
+  command -v sudo >/dev/null || die "network namespaces need root, and there is no sudo; try, as root: $self $*"
+  echo "Network namespaces need root: running the rest by sudo."
+  sudo true || die "network namespaces need root, and sudo refused; try, as root: $self $*"
+  exec sudo -H env "${keep[@]}" "$self" "$@"
+}
+
+# give_back FILE makes what was written into the tree since FILE the user's who called sudo.
+give_back() {
+  [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$root")" != "$SUDO_UID" ] ||
+    find "$root" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
 }
 
 # need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
@@ -16,6 +38,7 @@ need() {
   for t in "$@"; do command -v "${t%%:*}" >/dev/null || missing+=("${t##*:}"); done
   [ ${#missing[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+  [ "$(id -u)" = 0 ] || die "please install: ${missing[*]}; try, as root: apt-get install ${missing[*]}"
   echo "installing: ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
     die "apt-get could not install: ${missing[*]}"
@@ -29,7 +52,16 @@ need_go() {
   export PATH GOFLAGS="${GOFLAGS:-} -buildvcs=false" CGO_ENABLED="${CGO_ENABLED:-0}"
 }
 
+# in_git runs git on the tree, which may be another user's. No git, no answer.
+in_git() { git -c safe.directory="$root" -C "$root" "$@" 2>/dev/null; }
+commit() { in_git rev-parse HEAD || echo unknown; }
+# epoch exports the date of all that is built: the commit's, so that two builds are equal.
+epoch() { export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(in_git log -1 --format=%ct || echo 0)}; }
+
 # build FILE makes the program.
 build() {
-  go build -trimpath -ldflags "-s -w -X main.version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo dev)" -o "$1" ./cmd/anode
+  epoch
+  local stamp="-X main.buildVersion=$(in_git describe --tags --always --dirty) -X main.buildCommit=$(in_git rev-parse HEAD)"
+  stamp+=" -X main.buildDate=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
+  go build -trimpath -ldflags "-s -w $stamp" -o "$1" ./cmd/anode
 }

@@ -116,18 +116,18 @@ func (m *merger) restore() {
 }
 
 // Put is Queue.Put.
-func (m *merger) Put(from anode.ULA, trusted bool, msg []byte) {
+func (m *merger) Put(from anode.ULA, trusted bool, msg []byte) (refused bool) {
 	n := len(msg)
 	if n == 0 || n > m.slot.n {
 		m.count.add(inMalformed, 1)
 		m.giveUp()
-		return
+		return false
 	}
 	at := m.slot.at
 	if m.held.segments > 0 {
 		if m.join(from, m.buf[at:at+n]) {
 			m.slot.n = 0
-			return
+			return false
 		}
 		copy(m.spare[slotAt:], m.buf[at:at+n])
 		m.restore()
@@ -135,10 +135,12 @@ func (m *merger) Put(from anode.ULA, trusted bool, msg []byte) {
 		m.buf, m.spare = m.spare, m.buf
 	}
 	m.slot.n = 0
-	if drop := m.hold(from, trusted, m.buf[slotAt:slotAt+n]); drop != none {
+	drop := m.hold(from, trusted, m.buf[slotAt:slotAt+n])
+	if drop != none {
 		m.held.segments = 0
 		m.count.add(drop, 1)
 	}
+	return drop == inUnasked
 }
 
 // join adds a message to the held packet, if it continues the packet. The message is in

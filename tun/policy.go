@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // How long replies come in after the last packet that we sent in a flow (RFC 5382
@@ -19,6 +20,7 @@ const (
 const (
 	maxFlows  = 8192
 	maxEchoes = 2048
+	maxTheirs = 2048
 )
 
 // policy decides what may come in. Trusted peers may send anything except what only
@@ -31,6 +33,10 @@ const (
 //	ICMP  echo replies by identifier, and errors that quote a flow, except Packet Too Big
 //
 // with neither extension headers nor fragments.
+//
+// Some peers let only our replies in. What else we would send to one is answered at once,
+// instead of being lost there. UDP flows that such a peer began are in a table of their
+// own: to have answered one must not let anything in.
 type policy struct {
 	self  anode.ULA
 	now   func() time.Time
@@ -41,10 +47,11 @@ type policy struct {
 	mu     sync.Mutex
 	flows  *table
 	echoes *table
+	theirs *table // UDP flows that peers began which let only replies in
 }
 
 func newPolicy(self anode.ULA, now func() time.Time) *policy {
-	return &policy{self: self, now: now, start: now(), flows: newTable(maxFlows), echoes: newTable(maxEchoes)}
+	return &policy{self: self, now: now, start: now(), flows: newTable(maxFlows), echoes: newTable(maxEchoes), theirs: newTable(maxTheirs)}
 }
 
 // clock is the time that the tables' ends refer to.
@@ -85,6 +92,52 @@ func outgoing(to anode.ULA, next byte, b []byte) (f flow, first, ok bool) {
 		return flow{}, false, false
 	}
 	return flow{to, next, be.Uint16(b), be.Uint16(b[2:])}, first, true
+}
+
+// came notes the UDP flow of a message from a peer that lets only replies in.
+func (p *policy) came(from anode.ULA, msg []byte) {
+	ports, ok := udpPorts(msg)
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.clock()
+	p.theirs.put(flow{from, protoUDP, be.Uint16(ports[2:]), be.Uint16(ports)}, now, now+lifeUDP)
+}
+
+// udpPorts returns what begins with both ports of a message that is UDP.
+func udpPorts(msg []byte) (ports []byte, ok bool) {
+	if len(msg) == 0 {
+		return nil, false
+	}
+	switch wire.Type(msg[0]) {
+	case wire.Dgram:
+		return msg[1:], len(msg) >= headDgram
+	case wire.IP6, wire.IP6P:
+		if len(msg) >= headIP6+4 && msg[5] == protoUDP {
+			return msg[headIP6:], true
+		}
+	}
+	return nil, false
+}
+
+// unasked reports whether an outgoing packet would be lost at a peer that lets only
+// replies in: the SYN of a connection, UDP in a flow that the peer did not begin, and
+// what can be no reply. Of TCP the rest is let out: in the peer's connections it is a
+// reply, and in others the SYN was answered.
+func (p *policy) unasked(to anode.ULA, next byte, b []byte) bool {
+	switch {
+	case next == protoICMP:
+		return false // echoes and errors get in; the rest is not for peers
+	case next == protoTCP && len(b) >= tcpSize:
+		return b[tcpFlags]&(flagSYN|flagACK) == flagSYN
+	case next == protoUDP && len(b) >= udpSize:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.theirs.find(flow{to, next, be.Uint16(b), be.Uint16(b[2:])}, p.clock()) == nil
+	}
+	return true
 }
 
 // admit returns why a peer's packet may not come in, or none. b is what follows the fixed

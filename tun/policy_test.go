@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // clock is one that tests move.
@@ -197,5 +198,63 @@ func TestTable(t *testing.T) {
 	}
 	if !tab.take(at(last), 0) || tab.take(at(last), 0) {
 		t.Error("a flow was not taken once")
+	}
+}
+
+// TestPolicyUnasked has what is lost at a peer that lets only replies in. Alice has sent
+// what is in came.
+func TestPolicyUnasked(t *testing.T) {
+	dgram := func(src, dst byte) []byte { return []byte{byte(wire.Dgram), 0, src, 0, dst, 'x'} }
+	ip6 := func(typ wire.Type, next byte, b []byte) []byte {
+		return append([]byte{byte(typ), 0x60, 0, 0, 0, next, 64}, b...)
+	}
+	for _, c := range []struct {
+		name string
+		came []byte
+		next byte
+		b    []byte
+		want bool
+	}{
+		{"SYN", nil, protoTCP, syn, true},
+		{"SYN behind a packet of a connection", ip6(wire.IP6P, protoTCP, reply), protoTCP, syn, true},
+		{"SYN-ACK", nil, protoTCP, replySYN, false},
+		{"data", nil, protoTCP, ack, false},
+		{"reset", nil, protoTCP, tcpFields{src: 1, dst: 2, flags: flagRST}.bytes(), false},
+		{"TCP cut", nil, protoTCP, syn[:12], true},
+		{"UDP", nil, protoUDP, udpBytes(5, 6, nil), true},
+		{"UDP, a reply", dgram(6, 5), protoUDP, udpBytes(5, 6, nil), false},
+		{"UDP, a reply to IP6", ip6(wire.IP6, protoUDP, udpBytes(6, 5, nil)), protoUDP, udpBytes(5, 6, nil), false},
+		{"UDP, a reply to IP6P", ip6(wire.IP6P, protoUDP, udpBytes(6, 5, nil)), protoUDP, udpBytes(5, 6, nil), false},
+		{"UDP, another local port", dgram(6, 4), protoUDP, udpBytes(5, 6, nil), true},
+		{"UDP, another remote port", dgram(7, 5), protoUDP, udpBytes(5, 6, nil), true},
+		{"UDP, the other way round", dgram(5, 6), protoUDP, udpBytes(5, 6, nil), true},
+		{"UDP, after what is cut", dgram(6, 5)[:4], protoUDP, udpBytes(5, 6, nil), true},
+		{"UDP cut", dgram(6, 5), protoUDP, udpBytes(5, 6, nil)[:6], true},
+		{"echo request", nil, protoICMP, echoBytes(icmpEcho, 1), false},
+		{"echo reply", nil, protoICMP, echoBytes(icmpReply, 1), false},
+		{"error", nil, protoICMP, icmpBytes(icmpUnreachable), false},
+		{"fragment", dgram(6, 5), protoFragment, append([]byte{protoUDP, 0, 0, 0, 0, 0, 0, 1}, udpBytes(5, 6, nil)...), true},
+		{"another protocol", nil, 132, []byte{1, 2, 3, 4}, true},
+		{"nothing", []byte{}, 59, nil, true},
+	} {
+		clk := newClock()
+		p := newPolicy(bob, clk.Now)
+		if c.came != nil {
+			p.came(alice, c.came)
+		}
+		if got := p.unasked(alice, c.next, c.b); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if c.next == protoUDP && !p.unasked(carol, c.next, c.b) {
+			t.Errorf("%s: counts for another peer too", c.name)
+		}
+		// What a peer began lets nothing in once it is not trusted any more.
+		if p.admit(alice, false, protoUDP, udpBytes(6, 5, nil)) == none {
+			t.Errorf("%s: lets something in", c.name)
+		}
+		clk.step(lifeUDP)
+		if c.next == protoUDP && !p.unasked(alice, c.next, c.b) {
+			t.Errorf("%s: a flow that has ended", c.name)
+		}
 	}
 }

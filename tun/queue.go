@@ -12,14 +12,14 @@ const maxReadErrors = 100
 // Queue is both directions of one of the device's queues. It implements
 // overlay.Queue, which says who may call what.
 type Queue struct {
-	out struct { // owned by the goroutine that calls Read, Shape, Next and Track
+	out struct { // owned by the goroutine that calls Read, Shape, Next, Track and Unasked
 		port   port
 		policy *policy
 		buf    []byte
 		split  splitter
 		count  counters
 	}
-	in struct { // owned by the goroutine that calls Slot, Put and Flush
+	in struct { // owned by the goroutine that calls Slot, Came, Put and Flush
 		merge *merger
 		count counters
 	}
@@ -81,11 +81,23 @@ func (q *Queue) Track(to anode.ULA) {
 	q.out.policy.track(to, next, b)
 }
 
+// Unasked reports whether the packet would be lost at a peer that lets only replies in.
+func (q *Queue) Unasked(to anode.ULA) bool {
+	next, b := q.out.split.flow()
+	return q.out.policy.unasked(to, next, b)
+}
+
+// Came notes what came from a peer that lets only replies in.
+func (q *Queue) Came(from anode.ULA, msg []byte) { q.in.merge.policy.came(from, msg) }
+
 // Slot returns n bytes for the next message to be opened into.
 func (q *Queue) Slot(n int) []byte { return q.in.merge.Slot(n) }
 
-// Put delivers the message at the start of the last slot.
-func (q *Queue) Put(from anode.ULA, trusted bool, msg []byte) { q.in.merge.Put(from, trusted, msg) }
+// Put delivers the message at the start of the last slot, and reports whether the policy
+// refused it.
+func (q *Queue) Put(from anode.ULA, trusted bool, msg []byte) (refused bool) {
+	return q.in.merge.Put(from, trusted, msg)
+}
 
 // Flush passes everything to the system. Packets that the system refuses are counted; the
 // only errors are ErrClosed and ErrGone.

@@ -24,16 +24,23 @@ const (
 //	2 takes IP6 and IP6P
 //	3 NAT traversal mode SPRAY
 //	4 virtual LAN
+//	5 says exactly whether it lets the other side in
 type Capabilities uint64
 
-// TakesIP6 is a machine with an adapter, which takes IP6 and IP6P. It is the one
-// capability that is in use.
-const TakesIP6 Capabilities = 1 << (63 - 2)
+// The capabilities that are in use.
+const (
+	// TakesIP6 is a machine with an adapter, which takes IP6 and IP6P.
+	TakesIP6 Capabilities = 1 << (63 - 2)
+	// ExactStanding is a machine whose standing says whether it lets the other side in,
+	// which one does that lets everybody in, and that says it again by STANDING when it
+	// refused something. Others may let in whom they have not added.
+	ExactStanding Capabilities = 1 << (63 - 5)
+)
 
 // Announcement is what a machine says of itself in the handshake.
 type Announcement struct {
 	Lanes        int              // consecutive indices that it receives on, 1 to MaxLanes
-	Standing     wire.StandingMsg // whether it has added the other side
+	Standing     wire.StandingMsg // whether it has added the other side, or lets it in
 	Instance     wire.Instance    // zero: not said
 	Capabilities Capabilities
 }

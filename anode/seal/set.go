@@ -35,6 +35,7 @@ type Local struct {
 	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
 	StandardAES bool
 	Adapter     bool             // we have one, and take IP6 and IP6P
+	Exact       bool             // SetStanding says exactly whom we let in
 	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
 }
@@ -74,7 +75,10 @@ func (l *Local) announcement(added bool) Announcement {
 		a.Standing = wire.StandingAdded
 	}
 	if l.Adapter {
-		a.Capabilities = TakesIP6
+		a.Capabilities |= TakesIP6
+	}
+	if l.Exact {
+		a.Capabilities |= ExactStanding
 	}
 	return a
 }
@@ -129,7 +133,7 @@ type Set struct {
 	local  *Local
 	peer   anode.Address
 	peerID uint8 // 0: not known yet
-	added  bool  // we have added the peer, and say so
+	added  bool  // we let the peer in, and say so
 
 	live    []*Session // confirmed, oldest first
 	pending []*Session
@@ -165,7 +169,7 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 // OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
 
-// SetStanding says whether we have added the peer, which handshakes from now on tell it.
+// SetStanding says whether we let the peer in, which handshakes from now on tell it.
 // A Set is made for a peer that is not added.
 func (s *Set) SetStanding(added bool) { s.added = added }
 
@@ -233,6 +237,17 @@ func (s *Set) Want(now time.Duration) error {
 	if s.attempt != nil || s.Current(now) != nil {
 		return nil
 	}
+	return s.begin(now)
+}
+
+// Renew starts a handshake although there is a session: the machine is to say anew what
+// handshakes say.
+func (s *Set) Renew(now time.Duration) error {
+	now = max(now, 1)
+	if s.attempt != nil {
+		return nil
+	}
+	s.timers.wanted = now
 	return s.begin(now)
 }
 

@@ -175,23 +175,23 @@ func (e Endpoint) appendIP(dst []byte, kind EndpointKind) []byte {
 	return binary.BigEndian.AppendUint16(dst, e.Addr.Port())
 }
 
-// String returns "udp 10.0.0.1:8737", "tcp [2001:db8::1]:8737", the URI,
-// "eth 02:00:00:00:00:01" or "unspecified".
+// String returns "udp:10.0.0.1:8737", "tcp:[2001:db8::1]:8737", the URI,
+// "eth:02:00:00:00:00:01" or "unspecified".
 func (e Endpoint) String() string {
 	switch e.Kind {
 	case Ethernet:
-		return "eth " + net.HardwareAddr(e.MAC[:]).String()
+		return "eth:" + net.HardwareAddr(e.MAC[:]).String()
 	case UDP4, UDP6, TCP4, TCP6:
-		return e.Kind.String() + " " + e.Addr.String()
+		return e.Kind.String() + ":" + e.Addr.String()
 	case HTTP:
 		return e.URI
 	}
 	return e.Kind.String()
 }
 
-// EndpointFromText reads what String returns, and the same with a colon for the
-// blank, which is how people write it: udp:10.0.0.1:8737, udp:[2001:db8::1]:8737,
-// tcp:..., eth:02:00:00:00:00:01, http://... Its errors wrap ErrEndpoint.
+// EndpointFromText reads what String returns, and the same with a blank for the first
+// colon, as older versions wrote it: udp:10.0.0.1:8737, udp:[2001:db8::1]:8737, tcp:...,
+// eth:02:00:00:00:00:01, http://... Its errors wrap ErrEndpoint.
 func EndpointFromText(s string) (Endpoint, error) {
 	bad := func(why string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, s, why)

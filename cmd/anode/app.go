@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,31 +31,48 @@ type app struct {
 	txt      func(ctx context.Context, name string) ([]string, error) // DNS TXT records
 
 	state, socket, config string
-	stateGiven            bool // whether a flag named it
+	stateGiven            bool // whether a flag or ANODE_STATE named it
 	socketGiven           bool
 	configGiven           bool
+
+	flush func() // writes out what waits for a reader (decouple)
+	hurry func() // called when the program is to end
 }
 
 func newApp(out, err io.Writer) *app {
-	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT}
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, hurry: func() {}}
 	if f, ok := out.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
 	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	usual := platform.DefaultDirectories()
+	a.state, a.stateGiven = given("ANODE_STATE", usual.State)
+	a.socket, a.socketGiven = given("ANODE_SOCKET", usual.Socket)
+	a.config, a.configGiven = given("ANODE_CONFIG", usual.Config)
 	return a
+}
+
+// given returns the value of a variable, or what is usual if it is not set or empty.
+func given(variable, usual string) (path string, set bool) {
+	if path = os.Getenv(variable); path != "" {
+		return path, true
+	}
+	return usual, false
 }
 
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	defer func() { a.flush() }() // a command may set it
 	root := a.root()
 	root.SetArgs(args)
+	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
 	f := explain(err)
-	if f.message != "" {
-		fmt.Fprintf(a.err, "anode: %s\n", f.message)
+	for line := range strings.Lines(f.message) {
+		fmt.Fprintf(a.err, "anode: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	if f.try != "" {
 		fmt.Fprintf(a.err, "try: %s\n", f.try)
@@ -73,23 +89,22 @@ func (a *app) root() *cobra.Command {
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
-			a.stateGiven = cmd.Flags().Changed("state")
-			a.socketGiven = cmd.Flags().Changed("socket")
-			a.configGiven = cmd.Flags().Changed("config")
+			a.stateGiven = a.stateGiven || cmd.Flags().Changed("state")
+			a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket")
+			a.configGiven = a.configGiven || cmd.Flags().Changed("config")
 		},
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(cmd, "%v", err)
-	})
-	usual := platform.DefaultDirectories()
-	root.PersistentFlags().StringVar(&a.state, "state", usual.State, "`directory` of identity and peers")
-	root.PersistentFlags().StringVar(&a.socket, "socket", usual.Socket, "the daemon's control `socket`")
-	root.PersistentFlags().StringVar(&a.config, "config", usual.Config, "configuration `file`; it may be absent, unless this flag names it")
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE; none: a new address, and nothing is kept")
+	root.PersistentFlags().StringVar(&a.socket, "socket", a.socket, "the daemon's control `socket`, or ANODE_SOCKET")
+	root.PersistentFlags().StringVar(&a.config, "config", a.config, "configuration `file`, or ANODE_CONFIG; it may be absent, unless one of them names it")
 	root.AddGroup(
 		&cobra.Group{ID: groupLife, Title: "Running it:"},
 		&cobra.Group{ID: groupPeople, Title: "You and your peers:"},
@@ -100,11 +115,44 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
-		a.peersCommand(), a.whoisCommand(), a.pingCommand(),
+		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
-		a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
-	return group(root)
+	group(root)
+	strictDefaults(root)
+	return root
+}
+
+// strictDefaults makes wrong arguments of the verbs that the library adds errors like
+// those of ours.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Run, cmd.RunE = nil, help
+		case "completion":
+			group(cmd)
+			for _, shell := range cmd.Commands() {
+				shell.Args = want(0, 0)
+			}
+		}
+	}
+}
+
+// help shows the help of a verb, or says that there is no such verb.
+func help(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || about == nil || len(rest) > 0 {
+		if about == nil {
+			about, rest = cmd.Root(), args
+		}
+		return unknownVerb(about, rest[0])
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
 }
 
 // The groups of the help page.
@@ -122,22 +170,29 @@ func group(cmd *cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		err := &failure{exitUsage, fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+args[0]), cmd.CommandPath() + " --help"}
-		var verbs []string
-		for _, c := range cmd.Commands() {
-			verbs = append(verbs, c.Name())
-		}
-		if near := names.Nearest(args[0], verbs); near != "" {
-			err.try = cmd.CommandPath() + " " + near
-		}
-		return err
+		return unknownVerb(cmd, args[0])
 	}
 	return cmd
 }
 
+// unknownVerb is the error of a verb that a command does not have.
+func unknownVerb(cmd *cobra.Command, verb string) error {
+	err := &failure{exitUsage, fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+verb), cmd.CommandPath() + " --help"}
+	var verbs []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	if near := names.Nearest(verb, verbs); near != "" {
+		err.try = cmd.CommandPath() + " " + near
+	}
+	return err
+}
+
 // source returns where this command line takes its configuration from.
 func (a *app) source() config.Source {
-	return config.Source{File: a.config, Maybe: !a.configGiven, Env: os.LookupEnv}
+	return config.Source{File: a.config, Maybe: !a.configGiven, Env: os.Environ()}
 }
 
 // want checks the number of arguments.
@@ -164,62 +219,4 @@ func (a *app) json(v any) error {
 // jsonFlag adds --json.
 func jsonFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
-}
-
-// pairs prints names and values, a line each.
-func (a *app) pairs(list ...[2]string) {
-	width := 0
-	for _, p := range list {
-		width = max(width, len(p[0]))
-	}
-	for _, p := range list {
-		if a.terminal {
-			fmt.Fprintf(a.out, "%-*s  %s\n", width, p[0], p[1])
-		} else {
-			fmt.Fprintf(a.out, "%s\t%s\n", p[0], p[1])
-		}
-	}
-}
-
-// table prints rows with a header: aligned on a terminal, otherwise tab-separated.
-func (a *app) table(rows [][]string) {
-	if !a.terminal {
-		for _, row := range rows {
-			fmt.Fprintln(a.out, strings.Join(row, "\t"))
-		}
-		return
-	}
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(a.painted(cell))
-			line.WriteString(strings.Repeat(" ", widths[i]-len(cell)+2))
-		}
-		fmt.Fprintln(a.out, strings.TrimRight(line.String(), " "))
-	}
-}
-
-// painted colours the words that are states or verdicts.
-func (a *app) painted(cell string) string {
-	const green, yellow, red, end = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-	switch {
-	case !a.color:
-		return cell
-	case cell == "up", cell == string(fine):
-		return green + cell + end
-	case cell == "connecting", cell == string(slow):
-		return yellow + cell + end
-	case slices.Contains([]string{"unreachable", "blocked", string(bad)}, cell):
-		return red + cell + end
-	}
-	return cell
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"time"
 
 	"anodenet/anode"
@@ -24,6 +26,7 @@ type peerBook interface {
 	remove(ctx context.Context, a anode.Address) error
 	rename(ctx context.Context, a anode.Address, name string) error
 	block(ctx context.Context, a anode.Address, blocked bool) error
+	endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error)
 	close()
 }
 
@@ -35,6 +38,14 @@ type entry struct {
 	Name    string            `json:"name"`
 	Blocked bool              `json:"blocked"`
 	State   overlay.PeerState `json:"state,omitempty"` // only a daemon knows
+	Fixed   bool              `json:"fixed"`           // the configuration adds it
+	Seen    *time.Time        `json:"last_seen"`       // null: never, or no daemon runs
+	control.Endpoints
+}
+
+// entryOf returns an entry without what only a daemon knows.
+func entryOf(e control.BookEntry) entry {
+	return entry{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(), Name: e.Name, Blocked: e.Blocked, Fixed: e.Fixed, Endpoints: e.Endpoints}
 }
 
 // open returns the book that the flags select. --state without --socket selects the
@@ -62,15 +73,14 @@ func (a *app) open(ctx context.Context) (peerBook, error) {
 
 // openHolder returns the book of the daemon that holds the state, on the usual socket.
 func (a *app) openHolder(ctx context.Context, busy error) (peerBook, error) {
-	id, err := daemon.Identity(a.state, 0)
-	if err != nil {
-		return nil, err
+	id, err := daemon.LoadIdentity(a.state)
+	if err == nil {
+		b := clientBook{control.NewClient(a.socket)}
+		if status, err := b.client.Status(ctx); err == nil && status.Address == id.Address() {
+			return b, nil
+		}
+		b.close()
 	}
-	b := clientBook{control.NewClient(a.socket)}
-	if status, err := b.client.Status(ctx); err == nil && status.Address == id.Address() {
-		return b, nil
-	}
-	b.close()
 	return nil, &failure{exitFailed, busy.Error(), "--socket PATH of the daemon that uses it"}
 }
 
@@ -84,11 +94,23 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	decided, err := b.client.Book(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := map[anode.Address]control.BookEntry{}
+	for _, e := range decided.Peers {
+		of[e.Address] = e
+	}
 	list := []entry{}
-	for _, p := range status.Peers {
-		if p.Allowed || p.Blocked {
-			list = append(list, entry{p.Address, p.ID, p.ULA, p.Name, p.Blocked, p.State})
+	for _, p := range status.Peers { // they are in the order in which people want them
+		e, ok := of[p.Address]
+		if !ok || !p.Allowed && !p.Blocked {
+			continue
 		}
+		x := entryOf(e)
+		x.State, x.Seen = p.State, p.LastSeen
+		list = append(list, x)
 	}
 	return list, nil
 }
@@ -113,34 +135,111 @@ func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) er
 	return b.client.Block(ctx, control.BlockRequest{Address: a, Blocked: blocked})
 }
 
+func (b clientBook) endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error) {
+	return b.client.Endpoints(ctx, r)
+}
+
 // storeBook is the book of a state directory that no daemon uses.
 type storeBook struct {
-	store *store.Store
-	book  *book.Book
-	self  anode.Address
+	book *book.Book
+	self anode.Address // zero before the first start
+}
+
+// stateFile is a book.Store that reads the state directory's database when it is opened,
+// and opens it for writing only when something changes: who only looks at a directory
+// changes nothing in it.
+type stateFile struct {
+	*store.Memory
+	dir  string
+	self anode.Address
+	warn func(error)
+}
+
+// Write writes a batch to the file. What was learned is the daemon's affair.
+func (s stateFile) Write(b book.Batch) error {
+	if len(b.Put)+len(b.Delete) == 0 {
+		return s.Memory.Write(b)
+	}
+	file, err := daemon.OpenStore(s.dir)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if repair := file.Repaired(); repair != nil {
+		s.warn(repair)
+	}
+	there, err := file.Load()
+	if err != nil {
+		return err
+	}
+	if seen, err := s.Memory.Load(); err != nil || !sameEntries(seen.Entries, there.Entries) {
+		return errors.Join(errStateChanged, err)
+	}
+	if !s.self.IsZero() {
+		if _, err := daemon.Mark(file, s.self); err != nil {
+			return err
+		}
+	}
+	if err := file.Write(b); err != nil {
+		return err
+	}
+	return s.Memory.Write(b)
+}
+
+var errStateChanged = errors.New("the peers were changed by another program meanwhile; try: the same command again")
+
+func sameEntries(a, b []book.Entry) bool {
+	of := make(map[anode.Address]book.Entry, len(a))
+	for _, e := range a {
+		of[e.Address] = e
+	}
+	for _, e := range b {
+		if old, ok := of[e.Address]; !ok || !sameEntry(old, e) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+func sameEntry(a, b book.Entry) bool {
+	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.Since.Equal(b.Since) &&
+		slices.Equal(a.Endpoints, b.Endpoints)
 }
 
 // openStore opens the state directory's book with the peers of the configuration, as a
 // daemon would. A bad record or configuration causes a warning, but does not lock people
 // out of their peers.
 func (a *app) openStore() (peerBook, error) {
-	s, err := store.Open(a.state)
+	if a.state == daemon.NoState {
+		return nil, &failure{exitFailed, "--state none keeps no peers", "--state DIR; or leave it out to ask the daemon"}
+	}
+	self, err := a.stateSelf()
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.readStore(s)
+	m, err := store.Read(a.state)
+	if errors.Is(err, store.ErrDamaged) {
+		return nil, fmt.Errorf("%w; try: anode up or anode daemon, which keeps what can be read and makes a new file", err)
+	}
 	if err != nil {
-		s.Close()
 		return nil, err
 	}
-	return b, nil
+	return a.readStore(m, self)
 }
 
-func (a *app) readStore(s *store.Store) (peerBook, error) {
-	id, err := daemon.Identity(a.state, 0)
-	if err != nil {
-		return nil, err
+// stateSelf returns the state directory's address, zero if it has none yet.
+func (a *app) stateSelf() (anode.Address, error) {
+	id, err := daemon.LoadIdentity(a.state)
+	switch {
+	case errors.Is(err, daemon.ErrNoIdentity):
+		return anode.Address{}, nil
+	case err != nil:
+		return anode.Address{}, err
 	}
+	return id.Address(), nil
+}
+
+func (a *app) readStore(m *store.Memory, self anode.Address) (peerBook, error) {
 	warn := func(err error) { fmt.Fprintf(a.err, "anode: warning: %s\n", oneLine(err.Error())) }
 	cfg, err := a.source().Load()
 	if err != nil {
@@ -151,22 +250,22 @@ func (a *app) readStore(s *store.Store) (peerBook, error) {
 	for _, p := range cfg.Peers {
 		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
 	}
-	b, report, err := book.Open(id.Address(), s, fixed)
+	b, report, err := book.Open(self, stateFile{m, a.state, self, warn}, fixed)
 	if err != nil {
 		return nil, err
 	}
 	for _, problem := range report {
 		warn(problem)
 	}
-	return storeBook{s, b, id.Address()}, nil
+	return storeBook{b, self}, nil
 }
 
-func (b storeBook) close() { b.store.Close() }
+func (b storeBook) close() {}
 
 func (b storeBook) list(context.Context) ([]entry, error) {
 	list := []entry{}
 	for _, e := range b.book.Entries() {
-		list = append(list, entry{e.Address, e.Address.ID(), e.Address.ULA(), e.Name, e.Blocked, ""})
+		list = append(list, entryOf(control.EntryOf(e, b.book.Learned(e.Address))))
 	}
 	return list, nil
 }
@@ -181,7 +280,7 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 		return control.Resolved{}, err
 	}
 	switch {
-	case t.ULA == b.self.ULA(), t.ID == b.self.ID():
+	case !b.self.IsZero() && (t.ULA == b.self.ULA() || t.ID == b.self.ID()):
 		t.Address = b.self
 	case t.Address.IsZero():
 		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon, only added peers are known)", names.ErrNotFound, text)
@@ -213,6 +312,24 @@ func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error
 	return err
 }
 
+func (b storeBook) endpoints(_ context.Context, r control.EndpointsRequest) (control.Endpoints, error) {
+	for _, e := range r.Remove {
+		if _, err := b.book.RemoveEndpoint(r.Address, e); err != nil {
+			return control.Endpoints{}, err
+		}
+	}
+	if len(r.Add) > 0 {
+		if _, err := b.book.AddEndpoints(r.Address, r.Add); err != nil {
+			return control.Endpoints{}, err
+		}
+	}
+	e := b.book.Get(r.Address)
+	if !e.Added && !e.Blocked {
+		return control.Endpoints{}, book.ErrUnknownPeer
+	}
+	return control.EndpointsOf(e, b.book.Learned(r.Address)), nil
+}
+
 // find resolves PEER in a book, and in DNS if it looks like a domain name.
 func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
 	r, err := b.find(ctx, text)
@@ -226,11 +343,17 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 	return b.find(ctx, address.String())
 }
 
+// lookUpLimit is how long DNS may take. A name server that does not answer would cost the
+// resolver's own limit, ten seconds.
+const lookUpLimit = 4 * time.Second
+
 // lookUp asks DNS for the one address of a domain name.
 func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) {
-	records, err := a.txt(ctx, domain)
+	asking, cancel := context.WithTimeout(ctx, lookUpLimit)
+	defer cancel()
+	records, err := a.txt(asking, domain)
 	if err != nil {
-		return anode.Address{}, fmt.Errorf("%w %q, and DNS has no such name: %w", names.ErrNotFound, domain, err)
+		return anode.Address{}, fmt.Errorf("%w %q, and DNS %s", names.ErrNotFound, domain, dnsWords(err))
 	}
 	var found []names.Peer
 	for _, record := range records {
@@ -251,21 +374,30 @@ func (a *app) lookUp(ctx context.Context, domain string) (anode.Address, error) 
 	return anode.Address{}, &names.AmbiguousError{Text: domain, Candidates: found}
 }
 
+// dnsWords says why DNS has no address for a name.
+func dnsWords(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return "has no such name"
+	}
+	return "did not answer"
+}
+
 // whole reads the address of a peer to add. It must be the whole address, since anybody
 // can search for a key whose short ID or beginning fits. A domain name's address comes
-// from DNS, where anybody on the path may have forged it, so yes has to confirm it.
-func (a *app) whole(ctx context.Context, text string, yes bool) (anode.Address, error) {
+// from DNS, where anybody on the path may have forged it, so sure has to confirm it.
+func (a *app) whole(ctx context.Context, text string, sure func(address anode.Address, domain string) error) (anode.Address, error) {
 	address, err := names.Whole(text)
-	if err == nil {
-		return address, nil
-	}
-	const compare = "\"anode id\" on the other machine shows its address"
-	if !names.Domain(text) {
-		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q: %v", text, err), compare}
-	}
-	if address, err = a.lookUp(ctx, text); err != nil || yes {
+	if err == nil || errors.Is(err, names.ErrMalformed) {
 		return address, err
 	}
-	return address, &failure{exitFailed, fmt.Sprintf("DNS can be forged: it has the address %s for %s", address, text),
-		compare + "; if it is the same, repeat the command with --yes"}
+	if !names.Domain(text) {
+		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q", text), compareID}
+	}
+	if address, err = a.lookUp(ctx, text); err != nil {
+		return address, err
+	}
+	return address, sure(address, text)
 }
+
+const compareID = "\"anode id\" on the other machine shows its address"

@@ -26,10 +26,13 @@ func (a *app) chatCommand() *cobra.Command {
 		Use:   "chat",
 		Short: "Talk with everybody on the network: full screen, or line by line in a pipe",
 		Long: "Talk with everybody on the network.\n\n" +
-			"On a terminal: type and Enter; PgUp, PgDn and the arrows scroll; Esc or Ctrl-C quits.\n" +
-			"\"via\" names the neighbour that brought a text; nobody can know who wrote it.\n\n" +
-			"If input or output is not a terminal, each line of the input is said, and each text that\n" +
-			"others say is printed, until the input ends. To only listen: anode info2 log -f.\n\n" + execHelp,
+			"On a terminal: type a line and Enter; PgUp and PgDn scroll, Up and Down bring back what\n" +
+			"you typed, Esc or Ctrl-C clears the line and then quits, /help lists the rest. A text that\n" +
+			"begins with a slash needs two. \"via\" names the neighbour that brought a text; nobody can\n" +
+			"know who wrote it.\n\n" +
+			"If input or output is not a terminal, or TERM is dumb, each line of the input is said, and\n" +
+			"each text that others say is printed, until the input ends. Lines of a pipe are said as they\n" +
+			"are, slashes too. To only listen: anode info2 log -f.\n\n" + execHelp,
 		GroupID: groupPeople,
 		Args:    want(0, 0),
 	}
@@ -39,15 +42,23 @@ func (a *app) chatCommand() *cobra.Command {
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.network = control.Network(network)
+		if err := checkExec(cmd, program); err != nil {
+			return err
+		}
 		client := control.NewClient(a.socket)
 		defer client.Close()
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()
-		if _, err := client.Info2(ctx); err != nil {
+		status, err := client.Info2(ctx)
+		if err == nil {
+			err = mayTalk(cmd, status, o.network)
+		}
+		if err != nil {
 			return err // printed where it can still be read
 		}
 		in := cmd.InOrStdin()
-		if !isTerminal(in) || !a.terminal || *asJSON {
+		o.typed = isTerminal(in)
+		if !o.typed || !a.terminal || *asJSON || os.Getenv("TERM") == "dumb" {
 			hook, err := newHook(ctx, program, a.out, a.err)
 			if err != nil {
 				return err
@@ -63,6 +74,28 @@ func (a *app) chatCommand() *cobra.Command {
 type chatOptions struct {
 	network control.Network
 	yes     bool // secrets too
+	typed   bool // by a person, who may give commands such as /quit
+}
+
+// mayTalk returns why nothing could be said on a network, which is better known before
+// somebody has typed a line.
+func mayTalk(cmd *cobra.Command, s control.Info2Status, network control.Network) error {
+	if network != "" && network != control.NetworkAdapter && network != control.NetworkBare {
+		return usage(cmd, "--network %s: want adapter or bare", network)
+	}
+	for _, n := range s.Networks {
+		switch {
+		case network != "" && n.Network != string(network):
+		case n.Failed != "":
+			return &failure{exitFailed, fmt.Sprintf("Info2 on the %s network does not run: %s", n.Network, n.Failed), "anode info2 status"}
+		default:
+			return nil
+		}
+	}
+	if network == control.NetworkBare {
+		return &failure{exitFailed, "Info2 on the bare network is off", "anode up --info2-bare (unencrypted)"}
+	}
+	return &failure{exitFailed, "Info2 is off", "info2.enabled = true in the configuration, and a daemon with an adapter"}
 }
 
 // chatLines says the lines of in and prints what others say, until in ends.
@@ -111,6 +144,10 @@ func (a *app) chatLines(ctx context.Context, client *control.Client, in io.Reade
 			switch {
 			case ctx.Err() != nil:
 				return nil
+			case errors.Is(err, errQuit):
+				stop()
+				<-heard
+				return failed
 			case err == nil:
 				wait(ctx, linePause) // ctx's end is seen above
 			case errors.Is(err, control.ErrNoDaemon):
@@ -118,13 +155,33 @@ func (a *app) chatLines(ctx context.Context, client *control.Client, in io.Reade
 			default:
 				f := explain(err)
 				fmt.Fprintf(a.err, "anode: %s\n", f.message)
+				if o.typed {
+					fmt.Fprintf(a.err, "try: %s\n", f.try)
+					continue // a person has read it
+				}
 				failed = &failure{exit: f.exit} // it was printed
 			}
 		}
 	}
 }
 
+// errQuit ends a chat that is line by line.
+var errQuit = errors.New("quit")
+
+// chatLine says a line, or does what it commands.
 func (a *app) chatLine(ctx context.Context, client *control.Client, o chatOptions, line string) error {
+	if o.typed {
+		text, command, err := parseLine(line)
+		switch {
+		case err != nil:
+			return err
+		case command == chatQuits:
+			return errQuit
+		case command == chatHelps:
+			fmt.Fprint(a.err, chatLinesHelp)
+		}
+		line = text
+	}
 	if info2.Clean(line) == "" {
 		return nil
 	}

@@ -35,8 +35,10 @@ type chatModel struct {
 	unseen  int             // entries that came while scrolled up
 
 	edit   editor
+	typed  typed
 	ask    *question // nil: none
 	notice string
+	help   bool // /help is shown in place of the history
 
 	outbox []outgoing // waits to be said; the first is on its way
 	of     int        // size of the outbox when it was last empty
@@ -197,7 +199,7 @@ func (m *chatModel) addRows(e control.Entry) {
 		m.rows = append(m.rows, m.paint(dim, fit("── "+day+" ──", m.width)))
 	}
 	if e.Lost > 0 {
-		m.rows = append(m.rows, m.paint(dim, fit(fmt.Sprintf("%d texts arrived too fast to be shown", e.Lost), m.width)))
+		m.rows = append(m.rows, m.paint(dim, fit(count(int(e.Lost), "text")+" arrived too fast to be shown", m.width)))
 	}
 	who := via(e)
 	const clock = 6 // "12:00 "
@@ -228,12 +230,9 @@ func (m *chatModel) scroll(by int) {
 	}
 }
 
-// key handles a key.
+// key handles a key. Ctrl-C does what Esc does: nobody loses a line by it.
 func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
-	key := k.Keystroke()
-	if key == "ctrl+c" {
-		return tea.Quit
-	}
+	key := strings.Replace(k.Keystroke(), "ctrl+c", "esc", 1)
 	if m.ask != nil {
 		answer := m.ask.answers[strings.TrimPrefix(strings.ToLower(key), "shift+")]
 		if answer == nil {
@@ -243,15 +242,36 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		return answer()
 	}
 	m.notice = ""
-	e := &m.edit
+	if m.help {
+		m.help = false
+		if key == "esc" || key == "enter" {
+			return nil
+		}
+	}
 	switch key {
 	case "esc":
 		return m.escape()
 	case "enter", "kpenter":
 		return m.enter()
-	case "up":
+	case "ctrl+d":
+		if m.edit.empty() {
+			return tea.Quit
+		}
+	case "ctrl+l":
+		return tea.ClearScreen
+	}
+	if !m.scrollKey(key) && !m.editKey(key) {
+		m.insert(k.Text)
+	}
+	return nil
+}
+
+// scrollKey moves in the history. It reports false for other keys.
+func (m *chatModel) scrollKey(key string) bool {
+	switch key {
+	case "shift+up", "ctrl+up":
 		m.scroll(1)
-	case "down":
+	case "shift+down", "ctrl+down":
 		m.scroll(-1)
 	case "pgup":
 		m.scroll(m.page() - 1)
@@ -261,6 +281,20 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		m.scroll(len(m.rows))
 	case "ctrl+end":
 		m.scroll(-len(m.rows))
+	default:
+		return false
+	}
+	return true
+}
+
+// editKey changes the line. It reports false for other keys.
+func (m *chatModel) editKey(key string) bool {
+	e := &m.edit
+	switch key {
+	case "up", "ctrl+p":
+		m.typed.earlier(e)
+	case "down", "ctrl+n":
+		m.typed.later(e)
 	case "left", "ctrl+b":
 		e.move(e.cursor - 1)
 	case "right", "ctrl+f":
@@ -275,12 +309,7 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		e.move(e.wordRight())
 	case "backspace", "ctrl+h":
 		e.cut(e.cursor-1, e.cursor)
-	case "delete":
-		e.cut(e.cursor, e.cursor+1)
-	case "ctrl+d":
-		if e.empty() {
-			return tea.Quit
-		}
+	case "delete", "ctrl+d":
 		e.cut(e.cursor, e.cursor+1)
 	case "ctrl+w", "alt+backspace":
 		e.cut(e.wordLeft(), e.cursor)
@@ -288,12 +317,10 @@ func (m *chatModel) key(k tea.KeyPressMsg) tea.Cmd {
 		e.cut(0, e.cursor)
 	case "ctrl+k":
 		e.cut(e.cursor, len(e.list))
-	case "ctrl+l":
-		return tea.ClearScreen
 	default:
-		m.insert(k.Text)
+		return false
 	}
-	return nil
+	return true
 }
 
 // insert writes a text of one line at the cursor, if it still fits into a message.
@@ -307,31 +334,61 @@ func (m *chatModel) insert(text string) {
 	}
 }
 
-// escape stops what is under way; with nothing under way it quits.
+// escape stops what is under way, or clears the line, which Up brings back; with nothing
+// to stop or to clear it quits.
 func (m *chatModel) escape() tea.Cmd {
-	if len(m.outbox) > 1 {
-		m.notice = fmt.Sprintf("Stopped; %d lines were not said.", len(m.outbox)-1)
+	switch {
+	case len(m.outbox) > 1:
+		m.notice = fmt.Sprintf("Stopped; %s not said.", linesWere(len(m.outbox)-1))
 		m.outbox = m.outbox[:1]
+		return nil
+	case !m.edit.empty():
+		m.clear()
+		m.notice = "Esc again quits; Up brings the line back"
 		return nil
 	}
 	return tea.Quit
 }
 
-// enter says the line, or asks first.
+// linesWere is "1 line was" or "2 lines were".
+func linesWere(n int) string {
+	if n == 1 {
+		return "1 line was"
+	}
+	return fmt.Sprintf("%d lines were", n)
+}
+
+// clear empties the line and keeps what was in it.
+func (m *chatModel) clear() {
+	m.typed.add(m.edit.text())
+	m.edit.set("")
+}
+
+// enter says the line or does what it commands, or asks first.
 func (m *chatModel) enter() tea.Cmd {
-	text := info2.Clean(m.edit.text())
-	if text == "" {
+	text, command, err := parseLine(m.edit.text())
+	switch {
+	case err != nil:
+		m.notice = fmt.Sprintf("Not said: %s; try: %s", explain(err).message, explain(err).try)
+		return nil
+	case command == chatQuits:
+		return tea.Quit
+	case command == chatHelps:
+		m.clear()
+		m.help = true
+		return nil
+	case text == "":
 		return nil
 	}
 	what := info2.LooksSecret(text)
 	if what == "" || m.yes {
-		m.edit.set("")
+		m.clear()
 		return m.post(outgoing{text, what != ""})
 	}
 	m.ask = &question{
 		text: fmt.Sprintf("This looks like %s, and everybody could read it. Say it? y/N", what),
 		answers: map[string]func() tea.Cmd{"esc": no, "n": no, "enter": no, "y": func() tea.Cmd {
-			m.edit.set("")
+			m.clear()
 			return m.post(outgoing{text, true})
 		}},
 	}
@@ -360,11 +417,11 @@ func (m *chatModel) said(err error) tea.Cmd {
 	if err != nil {
 		m.notice = "Not said: " + explain(err).message
 		if len(m.outbox) > 0 {
-			m.notice += fmt.Sprintf("; neither were the %d lines after it", len(m.outbox))
+			m.notice += fmt.Sprintf("; %s not said either", linesWere(len(m.outbox)))
 			m.outbox = nil
 		}
 		if m.edit.empty() {
-			m.edit.set(done.text)
+			m.edit.set(slashed(done.text))
 		}
 		return nil
 	}

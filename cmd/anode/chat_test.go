@@ -81,6 +81,7 @@ func (c *chatTest) press(keys ...string) (quit bool) {
 	c.Helper()
 	special := map[string]tea.Key{
 		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "left": {Code: tea.KeyLeft}, "right": {Code: tea.KeyRight},
+		"shift+up": {Code: tea.KeyUp, Mod: tea.ModShift}, "shift+down": {Code: tea.KeyDown, Mod: tea.ModShift},
 		"up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown}, "pgup": {Code: tea.KeyPgUp}, "pgdown": {Code: tea.KeyPgDown},
 		"home": {Code: tea.KeyHome}, "end": {Code: tea.KeyEnd}, "backspace": {Code: tea.KeyBackspace}, "delete": {Code: tea.KeyDelete},
 		"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+w": {Code: 'w', Mod: tea.ModCtrl},
@@ -151,7 +152,7 @@ func TestChat80x24(t *testing.T) {
 01:00 bare 10.0.0.9    ho
 3 texts arrived too fast to be shown
 01:00 you              👋
-Enter says it, PgUp scrolls, Esc quits
+Enter says it, PgUp scrolls, Esc quits, /help
 > `)
 	if got := strings.TrimRight(c.screen()[0], " "); got != "anode chat   adapter: north, south (dialled for each text)   bare: does not run…" {
 		t.Errorf("got %q", got)
@@ -277,7 +278,7 @@ func TestChatScroll(t *testing.T) {
 	c.hear("new")
 	c.shows("12:00 via north        text 79")
 	c.shows("↓ 1 new below; PgDn")
-	c.press("up", "down", "down")
+	c.press("shift+up", "shift+down", "shift+down")
 	c.shows("12:00 via north        text 80")
 	for range 20 {
 		c.press("pgup")
@@ -381,15 +382,15 @@ func TestChatOutbox(t *testing.T) {
 	c.Update(tea.PasteMsg{Content: "e\nf\ng"})
 	c.Update(tea.KeyPressMsg{Code: tea.KeyEnter})
 	c.Update(saidMsg{&control.Error{Code: control.CodeUnreachable, Message: "nobody is linked"}})
-	c.shows("Not said: nobody is linked; neither were the 2 lines after it")
+	c.shows("Not said: nobody is linked; 2 lines were not said either")
 	c.shows("> e")
-	if !c.press("esc") {
-		t.Error("Esc quits")
+	if !c.press("esc", "esc") {
+		t.Error("Esc quits, after it has cleared the line")
 	}
 }
 
 func TestChatQuit(t *testing.T) {
-	for _, keys := range [][]string{{"ctrl+c"}, {"esc"}, {"ctrl+d"}, {"x", "ctrl+c"}} {
+	for _, keys := range [][]string{{"ctrl+c"}, {"esc"}, {"ctrl+d"}, {"x", "ctrl+c", "ctrl+c"}, {"x", "esc", "esc"}, {"/", "q", "u", "i", "t", "enter"}} {
 		if c := newChatTest(t, 80, 24); !c.press(keys...) {
 			t.Errorf("%v does not quit", keys)
 		}
@@ -397,6 +398,77 @@ func TestChatQuit(t *testing.T) {
 	c := newChatTest(t, 80, 24)
 	if c.press("x", "ctrl+d") || c.press("p", "i", "n", ":", "1", "enter", "y") {
 		t.Error("that is no end")
+	}
+	c = newChatTest(t, 80, 24)
+	for _, keys := range [][]string{{"x", "esc"}, {"y", "ctrl+c"}, {"p", "i", "n", ":", "1", "enter", "ctrl+c"}} {
+		if c.press(keys...) {
+			t.Errorf("%v quits", keys)
+		}
+	}
+	c.shows("> pin:1")
+}
+
+// TestChatCommands: what begins with a slash is a command, and is never said by mistake.
+func TestChatCommands(t *testing.T) {
+	write := func(c *chatTest, text string) (quit bool) {
+		for _, r := range text {
+			c.press(string(r))
+		}
+		return c.press("enter")
+	}
+	for _, test := range []struct {
+		line, said, shows string
+		quit              bool
+	}{
+		{"/quit", "", "", true},
+		{" /quit ", "", "", true},
+		{"/help", "", "//TEXT        say a text that begins with a slash", false},
+		{"/?", "", "//TEXT        say a text that begins with a slash", false},
+		{"/me waves", "", "Not said: no command /me; try: /help, or //TEXT to say a text with a slash", false},
+		{"/quit now", "", "Not said: no command /quit; try: /help, or //TEXT to say a text with a slash", false},
+		{"//etc/hosts is wrong", "/etc/hosts is wrong", "> ", false},
+		{"and/or", "and/or", "> ", false},
+	} {
+		c := newChatTest(t, 80, 24)
+		c.hear("x")
+		if quit := write(c, test.line); quit != test.quit {
+			t.Errorf("%q: quits %v", test.line, quit)
+		}
+		if said := fmt.Sprint(c.said); test.said == "" && len(c.said) > 0 || test.said != "" && said != fmt.Sprintf("[{%s false}]", test.said) {
+			t.Errorf("%q: said %s", test.line, said)
+		}
+		if test.shows != "" {
+			c.shows(strings.TrimRight(test.shows, " "))
+		}
+	}
+	c := newChatTest(t, 20, 5)
+	write(c, "/help")
+	c.shows("Enter         say t…")
+	if c.press("esc") || c.help {
+		t.Error("Esc does not just close the help page")
+	}
+	// A text that could not be said comes back as it must be typed.
+	c.outbox = []outgoing{{"/x", false}}
+	c.Update(saidMsg{errors.New("oh")})
+	c.shows("> //x")
+}
+
+// TestChatTyped: Up and Down go through what was typed, and lose nothing.
+func TestChatTyped(t *testing.T) {
+	c := newChatTest(t, 80, 24)
+	c.press("up", "down")
+	c.press("a", "enter", "b", "enter", "b", "enter", "c", "esc", "n", "e", "w")
+	for _, step := range [][2]string{{"up", "c"}, {"up", "b"}, {"up", "a"}, {"up", "a"}, {"down", "b"}, {"down", "c"}, {"down", "new"}, {"down", "new"}} {
+		c.press(step[0])
+		if got := c.edit.text(); got != step[1] {
+			t.Errorf("%s: got %q, want %q", step[0], got, step[1])
+		}
+	}
+	for i := range 2 * typedMost {
+		c.typed.add(fmt.Sprint(i))
+	}
+	if len(c.typed.lines) != typedMost {
+		t.Errorf("%d lines are kept", len(c.typed.lines))
 	}
 }
 

@@ -28,7 +28,11 @@ func (m *chatModel) View() tea.View {
 	rows := make([]string, 0, m.height)
 	if m.height > 2 {
 		rows = append(rows, m.paint(reverse, pad(fit("anode chat   "+m.linked, m.width), m.width)))
-		rows = append(rows, m.history()...)
+		if m.help {
+			rows = append(rows, m.helpPage()...)
+		} else {
+			rows = append(rows, m.history()...)
+		}
 	}
 	if m.height > 1 {
 		rows = append(rows, m.message())
@@ -57,6 +61,17 @@ func (m *chatModel) history() []string {
 	return append(rows, m.rows[begin:end]...)
 }
 
+// helpPage returns what /help shows in place of the history: as much as fits.
+func (m *chatModel) helpPage() []string {
+	rows := make([]string, m.page())
+	for i, row := range strings.Split(strings.TrimSpace(chatHelp), "\n") {
+		if i < len(rows) {
+			rows[i] = fit(row, m.width)
+		}
+	}
+	return rows
+}
+
 // message is the line above the prompt.
 func (m *chatModel) message() string {
 	text := m.notice
@@ -68,11 +83,13 @@ func (m *chatModel) message() string {
 	case text == "" && m.unseen > 0:
 		text = fmt.Sprintf("↓ %d new below; PgDn", m.unseen)
 	case text == "" && m.up > 0:
-		text = fmt.Sprintf("↓ %d rows below; PgDn", m.up)
+		text = fmt.Sprintf("↓ %s below; PgDn", count(m.up, "row"))
+	case text == "" && m.help:
+		text = "Any key closes this page"
 	case text == "" && len(m.entries) == 0:
-		text = "Nobody has said anything yet."
+		text = "Nobody has said anything yet. /help lists the keys"
 	case text == "" && m.edit.empty():
-		text = "Enter says it, PgUp scrolls, Esc quits"
+		text = "Enter says it, PgUp scrolls, Esc quits, /help"
 	}
 	return m.paint(dim, fit(text, m.width))
 }

@@ -17,11 +17,10 @@ func (a *app) daemonCommand() *cobra.Command {
 		GroupID: groupLife,
 		Args:    want(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, stop, err := flags.options(a, cmd)
-			if err != nil {
-				return err
-			}
+			options := flags.options(a, cmd)
+			hangup, stop := hangups()
 			defer stop()
+			options.Hangup = hangup
 			if cpuProfile != "" {
 				written, err := profileCPU(cpuProfile)
 				if err != nil {

@@ -31,7 +31,7 @@ const (
 // failure is an error as it is shown: the problem, and what to try.
 type failure struct {
 	exit    int
-	message string // empty: it was printed already
+	message string // a line for each problem; empty: it was printed already
 	try     string // empty: there is no advice
 }
 
@@ -52,9 +52,18 @@ func explain(err error) *failure {
 	if errors.As(err, &remote) {
 		return &failure{exitOf(remote.Code), oneLine(remote.Message), remote.Try}
 	}
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		f := &failure{exitFailed, problems.Error(), "anode config example"}
+		if problems.Usage() {
+			f.exit = exitUsage
+		}
+		return f
+	}
 	f := &failure{exit: exitFailed}
 	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors hold their advice
 	if f.try != "" {
+		f.exit = exitOf(control.AsError(err).Code)
 		return f
 	}
 	switch {

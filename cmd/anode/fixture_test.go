@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/overlay"
 	peerbook "anodenet/overlay/book"
 )
@@ -40,23 +41,24 @@ func fixtureStatus() overlay.Status {
 			State: overlay.StateIdle, Path: overlay.PathStatus{Kind: overlay.PathNone}}
 	}
 	n, s, h, o := peer(northAddress, "north"), peer(southAddress, "south"), peer(hubAddress, ""), peer(strangerAddress, "")
-	n.State, n.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp 10.0.0.2:8737", RTT: 0.42, MTU: 1440}
+	n.State, n.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737", RTT: 0.42, MTU: 1440}
 	n.RxBytes, n.TxBytes, n.LastSeen = 999, 123_456_789, seen(time.Second)
-	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp 192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
+	s.State, s.Path = overlay.StateUp, overlay.PathStatus{Kind: overlay.PathRelay, Endpoint: "udp:192.0.2.7:8737", Via: &via, RTT: 37.25, MTU: 1400}
 	s.RxBytes, s.TxBytes, s.LastSeen = 2_000_000, 999_600, seen(3*time.Minute)
-	h.State = overlay.StateUnreachable
+	h.State, h.Reason, h.ReasonAt = overlay.StateUnreachable, overlay.ReasonNoAnswer, "udp:198.51.100.7:8737"
 	o.Allowed, o.State, o.LastSeen = false, overlay.StateConnecting, seen(26*time.Hour)
 	return overlay.Status{
 		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
-		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440, Index: 3, Problems: []overlay.TunProblem{}}, Listen: []string{"udp:[::]:8737"}, Rung: "gso",
+		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440, Index: 3, Problems: []overlay.TunProblem{}}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
 		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }
 
 // fixture is a node with that status. Of its peers north and south answer pings.
 type fixture struct {
-	mu     sync.Mutex
-	status overlay.Status
+	mu        sync.Mutex
+	status    overlay.Status
+	endpoints map[anode.Address][]wire.Endpoint // given by people
 }
 
 func newFixture() *fixture { return &fixture{status: fixtureStatus()} }
@@ -76,7 +78,7 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 	var entries []peerbook.Entry
 	for _, p := range f.status.Peers {
 		if p.Allowed || p.Blocked {
-			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked})
+			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
 		}
 	}
 	b, _, err := peerbook.Open(f.status.Address, peerbook.NewMemory(entries...), nil)
@@ -88,6 +90,10 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 		return c, err
 	}
 	e := c.After
+	if f.endpoints == nil {
+		f.endpoints = map[anode.Address][]wire.Endpoint{}
+	}
+	f.endpoints[e.Address] = e.Endpoints
 	k := slices.IndexFunc(f.status.Peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
 	switch {
 	case !e.Added && !e.Blocked && k >= 0:
@@ -99,6 +105,9 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 		k = len(f.status.Peers) - 1
 	}
 	p := &f.status.Peers[k]
+	if p.Reason = overlay.NoReason; e.Blocked {
+		p.State, p.Reason = overlay.StateBlocked, overlay.ReasonBlocked
+	}
 	p.Name, p.Allowed, p.Blocked = e.Name, e.Standing() == peerbook.Added, e.Blocked
 	return c, nil
 }
@@ -138,11 +147,47 @@ func (f *fixture) change(a anode.Address, do func(i int)) error {
 	return overlay.ErrUnknownPeer
 }
 
+func (f *fixture) AddEndpoints(_ context.Context, a anode.Address, es []wire.Endpoint) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.AddEndpoints(a, es) })
+}
+
+func (f *fixture) RemoveEndpoint(_ context.Context, a anode.Address, e wire.Endpoint) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.RemoveEndpoint(a, e) })
+}
+
+func (f *fixture) Entries() (list []overlay.Peer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.status.Peers {
+		if p.Allowed || p.Blocked {
+			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+		}
+	}
+	return list
+}
+
+// Learned is where the node is connected to a peer.
+func (f *fixture) Learned(a anode.Address) (list []wire.Endpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.status.Peers {
+		if e, err := wire.EndpointFromText(p.Path.Endpoint); err == nil && p.Address == a && p.Path.Via == nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
 func (f *fixture) Ping(ctx context.Context, a anode.Address, size int) (reply overlay.PingReply, err error) {
+	blocked := false
 	err = f.change(a, func(i int) {
+		blocked = f.status.Peers[i].Blocked
 		reply = overlay.PingReply{Address: a, Size: size, Sealed: true, Path: f.status.Peers[i].Path,
 			RTT: time.Duration(f.status.Peers[i].Path.RTT * float64(time.Millisecond))}
 	})
+	if err == nil && blocked {
+		return reply, overlay.ErrBlocked
+	}
 	if err == nil && reply.RTT == 0 {
 		<-ctx.Done()
 		err = fmt.Errorf("%w: no answer in time", overlay.ErrUnreachable)

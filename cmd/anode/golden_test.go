@@ -34,44 +34,6 @@ func wantText(t *testing.T, got, want string) {
 	}
 }
 
-func TestStatusTable(t *testing.T) {
-	a, out := onTerminal()
-	a.printStatus(fixtureStatus())
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   anode0, MTU 1440
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-PEER         ID                ULA                                 STATE        PATH                    RTT      RECEIVED  SENT    SEEN
-north        dd9fcbf1d49c786b  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  up           LAN udp:10.0.0.2:8737   0.42 ms  999 B     123 MB  1 s ago
-south        395d77976c9f8031  fd00:0:45:dfd7:395d:7797:6c9f:8031  up           relay 314c6a3662ebad08  37.2 ms  2.0 MB    1.0 MB  3 min ago
--            314c6a3662ebad08  fd00:0:45:bc96:314c:6a36:62eb:ad08  unreachable  -                       -        0 B       0 B     never
-(not added)  aa2a510d72b2d432  fd00:0:39:857b:aa2a:510d:72b2:d432  connecting   -                       -        0 B       0 B     1 d 2 h ago
-`)
-}
-
-func TestStatusWithoutPeers(t *testing.T) {
-	a, out := onTerminal()
-	s := fixtureStatus()
-	s.Peers, s.Tun = nil, nil
-	a.printStatus(s)
-	wantText(t, out.String(), `
-address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
-short ID  02c3b4bc7790f928
-zone      00000000
-adapter   none
-listens   udp:[::]:8737 (gso)
-runs      1 h 2 min, version 0.0.0
-
-No peers yet. On another machine run "anode id", then here "anode peers add ADDRESS NAME".
-`)
-}
-
 func TestColor(t *testing.T) {
 	a, out := onTerminal()
 	a.color = true
@@ -88,7 +50,7 @@ func TestWords(t *testing.T) {
 		{bytesOf(0), "0 B"}, {bytesOf(999), "999 B"}, {bytesOf(1000), "1.0 kB"}, {bytesOf(9_949), "9.9 kB"}, {bytesOf(9_950), "10 kB"},
 		{bytesOf(999_499), "999 kB"}, {bytesOf(999_500), "1.0 MB"}, {bytesOf(1 << 63), "9.2 EB"},
 		{age(0), "0 s"}, {age(59 * time.Second), "59 s"}, {age(3725 * time.Second), "1 h 2 min"}, {age(26 * time.Hour), "1 d 2 h"},
-		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
+		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
 		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}, map[anode.Address]string{hubAddress: "hub"}), "relay hub"},
 		{route(overlay.PathStatus{Kind: overlay.PathNone}, nil), "no path"},
 	} {
@@ -104,7 +66,8 @@ func pings(ctx context.Context, count int, interval time.Duration, answers ...ti
 	var out bytes.Buffer
 	var sent atomic.Int64
 	p := &pinger{
-		out: &out, now: time.Now, label: "north (dd9fcbf1d49c786b)", count: count, interval: interval,
+		report: &pingText{out: &out, label: "north (dd9fcbf1d49c786b)", ula: northAddress.ULA(), size: 40},
+		now:    time.Now, count: count, interval: interval,
 		ping: func(ctx context.Context) (overlay.PingReply, error) {
 			rtt := answers[int(sent.Add(1)-1)%len(answers)]
 			if rtt == 0 {
@@ -121,7 +84,7 @@ func pings(ctx context.Context, count int, interval time.Duration, answers ...ti
 			case <-ctx.Done():
 				return overlay.PingReply{}, ctx.Err()
 			}
-			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 10.0.0.2:8737"}}, nil
+			return overlay.PingReply{Size: 40, RTT: rtt, Path: overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}}, nil
 		},
 	}
 	err := p.run(ctx)
@@ -135,9 +98,10 @@ func TestPingReplies(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
 40 bytes from north (dd9fcbf1d49c786b): seq=1 time=0.42 ms, direct udp:10.0.0.2:8737
 40 bytes from north (dd9fcbf1d49c786b): seq=3 time=30.0 ms, direct udp:10.0.0.2:8737
-no reply from north (dd9fcbf1d49c786b): seq=2, the peer cannot be reached: no answer in time
+no reply from north (dd9fcbf1d49c786b): seq=2, no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 3 packets transmitted, 2 received, 33.33% packet loss, time 3000ms
@@ -149,11 +113,12 @@ rtt min/avg/max/mdev = 0.420/15.210/30.000/14.790 ms
 func TestPingUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, err := pings(t.Context(), 1, time.Second, 0)
-		if explain(err).exit != exitUnreachable {
+		if !errors.Is(err, errNoReply) {
 			t.Errorf("%v", err)
 		}
 		wantText(t, got, `
-no reply from north (dd9fcbf1d49c786b): seq=1, the peer cannot be reached: no answer in time
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
+no reply from north (dd9fcbf1d49c786b): seq=1, no answer in time
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
 1 packets transmitted, 0 received, 100% packet loss, time 2000ms
@@ -171,6 +136,7 @@ func TestPingInterrupted(t *testing.T) {
 			t.Error(err)
 		}
 		wantText(t, got, `
+PING north (dd9fcbf1d49c786b) fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b: 40 bytes
 40 bytes from north (dd9fcbf1d49c786b): seq=1 time=1.00 ms, direct udp:10.0.0.2:8737
 
 --- north (dd9fcbf1d49c786b) ping statistics ---
@@ -183,7 +149,7 @@ rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms
 // TestPingDaemonGone ends at the first error that is not the peer's.
 func TestPingDaemonGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pinger{out: io.Discard, now: time.Now, interval: time.Second, ping: func(context.Context) (overlay.PingReply, error) {
+		p := &pinger{report: &pingText{out: io.Discard}, now: time.Now, interval: time.Second, ping: func(context.Context) (overlay.PingReply, error) {
 			return overlay.PingReply{}, fmt.Errorf("%w (it ended)", control.ErrNoDaemon)
 		}}
 		if err := p.run(t.Context()); explain(err).exit != exitNoDaemon {
@@ -192,45 +158,60 @@ func TestPingDaemonGone(t *testing.T) {
 	})
 }
 
-func TestTeller(t *testing.T) {
-	var out bytes.Buffer
-	teller := &teller{out: &out, now: func() time.Time { return fixtureTime }}
-	s := fixtureStatus()
-	stranger := s.Peers[3]
-	s.Peers = s.Peers[:3:3]
-	teller.see(s)
+// TestPingOrder: losses are reported in their order, however fast each one fails.
+func TestPingOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		var sent atomic.Int64
+		p := &pinger{
+			report: &pingJSON{out: &out, peer: control.Resolved{Address: northAddress, Name: "north"}},
+			now:    time.Now, count: 4, interval: time.Second,
+			ping: func(context.Context) (overlay.PingReply, error) {
+				switch sent.Add(1) {
+				case 1:
+					time.Sleep(2500 * time.Millisecond)
+				case 4:
+					return overlay.PingReply{Size: 40, RTT: time.Millisecond, Path: overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737"}}, nil
+				}
+				return overlay.PingReply{}, &control.Error{Code: control.CodeUnreachable, Message: "no answer in time", Reason: overlay.ReasonNoAnswer}
+			},
+		}
+		if err := p.run(t.Context()); err != nil {
+			t.Error(err)
+		}
+		lost := func(n int) string {
+			return fmt.Sprintf(`{"schema":1,"type":"lost","address":"%s","name":"north","seq":%d,"reason":"no_answer","message":"no answer in time"}`+"\n", northAddress, n)
+		}
+		wantText(t, out.String(), lost(1)+lost(2)+lost(3)+
+			`{"schema":1,"type":"reply","address":"`+northAddress.String()+`","name":"north","seq":4,"size":40,"rtt_ms":1,"path":{"kind":"lan","endpoint":"udp:10.0.0.2:8737","via":null,"rtt_ms":null,"mtu":null},"hops":0}`+"\n"+
+			`{"schema":1,"type":"summary","address":"`+northAddress.String()+`","name":"north","transmitted":4,"received":1,"loss_percent":75,"time_ms":3000,"rtt":{"min_ms":1,"avg_ms":1,"max_ms":1,"mdev_ms":0}}`+"\n")
+	})
+}
 
-	next := s
-	next.Peers = append([]overlay.PeerStatus{}, s.Peers...)
-	next.Peers[0].State, next.Peers[0].Path = overlay.StateIdle, overlay.PathStatus{Kind: overlay.PathNone}
-	next.Peers[1].Path = overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp 192.0.2.9:8737"}
-	next.Peers = append(next.Peers, stranger)
-	teller.see(next)
-	teller.see(next) // nothing changed
-	s.Peers = s.Peers[:2]
-	teller.see(s)
-	wantText(t, out.String(), `
-This machine is now on the network as
-
-  address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
-  IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
-  short ID  02c3b4bc7790f928
-  adapter   anode0, MTU 1440
-  listens   udp:[::]:8737
-
-3 peers are added.
-Ctrl-C stops and cleans up.
-
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) is connected: relay 314c6a3662ebad08
-12:00:00  north (dd9fcbf1d49c786b) is idle: it is connected again as soon as there is traffic
-12:00:00  south (395d77976c9f8031) now has another path: direct udp:192.0.2.9:8737
-12:00:00  found aa2a510d72b2d432; to let it in, run: anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
-12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
-12:00:00  south (395d77976c9f8031) now has another path: relay 314c6a3662ebad08
-12:00:00  314c6a3662ebad08 is gone
-12:00:00  aa2a510d72b2d432 is gone
-`)
+// TestPingUntilDirect: a relay's replies go on, the first direct one ends it.
+func TestPingUntilDirect(t *testing.T) {
+	for _, c := range []struct {
+		count int
+		want  error
+		sent  int
+	}{{0, nil, 3}, {2, errNotDirect, 2}, {3, nil, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			var sent atomic.Int64
+			p := &pinger{
+				report: &pingText{out: io.Discard}, now: time.Now, count: c.count, interval: time.Second, untilDirect: true,
+				ping: func(context.Context) (overlay.PingReply, error) {
+					path := overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}
+					if sent.Add(1) == 3 {
+						path = overlay.PathStatus{Kind: overlay.PathDirect}
+					}
+					return overlay.PingReply{RTT: time.Millisecond, Path: path}, nil
+				},
+			}
+			if err := p.run(t.Context()); !errors.Is(err, c.want) || p.sent != c.sent {
+				t.Errorf("%d pings: %v after %d", c.count, err, p.sent)
+			}
+		})
+	}
 }
 
 func TestExplain(t *testing.T) {
@@ -287,16 +268,51 @@ func TestFindByDNS(t *testing.T) {
 	}
 
 	// To add somebody the DNS alone is not enough.
-	if _, err := a.whole(t.Context(), "north.example.org", false); err == nil ||
+	refused := errors.New("not sure")
+	sure := func(answer error) func(anode.Address, string) error {
+		return func(address anode.Address, domain string) error {
+			if address != northAddress || domain != "north.example.org" {
+				t.Errorf("asked about %s of %s", address, domain)
+			}
+			return answer
+		}
+	}
+	if _, err := a.whole(t.Context(), "north.example.org", sure(refused)); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+	if got, err := a.whole(t.Context(), "north.example.org", sure(nil)); err != nil || got != northAddress {
+		t.Errorf("%v, %v", got, err)
+	}
+	for text, exit := range map[string]int{
+		"north": exitUnknownPeer, "aeaa": exitUnknownPeer, northAddress.ID().String(): exitUnknownPeer,
+		northAddress.ULA().String(): exitUnknownPeer, "two.example.org": exitUnknownPeer, "none.example.org": exitUnknownPeer,
+		northAddress.String()[:63]: exitUsage, northAddress.CheckForm()[:68] + "1": exitUsage,
+	} {
+		if got, err := a.whole(t.Context(), text, sure(nil)); err == nil || explain(err).exit != exit || explain(err).try == "" {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+}
+
+// TestConfirm: who is not asked has to say --yes, and who is asked sees the address.
+func TestConfirm(t *testing.T) {
+	a, _ := onTerminal()
+	var asked bytes.Buffer
+	a.err = &asked
+	if err := a.confirm(strings.NewReader("y\n"), northAddress, "north.example.org", false); err == nil ||
 		!strings.Contains(err.Error(), northAddress.String()) || !strings.Contains(explain(err).try, "--yes") {
 		t.Errorf("%v", err)
 	}
-	if got, err := a.whole(t.Context(), "north.example.org", true); err != nil || got != northAddress {
-		t.Errorf("%v, %v", got, err)
+	if err := a.confirm(nil, northAddress, "north.example.org", true); err != nil {
+		t.Errorf("%v", err)
 	}
-	for _, text := range []string{"north", "aeaa", northAddress.ID().String(), northAddress.ULA().String(), northAddress.String()[:63], "two.example.org", "none.example.org"} {
-		if got, err := a.whole(t.Context(), text, true); err == nil || explain(err).exit != exitUnknownPeer {
-			t.Errorf("%s: %v, %v", text, got, err)
+	for answer, added := range map[string]bool{"y\n": true, "YES\n": true, "\n": false, "": false, "n\n": false, "maybe\n": false} {
+		asked.Reset()
+		if err := a.askForAddress(strings.NewReader(answer), northAddress, "north.example.org"); (err == nil) != added {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if !strings.Contains(asked.String(), northAddress.String()) || !strings.Contains(asked.String(), northAddress.ID().String()) {
+			t.Error(asked.String())
 		}
 	}
 }

@@ -24,7 +24,7 @@ type idAnswer struct {
 func (a *app) idCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "id",
-		Short:   "Show your own address; without a daemon, make an identity if there is none",
+		Short:   "Show your own address; with --state DIR, make an identity if there is none",
 		GroupID: groupPeople,
 		Args:    want(0, 0),
 	}
@@ -38,7 +38,7 @@ func (a *app) idCommand() *cobra.Command {
 				return usage(cmd, "--zone: %v", err)
 			}
 		}
-		self, err := a.self(cmd.Context(), z)
+		self, err := a.makeSelf(cmd.Context(), z)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,10 @@ func (a *app) idCommand() *cobra.Command {
 
 // self returns this node's address: that of the state directory which a flag names, else
 // the daemon's, else that of the usual state directory.
-func (a *app) self(ctx context.Context, zone anode.Zone) (anode.Address, error) {
+func (a *app) self(ctx context.Context) (anode.Address, error) {
+	if a.state == daemon.NoState {
+		return anode.Address{}, &failure{exitFailed, "--state none keeps no address", "anode id, which asks the daemon; or --state DIR"}
+	}
 	if !a.stateGiven {
 		client := control.NewClient(a.socket)
 		defer client.Close()
@@ -73,9 +76,34 @@ func (a *app) self(ctx context.Context, zone anode.Zone) (anode.Address, error) 
 			return anode.Address{}, err
 		}
 	}
-	id, err := daemon.Identity(a.state, zone)
-	if err != nil {
+	id, err := daemon.LoadIdentity(a.state)
+	switch {
+	case errors.Is(err, daemon.ErrNoIdentity) && a.stateGiven:
+		return anode.Address{}, fmt.Errorf("%w; try: anode id --state %s, which makes one", err, a.state)
+	case errors.Is(err, daemon.ErrNoIdentity):
+		return anode.Address{}, fmt.Errorf("%w; try: anode up, which makes one; or anode id --state DIR", err)
+	case err != nil:
 		return anode.Address{}, err
 	}
 	return id.Address(), nil
 }
+
+// makeSelf does the same, and makes an identity if a flag names a state directory that
+// has none.
+func (a *app) makeSelf(ctx context.Context, zone anode.Zone) (anode.Address, error) {
+	self, err := a.self(ctx)
+	if !a.stateGiven || !errors.Is(err, daemon.ErrNoIdentity) {
+		return self, err
+	}
+	id, made, err := daemon.Identity(a.state, zone)
+	if err != nil {
+		return anode.Address{}, err
+	}
+	if made {
+		fmt.Fprintf(a.err, madeText, a.state)
+	}
+	return id.Address(), nil
+}
+
+// madeText tells people of a new identity; its argument is the state directory.
+const madeText = "made a new identity in %s: back it up, since it is this machine's address\n"

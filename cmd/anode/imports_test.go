@@ -15,7 +15,9 @@ const module = "anodenet/"
 // mayImport lists what each package may import within the module: what it is built on, and
 // nothing above it. A "/..." covers the packages below.
 var mayImport = map[string][]string{
-	"anode":            {},
+	"anode":            {"anode/private", "anode/whole"},
+	"anode/private":    {},
+	"anode/whole":      {},
 	"anode/wire":       {"anode"},
 	"anode/seal":       {"anode", "anode/wire", "anode/seal/gcm"},
 	"anode/seal/...":   {},
@@ -26,7 +28,7 @@ var mayImport = map[string][]string{
 	"overlay/path":     {"anode", "anode/wire", "overlay/link", "overlay/mono"},
 	"overlay/lookup":   {"anode", "anode/wire", "overlay/mono"},
 	"overlay/book":     {"anode", "anode/wire"},
-	"overlay/store":    {"anode", "anode/wire", "overlay/book"},
+	"overlay/store":    {"anode", "anode/private", "anode/whole", "anode/wire", "overlay/book"},
 	"overlay/peer":     {"anode", "anode/wire", "anode/seal", "overlay/path", "overlay/book", "overlay/link", "overlay/mono"},
 	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
 	"tun":              {"anode", "anode/wire", "overlay/link"},

@@ -82,13 +82,33 @@ func (a *app) printInfo2(s control.Info2Status) {
 		a.pairs(append(list,
 			[2]string{"linked", linked},
 			[2]string{"inbound", inboundWords(n.Inbound)},
-			[2]string{"known", fmt.Sprintf("%d friends, %d others that have answered, %d only heard of", n.Hosts.Friends, n.Hosts.Verified, n.Hosts.Hearsay)},
+			[2]string{"known", knownWords(n.Hosts)},
 			[2]string{"texts", fmt.Sprintf("%d said here, %d received, %d sent or forwarded", c["own_messages"], c["messages_new"], c["messages_out"])},
 		)...)
 	}
 	if s.Bridged {
 		fmt.Fprintln(a.out, "\nThe networks are bridged: every text of one is sent on the other, in clear text.")
 	}
+}
+
+// knownWords counts the known hosts; "anode info2 friends" lists them.
+func knownWords(h info2.HostCounts) string {
+	words := count(h.Friends, "friend")
+	if h.Verified > 0 {
+		words += fmt.Sprintf(", %s that answered", count(h.Verified, "other host"))
+	}
+	if h.Hearsay > 0 {
+		words += fmt.Sprintf(", %s that never answered", count(h.Hearsay, "other host"))
+	}
+	return words
+}
+
+// count is "1 friend" or "2 friends".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // linkedNames lists the neighbours that a network reaches now.
@@ -240,9 +260,9 @@ func (a *app) info2Friends() *cobra.Command {
 func standingWords(standing string) string {
 	switch standing {
 	case "hearsay":
-		return "heard of"
+		return "other, never answered"
 	case "verified":
-		return "answered"
+		return "other"
 	}
 	return standing
 }

@@ -26,6 +26,14 @@ func execFlag(cmd *cobra.Command, program *string) {
 	cmd.Flags().StringVar(program, "exec", "", "run a `command` for each text that comes")
 }
 
+// checkExec refuses an --exec that names no program.
+func checkExec(cmd *cobra.Command, program string) error {
+	if cmd.Flags().Changed("exec") && strings.TrimSpace(program) == "" {
+		return usage(cmd, "--exec: no program is named")
+	}
+	return nil
+}
+
 // Bounds of the programs that texts start.
 const (
 	execAtOnce  = 4
@@ -78,7 +86,7 @@ func (h *hook) run(e control.Entry) {
 	select {
 	case h.jobs <- e:
 		if h.lost > 0 {
-			h.say("%d texts arrived too fast for the program", h.lost)
+			h.say("%s arrived too fast for the program", count(h.lost, "text"))
 			h.lost = 0
 		}
 	default:
@@ -95,7 +103,7 @@ func (h *hook) close() {
 	h.stop()
 	h.group.Wait()
 	if h.lost > 0 {
-		h.say("%d texts arrived too fast for the program", h.lost)
+		h.say("%s arrived too fast for the program", count(h.lost, "text"))
 	}
 }
 

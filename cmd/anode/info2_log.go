@@ -38,8 +38,11 @@ func (a *app) info2Log() *cobra.Command {
 		switch {
 		case last < 0 || last > control.MaxLast:
 			return usage(cmd, "-n %d: want 0 to %d", last, control.MaxLast)
-		case program != "" && !follow:
+		case cmd.Flags().Changed("exec") && !follow:
 			return usage(cmd, "--exec is for new texts: it needs -f")
+		}
+		if err := checkExec(cmd, program); err != nil {
+			return err
 		}
 		hook, err := newHook(cmd.Context(), program, a.out, a.err)
 		if err != nil {
@@ -103,7 +106,7 @@ func (p *printer) print(e control.Entry) error {
 		return err
 	}
 	if e.Lost > 0 {
-		if _, err := fmt.Fprintf(p.out, "(%d texts arrived too fast to be shown here)\n", e.Lost); err != nil {
+		if _, err := fmt.Fprintf(p.out, "(%s arrived too fast to be shown here)\n", count(int(e.Lost), "text")); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func TestInfo2Status(t *testing.T) {
 network  adapter, port 26000, encrypted
 linked   north, south (dialled for each text)
 inbound  works: others reach this machine
-known    3 friends, 0 others that have answered, 0 only heard of
+known    3 friends
 texts    1 said here, 9 received, 12 sent or forwarded
 
 network  bare, port 26000, clear text
@@ -30,6 +30,18 @@ failed   the port is taken
 	out.Reset()
 	a.printInfo2(control.Info2Status{})
 	wantText(t, out.String(), "Info2 is off: it needs an adapter, and info2.enabled = true (the default).\n")
+}
+
+func TestKnownWords(t *testing.T) {
+	for want, h := range map[string]info2.HostCounts{
+		"0 friends":                            {},
+		"1 friend, 1 other host that answered": {Friends: 1, Verified: 1},
+		"2 friends, 3 other hosts that answered, 4 other hosts that never answered": {Friends: 2, Verified: 3, Hearsay: 4},
+	} {
+		if got := knownWords(h); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
 
 func TestInfo2Links(t *testing.T) {
@@ -143,7 +155,7 @@ func TestHookBounds(t *testing.T) {
 	lost := 0
 	for line := range strings.Lines(errs.String()) {
 		var n int
-		if _, err := fmt.Sscanf(line, "anode: --exec sleep: %d texts arrived too fast for the program", &n); err != nil {
+		if _, err := fmt.Sscanf(strings.Replace(line, " text ", " texts ", 1), "anode: --exec sleep: %d texts arrived too fast for the program", &n); err != nil {
 			t.Error(err)
 		}
 		lost += n

@@ -4,35 +4,42 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/names"
 )
 
 func (a *app) ipCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:               "ip [PEER]",
 		Short:             "Print the IPv6 address of a peer, or your own",
 		GroupID:           groupPeople,
 		Args:              want(0, 1),
 		ValidArgsFunction: a.completePeer(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				self, err := a.self(cmd.Context(), 0)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(a.out, self.ULA())
-				return nil
-			}
-			b, err := a.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer b.close()
-			r, err := a.find(cmd.Context(), b, args[0])
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(a.out, r.ULA)
-			return nil
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r, err := a.selfOr(cmd, args)
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return a.json(whoisOf(r))
+		}
+		fmt.Fprintln(a.out, r.ULA)
+		return nil
+	}
+	return cmd
+}
+
+// selfOr returns the peer that an argument means, or this node without one.
+func (a *app) selfOr(cmd *cobra.Command, args []string) (control.Resolved, error) {
+	if len(args) > 0 {
+		return a.identify(cmd, args[0])
+	}
+	self, err := a.self(cmd.Context())
+	if err != nil {
+		return control.Resolved{}, err
+	}
+	return control.Resolve(names.Peer{Address: self}, false), nil
 }

@@ -10,11 +10,15 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	os.Exit(newApp(os.Stdout, os.Stderr).run(ctx, os.Args[1:]))
+	a := newApp(os.Stdout, os.Stderr)
+	a.hurry = overdue(os.Stderr, os.Exit)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
+	context.AfterFunc(ctx, func() {
+		stop() // a second Ctrl-C ends the program at once
+		a.hurry()
+	})
+	os.Exit(a.run(ctx, os.Args[1:]))
 }

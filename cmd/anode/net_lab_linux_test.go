@@ -143,6 +143,7 @@ func (h *host) identify() {
 		ID      anode.ID
 		ULA     anode.ULA
 	}
+	h.run(h.bin, "id", "--state", h.state()) // says that it makes one
 	h.decode(h.run(h.bin, "id", "--json", "--state", h.state()), &self)
 	h.address, h.id, h.ula = self.Address, self.ID, self.ULA
 }

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay/book"
 )
@@ -24,13 +30,13 @@ func (a *app) peersCommand() *cobra.Command {
 		Short:   "Your peers: list, add, remove, rename, block, unblock",
 		GroupID: groupPeople,
 	})
-	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false))
+	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false), a.endpointsCommand())
 	return cmd
 }
 
 func (a *app) peersList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List your peers", Args: want(0, 0)}
-	asJSON := jsonFlag(cmd)
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your peers", Args: want(0, 0)}
+	how := outputFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		b, err := a.open(cmd.Context())
 		if err != nil {
@@ -41,31 +47,73 @@ func (a *app) peersList() *cobra.Command {
 		switch {
 		case err != nil:
 			return err
-		case *asJSON:
+		case how.json:
 			return a.json(peersAnswer{schema, list})
-		case len(list) == 0 && a.terminal:
-			fmt.Fprintln(a.out, "None yet. On another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".")
-			return nil
+		case how.tsv:
+			a.tsv(entryTSV(list))
+		case len(list) == 0:
+			fmt.Fprintln(a.out, noPeers)
+		default:
+			a.columns(a.entryRows(list))
 		}
-		rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS"}}
-		for _, e := range list {
-			state := string(e.State)
-			switch {
-			case e.Blocked:
-				state = "blocked"
-			case state == "":
-				state = "-"
-			}
-			name := e.Name
-			if name == "" {
-				name = "-"
-			}
-			rows = append(rows, []string{name, e.ID.String(), e.ULA.String(), state, e.Address.String()})
-		}
-		a.table(rows)
 		return nil
 	}
 	return cmd
+}
+
+// entryRows is the table of the peers in a book: as many columns as fit, and below each
+// peer the endpoints that people gave.
+func (a *app) entryRows(list []entry) [][]string {
+	name := []column[entry]{{"NAME", func(e entry) string { return cmp.Or(e.Name, "-") }}}
+	id := []column[entry]{{"ID", func(e entry) string { return e.ID.String() }}}
+	state := []column[entry]{{"STATE", entryState}}
+	seen := []column[entry]{{"SEEN", func(e entry) string { return a.ago(e.Seen) }}}
+	ula := []column[entry]{{"ULA", func(e entry) string { return e.ULA.String() }}}
+	address := []column[entry]{{"ADDRESS", func(e entry) string { return e.Address.String() }}}
+	type way = layout[entry]
+	width := a.columnsOf()
+	rows := arrange(width, list,
+		way{16, slices.Concat(name, id, state, seen, ula, address)},
+		way{16, slices.Concat(name, id, state, seen, ula)},
+		way{8, slices.Concat(name, id, state, seen)})
+	full := [][]string{rows[0]}
+	for i, e := range list {
+		full = append(full, rows[i+1])
+		if len(e.Given) > 0 {
+			full = append(full, noteLines(joined(e.Given, " "), width)...)
+		}
+	}
+	return full
+}
+
+func entryState(e entry) string {
+	if e.Blocked {
+		return "blocked"
+	}
+	return cmp.Or(string(e.State), "-")
+}
+
+// joined lists endpoints.
+func joined(list []wire.Endpoint, between string) string {
+	texts := make([]string, len(list))
+	for i, e := range list {
+		texts[i] = e.String()
+	}
+	return strings.Join(texts, between)
+}
+
+// entryTSV is the list for scripts.
+func entryTSV(list []entry) [][]string {
+	rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS", "SEEN", "ENDPOINTS", "LEARNED"}}
+	for _, e := range list {
+		seen := ""
+		if e.Seen != nil {
+			seen = e.Seen.UTC().Format(time.RFC3339)
+		}
+		rows = append(rows, []string{cmp.Or(e.Name, "-"), e.ID.String(), e.ULA.String(), entryState(e), e.Address.String(),
+			seen, joined(e.Given, ","), joined(e.Learned, ",")})
+	}
+	return rows
 }
 
 func (a *app) peersAdd() *cobra.Command {
@@ -75,26 +123,36 @@ func (a *app) peersAdd() *cobra.Command {
 		Short: "Add a peer (it must add you too)",
 		Long: "Add a peer (it must add you too), or change the name or the endpoints of one that\n" +
 			"was added before.\n\n" +
-			"ADDRESS is the whole address, 64 characters, or a DNS name with a TXT record\n" +
-			"anode:ADDRESS. DNS can be forged, so a DNS name needs --yes.",
-		Args: want(1, 2),
+			"ADDRESS is the whole address, 64 characters, perhaps with its check (ADDRESS-CCCC) or\n" +
+			"with endpoints (ADDRESS@udp:IP:PORT); or a DNS name with a TXT record anode:ADDRESS.\n" +
+			"DNS can be forged: compare the address that is shown. Without a terminal, a DNS name\n" +
+			"needs --yes.",
+		Args:              want(1, 2),
+		ValidArgsFunction: a.completeHeard,
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, `udp:IP:PORT`; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		request := control.AddRequest{}
+		text, more, _ := strings.Cut(args[0], "@")
+		given, err := parseEndpoints(cmd, "--endpoint", endpoints)
+		if err != nil {
+			return err
+		}
+		if more != "" {
+			after, err := parseEndpoints(cmd, text[:min(len(text), 8)]+"…@", strings.Split(more, "@"))
+			if err != nil {
+				return err
+			}
+			given = append(given, after...)
+		}
+		request := control.AddRequest{Endpoints: given}
 		if len(args) == 2 {
 			request.Name = args[1]
 		}
-		for _, text := range endpoints {
-			e, err := book.ParseEndpoint(text)
-			if err != nil {
-				return usage(cmd, "--endpoint: %v", err)
-			}
-			request.Endpoints = append(request.Endpoints, e)
+		sure := func(address anode.Address, domain string) error {
+			return a.confirm(cmd.InOrStdin(), address, domain, *yes)
 		}
-		var err error
-		if request.Address, err = a.whole(cmd.Context(), args[0], *yes); err != nil {
+		if request.Address, err = a.whole(cmd.Context(), text, sure); err != nil {
 			return err
 		}
 		b, err := a.open(cmd.Context())
@@ -110,6 +168,44 @@ func (a *app) peersAdd() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// parseEndpoints reads endpoints that people gave; what names them in the error.
+func parseEndpoints(cmd *cobra.Command, what string, texts []string) (list []wire.Endpoint, err error) {
+	for _, text := range texts {
+		e, err := book.ParseEndpoint(text)
+		if err != nil {
+			return nil, usage(cmd, "%s: %v", what, err)
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// confirm asks whether the address that DNS has for a name is the right one, unless yes
+// says so already. Where nobody can be asked, it refuses.
+func (a *app) confirm(in io.Reader, address anode.Address, domain string, yes bool) error {
+	if yes {
+		return nil
+	}
+	if !isTerminal(in) || !a.terminal {
+		return &failure{exitFailed, fmt.Sprintf("DNS can be forged: it has the address %s for %s", address, domain),
+			compareID + "; if it is the same, repeat the command with --yes"}
+	}
+	return a.askForAddress(in, address, domain)
+}
+
+func (a *app) askForAddress(in io.Reader, address anode.Address, domain string) error {
+	fmt.Fprintf(a.err, "DNS has this address for %s:\n\n  %s\n  short ID %s\n\nDNS can be forged: compare it with what \"anode id\" prints on the other machine.\nIs it the same? [y/N] ",
+		domain, address, address.ID())
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return &failure{exitFailed, "nothing was added", ""}
+	}
+	return nil
 }
 
 // addedWords reports what "peers add" did.
@@ -128,7 +224,7 @@ func addedWords(address anode.Address, added control.Added) string {
 
 func (a *app) peersRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove PEER", Short: "Forget a peer", Args: want(1, 1),
+		Use: "remove PEER", Aliases: []string{"rm"}, Short: "Forget a peer", Args: want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
@@ -187,38 +283,4 @@ func (a *app) change(ctx context.Context, text string, f func(peerBook, control.
 	}
 	fmt.Fprintln(a.out, done)
 	return nil
-}
-
-// completeWait is how long a shell's completion may take.
-const completeWait = 300 * time.Millisecond
-
-// completePeer completes the argument at an index with the names of the peers.
-func (a *app) completePeer(index int) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) != index {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
-		defer cancel()
-		// A completion runs without the hook that notes this.
-		a.stateGiven, a.socketGiven = cmd.Flags().Changed("state"), cmd.Flags().Changed("socket")
-		b, err := a.open(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		defer b.close()
-		list, err := b.list(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var words []cobra.Completion
-		for _, e := range list {
-			if e.Name != "" {
-				words = append(words, cobra.CompletionWithDesc(e.Name, e.ID.String()))
-			} else {
-				words = append(words, e.ID.String())
-			}
-		}
-		return words, cobra.ShellCompDirectiveNoFileComp
-	}
 }

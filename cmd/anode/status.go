@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +15,13 @@ import (
 	"anodenet/overlay"
 )
 
+// statusView is what the status shows beside the peers, if it is asked for.
+type statusView struct {
+	long     bool // the forms and the endpoint of each peer
+	counters bool
+	bridged  bool // the bridge between the text networks is on
+}
+
 func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
@@ -19,7 +29,10 @@ func (a *app) statusCommand() *cobra.Command {
 		GroupID: groupLife,
 		Args:    want(0, 0),
 	}
-	asJSON := jsonFlag(cmd)
+	how := outputFlags(cmd)
+	var view statusView
+	cmd.Flags().BoolVarP(&view.long, "long", "l", false, "show the short ID, the ULA and the endpoint of each peer too")
+	cmd.Flags().BoolVar(&view.counters, "counters", false, "show what was counted, such as dropped packets")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
 		defer client.Close()
@@ -27,85 +40,273 @@ func (a *app) statusCommand() *cobra.Command {
 		switch {
 		case err != nil:
 			return err
-		case *asJSON:
+		case how.json:
 			return a.json(status)
-		case a.terminal:
-			a.printStatus(status)
-		default:
-			a.table(statusTSV(status))
+		case how.tsv:
+			a.tsv(statusTSV(status))
+			return nil
 		}
+		if texts, err := client.Info2(cmd.Context()); err == nil {
+			view.bridged = texts.Bridged
+		}
+		a.printStatus(status, view)
 		return nil
 	}
 	return cmd
 }
 
 // printStatus prints the status for people.
-func (a *app) printStatus(s overlay.Status) {
-	adapter := "none"
+func (a *app) printStatus(s overlay.Status, v statusView) {
+	a.aligned(a.nodeFacts(s, v)...)
+	for _, warning := range nodeWarnings(s, v) {
+		for i, line := range fold(warning, a.columnsOf()-9) {
+			lead := "warning: "
+			if i > 0 {
+				lead = strings.Repeat(" ", len(lead))
+			}
+			fmt.Fprintln(a.out, lead+line)
+		}
+	}
+	fmt.Fprintln(a.out)
+	added, heard := split(s.Peers)
+	if len(added) == 0 {
+		fmt.Fprintln(a.out, noPeers)
+	} else {
+		a.columns(a.peerRows(s, added, v))
+	}
+	if len(heard) > 0 {
+		a.printHeard(heard)
+	}
+	if v.counters {
+		fmt.Fprintln(a.out)
+		a.columns(counterRows(s.Counters))
+	}
+}
+
+// noPeers tells a new user how to go on.
+const noPeers = "No peers yet. On another machine run \"anode id\", then here\n\"anode peers add ADDRESS NAME\"."
+
+// split separates the peers that people decided about from strangers that were heard.
+func split(peers []overlay.PeerStatus) (added, heard []overlay.PeerStatus) {
+	for _, p := range peers {
+		if p.Allowed || p.Blocked {
+			added = append(added, p)
+		} else {
+			heard = append(heard, p)
+		}
+	}
+	return added, heard
+}
+
+// nodeFacts are the facts about this node.
+func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
+	const label = len("short ID") + 2
+	address := s.Address.String()
+	if label+len(address) > a.columnsOf() {
+		address = address[:22] + "…" + address[len(address)-6:] + " (anode id)"
+	}
+	adapter := "none: programs cannot use the network"
 	if s.Tun != nil {
 		adapter = fmt.Sprintf("%s, MTU %d", s.Tun.Name, s.Tun.MTU)
 	}
-	a.pairs(
-		[2]string{"address", s.Address.String()},
-		[2]string{"ULA", s.ULA.String()},
-		[2]string{"short ID", s.ID.String()},
-		[2]string{"zone", s.Zone.String()},
+	facts := [][2]string{
+		{"address", address},
+		{"ULA", s.ULA.String()},
+		{"short ID", s.ID.String()},
+	}
+	if s.Zone != 0 {
+		facts = append(facts, [2]string{"zone", s.Zone.String()})
+	}
+	return append(facts,
 		[2]string{"adapter", adapter},
 		[2]string{"listens", strings.Join(s.Listen, ", ") + " (" + s.Rung + ")"},
+		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
-	)
+		[2]string{"peers", peerCount(s.Peers)})
+}
+
+// settingWords are the settings that decide who reaches whom, in one line.
+func settingWords(s overlay.Status, bridged bool) string {
+	return fmt.Sprintf("open: %s, secret: %s, relay: %s, Info2 bridge: %s", yesNo(s.Open), yesNo(s.Secret), yesNo(s.Relay), yesNo(bridged))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// peerCount says how many peers are connected.
+func peerCount(peers []overlay.PeerStatus) string {
+	added, heard := split(peers)
+	up := 0
+	for _, p := range added {
+		if p.State == overlay.StateUp {
+			up++
+		}
+	}
+	text := fmt.Sprintf("%d of %d up", up, len(added))
+	if len(heard) > 0 {
+		text += fmt.Sprintf("; %d heard, not added", len(heard))
+	}
+	return text
+}
+
+// nodeWarnings are what people must know about this node.
+func nodeWarnings(s overlay.Status, v statusView) []string {
+	list := settingWarnings(s.Open, v.bridged)
 	if s.Copies {
-		fmt.Fprintf(a.out, "another machine has the same address; this one has machine number %d\n", s.PeerID)
+		list = append(list, copiesWarning(s))
 	}
-	fmt.Fprintln(a.out)
-	if len(s.Peers) == 0 {
-		fmt.Fprintln(a.out, "No peers yet. On another machine run \"anode id\", then here \"anode peers add ADDRESS NAME\".")
-		return
+	if s.Tun != nil {
+		for _, p := range s.Tun.Problems {
+			list = append(list, "the adapter: "+p.Text)
+		}
 	}
-	rows := [][]string{{"PEER", "ID", "ULA", "STATE", "PATH", "RTT", "RECEIVED", "SENT", "SEEN"}}
+	return list
+}
+
+// settingWarnings are about settings that open this machine or its texts to others.
+func settingWarnings(open, bridged bool) (list []string) {
+	if open {
+		list = append(list, "everybody can reach the ports of this machine, not only the peers that you added (policy.open)")
+	}
+	if bridged {
+		list = append(list, "the Info2 bridge is on: what your peers say becomes clear text that anybody can read (info2.bridge)")
+	}
+	return list
+}
+
+func copiesWarning(s overlay.Status) string {
+	return fmt.Sprintf("another machine has the same address; this one has machine number %d", s.PeerID)
+}
+
+// mostPath is the widest cell of the column PATH.
+const mostPath = 14
+
+// peerRows is the table of the added and blocked peers: as many columns as fit, names cut
+// if need be, and below a peer that is not well the reason.
+func (a *app) peerRows(s overlay.Status, peers []overlay.PeerStatus, v statusView) [][]string {
+	width := a.columnsOf()
+	name, id, essential, traffic, seen, endpoint := a.peerColumns(s)
+	type way = layout[overlay.PeerStatus]
+	rows := arrange(width, peers,
+		way{16, slices.Concat(name, id, essential, traffic, seen, endpoint)},
+		way{16, slices.Concat(name, id, essential, traffic, seen)},
+		way{12, slices.Concat(name, essential, traffic, seen)},
+		way{8, slices.Concat(name, essential, seen)})
+	full := [][]string{rows[0]}
+	for i, p := range peers {
+		full = append(full, rows[i+1])
+		full = append(full, peerNotes(p, s, v, width)...)
+	}
+	return full
+}
+
+func (a *app) peerColumns(s overlay.Status) (name, id, essential, traffic, seen, endpoint []column[overlay.PeerStatus]) {
 	names := namesOf(s.Peers)
-	for _, p := range s.Peers {
-		name := p.Name
-		switch {
-		case name == "" && !p.Allowed && !p.Blocked:
-			name = "(not added)"
-		case name == "":
-			name = "-"
-		}
-		path, rtt, seen := "-", "-", "never"
-		if p.Path.Kind != overlay.PathNone && p.Path.Kind != "" {
-			path = route(p.Path, names)
-		}
-		if p.Path.RTT > 0 {
-			rtt = millis(p.Path.RTT) + " ms"
-		}
-		if p.LastSeen != nil {
-			seen = age(max(0, a.now().Sub(*p.LastSeen))) + " ago"
-		}
-		state := string(p.State)
-		if refuses(p) {
-			state += ", has not added this node"
-		}
-		rows = append(rows, []string{name, p.ID.String(), p.ULA.String(), state, path,
-			rtt, bytesOf(p.RxBytes), bytesOf(p.TxBytes), seen})
+	name = []column[overlay.PeerStatus]{{"PEER", func(p overlay.PeerStatus) string { return cmp.Or(p.Name, p.ID.String()) }}}
+	id = []column[overlay.PeerStatus]{{"ID", func(p overlay.PeerStatus) string { return p.ID.String() }}}
+	essential = []column[overlay.PeerStatus]{
+		{"STATE", func(p overlay.PeerStatus) string { return string(p.State) }},
+		{"PATH", func(p overlay.PeerStatus) string { return cut(pathWord(p.Path, names), mostPath) }},
+		{"RTT", func(p overlay.PeerStatus) string {
+			if p.Path.RTT > 0 {
+				return millis(p.Path.RTT) + " ms"
+			}
+			return "-"
+		}},
 	}
-	a.table(rows)
+	traffic = []column[overlay.PeerStatus]{
+		{"RECEIVED", func(p overlay.PeerStatus) string { return bytesOf(p.RxBytes) }},
+		{"SENT", func(p overlay.PeerStatus) string { return bytesOf(p.TxBytes) }},
+	}
+	seen = []column[overlay.PeerStatus]{{"SEEN", func(p overlay.PeerStatus) string { return a.ago(p.LastSeen) }}}
+	endpoint = []column[overlay.PeerStatus]{{"ENDPOINT", func(p overlay.PeerStatus) string { return cmp.Or(p.Path.Endpoint, "-") }}}
+	return
+}
+
+// ago is how long ago something was, "3 min ago".
+func (a *app) ago(at *time.Time) string {
+	if at == nil {
+		return "never"
+	}
+	return shortAge(max(0, a.now().Sub(*at))) + " ago"
+}
+
+// peerNotes are the lines below a peer.
+func peerNotes(p overlay.PeerStatus, s overlay.Status, v statusView, width int) (notes [][]string) {
+	if v.long {
+		notes = append(notes, noteLines(strings.TrimSpace(p.ID.String()+" "+p.ULA.String()+" "+p.Path.Endpoint), width)...)
+	}
+	what, try := reasonWords(p, s.Address)
+	if what == "" || p.Blocked { // the state says that it is blocked
+		return notes
+	}
+	notes = append(notes, noteLines(what, width)...)
+	if try != "" {
+		notes = append(notes, noteLines("try: "+try, width)...)
+	}
+	return notes
+}
+
+// mostHeard is how many strangers are listed.
+const mostHeard = 8
+
+// printHeard lists the nodes that were heard and not added, with their whole addresses,
+// since nothing less adds a peer.
+func (a *app) printHeard(heard []overlay.PeerStatus) {
+	fmt.Fprintln(a.out, "\nHeard, not added (to add one: anode peers add ADDRESS NAME):")
+	rest := 0
+	if len(heard) > mostHeard {
+		rest = len(heard) - mostHeard
+		heard = heard[:mostHeard]
+	}
+	for _, p := range heard {
+		line := p.Address.String() + "  " + a.ago(p.LastSeen)
+		if len(line) > a.columnsOf() {
+			line = p.ID.String() + "  " + a.ago(p.LastSeen)
+		}
+		fmt.Fprintln(a.out, line)
+	}
+	if rest > 0 {
+		fmt.Fprintf(a.out, "and %d more; --json shows all\n", rest)
+	}
+}
+
+// counterRows lists the counters that have counted something.
+func counterRows(counters map[string]uint64) [][]string {
+	rows := [][]string{{"COUNTER", "VALUE", "MEANING"}}
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		if n := counters[name]; n > 0 {
+			rows = append(rows, []string{name, strconv.FormatUint(n, 10), counterMeaning(name)})
+		}
+	}
+	return rows
 }
 
 // statusTSV is the status for scripts: a line for each peer, raw values.
 func statusTSV(s overlay.Status) [][]string {
-	rows := [][]string{{"name", "address", "id", "ula", "allowed", "state", "kind", "endpoint", "rtt_ms", "rx_bytes", "tx_bytes", "last_seen"}}
+	rows := [][]string{{"name", "address", "id", "ula", "allowed", "state", "kind", "endpoint", "rtt_ms", "rx_bytes", "tx_bytes", "last_seen", "blocked", "reason", "via", "mtu"}}
 	for _, p := range s.Peers {
-		rtt, seen := "", ""
+		rtt, seen, via, mtu := "", "", "", ""
 		if p.Path.RTT > 0 {
 			rtt = strconv.FormatFloat(p.Path.RTT, 'f', 3, 64)
 		}
 		if p.LastSeen != nil {
 			seen = p.LastSeen.UTC().Format(time.RFC3339)
 		}
+		if p.Path.Via != nil {
+			via = p.Path.Via.String()
+		}
+		if p.Path.MTU > 0 {
+			mtu = strconv.Itoa(p.Path.MTU)
+		}
 		rows = append(rows, []string{p.Name, p.Address.String(), p.ID.String(), p.ULA.String(), strconv.FormatBool(p.Allowed),
-			string(p.State), string(p.Path.Kind), endpoint(p.Path.Endpoint), rtt,
-			strconv.FormatUint(p.RxBytes, 10), strconv.FormatUint(p.TxBytes, 10), seen})
+			string(p.State), string(p.Path.Kind), p.Path.Endpoint, rtt,
+			strconv.FormatUint(p.RxBytes, 10), strconv.FormatUint(p.TxBytes, 10), seen,
+			strconv.FormatBool(p.Blocked), string(p.Reason), via, mtu})
 	}
 	return rows
 }

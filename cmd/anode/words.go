@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"anodenet/anode"
@@ -23,15 +22,27 @@ func labelOf(name string, id anode.ID) string {
 // route is a path in words: "LAN udp:10.0.0.2:8737", "direct udp:192.0.2.9:8737" or
 // "relay north". Relays have the names in names; the others have their short IDs.
 func route(p overlay.PathStatus, names map[anode.Address]string) string {
+	switch word := pathWord(p, names); {
+	case word == "-":
+		return "no path"
+	case p.Kind == overlay.PathRelay && p.Via != nil:
+		return word
+	default:
+		return word + " " + p.Endpoint
+	}
+}
+
+// pathWord is the kind of a path: LAN, direct, relay NAME, or - without a path.
+func pathWord(p overlay.PathStatus, names map[anode.Address]string) string {
 	switch {
 	case p.Kind == overlay.PathNone, p.Kind == "":
-		return "no path"
+		return "-"
 	case p.Kind == overlay.PathLAN:
-		return "LAN " + endpoint(p.Endpoint)
+		return "LAN"
 	case p.Kind == overlay.PathRelay && p.Via != nil:
 		return "relay " + cmp.Or(names[*p.Via], p.Via.ID().String())
 	}
-	return string(p.Kind) + " " + endpoint(p.Endpoint)
+	return string(p.Kind)
 }
 
 // namesOf returns the names of the peers that have one.
@@ -42,10 +53,6 @@ func namesOf(peers []overlay.PeerStatus) map[anode.Address]string {
 	}
 	return names
 }
-
-// endpoint writes the endpoint of a path, "udp 10.0.0.2:8737", as flags take it,
-// "udp:10.0.0.2:8737".
-func endpoint(text string) string { return strings.Replace(text, " ", ":", 1) }
 
 // millis is a duration in milliseconds, with as many digits as mean something.
 func millis(ms float64) string {
@@ -86,4 +93,18 @@ func age(d time.Duration) string {
 		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
 	}
 	return fmt.Sprintf("%d d %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+// shortAge is a duration for people, in its largest unit.
+func shortAge(d time.Duration) string {
+	d = d.Round(time.Second)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d d", d/(24*time.Hour))
 }

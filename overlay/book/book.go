@@ -12,7 +12,7 @@
 //
 // What the configuration says (a file, a flag, the environment) is never written to
 // the Store, and cannot be renamed or removed here. To add such a peer makes it the
-// Store's as well.
+// Store's as well. When the configuration is read again, SetFixed replaces what it said.
 //
 // A block belongs to the key. It holds for every address of the key, and outlives the
 // removal of the peer. Block and Unblock never change whether an address is added:
@@ -29,7 +29,6 @@
 package book
 
 import (
-	"bytes"
 	"slices"
 	"sync"
 
@@ -90,7 +89,7 @@ func Open(self anode.Address, s Store, fixed []Entry) (*Book, Report, error) {
 	}
 	if len(orphans) > 0 {
 		if err := s.Write(Batch{Learned: orphans}); err != nil {
-			return nil, nil, err
+			report = append(report, err) // a full disk; they do no harm
 		}
 	}
 	return b, report, nil
@@ -136,6 +135,6 @@ func (b *Book) Entries() []Entry {
 			list = append(list, b.shelf.entry(a))
 		}
 	}
-	slices.SortFunc(list, func(x, y Entry) int { return bytes.Compare(x.Address[:], y.Address[:]) })
+	slices.SortFunc(list, func(x, y Entry) int { return compare(x.Address, y.Address) })
 	return list
 }

@@ -110,7 +110,7 @@ func checkEndpoint(e wire.Endpoint) error {
 	ip := e.Addr.Addr()
 	switch {
 	case e.Kind != wire.UDP4 && e.Kind != wire.UDP6:
-		return fmt.Errorf("%w: %s: only UDP can be used: udp:IP:PORT", ErrEndpoint, e)
+		return fmt.Errorf("%w: %s: only udp is available", ErrEndpoint, e)
 	case e.Addr.Port() == 0:
 		return fmt.Errorf("%w: %s: the port must not be 0", ErrEndpoint, e)
 	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():
@@ -124,7 +124,7 @@ func checkEndpoint(e wire.Endpoint) error {
 func ParseEndpoint(text string) (wire.Endpoint, error) {
 	e, err := wire.EndpointFromText(text)
 	if err != nil {
-		return wire.Endpoint{}, fmt.Errorf("%w: %q: want udp:IP:PORT, such as udp:192.0.2.1:8737 or udp:[2001:db8::1]:8737", ErrEndpoint, text)
+		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, text, endpointFault(text))
 	}
 	return e, checkEndpoint(e)
 }

@@ -134,7 +134,7 @@ func TestParseEndpoint(t *testing.T) {
 		t.Error(e, err)
 	}
 	for _, text := range []string{"", "udp:192.0.2.1", "udp:host:1", "tcp:192.0.2.1:1", "eth:02:00:00:00:00:01", "udp:192.0.2.1:0"} {
-		if _, err := ParseEndpoint(text); !errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), "udp:IP:PORT") && !strings.Contains(err.Error(), "port") || strings.Contains(err.Error(), "wire") {
+		if _, err := ParseEndpoint(text); !errors.Is(err, ErrEndpoint) || strings.Contains(err.Error(), "wire") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -1,8 +1,10 @@
 package book
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -53,7 +55,42 @@ func (s *shelf) load(e Entry) (problems []error) {
 	return append(problems, err...)
 }
 
-// fix takes an entry of the configuration's, at the start, after those of the Store.
+// refix returns a shelf with other entries of the configuration's: the one that a start
+// with these would make. It shares with this shelf what the Store has.
+func (s *shelf) refix(entries []Entry) (next shelf, problems []error) {
+	next = newShelf(s.self)
+	next.stored, next.blocked = s.stored, s.blocked
+	for a, e := range s.stored {
+		if e.Name != "" {
+			next.names[e.Name] = a
+		}
+	}
+	for _, e := range entries {
+		problems = append(problems, next.fix(e)...)
+	}
+	return next, problems
+}
+
+// changes lists what differs on the next shelf for the addresses that the configuration
+// has or had, in the order of their addresses.
+func (s *shelf) changes(next *shelf) (list []Change) {
+	for _, a := range slices.SortedFunc(maps.Keys(union(s.fixed, next.fixed)), compare) {
+		if c := (Change{s.entry(a), next.entry(a)}); !c.Nothing() {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func union(a, b map[anode.Address]Entry) map[anode.Address]Entry {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+func compare(a, b anode.Address) int { return bytes.Compare(a[:], b[:]) }
+
+// fix takes an entry of the configuration's, after those of the Store.
 func (s *shelf) fix(e Entry) (problems []error) {
 	if err := s.checkPeer(e.Address); err != nil {
 		return []error{fmt.Errorf("%w: %s: %w", ErrFixed, e.Address, err)}

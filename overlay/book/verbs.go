@@ -47,6 +47,20 @@ func (b *Book) Unblock(a anode.Address) (Change, error) {
 	return b.change(a, func() ([]Entry, error) { return b.shelf.unblock(a) })
 }
 
+// SetFixed replaces the entries of the configuration, which was read again. It returns what
+// became of each peer that the configuration has or had, and what it passed over, as Open
+// does. What people added, named or blocked stays as it is, and nothing is written.
+func (b *Book) SetFixed(fixed []Entry) ([]Change, Report) {
+	b.writes.Lock()
+	defer b.writes.Unlock()
+	next, problems := b.shelf.refix(fixed)
+	changes := b.shelf.changes(&next)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shelf = next
+	return changes, Report(problems)
+}
+
 // change plans, writes, and then puts on the shelf. A plan reads the shelf and nothing
 // else, so writes is lock enough for it.
 func (b *Book) change(a anode.Address, plan func() ([]Entry, error)) (Change, error) {

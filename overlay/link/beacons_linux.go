@@ -2,8 +2,10 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"sync"
@@ -38,7 +40,11 @@ func (s *System) ListenBeacons() (Conn, error) {
 		seen[a] = true
 		p, err := bindBeacon(a)
 		if err != nil {
-			s.log().Debug("no beacons", "to", a, "err", err)
+			level := slog.LevelDebug
+			if errors.Is(err, errInUse) {
+				level, err = slog.LevelWarn, errPortTaken(Port, err)
+			}
+			s.log().Log(context.Background(), level, "no beacons", "to", a, "err", err)
 			errs = append(errs, fmt.Errorf("%s: %w", a, err))
 			continue
 		}
@@ -61,13 +67,13 @@ func bindBeacon(a netip.Addr) (*plain, error) {
 			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
 		}
 		return os.NewSyscallError("setsockopt", errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
 			unix.SetsockoptInt(fd, level, option, 1)))
 	})
 	if err != nil {
 		return nil, err
 	}
-	sock, err := newSocket(udp, nil)
+	sock, err := newSocket(udp)
 	if err != nil {
 		return nil, err
 	}

@@ -251,12 +251,12 @@ func TestTrainsRefused(t *testing.T) {
 func TestIPv4Alone(t *testing.T) {
 	for _, rung := range allRungs {
 		s := new(System)
-		from, err := s.open(netip.MustParseAddrPort("0.0.0.0:0"), rung, sharing{}, nil)
+		from, err := s.open(netip.MustParseAddrPort("0.0.0.0:0"), rung, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer from.Close()
-		dst, err := s.open(netip.MustParseAddrPort("0.0.0.0:0"), rung, sharing{}, nil)
+		dst, err := s.open(netip.MustParseAddrPort("0.0.0.0:0"), rung, false)
 		if err != nil {
 			t.Fatal(err)
 		}

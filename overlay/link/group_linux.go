@@ -22,47 +22,47 @@ func (s *System) ListenGroup(port uint16, n int) ([]Conn, error) {
 	if n < 1 || n > 256 {
 		return nil, fmt.Errorf("link: a group of %d sockets: want 1 to 256", n)
 	}
-	rung := s.climb()
-	share := sharing{beacons: port == Port, group: n > 1}
-	first, err := s.listenAs(port, rung, share)
-	if err != nil {
-		return nil, err
+	// Beacons of other nodes of this user come to the same port.
+	share := port == Port || n > 1
+	if share && port != 0 {
+		if err := s.checkSole(port); err != nil {
+			return nil, err
+		}
 	}
-	group := []Conn{first}
-	if err := s.join(&group, first.LocalPort(), rung, share, n); err != nil {
-		for _, c := range group {
+	group, err := s.openAll(port, n, share)
+	if err == nil && share { // another node may have started at the same time
+		err = s.checkSole(group[0].LocalPort(), group...)
+	}
+	conns := make([]Conn, len(group))
+	for i, c := range group {
+		conns[i] = c
+	}
+	if err != nil {
+		for _, c := range conns {
 			c.Close()
 		}
 		return nil, err
 	}
-	return group, nil
+	return conns, nil
 }
 
-// join adds the rest of the group to its first socket, which steers.
-func (s *System) join(group *[]Conn, port uint16, rung string, share sharing, n int) error {
-	if n == 1 {
-		return nil
-	}
-	first := (*group)[0].(prober).sock()
-	if first.guard == nil { // the port was the system's choice
-		guard, err := guardPort(port)
-		if err != nil {
-			return err
-		}
-		first.guard = guard
-	}
-	if err := attach(first.raw, unix.SO_ATTACH_REUSEPORT_CBPF, steer(n)); err != nil {
-		return err
-	}
-	share.joins = true
-	for range n - 1 {
+// openAll opens the sockets of a group. The first one steers. After an error, those that were
+// opened are returned too.
+func (s *System) openAll(port uint16, n int, share bool) (group []prober, err error) {
+	rung := s.climb()
+	for range n {
 		c, err := s.listenAs(port, rung, share)
 		if err != nil {
-			return err
+			return group, err
 		}
-		*group = append(*group, c)
+		if group = append(group, c); len(group) == 1 && n > 1 {
+			port = c.LocalPort()
+			if err := attach(c.sock().raw, unix.SO_ATTACH_REUSEPORT_CBPF, steer(n)); err != nil {
+				return group, err
+			}
+		}
 	}
-	return nil
+	return group, nil
 }
 
 // steer chooses the socket for a packet, whose payload begins at 0.

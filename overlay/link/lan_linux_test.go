@@ -2,7 +2,9 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -82,7 +84,7 @@ func TestOneOwner(t *testing.T) {
 	for range 2 {
 		var err error
 		n.do(func() { _, err = new(System).Listen(Port) })
-		if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), "used by another program") {
+		if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) of user", os.Getpid())) {
 			t.Errorf("second Listen: %v", err)
 		}
 	}

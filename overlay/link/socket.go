@@ -3,7 +3,6 @@ package link
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"syscall"
 	"time"
@@ -11,23 +10,22 @@ import (
 
 // socket is what all rungs have in common.
 type socket struct {
-	udp   *net.UDPConn
-	raw   syscall.RawConn
-	guard io.Closer // held as long as the port is, or nil
-	port  uint16
-	four  bool // it speaks IPv4 alone
-	c     counters
+	udp  *net.UDPConn
+	raw  syscall.RawConn
+	port uint16
+	four bool // it speaks IPv4 alone
+	c    counters
 }
 
 // newSocket takes over a bound socket, and closes it if it cannot be used.
-func newSocket(udp *net.UDPConn, guard io.Closer) (*socket, error) {
+func newSocket(udp *net.UDPConn) (*socket, error) {
 	raw, err := udp.SyscallConn()
 	if err != nil {
 		udp.Close()
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	local := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	return &socket{udp: udp, raw: raw, guard: guard, port: local.Port(), four: local.Addr().Is4()}, nil
+	return &socket{udp: udp, raw: raw, port: local.Port(), four: local.Addr().Is4()}, nil
 }
 
 // SetReadDeadline ends a read at t, for the self-test.
@@ -50,9 +48,6 @@ func (s *socket) Close() error {
 	err := s.udp.Close()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
-	}
-	if s.guard != nil {
-		err = errors.Join(err, s.guard.Close())
 	}
 	return err
 }

@@ -100,6 +100,19 @@ func (s *System) log() *slog.Logger {
 	return s.Log
 }
 
-func errPortTaken(port uint16, err error) error {
-	return fmt.Errorf("UDP port %d is used by another program or node: %w", port, err)
+// portError is the error of a port that another program or node has.
+type portError struct {
+	port uint16
+	by   string // empty: unknown
+	err  error
 }
+
+func (e *portError) Error() string {
+	by := e.by
+	if by == "" {
+		by = "another program or node"
+	}
+	return fmt.Sprintf("UDP port %d: used by %s", e.port, by)
+}
+
+func (e *portError) Unwrap() error { return e.err }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -17,35 +16,19 @@ import (
 
 // listen opens the socket on the highest rung that is allowed and works.
 func (s *System) listen(port uint16) (Conn, error) {
-	return s.listenAs(port, s.climb(), sharing{beacons: port == Port})
-}
-
-// sharing is how a socket shares its port.
-type sharing struct {
-	beacons bool // sockets of ListenBeacons
-	group   bool // sockets of a group
-	joins   bool // it is not the first of the group
-}
-
-// listenAs opens a socket, for IPv4 alone if the system has no IPv6.
-//
-// A second node could take over a shared port. An abstract unix socket prevents that; it
-// belongs to the network namespace and vanishes with the process.
-func (s *System) listenAs(port uint16, rung string, share sharing) (conn prober, err error) {
-	var guard io.Closer
-	if (share.beacons || share.group) && !share.joins && port != 0 {
-		if guard, err = guardPort(port); err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				guard.Close()
-			}
-		}()
+	group, err := s.ListenGroup(port, 1)
+	if err != nil {
+		return nil, err
 	}
-	conn, err = s.open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), rung, share, guard)
+	return group[0], nil
+}
+
+// listenAs opens a socket, for IPv4 alone if the system has no IPv6. With share, other
+// sockets of the same user may have the port too.
+func (s *System) listenAs(port uint16, rung string, share bool) (conn prober, err error) {
+	conn, err = s.open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), rung, share)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
-		conn, err = s.open(netip.AddrPortFrom(netip.IPv4Unspecified(), port), rung, share, guard)
+		conn, err = s.open(netip.AddrPortFrom(netip.IPv4Unspecified(), port), rung, share)
 	}
 	switch {
 	case errors.Is(err, errInUse):
@@ -57,14 +40,6 @@ func (s *System) listenAs(port uint16, rung string, share sharing) (conn prober,
 	return conn, nil
 }
 
-func guardPort(port uint16) (io.Closer, error) {
-	guard, err := net.ListenPacket("unixgram", fmt.Sprintf("@anode/udp/%d", port))
-	if err != nil {
-		return nil, errPortTaken(port, err)
-	}
-	return guard, nil
-}
-
 // prober is a Conn of this package, whose reading can be ended by a deadline.
 type prober interface {
 	Conn
@@ -73,13 +48,13 @@ type prober interface {
 	SetReadDeadline(time.Time) error
 }
 
-// open binds a socket for the rung. The Conn closes guard, if there is one.
-func (s *System) open(a netip.AddrPort, rung string, share sharing, guard io.Closer) (prober, error) {
+// open binds a socket for the rung.
+func (s *System) open(a netip.AddrPort, rung string, share bool) (prober, error) {
 	udp, err := bind(a, 0, func(fd int) error { return s.setup(fd, a.Addr().Is6(), rung, share) })
 	if err != nil {
 		return nil, err
 	}
-	sock, err := newSocket(udp, guard)
+	sock, err := newSocket(udp)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +96,7 @@ func bind(a netip.AddrPort, scope int, set func(fd int) error) (*net.UDPConn, er
 
 // setup prepares a socket before it is bound. Options that the kernel does not have are
 // skipped; it is an error only if the rung needs them.
-func (s *System) setup(fd int, six bool, rung string, share sharing) error {
+func (s *System) setup(fd int, six bool, rung string, share bool) error {
 	try := func(level, option, value int) {
 		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
 			s.log().Debug("socket option refused", "level", level, "option", option, "err", err)
@@ -137,10 +112,7 @@ func (s *System) setup(fd int, six bool, rung string, share sharing) error {
 		try(unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
 		try(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	}
-	if share.beacons {
-		try(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	}
-	if share.group {
+	if share { // never by SO_REUSEADDR: see owner_linux.go
 		try(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
 	buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketBuffer)

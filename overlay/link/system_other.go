@@ -17,7 +17,7 @@ func (s *System) listen(port uint16) (Conn, error) {
 	}
 	grow(socketBuffer, udp.SetReadBuffer)
 	grow(cmp.Or(s.sendBuffer, socketBuffer), udp.SetWriteBuffer)
-	sock, err := newSocket(udp, nil)
+	sock, err := newSocket(udp)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func bindPort(port uint16) (*net.UDPConn, error) {
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	switch {
 	case errors.Is(err, errInUse):
-		return nil, errPortTaken(port, err)
+		return nil, &portError{port: port, err: err}
 	case err != nil:
 		return nil, fmt.Errorf("link: %w", err)
 	}
@@ -62,7 +62,7 @@ func (s *System) ListenBeacons() (Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (beacons go unheard)", err)
 	}
-	sock, err := newSocket(udp, nil)
+	sock, err := newSocket(udp)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,8 @@ type Marks struct {
 	Whois   Budget       // WHOIS by broadcast, the same
 	Checks  Budget       // checks of a relay because others' packets seem to come from it
 	Sealed  Budget       // sealed messages to the loop
+	Refused Budget       // packets that were not sent, since the peer would drop them
+	Told    Budget       // STANDINGs because of packets of the peer that were refused
 }
 
 // Question is what a COOKIE repeats of a HELLO: the first bytes of its noise message.
@@ -79,6 +81,7 @@ type Route struct {
 	Datagram int  // length of the longest sealed packet that the way takes, bytes
 	Large    int  // from which length on one is noted in Line.Large
 	Trains   bool // several packets may leave as one train
+	Refuses  bool // the machine lets only replies in, and drops what else is sent
 	Line     *Line
 }
 
@@ -163,6 +166,19 @@ func (m *Machines) with(routes [16]*Line) *Machines {
 		}
 	}
 	return next
+}
+
+// Refuse reports whether any machine lets only replies in.
+func (m *Machines) Refuse() bool {
+	for _, line := range m.Routes {
+		if line == nil {
+			continue
+		}
+		if r := line.Route.Load(); r != nil && r.Refuses {
+			return true
+		}
+	}
+	return false
 }
 
 // Note remembers the machine of a flow, named by a hash that is the same both ways.

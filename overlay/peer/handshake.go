@@ -32,12 +32,34 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 	if ok {
 		m.came(now, w, path.Heard)
 	}
-	reply, _, err := m.set.OnHello(now.Duration(), peerID, body)
+	reply, pending, err := m.set.OnHello(now.Duration(), peerID, body)
 	m.sessions() // the lanes have to know it before the answer can be answered
 	if reply != nil {
 		m.handshake(ep, reply)
 	}
+	if errors.Is(err, seal.ErrVersion) {
+		p.note(now, AnotherVersion, "")
+	}
+	if reply != nil && reply.Type == wire.Welcome && pending == nil {
+		m.repeated(now)
+	}
 	return err
+}
+
+const (
+	repeatsMost  = 3           // HELLOs that come again without a reason
+	counterEvery = time.Minute // our HELLO to who does not take our WELCOME
+)
+
+// repeated counts the HELLOs that come again although they were answered. The answer is
+// lost, or the machine cannot read it: it has another secret. A HELLO of our own finds out.
+func (m *Machine) repeated(now mono.Time) {
+	m.repeats++
+	if m.repeats < repeatsMost || !m.peer.added() || m.asked != 0 && now.Sub(m.asked) < counterEvery {
+		return
+	}
+	m.repeats, m.asked = 0, now
+	m.renew(now)
 }
 
 // answeredBy turns the unknown machine into one with a peer ID. If other machines
@@ -59,12 +81,22 @@ var ErrMachine = errors.New("no peer ID")
 // Welcome completes a handshake of ours. Where the machine was not known before, it is
 // now.
 func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) error {
+	if _, err := seal.ParseWelcome(body); errors.Is(err, seal.ErrVersion) {
+		p.note(now, AnotherVersion, "")
+		return err
+	}
 	m, err := p.asked(wire.Welcome, body)
 	if err != nil {
 		return err
 	}
 	x, err := m.set.OnWelcome(now.Duration(), peerID, body)
-	if err != nil {
+	switch {
+	case errors.Is(err, seal.ErrAuth):
+		// Its MAC is right and it names our HELLO, so the peer made it for us: it agrees
+		// on everything except the secret.
+		p.note(now, OtherSecret, text(ep))
+		return err
+	case err != nil:
 		return err
 	}
 	if m == p.unknown {
@@ -82,21 +114,21 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	if ok {
 		m.came(now, w, path.Heard)
 	}
-	m.learn(x)
+	m.learn(now, x)
 	m.sessions()
 	m.examine(now, x, path.Way{Endpoint: ep})
 	return nil
 }
 
 // learn notes what a machine said of itself in a handshake that is confirmed.
-func (m *Machine) learn(s *seal.Session) {
+func (m *Machine) learn(now mono.Time, s *seal.Session) {
+	m.repeats = 0
+	m.peer.relieve(false)
 	it, ok := s.Announced()
 	if !ok {
 		return
 	}
-	if m.peer.SetAdmits(it.Standing) {
-		m.peer.env.Shell.Changed(m.peer, ChangedState)
-	}
+	m.announced(now, it)
 	m.peer.supersede(m, it.Instance)
 }
 
@@ -114,7 +146,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	if ok {
 		m.came(now, w, path.Heard)
 	}
-	m.learn(in.Session)
+	m.learn(now, in.Session)
 	m.sessions()
 	m.examine(now, in.Session, w)
 }

@@ -29,6 +29,9 @@ type Machine struct {
 	told     mono.Time     // when the peer was last told where we are
 	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
 	clash    clash
+	stand    stand     // what it said about us
+	repeats  int       // how often its HELLO came again, although we answered it
+	asked    mono.Time // when a HELLO was last sent because of that
 }
 
 // Times of silence.
@@ -44,7 +47,7 @@ const (
 
 func newMachine(p *Peer, peerID uint8) *Machine {
 	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: path.NewSet(p.env.Request)}
-	m.set.SetStanding(p.added())
+	m.set.SetStanding(p.admits())
 	return m
 }
 
@@ -115,9 +118,11 @@ func (m *Machine) shake(now mono.Time) {
 	if best, ok := m.ways.Best(); ok && now.Sub(best.Heard) > time.Second {
 		m.silent(now)
 	}
-	if m.set.Unanswered(now.Duration()) > searchAfter {
+	d := m.set.Unanswered(now.Duration())
+	if d > searchAfter {
 		m.peer.seek(now)
 	}
+	m.peer.unanswered(now, d)
 	if h, err := seal.ParseHello(m.hello.Body); err == nil {
 		q := Question(h.Noise)
 		m.peer.Asked.Store(&q)
@@ -254,7 +259,7 @@ func (m *Machine) route(now mono.Time) {
 		return
 	}
 	x := m.sizes.of(m.peer.env, best.Way)
-	r := Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Line: m.line}
+	r := Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: x.Size(), Large: x.Large(), Trains: x.Trains(), Refuses: m.stand.refuses, Line: m.line}
 	if old != nil && *old == r {
 		return
 	}
@@ -291,6 +296,7 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 	m.state = next
 	if next == Up {
 		m.peer.failed = false
+		m.peer.relieve(false)
 	} else if next == Unreachable || next == Lost {
 		m.peer.failed = m.peer.spoken() == nil
 	}
@@ -305,8 +311,18 @@ func (m *Machine) flush(now mono.Time) {
 		return
 	}
 	for _, w := range m.peer.queue.take() {
-		m.peer.env.Shell.Seal(m.peer.Contact, r, w.Msg, 0)
+		m.send(now, r, w)
 	}
+}
+
+// send sends a message on the machine's route, or answers it if the machine would drop it.
+func (m *Machine) send(now mono.Time, r *Route, w Waiting) {
+	if r.Refuses && w.Unasked {
+		m.peer.env.Shell.Undelivered(m.peer, w, &UnreachableError{Reason: NotAddedThere})
+		m.peer.Refused(now)
+		return
+	}
+	m.peer.env.Shell.Seal(m.peer.Contact, r, w.Msg, 0)
 	m.used(now, r)
 }
 

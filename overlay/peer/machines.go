@@ -50,21 +50,6 @@ func (ms *machines) supersede(m *Machine, it wire.Instance) {
 	})
 }
 
-// setStanding has handshakes say whether the peer is added here, and tells the machines
-// that are up.
-func (ms *machines) setStanding(added bool) {
-	x := wire.StandingNotAdded
-	if added {
-		x = wire.StandingAdded
-	}
-	for _, m := range ms.all() {
-		m.set.SetStanding(added)
-		if r := m.line.Route.Load(); r != nil {
-			m.peer.env.Shell.Seal(m.peer.Contact, r, x.Append([]byte{byte(wire.Standing)}), 0)
-		}
-	}
-}
-
 // trying reports whether a handshake is under way.
 func (ms *machines) trying() bool {
 	return slices.ContainsFunc(ms.all(), func(m *Machine) bool { return m.state == Seeking || m.state == Shaking })

@@ -16,8 +16,6 @@
 package peer
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,14 +27,6 @@ import (
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
-)
-
-// Errors that messages fail with.
-var (
-	ErrUnreachable = errors.New("the peer cannot be reached")
-	ErrBlocked     = fmt.Errorf("%w: it is blocked", ErrUnreachable)
-	ErrFull        = fmt.Errorf("%w: too much waits for it already", ErrUnreachable)
-	ErrRemoved     = fmt.Errorf("%w: it was removed", ErrUnreachable)
 )
 
 // Shell is what a peer acts through. Only Seek may call back into the peer, and only
@@ -53,6 +43,9 @@ type Shell interface {
 	Undelivered(p *Peer, w Waiting, err error)
 	// Seek looks for ways to p: it passes what it finds to Offer, now or later.
 	Seek(p *Peer)
+	// Diagnose finds out why endpoints of p do not answer, and passes what it finds to
+	// Found, later.
+	Diagnose(p *Peer, endpoints []link.Endpoint)
 	// CheckRelay has the ways to a relay checked that somebody behind it is silent.
 	CheckRelay(relay anode.Address)
 	// Link returns the longest sealed datagram that our end of a way to ep takes, and
@@ -81,6 +74,7 @@ type Env struct {
 	Log     *slog.Logger
 	Request func() uint32 // random request IDs
 	Trains  func() bool   // whether the system sends trains
+	Open    func() bool   // whether everybody is let in; nil: only who was added
 }
 
 // Peer is one address. It belongs to the loop, except Contact.
@@ -95,6 +89,9 @@ type Peer struct {
 	failed bool            // the last try to send something failed
 	more   bool            // Tick has changed what it had passed already
 	shown  State           // as Changed was last told
+
+	trouble trouble
+	search  search
 
 	entry entry
 }
@@ -117,7 +114,7 @@ func (p *Peer) Decide(now mono.Time, s book.Standing, endpoints []wire.Endpoint)
 	if s != p.Standing() {
 		p.SetStanding(s)
 		p.publishKey()
-		p.setStanding(p.added())
+		p.Tell()
 	}
 	if p.blocked() {
 		p.Close(now, ErrBlocked)
@@ -146,6 +143,7 @@ func (p *Peer) Close(now mono.Time, err error) {
 	p.publish()
 	p.fail(err)
 	p.failed = false
+	p.trouble, p.search = trouble{}, search{}
 	p.env.Shell.Changed(p, ChangedState|ChangedWays)
 }
 
@@ -226,8 +224,7 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 	}
 	m := p.target(now)
 	if r := m.line.Route.Load(); r != nil && r.Session == m.set.Current(now.Duration()) { // after a sleep its key may have ended
-		p.env.Shell.Seal(p.Contact, r, w.Msg, 0)
-		m.used(now, r)
+		m.send(now, r, w)
 		return
 	}
 	if !p.queue.add(now, w) {
@@ -296,14 +293,14 @@ func (p *Peer) Tick(now mono.Time) {
 		gaveUp = gaveUp || gave
 	}
 	if gaveUp && !p.trying() {
-		p.fail(ErrUnreachable)
+		p.fail(p.unreachable(now))
 		p.failed = true
 	}
 	p.retire()
 	if len(p.queue.msgs) > 0 {
 		end := p.queue.since.Add(p.patience())
 		if end <= now {
-			p.fail(ErrUnreachable)
+			p.fail(p.unreachable(now))
 		} else {
 			due = min(due, end)
 		}

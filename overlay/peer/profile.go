@@ -17,7 +17,7 @@ type profile struct {
 	key    *seal.MAC        // nil until it is needed
 	signed mono.Time        // the last authentic packet without seal
 	seen   mono.Time        // the last authentic packet of any kind that the loop saw
-	admits wire.StandingMsg // whether the other side has added us
+	stood  wire.StandingMsg // whether the other side has added us, as a machine told last
 }
 
 // Label is how the peer is called in logs.
@@ -62,18 +62,6 @@ func (p *profile) Signed(now mono.Time) {
 func (p *profile) Sealed(now mono.Time) {
 	p.seen = now
 }
-
-// SetAdmits notes whether the other side has added us, and reports whether that is new.
-func (p *profile) SetAdmits(x wire.StandingMsg) bool {
-	if x == p.admits || x == wire.StandingUnknown {
-		return false
-	}
-	p.admits = x
-	return true
-}
-
-// Admits returns whether the other side has added us, as far as it told.
-func (p *profile) Admits() wire.StandingMsg { return p.admits }
 
 // Seen returns when the peer last proved to be there.
 func (p *profile) Seen() mono.Time { return max(p.seen, mono.Time(p.Marks.Heard.Load())) }

@@ -18,6 +18,8 @@ const (
 type Waiting struct {
 	Msg    []byte
 	Failed chan error // gets the reason if it cannot be sent; it has room for one. nil: nobody asks
+	// Unasked: a peer that lets only replies in drops it.
+	Unasked bool
 }
 
 // queue holds messages for a peer without a session and a way.

@@ -62,6 +62,8 @@ type fake struct {
 	log     []packet      // all that was sent
 	relay   anode.Address // all that comes in comes by it, if it is not zero
 	own     []wire.Endpoint
+	// endpoints that were to be diagnosed
+	diagnoses [][]link.Endpoint
 }
 
 func (f *fake) Plain(_ *Peer, to link.Endpoint, t wire.Type, body []byte, machine uint8, full bool) {
@@ -95,6 +97,8 @@ func (f *fake) Seek(p *Peer) {
 		p.Offer(*f.now, w, path.Stored)
 	}
 }
+
+func (f *fake) Diagnose(_ *Peer, list []link.Endpoint) { f.diagnoses = append(f.diagnoses, list) }
 
 func (f *fake) CheckRelay(a anode.Address)     { f.relays = append(f.relays, a) }
 func (f *fake) Link(link.Endpoint) (int, bool) { return 1400, true }

@@ -49,6 +49,7 @@ func (p *Peer) LearnedWay(now mono.Time, peerID uint8, id uint32, w path.Way, ho
 		}
 		if _, ok := m.ways.Answered(now, id, w.Endpoint, w.Via, hops); ok {
 			p.failed = false
+			p.relieve(true)
 			if m.state == Unreachable {
 				m.state = Idle
 			}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,8 +45,8 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 		return book.Entry{}, nil, err
 	}
 	var r record
-	if err := json.Unmarshal(value, &r); err != nil {
-		return book.Entry{}, nil, err
+	if json.Unmarshal(value, &r) != nil {
+		return book.Entry{}, nil, errRecord
 	}
 	if r.Address != a.String() {
 		return book.Entry{}, nil, fmt.Errorf("it is under the key of %s", a)
@@ -66,6 +68,9 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 	return e, problems, nil
 }
 
+// errRecord is all that a person can use of a parser's error.
+var errRecord = errors.New("it is damaged, or a later version wrote it")
+
 // addressKey reads a key of the buckets. The book checks that it is an address.
 func addressKey(key []byte) (anode.Address, error) {
 	if len(key) != anode.AddressSize {
@@ -74,13 +79,23 @@ func addressKey(key []byte) (anode.Address, error) {
 	return anode.Address(key), nil
 }
 
+// keyText shows a key of the buckets.
+func keyText(key []byte) string {
+	if a, err := addressKey(key); err == nil {
+		return a.String()
+	}
+	return hex.EncodeToString(key[:min(len(key), anode.AddressSize)])
+}
+
+func encodeLearned(es []wire.Endpoint) ([]byte, error) { return json.Marshal(es) }
+
 // decodeLearned reads the endpoints learned for an address.
 func decodeLearned(key, value []byte) (a anode.Address, es []wire.Endpoint, err error) {
 	if a, err = addressKey(key); err != nil {
 		return a, nil, err
 	}
-	if err := json.Unmarshal(value, &es); err != nil {
-		return a, nil, err
+	if json.Unmarshal(value, &es) != nil {
+		return a, nil, errRecord
 	}
 	return a, es[:min(len(es), book.MaxLearned)], nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -41,7 +40,7 @@ func mustOpen(t *testing.T, dir string) *Store {
 }
 
 func TestReopen(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "state")
+	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	if _, err := Open(dir); !errors.Is(err, ErrStateBusy) {
 		t.Errorf("a second one: %v", err)

@@ -207,6 +207,10 @@ func (w *writer) train(t *link.Train, out *[]leaving) (err error) {
 		c.count["tx_bad_endpoint"]++
 		return link.ErrEndpoint
 	}
+	if h.refuses {
+		c.count["tx_refused"]++
+		return syscall.EPERM
+	}
 	x, err := h.find(e)
 	scoped := e.Addr.Addr() == limitedBroadcast || e.Addr.Addr().IsMulticast() || e.Addr.Addr().IsLinkLocalUnicast()
 	if err != nil && (e.Local.IsValid() || e.If != 0) && !scoped { // as link.System does

@@ -22,6 +22,7 @@ type Host struct {
 
 	// under w.mu
 	asleep   bool
+	refuses  bool
 	ifs      []*Interface
 	routes   []route
 	conns    map[uint16]*Conn
@@ -102,6 +103,13 @@ func (h *Host) SetAsleep(asleep bool) {
 	if !asleep {
 		h.changed()
 	}
+}
+
+// SetRefuses has the host's own firewall refuse everything that is sent.
+func (h *Host) SetRefuses(refuses bool) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.refuses = refuses
 }
 
 // changed has all watches look.
@@ -367,6 +375,7 @@ func (h *Host) route(p packet) {
 	x, err := h.find(link.Endpoint{Addr: p.to})
 	if err != nil || x.out == nil {
 		w.count["drop_no_route"]++
+		p.tell(link.NoHost)
 		return
 	}
 	if x.out.broadcast(x.next) {
@@ -397,5 +406,6 @@ func (h *Host) accept(in *Interface, p packet) {
 		c.put(e, p.data)
 	case !all:
 		h.w.count["drop_no_socket"]++
+		p.tell(link.PortClosed)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"anodenet/overlay/link"
 )
 
 // DefaultMTU is a segment's MTU if none is given.
@@ -200,6 +202,7 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 	}
 	if !found && !all {
 		w.count["drop_no_neighbour"]++
+		p.tell(link.NoHost)
 	}
 }
 

@@ -8,7 +8,7 @@
 //
 // Each host is a link.Network, and its sockets behave as link.System's do on Linux,
 // errors included. Packets are UDP payloads with addresses; nothing below UDP is
-// simulated.
+// simulated, except ICMP errors for Host.Diagnose.
 //
 // A run with the same seed gives the same result, if what the nodes themselves do is
 // determined by what they read and when. For this, all happens in one place, in the order
@@ -27,6 +27,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"anodenet/overlay/link"
 )
 
 // Tick is how long the fastest packet takes.
@@ -108,6 +110,14 @@ type packet struct {
 	from, to netip.AddrPort
 	data     []byte
 	hops     int
+	told     func(link.Symptom) // gets the ICMP error, if there is one; nil: nobody listens
+}
+
+// tell sends an ICMP error, which always arrives.
+func (p *packet) tell(x link.Symptom) {
+	if p.told != nil {
+		p.told(x)
+	}
 }
 
 // size is that of the IP packet.

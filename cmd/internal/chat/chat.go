@@ -73,6 +73,7 @@ type Config struct {
 
 // Chat is the text networks. It implements control.Info2.
 type Chat struct {
+	config   Config
 	log      *slog.Logger
 	node     Node
 	watch    func(ctx context.Context, changed func()) error
@@ -94,10 +95,23 @@ type network struct {
 }
 
 // New makes the networks that the settings switch on.
-func New(c Config) (*Chat, error) {
+func New(c Config) (*Chat, error) { return newChat(c, newHistory(c.Store, c.Log)) }
+
+// With makes the networks for other settings, with the same history. Its RunNetworks can
+// take the place of t's when that has returned.
+func (t *Chat) With(settings config.Info2) (*Chat, error) {
+	c := t.config
+	c.Settings = settings
+	return newChat(c, t.history)
+}
+
+// Settings returns the settings of the networks.
+func (t *Chat) Settings() config.Info2 { return t.config.Settings }
+
+func newChat(c Config, h *history) (*Chat, error) {
 	t := &Chat{
-		log: c.Log, node: c.Node, watch: c.Watch, hosts: hostBook{c.Store},
-		history: newHistory(c.Store, c.Log), peers: newPeers(), bridged: c.Settings.Bridge,
+		config: c, log: c.Log, node: c.Node, watch: c.Watch, hosts: hostBook{c.Store},
+		history: h, peers: newPeers(), bridged: c.Settings.Bridge,
 	}
 	if c.Settings.Enabled && c.ULA.IsValid() {
 		err := t.add(control.NetworkAdapter, info2.Config{
@@ -152,18 +166,30 @@ func (t *Chat) find(name control.Network) *network {
 // Run takes part in the networks until ctx ends, and returns when all that it received is
 // written. It logs failures, and never returns an error.
 func (t *Chat) Run(ctx context.Context) error {
+	return t.RunHistory(ctx, t.RunNetworks)
+}
+
+// RunHistory writes texts while it runs a function with ctx, and until all that came
+// meanwhile is written.
+func (t *Chat) RunHistory(ctx context.Context, networks func(context.Context) error) error {
 	writing, flush := context.WithCancel(context.WithoutCancel(ctx))
 	written := make(chan struct{})
 	go func() {
 		t.history.run(writing)
 		close(written)
 	}()
+	err := networks(ctx)
+	flush()
+	<-written
+	return err
+}
+
+// RunNetworks takes part in the networks until ctx ends. RunHistory must run meanwhile.
+func (t *Chat) RunNetworks(ctx context.Context) error {
 	if len(t.networks) > 0 {
 		t.run(ctx)
 	}
 	<-ctx.Done()
-	flush()
-	<-written
 	return nil
 }
 

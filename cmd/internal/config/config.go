@@ -12,21 +12,13 @@
 package config
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/info2"
-	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
-
-// ErrInvalid means that a configuration cannot be used. Every error of Load wraps it,
-// except those of reading the file.
-var ErrInvalid = errors.New("the configuration is not valid")
 
 // Config is a whole configuration. Its keys are listed by Config.keys.
 type Config struct {
@@ -117,98 +109,40 @@ func Default() Config {
 	}
 }
 
-// key is one scalar of a Config: its name as in the file, a pointer to the value, and its
-// comment in the example. The pointer is to a uint16, int, bool or string, or is an
-// encoding.TextUnmarshaler.
-type key struct {
-	name  string
-	value any
-	doc   string
-}
-
 // keys lists all keys in the order of the example. The environment, --set, the
 // example and the search for the nearest name all come from this list.
 func (c *Config) keys() []key {
 	return []key{
-		{"zone", &c.Zone, "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
-		{"secret", &c.Secret, "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
-		{"listen.port", &c.Listen.Port, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
-		{"tun.name", &c.Tun.Name, "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
-		{"tun.mtu", &c.Tun.MTU, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
-		{"tun.queues", &c.Tun.Queues, "The number of queues of the adapter, 1 to 16. Flows are spread over them; each has its\nown goroutines and socket. 0: four, or one for each core if there are more."},
-		{"tun.offload", &c.Tun.Offload, "Segmentation offload, where many packets cross the adapter as one, much faster:\nauto (if the system can), on (or fail), off."},
-		{"link.rung", &c.Link.Rung, "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
-		{"link.standard_aes", &c.Link.StandardAES, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
-		{"policy.open", &c.Policy.Open, "Let everybody reach every port of this machine that listens on the adapter, not only\nthe peers that you added. Pings are always answered."},
-		{"relay.enabled", &c.Relay.Enabled, "Forward packets between peers that you added and that cannot reach each other."},
-		{"info2.enabled", &c.Info2.Enabled, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted.\nThey forward what you say to their peers. Needs the adapter."},
-		{"info2.bare", &c.Info2.Bare, "Exchange texts with strangers too, in clear text (IPv4, TCP, without Anode): another\nnetwork, with other people."},
-		{"info2.bridge", &c.Info2.Bridge, "Carry each text of one of the two networks to the other, so that what your peers say\nbecomes clear text that anybody can read."},
-		{"info2.port", &c.Info2.Port, "TCP port of both networks; every member must use the same one."},
-		{"log.level", &c.Log.Level, "debug, info, warn or error."},
-		{"log.format", &c.Log.Format, "text or json."},
+		{"zone", textOf("up to 8 hex digits", &c.Zone), "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
+		{"secret", textOf("\"file:PATH\", the name of a file that holds it", &c.Secret), "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
+		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
+		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
+		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
+		{"tun.queues", number[int]{&c.Tun.Queues, 0, MaxQueues}, "The number of queues of the adapter, 1 to 16. Flows are spread over them; each has its\nown goroutines and socket. 0: four, or one for each core if there are more."},
+		{"tun.offload", wordOf(offloads, &c.Tun.Offload), "Segmentation offload, where many packets cross the adapter as one, much faster:\nauto (if the system can), on (or fail), off."},
+		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
+		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
+		{"policy.open", truth{&c.Policy.Open}, "Let everybody reach every port of this machine that listens on the adapter, not only\nthe peers that you added. Pings are always answered."},
+		{"relay.enabled", truth{&c.Relay.Enabled}, "Forward packets between peers that you added and that cannot reach each other."},
+		{"info2.enabled", truth{&c.Info2.Enabled}, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted.\nThey forward what you say to their peers. Needs the adapter."},
+		{"info2.bare", truth{&c.Info2.Bare}, "Exchange texts with strangers too, in clear text (IPv4, TCP, without Anode): another\nnetwork, with other people."},
+		{"info2.bridge", truth{&c.Info2.Bridge}, "Carry each text of one of the two networks to the other, so that what your peers say\nbecomes clear text that anybody can read."},
+		{"info2.port", number[uint16]{&c.Info2.Port, 1, 65535}, "TCP port of both networks; every member must use the same one."},
+		{"log.level", levelOf(&c.Log.Level), "debug, info, warn or error."},
+		{"log.format", wordOf(formats, &c.Log.Format), "text or json."},
 	}
 }
 
-// check refuses values that have the right type and make no sense.
-func (c *Config) check() error {
-	if n := c.Tun.Name; n == "" || len(n) > 15 || strings.ContainsAny(n, "/: \t\n%") {
-		return fmt.Errorf("%w: tun.name: %q is not a valid interface name (1 to 15 characters)", ErrInvalid, n)
-	}
-	if m := c.Tun.MTU; m < minMTU || m > maxMTU {
-		return fmt.Errorf("%w: tun.mtu: %d is not between %d and %d", ErrInvalid, m, minMTU, maxMTU)
-	}
-	if q := c.Tun.Queues; q < 0 || q > MaxQueues {
-		return fmt.Errorf("%w: tun.queues: %d is not between 0 and %d", ErrInvalid, q, MaxQueues)
-	}
-	if c.Info2.Port == 0 {
-		return fmt.Errorf("%w: info2.port: 0 is not a port that others can find", ErrInvalid)
-	}
-	if c.Info2.Bridge && !(c.Info2.Enabled && c.Info2.Bare) {
-		return fmt.Errorf("%w: info2.bridge: a bridge has two ends: set info2.enabled and info2.bare as well", ErrInvalid)
-	}
-	addresses, taken := map[anode.Address]bool{}, map[string]bool{}
-	for i, p := range c.Peers {
-		if p.Address.IsZero() {
-			return fmt.Errorf("%w: peers: entry %d has no address", ErrInvalid, i+1)
-		}
-		if addresses[p.Address] {
-			return fmt.Errorf("%w: peers: %s appears twice", ErrInvalid, p.Address)
-		}
-		addresses[p.Address] = true
-		if p.Name == "" {
-			continue
-		}
-		if err := book.CheckName(p.Name); err != nil {
-			return fmt.Errorf("%w: peers: entry %d: %w", ErrInvalid, i+1, err)
-		}
-		if taken[p.Name] {
-			return fmt.Errorf("%w: peers: two are named %q", ErrInvalid, p.Name)
-		}
-		taken[p.Name] = true
-	}
-	return nil
-}
+// Change is a key whose value is another one, with both values as in the file.
+type Change struct{ Key, Old, New string }
 
-// Changes lists the keys whose values differ in b, "peers" among them.
-func Changes(a, b Config) []string {
-	var list []string
+// Changes lists the keys whose values differ in b. Peers are not among them.
+func Changes(a, b Config) (list []Change) {
 	ka, kb := a.keys(), b.keys()
 	for i := range ka {
-		if format(ka[i].value) != format(kb[i].value) {
-			list = append(list, ka[i].name)
+		if before, after := ka[i].value.format(), kb[i].value.format(); before != after {
+			list = append(list, Change{ka[i].name, before, after})
 		}
 	}
-	if formatPeers(a.Peers) != formatPeers(b.Peers) {
-		list = append(list, "peers")
-	}
 	return list
-}
-
-func formatPeers(peers []Peer) string {
-	var b strings.Builder
-	for _, p := range peers {
-		fmt.Fprintln(&b, p.Address, p.Name, p.Endpoints)
-	}
-	return b.String()
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -128,36 +130,79 @@ endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
 	}
 }
 
-func TestStrict(t *testing.T) {
-	a := newAddress(t).String()
-	for _, test := range []struct{ name, text, want string }{
-		{"key", "[listen]\nprot = 1\n", `line 2: the configuration is not valid: unknown key "listen.prot"; did you mean "listen.port"?`},
-		{"section", "\n\n[lsten]\nport = 1\n", `line 3: the configuration is not valid: unknown key "lsten"; did you mean "listen"?`},
-		{"top", "zoom = 1\n", `line 1: the configuration is not valid: unknown key "zoom"; did you mean "zone"?`},
-		{"far", "[metrics]\naddress = 1\n", `line 1: the configuration is not valid: unknown key "metrics"`},
-		{"peer", "[[peers]]\naddress = \"" + a + "\"\nendpoint = []\n", `line 3: the configuration is not valid: unknown key "peers.endpoint"; did you mean "peers.endpoints"?`},
-		{"type", "[listen]\nport = \"1\"\n", "line 2, column 8: the configuration is not valid: "},
-		{"range", "[listen]\nport = 65536\n", "line 2, column 8: "},
-		{"word", "[link]\nrung = \"fast\"\n", `line 2, column 8: the configuration is not valid: "fast" is not one of auto, gso, batch, plain`},
-		{"secret", "secret = \"swordfish\"\n", "line 1, column 10: "},
-		{"zone", "zone = \"xyz\"\n", "line 1, column 8: "},
-		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", "line 3, column 1: "},
-		{"grammar", "[tun\n", "line 1, column 5: "},
-		{"info2 port", "[info2]\nport = 0\n", "info2.port: 0 is not a port"},
-		{"bridge", "[info2]\nbridge = true\n", "a bridge has two ends"},
-		{"mtu", "[tun]\nmtu = 1279\n", "the configuration is not valid: tun.mtu: 1279 is not between 1280 and 65535"},
-		{"interface", "[tun]\nname = \"a/b\"\n", `the configuration is not valid: tun.name: "a/b" is not a valid`},
-		{"address", "[[peers]]\naddress = \"aeaa\"\n", "line 2, column 11: "},
-		{"no address", "[[peers]]\nname = \"n\"\n", "peers: entry 1 has no address"},
-		{"peer's name", "[[peers]]\naddress = \"" + a + "\"\nname = \"North Pole\"\n", "not a name for a peer"},
-		{"endpoint", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:here\"]\n", "line 3, column 14: "},
-		{"same peer", strings.Repeat("[[peers]]\naddress = \""+a+"\"\n", 2), "appears twice"},
-		{"same name", "[[peers]]\naddress = \"" + a + "\"\nname = \"n\"\n[[peers]]\naddress = \"" + newAddress(t).String() + "\"\nname = \"n\"\n", `two are named "n"`},
+// TestProblems has each kind of mistake in a file; the errors are everything that is said.
+func TestProblems(t *testing.T) {
+	a, b := newAddress(t).String(), newAddress(t).String()
+	for _, test := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"key", "[listen]\nprot = 1\n", []string{`2:1: unknown key "listen.prot"; did you mean "listen.port"?`}},
+		{"key of another section", "[tun]\nport = 1\n", []string{`2:1: unknown key "tun.port"; did you mean "listen.port" or "info2.port"?`}},
+		{"key without its section", "mtu = 1400\n", []string{`1:1: unknown key "mtu"; did you mean "tun.mtu"?`}},
+		{"capital", "[listen]\nPort = 1\n", []string{`2:1: unknown key "listen.Port"; did you mean "listen.port"?`}},
+		{"section", "\n\n[lsten]\nport = 1\n", []string{`3:2: unknown section "lsten"; did you mean "listen"?`}},
+		{"capital section", "[Listen]\nport = 1\n", []string{`1:2: unknown section "Listen"; did you mean "listen"?`}},
+		{"top", "zoom = 1\n", []string{`1:1: unknown key "zoom"; did you mean "zone"?`}},
+		{"far", "[metrics]\naddress = 1\n", []string{`1:2: unknown section "metrics"`}},
+		{"section as a key", "tun = 1\n", []string{`1:1: "tun" is a section; its keys are tun.name, tun.mtu, tun.queues, tun.offload`}},
+		{"key as a section", "[zone]\na = 1\n", []string{`1:2: zone: want up to 8 hex digits, in quotes, not a section`}},
+		{"list of sections", "[[tun]]\nmtu = 1400\n", []string{`1:3: "tun" appears once: write [tun]`}},
+		{"quoted", "\"listen.port\" = 1\n", []string{`1:1: unknown key "listen.port"; write it without quotes`}},
+		{"dotted", "tun.mtu = 9\nlisten.prot = 1\n", []string{
+			`1:11: tun.mtu: want a number from 1280 to 65535, not 9`, `2:8: unknown key "listen.prot"; did you mean "listen.port"?`}},
+		{"inline", "tun = { mtu = 9, nam = 1 }\n", []string{
+			`1:15: tun.mtu: want a number from 1280 to 65535, not 9`, `1:18: unknown key "tun.nam"; did you mean "tun.name"?`}},
+		{"text for a number", "[listen]\nport = \"1\"\n", []string{`2:8: listen.port: want a number from 0 to 65535, not the text "1"`}},
+		{"range", "[listen]\nport = 65536\n", []string{`2:8: listen.port: want a number from 0 to 65535, not 65536`}},
+		{"fraction", "[listen]\nport = 1.5\n", []string{`2:8: listen.port: want a number from 0 to 65535, not 1.5`}},
+		{"list", "[listen]\nport = [1]\n", []string{`2:1: listen.port: want a number from 0 to 65535, not a list`}},
+		{"date", "[listen]\nport = 2026-01-01\n", []string{`2:8: listen.port: want a number from 0 to 65535, not a date or time`}},
+		{"truth", "[policy]\nopen = \"yes\"\n", []string{`2:8: policy.open: want true or false, not the text "yes"`}},
+		{"word", "[link]\nrung = \"fast\"\n", []string{`2:8: link.rung: want one of auto, gso, batch, plain, not the text "fast"`}},
+		{"level", "[log]\nlevel = \"Warn+2\"\n", []string{`2:9: log.level: want one of debug, info, warn, error, not the text "Warn+2"`}},
+		{"level as a number", "[log]\nlevel = 4\n", []string{`2:9: log.level: want one of debug, info, warn, error, in quotes, not 4`}},
+		{"secret is not shown", "secret = \"swordfish\"\n", []string{`1:10: secret: want "file:PATH", the name of a file that holds it`}},
+		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want up to 8 hex digits, not the text "xyz"`}},
+		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want up to 8 hex digits, in quotes, not 12`}},
+		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", []string{"3:1: not TOML: key mtu is already defined"}},
+		{"grammar", "[tun\n", []string{"1:5: not TOML: "}},
+		{"two on a line", "[tun]\nmtu = 1400 queues = 1\n", []string{"2:12: not TOML: expected newline but got 'q'"}},
+		{"long number", "[tun]\nmtu = 99999999999999999999\n", []string{"2:7: not TOML: decimal number is too large"}},
+		{"info2 port", "[info2]\nport = 0\n", []string{`2:8: info2.port: want a number from 1 to 65535, not 0`}},
+		{"bridge", "[info2]\nbridge = true\n", []string{"2:10: info2.bridge: a bridge has two ends: set info2.enabled and info2.bare as well"}},
+		{"interface", "[tun]\nname = \"a/b\"\n", []string{`2:8: tun.name: want an interface name: 1 to 15 characters without / : % and blanks, not the text "a/b"`}},
+		{"address", "[[peers]]\naddress = \"aeaa\"\n", []string{`2:11: peers.address: want an address of 64 characters, as shown by "anode id", not "aeaa"`}},
+		{"mistyped address", "[[peers]]\naddress = \"" + a[:63] + "\"\n", []string{`2:11: peers.address: "` + a[:12] + `…` + a[57:63] + `" is not a valid address: 63 characters`}},
+		{"no address", "[[peers]]\nname = \"n\"\n", []string{"1:3: peers.address: it is missing"}},
+		{"peers with one bracket", "[peers]\nname = \"n\"\n", []string{"1:2: peers: want [[peers]], with two brackets, before each peer"}},
+		{"peers as texts", "peers = [\"" + a + "\"]\n", []string{"1:10: peers: want an address, a name and endpoints, not the text "}},
+		{"key of a peer", "[[peers]]\naddress = \"" + a + "\"\nendpoint = []\n", []string{`3:1: unknown key "peers.endpoint"; did you mean "peers.endpoints"?`}},
+		{"peer's name", "[[peers]]\naddress = \"" + a + "\"\nname = \"North Pole\"\n", []string{`3:8: peers.name: not a name for a peer: "North Pole"`}},
+		{"endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:1.2.3.4:5\",\n \"udp:here\",\n 1]\n", []string{
+			`4:2: peers.endpoints: not a usable endpoint: "udp:here"`, `5:2: peers.endpoints: want an endpoint such as "udp:192.0.2.1:8737", not 1`}},
+		{"endpoints as a text", "[[peers]]\naddress = \"" + a + "\"\nendpoints = \"udp:1.2.3.4:5\"\n", []string{`3:13: peers.endpoints: want a list such as ["udp:192.0.2.1:8737"], not the text "udp:1.2.3.4:5"`}},
+		{"too many endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [" + strings.Repeat("\"udp:1.2.3.4:5\",", 17) + "]\n", []string{`2:11: peers.endpoints: 17 are more than the 16 that a peer can have`}},
+		{"same peer", strings.Repeat("[[peers]]\naddress = \""+a+"\"\n", 2), []string{"4:11: peers.address: " + a + " appears twice, first in line 2"}},
+		{"same name", "[[peers]]\naddress = \"" + a + "\"\nname = \"n\"\n[[peers]]\naddress = \"" + b + "\"\nname = \"n\"\n",
+			[]string{`6:8: peers.name: two peers are named "n", the other is ` + a}},
+		{"all at once, by line", "zone = 1\n[tun]\nmtu = 1\nqueues = 99\n[info2]\nbridge = true\nbare = 1\n[listen]\nport = \"x\"\n", []string{
+			"1:8: zone: ", "3:7: tun.mtu: ", "4:10: tun.queues: ", "7:8: info2.bare: ", "9:8: listen.port: "}},
+		{"byte order mark", "\ufeffzone = 1\n", []string{"1:8: zone: "}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := Parse([]byte(test.text))
-			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %q", err, test.want)
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatalf("got %v", err)
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != len(test.want) {
+				t.Fatalf("got %q, want %q", lines, test.want)
+			}
+			for i, want := range test.want {
+				if !strings.HasPrefix(lines[i], "configuration:"+want) {
+					t.Errorf("got %q, want %q", lines[i], want)
+				}
 			}
 		})
 	}
@@ -165,10 +210,9 @@ func TestStrict(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	file := write(t, "[listen]\nport = 1\n[tun]\nmtu = 1401\n[log]\nlevel = \"debug\"\n")
-	env := map[string]string{"ANODE_LISTEN_PORT": "2", "ANODE_TUN_MTU": "1402"}
 	c, err := Source{
 		File: file,
-		Env:  func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+		Env:  []string{"ANODE_LISTEN_PORT=2", "ANODE_TUN_MTU=1402"},
 		Set:  []string{"listen.port = 4", "listen.port=3"},
 	}.Load()
 	if err != nil {
@@ -183,29 +227,125 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestEnvErrors(t *testing.T) {
-	for name, value := range map[string]string{
-		"ANODE_LISTEN_PORT": "-1", "ANODE_TUN_MTU": "big", "ANODE_POLICY_OPEN": "maybe",
-		"ANODE_LINK_RUNG": "fast", "ANODE_PEERS": "north",
+func TestEnvironment(t *testing.T) {
+	for _, test := range []struct{ variable, want string }{
+		{"ANODE_LISTEN_PORT=-1", `want a number from 0 to 65535, not "-1"`},
+		{"ANODE_LISTEN_PORT=99999", `want a number from 0 to 65535, not "99999"`},
+		{"ANODE_TUN_MTU=big", `want a number from 1280 to 65535, not "big"`},
+		{"ANODE_POLICY_OPEN=maybe", `want true or false, not "maybe"`},
+		{"ANODE_LINK_RUNG=fast", `want one of auto, gso, batch, plain, not "fast"`},
+		{"ANODE_ZONE=xyz", `want up to 8 hex digits, not "xyz"`},
+		{"ANODE_SECRET=swordfish", `want "file:PATH", the name of a file that holds it`},
+		{"ANODE_PEERS=north", `want [NAME=]ADDRESS[@udp:IP:PORT], not "north"`},
+		{"ANODE_LISTEN_PRT=1", "unknown variable; did you mean ANODE_LISTEN_PORT?"},
+		{"ANODE_LISTENPORT=1", "unknown variable; did you mean ANODE_LISTEN_PORT?"},
+		{"ANODE_PEER=1", "unknown variable; did you mean ANODE_PEERS?"},
+		{"ANODE_STAT=/x", "unknown variable; did you mean ANODE_STATE?"},
+		{"ANODE_POLICY=1", "unknown variable; did you mean ANODE_POLICY_OPEN?"},
+		{"ANODE_SOMETHING_ELSE=1", "unknown variable"},
+		{"ANODE_LISTEN_PORT=", ""},
+		{"ANODE_LISTEN_PRT=", ""},
+		{"ANODE_STATE=/x", ""},
+		{"ANODE_SOCKET=/x", ""},
+		{"ANODE_CONFIG=/x", ""},
+		{"ANODE_TEXT=hello", ""},
+		{"ANODEX=1", ""},
 	} {
-		_, err := Source{File: write(t, ""), Env: func(n string) (string, bool) { return value, n == name }}.Load()
-		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s=%s: %v", name, value, err)
+		_, err := Source{File: write(t, ""), Env: []string{"PATH=/bin", test.variable}}.Load()
+		name, _, _ := strings.Cut(test.variable, "=")
+		switch {
+		case test.want == "" && err != nil:
+			t.Errorf("%s: %v", test.variable, err)
+		case test.want != "" && (!errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "environment "+name+": "+test.want)):
+			t.Errorf("%s: %v", test.variable, err)
 		}
 	}
 }
 
 func TestSetErrors(t *testing.T) {
 	for assignment, want := range map[string]string{
-		"listen.prot=1":  `did you mean "listen.port"?`,
-		"listen.port":    "want KEY=VALUE",
-		"listen.port=x":  "listen.port: ",
-		"listen.port= 1": "",
+		"listen.prot=1":    `--set: unknown key "listen.prot"; did you mean "listen.port"?`,
+		"TUN.MTU=1400":     `--set: unknown key "TUN.MTU"; did you mean "tun.mtu"?`,
+		"port=1":           `--set: unknown key "port"; did you mean "listen.port" or "info2.port"?`,
+		"foo=1":            `--set: unknown key "foo"`,
+		"=1":               `--set: unknown key ""`,
+		"tun=1":            `--set: "tun" is a section; its keys are tun.name, tun.mtu, tun.queues, tun.offload`,
+		"peers.0.name=x":   "--set: peers have a flag of their own: --peer [NAME=]ADDRESS[@udp:IP:PORT]",
+		"peers=x":          "--set: peers have a flag of their own: --peer [NAME=]ADDRESS[@udp:IP:PORT]",
+		"listen.port":      `--set: want KEY=VALUE, not "listen.port"`,
+		"listen.port=x":    `--set: listen.port: want a number from 0 to 65535, not "x"`,
+		"secret=swordfish": `--set: secret: want "file:PATH", the name of a file that holds it`,
+		"listen.port= 1":   "",
 	} {
 		_, err := Source{File: write(t, ""), Set: []string{assignment}}.Load()
-		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want)) {
+		switch {
+		case want == "" && err != nil:
 			t.Errorf("--set %s: %v", assignment, err)
+		case want != "" && (!errors.Is(err, ErrInvalid) || err.Error() != want):
+			t.Errorf("--set %s: got %v, want %s", assignment, err, want)
 		}
+	}
+}
+
+// TestEveryProblem collects from all sources: the file by line, the environment, flags.
+func TestEveryProblem(t *testing.T) {
+	file := write(t, "[listen]\nport = \"x\"\n[tun]\nmtu = 1\n")
+	s := Source{
+		File: file, Env: []string{"ANODE_TUN_MTUU=1", "ANODE_LOG_LEVEL=loud"},
+		Set: []string{"nonsense=1"}, Flags: []Flag{{"--port", "listen.port", "99999"}},
+	}
+	_, err := s.Load()
+	want := file + `:2:8: listen.port: want a number from 0 to 65535, not the text "x"
+` + file + `:4:7: tun.mtu: want a number from 1280 to 65535, not 1
+environment ANODE_LOG_LEVEL: want one of debug, info, warn, error, not "loud"
+environment ANODE_TUN_MTUU: unknown variable; did you mean ANODE_TUN_MTU?
+--port: want a number from 0 to 65535, not "99999"
+--set: unknown key "nonsense"`
+	var problems Problems
+	if !errors.As(err, &problems) || err.Error() != want || !problems.Usage() {
+		t.Errorf("got\n%v, want\n%s", err, want)
+	}
+	s.Set, s.Flags = nil, nil
+	if _, err := s.Load(); !errors.As(err, &problems) || problems.Usage() {
+		t.Errorf("without flags: %v", err)
+	}
+}
+
+// TestOrigins reads what TOML writes, with the same values.
+func TestOrigins(t *testing.T) {
+	a, b := newAddress(t), newAddress(t)
+	file := write(t, "zone = \"1f\"\n[tun]\nmtu = 1400\nname = \"a#b\"\n[[peers]]\nname = \"north\"\naddress = \""+a.String()+"\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
+	l, err := Source{
+		File: file, Env: []string{"ANODE_LISTEN_PORT=2", "ANODE_POLICY_OPEN=true"},
+		Set: []string{"policy.open=false"}, Flags: []Flag{{"--info2-bare", "info2.bare", "true"}},
+		Peers: []Peer{{Address: b, Name: "south"}, {Address: a}},
+	}.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"zone": file + ":1", "tun.mtu": file + ":3", "tun.queues": "default", "listen.port": "environment ANODE_LISTEN_PORT",
+		"policy.open": "--set", "info2.bare": "--info2-bare",
+	} {
+		if got := l.Origin(key).String(); got != want {
+			t.Errorf("%s: got %q, want %q", key, got, want)
+		}
+	}
+	if got := []string{l.PeerOrigin(0).String(), l.PeerOrigin(1).String()}; !slices.Equal(got, []string{file + ":7", "--peer"}) {
+		t.Errorf("peers: %q", got)
+	}
+	text := l.TOML()
+	for _, want := range []string{"mtu = 1400  # " + file + ":3\n", "queues = 0  # default\n", "[[peers]]  # --peer\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	again, err := Parse([]byte(text))
+	if err != nil || !reflect.DeepEqual(again, l.Config) {
+		t.Errorf("%v: got\n%+v, want\n%+v", err, again, l.Config)
+	}
+	if n := len(l.Settings()); n != len(l.keys()) {
+		t.Errorf("%d settings", n)
 	}
 }
 
@@ -216,9 +356,7 @@ func TestPeersAreJoined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Source{File: file, Peers: []Peer{p}, Env: func(name string) (string, bool) {
-		return b.String() + ", " + a.String(), name == "ANODE_PEERS"
-	}}
+	s := Source{File: file, Peers: []Peer{p}, Env: []string{"ANODE_PEERS=east=" + b.String() + ", " + a.String()}}
 	for range 2 { // a second Load sees the same
 		c, err := s.Load()
 		if err != nil {
@@ -226,7 +364,7 @@ func TestPeersAreJoined(t *testing.T) {
 		}
 		want := []Peer{{a, "north", []wire.Endpoint{
 			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:192.0.2.3:3"),
-		}}, {Address: b}}
+		}}, {Address: b, Name: "east"}}
 		if !reflect.DeepEqual(c.Peers, want) {
 			t.Errorf("got\n%v, want\n%v", c.Peers, want)
 		}
@@ -235,7 +373,7 @@ func TestPeersAreJoined(t *testing.T) {
 
 func TestParsePeerErrors(t *testing.T) {
 	a := newAddress(t).String()
-	for _, text := range []string{"", "@", "north", a + "@", a + "@udp:1.2.3.4", a + "@@udp:1.2.3.4:5", a[1:]} {
+	for _, text := range []string{"", "@", "north", a + "@", a + "@udp:1.2.3.4", a + "@@udp:1.2.3.4:5", a[1:], "=" + a, "North=" + a, "north=", "a=b=" + a} {
 		if p, err := ParsePeer(text); err == nil {
 			t.Errorf("%q: %v", text, p)
 		}
@@ -259,7 +397,7 @@ func TestChanges(t *testing.T) {
 	b.Log.Level = slog.LevelWarn
 	b.Policy.Open = true
 	b.Peers = []Peer{{Address: newAddress(t)}}
-	if got, want := Changes(a, b), []string{"policy.open", "log.level", "peers"}; !slices.Equal(got, want) {
+	if got, want := Changes(a, b), []Change{{"policy.open", "false", "true"}, {"log.level", `"info"`, `"warn"`}}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := Changes(a, a); got != nil {
@@ -286,11 +424,22 @@ func TestSecret(t *testing.T) {
 	if _, err := (Secret{path}).Load(); !errors.Is(err, ErrInvalid) {
 		t.Errorf("others can read it: %v", err)
 	}
-	for _, bad := range []string{"", hex[2:], hex + "00", "zz" + hex[2:]} {
+	for _, bad := range []string{"", hex[2:], hex + "00", "zz" + hex[2:], strings.Repeat("0", 64), hex + strings.Repeat("\n", 1024)} {
 		put(bad, 0o600)
 		if _, err := (Secret{path}).Load(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+	put(hex, 0o600)
+	link := path + "-link"
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Secret{link}).Load(); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a symbolic link: %v", err)
+	}
+	if _, err := (Secret{path + "-missing"}).Load(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
 	}
 	if secret, err := (Secret{}).Load(); err != nil || secret != [SecretSize]byte{} {
 		t.Errorf("none: %x, %v", secret, err)
@@ -302,26 +451,41 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("[[peers]]\naddress = \"" + newAddress(f).String() + "\"\nendpoints = [\"udp:1.2.3.4:5\"]\n"))
 	f.Add([]byte("[listen]\nprot = 1\n"))
 	f.Add([]byte("a.b.c = [[1, {x = 2}]]\n[peers]\n"))
+	f.Add([]byte("zone = 1\n[tun]\nmtu = 1\n[[peers]]\n[peers.x]\ny = 1\n[[tun.z]]\n"))
+	f.Add([]byte("peers = [{address = 1, \n endpoints = [[], 2]}]\n\"\" = 1\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := Parse(b)
 		if err != nil {
-			if !errors.Is(err, ErrInvalid) {
-				t.Errorf("%v does not wrap ErrInvalid", err)
-			}
+			checkPlaces(t, b, err)
 			return
 		}
 		// What was read is written as it would be in a file, and reads the same.
-		text := ""
-		for _, k := range c.keys() {
-			text += k.name + " = " + format(k.value) + "\n"
-		}
-		again, err := Parse([]byte(text))
+		l := Loaded{Config: c, peers: make([]Origin, len(c.Peers))}
+		again, err := Parse([]byte(l.TOML()))
 		if err != nil {
-			t.Fatalf("%s\n%v", text, err)
+			t.Fatalf("%s\n%v", l.TOML(), err)
 		}
-		again.Peers = c.Peers
 		if !reflect.DeepEqual(c, again) {
 			t.Errorf("got\n%+v, want\n%+v", again, c)
 		}
 	})
+}
+
+// checkPlaces demands that each problem has its own place, within the file.
+func checkPlaces(t *testing.T, b []byte, err error) {
+	t.Helper()
+	var problems Problems
+	if !errors.As(err, &problems) || !errors.Is(err, ErrInvalid) {
+		t.Fatalf("got %v", err)
+	}
+	lines := bytes.Split(b, []byte("\n"))
+	for i, p := range problems {
+		o := p.Origin
+		if o.Kind != FromFile || o.Line < 1 || o.Line > len(lines) || o.Column < 1 || o.Column > len(lines[o.Line-1])+1 {
+			t.Errorf("%q is outside the file", p)
+		}
+		if i > 0 && o.Line < problems[i-1].Origin.Line {
+			t.Errorf("%q is after %q", p, problems[i-1])
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"syscall"
 
+	"anodenet/anode/private"
 	"anodenet/overlay"
 )
 
@@ -31,7 +32,11 @@ func NewClient(socket string) *Client {
 	c.http.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
+			conn, err := d.DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, err
+			}
+			return conn, checkServer(conn, socket)
 		},
 	}
 	return c
@@ -76,6 +81,16 @@ func (c *Client) Rename(ctx context.Context, r RenameRequest) error {
 func (c *Client) Block(ctx context.Context, r BlockRequest) error {
 	_, err := call[Done](ctx, c, http.MethodPost, "peers/block", r)
 	return err
+}
+
+// Book returns what people decided about peers.
+func (c *Client) Book(ctx context.Context) (Book, error) {
+	return call[Book](ctx, c, http.MethodGet, "peers", nil)
+}
+
+// Endpoints changes the endpoints of a peer, and returns those that it has then.
+func (c *Client) Endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, error) {
+	return call[Endpoints](ctx, c, http.MethodPost, "peers/endpoints", r)
 }
 
 // Stop ends the daemon; it may still be ending when the answer comes.
@@ -135,9 +150,12 @@ func (c *Client) ask(ctx context.Context, method, path string, request any) (io.
 
 // explain distinguishes a missing daemon from other failures.
 func (c *Client) explain(ctx context.Context, err error) error {
+	var foreign *private.Error
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, &foreign):
+		return foreign
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (nothing listens on %s)", ErrNoDaemon, c.socket)
 	case errors.Is(err, fs.ErrPermission):

@@ -4,10 +4,12 @@
 //	GET  /v1/status                                        -> overlay.Status
 //	POST /v1/resolve       {peer}                          -> Resolved
 //	POST /v1/ping          {address, size, timeout_ms}     -> overlay.PingReply
+//	GET  /v1/peers                                         -> Book
 //	POST /v1/peers/add     {address, name, endpoints}      -> Added
 //	POST /v1/peers/remove  {address}                       -> Done
 //	POST /v1/peers/rename  {address, name}                 -> Done
 //	POST /v1/peers/block   {address, blocked}              -> Done
+//	POST /v1/peers/endpoints {address, add, remove}        -> Endpoints
 //	GET  /v1/info2                                         -> Info2Status
 //	GET  /v1/info2/hosts                                   -> Info2Hosts
 //	POST /v1/info2/say     {network, text, anyway}         -> Said
@@ -15,9 +17,9 @@
 //	POST /v1/info2/log     {last, follow}                  -> a line of JSON per Entry
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
-// A request that names a peer must have a whole address. An error is any status but 200, with {"code", "message", "try"} as its body. Who
-// may connect is decided by the socket's mode: 0660, its group anode if the system
-// has one.
+// A request that names a peer must have a whole address. An error is any status except
+// 200, with {"code", "message", "try"} as its body. Who may connect is decided by the
+// socket's mode: 0660 and the group anode if the system has one, else 0600.
 package control
 
 import (
@@ -47,6 +49,10 @@ type Node interface {
 	RemovePeer(ctx context.Context, a anode.Address) (book.Change, error)
 	RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error)
 	BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error)
+	AddEndpoints(ctx context.Context, a anode.Address, endpoints []wire.Endpoint) (book.Change, error)
+	RemoveEndpoint(ctx context.Context, a anode.Address, e wire.Endpoint) (book.Change, error)
+	Entries() []overlay.Peer
+	Learned(a anode.Address) []wire.Endpoint
 	Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
 	ResolveULA(ctx context.Context, u anode.ULA) (anode.Address, error)
 	ResolveID(ctx context.Context, id anode.ID) (anode.Address, error)
@@ -129,6 +135,46 @@ type BlockRequest struct {
 	Blocked bool          `json:"blocked"`
 }
 
+// Book is what people decided about peers, and where those were found.
+type Book struct {
+	Peers []BookEntry `json:"peers"`
+}
+
+// BookEntry is one peer of a Book.
+type BookEntry struct {
+	Address anode.Address `json:"address"`
+	Name    string        `json:"name"`
+	Added   bool          `json:"added"`
+	Blocked bool          `json:"blocked"`
+	Fixed   bool          `json:"fixed"` // the configuration adds it
+	Endpoints
+}
+
+// Endpoints are where a peer may be found.
+type Endpoints struct {
+	Given   []wire.Endpoint `json:"endpoints"` // by people
+	Learned []wire.Endpoint `json:"learned"`   // by the node, newest first
+}
+
+// EndpointsRequest changes the endpoints that people gave to an added peer. With nothing
+// to add or to remove it only asks for them.
+type EndpointsRequest struct {
+	Address anode.Address   `json:"address"`
+	Add     []wire.Endpoint `json:"add"`
+	Remove  []wire.Endpoint `json:"remove"`
+}
+
+// EndpointsOf returns the endpoints of an entry, and those that were learned, as they are
+// sent: lists that may be empty, and not null.
+func EndpointsOf(e book.Entry, learned []wire.Endpoint) Endpoints {
+	return Endpoints{append([]wire.Endpoint{}, e.Endpoints...), append([]wire.Endpoint{}, learned...)}
+}
+
+// EntryOf returns an entry of a book as it is sent.
+func EntryOf(e book.Entry, learned []wire.Endpoint) BookEntry {
+	return BookEntry{e.Address, e.Name, e.Added, e.Blocked, e.Fixed, EndpointsOf(e, learned)}
+}
+
 // Addresses are checked where they come in: JSON without an address decodes to the zero
 // address, which nobody has.
 
@@ -137,6 +183,8 @@ func (r AddRequest) check() error    { return book.CheckAddress(r.Address) }
 func (r RemoveRequest) check() error { return book.CheckAddress(r.Address) }
 func (r RenameRequest) check() error { return book.CheckAddress(r.Address) }
 func (r BlockRequest) check() error  { return book.CheckAddress(r.Address) }
+
+func (r EndpointsRequest) check() error { return book.CheckAddress(r.Address) }
 
 // StopRequest ends the daemon.
 type StopRequest struct{}
@@ -162,6 +210,9 @@ type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
 	Try     string `json:"try,omitempty"` // what to do about it
+
+	// Reason is why a peer is not reached, if the code is unreachable; empty: not known.
+	Reason overlay.Reason `json:"reason,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -169,46 +220,81 @@ func (e *Error) Error() string { return e.Message }
 // AsError returns an error with its code, and with advice.
 func AsError(err error) *Error {
 	var already *Error
-	var ambiguous *names.AmbiguousError
-	switch {
-	case errors.As(err, &already):
+	if errors.As(err, &already) {
 		return already
-	case errors.As(err, &ambiguous):
-		return &Error{CodeUnknownPeer, err.Error(), "more of its characters, or its name"}
-	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer), errors.Is(err, book.ErrUnknownPeer):
-		return &Error{CodeUnknownPeer, err.Error(), "anode peers list"}
-	case errors.Is(err, overlay.ErrBlocked):
-		return &Error{CodeUnreachable, err.Error(), "anode peers unblock PEER"}
-	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
-		return &Error{CodeUnreachable, err.Error(), ""}
-	case errors.Is(err, book.ErrBlocked):
-		return &Error{CodeRefused, err.Error(), "anode peers unblock PEER"}
-	case errors.Is(err, book.ErrFixed):
-		return &Error{CodeRefused, err.Error(), ""} // the error says what to do
-	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
-		return &Error{CodeRefused, err.Error(), "\"anode id\" on the other machine shows its address"}
-	case errors.Is(err, book.ErrTaken):
-		return &Error{CodeRefused, err.Error(), "another name, or anode peers rename"}
-	case errors.Is(err, info2.ErrSecret):
-		return &Error{CodeSecret, words(err), "repeat with --yes if everybody may read it"}
-	case errors.Is(err, info2.ErrNobody):
-		return &Error{CodeUnreachable, words(err), "anode info2 status"}
-	case errors.Is(err, info2.ErrEmpty), errors.Is(err, info2.ErrTooLong):
-		return &Error{CodeInvalid, words(err), fmt.Sprintf("a text of 1 to %d bytes", info2.MaxText)}
-	case errors.Is(err, info2.ErrStopped):
-		return &Error{CodeRefused, "Info2 is stopping, or has failed", "anode info2 status"}
-	case errors.Is(err, book.ErrName):
-		return &Error{CodeInvalid, err.Error(), "a name such as north or laptop-2"}
-	case errors.Is(err, book.ErrAddress):
-		return &Error{CodeInvalid, err.Error(), "\"anode id\" on the other machine shows its address"}
-	case errors.Is(err, book.ErrEndpoint):
-		return &Error{CodeInvalid, err.Error(), "an endpoint such as udp:192.0.2.1:8737"}
 	}
-	return &Error{CodeInternal, err.Error(), ""}
+	message, try, advised := strings.Cut(words(err), "; try: ") // some errors hold their advice
+	code, usual := codeOf(err)
+	if !advised {
+		try = usual
+	}
+	e := &Error{Code: code, Message: message, Try: try}
+	var why *overlay.UnreachableError
+	if errors.As(err, &why) {
+		e.Reason = why.Reason
+	}
+	return e
 }
 
-// words returns an error of package info2 without the package's name.
-func words(err error) string { return strings.TrimPrefix(err.Error(), "info2: ") }
+// codeOf returns the code of an error, and the advice that errors of its kind have.
+func codeOf(err error) (code Code, try string) {
+	var ambiguous *names.AmbiguousError
+	switch {
+	case errors.As(err, &ambiguous):
+		return CodeUnknownPeer, "more of its characters, or its name"
+	case errors.Is(err, names.ErrMalformed), errors.Is(err, book.ErrAddress):
+		return CodeInvalid, otherID
+	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer), errors.Is(err, book.ErrUnknownPeer):
+		return CodeUnknownPeer, "anode peers list"
+	case errors.Is(err, overlay.ErrBlocked):
+		return CodeUnreachable, "anode peers unblock PEER"
+	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		return CodeUnreachable, ""
+	case errors.Is(err, book.ErrBlocked):
+		return CodeRefused, "anode peers unblock PEER"
+	case errors.Is(err, book.ErrFixed):
+		return CodeRefused, "" // the error says what to do
+	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
+		return CodeRefused, otherID
+	case errors.Is(err, book.ErrTaken):
+		return CodeRefused, "another name, or anode peers rename"
+	case errors.Is(err, book.ErrName):
+		return CodeInvalid, "a name such as north or laptop-2"
+	case errors.Is(err, book.ErrEndpoint):
+		return CodeInvalid, "an endpoint such as udp:192.0.2.1:8737"
+	}
+	return textCodeOf(err)
+}
+
+const otherID = "\"anode id\" on the other machine shows its address"
+
+// textCodeOf is codeOf for the errors of package info2.
+func textCodeOf(err error) (code Code, try string) {
+	switch {
+	case errors.Is(err, info2.ErrSecret):
+		return CodeSecret, "repeat with --yes if everybody may read it"
+	case errors.Is(err, info2.ErrNobody):
+		return CodeUnreachable, "anode info2 status"
+	case errors.Is(err, info2.ErrEmpty), errors.Is(err, info2.ErrTooLong):
+		return CodeInvalid, fmt.Sprintf("a text of 1 to %d bytes", info2.MaxText)
+	case errors.Is(err, info2.ErrStopped):
+		return CodeRefused, "anode info2 status"
+	}
+	return CodeInternal, ""
+}
+
+// words returns an error as people read it, without the name of a package.
+func words(err error) string {
+	switch {
+	case errors.Is(err, info2.ErrStopped):
+		return "Info2 is stopping, or has failed"
+	case errors.Is(err, overlay.ErrClosed):
+		return "the daemon is stopping"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	return strings.TrimPrefix(err.Error(), "info2: ")
+}
 
 // Known lists the peers of a status for package names.
 func Known(peers []overlay.PeerStatus) []names.Peer {

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,6 +34,8 @@ type fakeNode struct {
 	peers []overlay.PeerStatus
 	added []overlay.Peer
 
+	endpoints map[anode.Address][]wire.Endpoint
+
 	ping func(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
 	ula  map[anode.ULA]anode.Address // what the network knows
 }
@@ -52,7 +56,7 @@ func (f *fakeNode) verb(do func(*book.Book) (book.Change, error)) (book.Change, 
 	var entries []book.Entry
 	for _, p := range f.peers {
 		if p.Allowed || p.Blocked {
-			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked})
+			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
 		}
 	}
 	b, _, err := book.Open(f.self, book.NewMemory(entries...), nil)
@@ -64,6 +68,10 @@ func (f *fakeNode) verb(do func(*book.Book) (book.Change, error)) (book.Change, 
 		return c, err
 	}
 	e := c.After
+	if f.endpoints == nil {
+		f.endpoints = map[anode.Address][]wire.Endpoint{}
+	}
+	f.endpoints[e.Address] = e.Endpoints
 	k := slices.IndexFunc(f.peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
 	switch {
 	case !e.Added && !e.Blocked && k >= 0:
@@ -101,6 +109,37 @@ func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (
 		}
 		return b.Unblock(a)
 	})
+}
+
+func (f *fakeNode) AddEndpoints(_ context.Context, a anode.Address, es []wire.Endpoint) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.AddEndpoints(a, es) })
+}
+
+func (f *fakeNode) RemoveEndpoint(_ context.Context, a anode.Address, e wire.Endpoint) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.RemoveEndpoint(a, e) })
+}
+
+func (f *fakeNode) Entries() (list []overlay.Peer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.peers {
+		if p.Allowed || p.Blocked {
+			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+		}
+	}
+	return list
+}
+
+// Learned is where the node is connected to a peer.
+func (f *fakeNode) Learned(a anode.Address) (list []wire.Endpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.peers {
+		if e, err := wire.EndpointFromText(p.Path.Endpoint); err == nil && p.Address == a && p.Path.Via == nil {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 func (f *fakeNode) Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error) {
@@ -201,7 +240,7 @@ func TestPeers(t *testing.T) {
 	wantCode(t, add(AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
 	wantCode(t, add(AddRequest{Address: node.self}), CodeRefused, "own address")
 	wantCode(t, add(AddRequest{}), CodeInvalid, "not an Anode address")
-	wantCode(t, add(AddRequest{Address: south, Endpoints: []wire.Endpoint{wire.TCP(endpoint.Addr)}}), CodeInvalid, "only UDP")
+	wantCode(t, add(AddRequest{Address: south, Endpoints: []wire.Endpoint{wire.TCP(endpoint.Addr)}}), CodeInvalid, "only udp")
 	if err := add(AddRequest{Address: south}); err != nil {
 		t.Fatal(err)
 	}
@@ -399,9 +438,16 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a dead socket is replaced: %v", err)
 	}
+	want := fs.FileMode(0o600)
+	if _, err := user.LookupGroup(group); err == nil && os.Getuid() == 0 {
+		want = 0o660
+	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o660 {
+	if err != nil || info.Mode().Perm() != want {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if _, err := os.Lstat(path + ".lock"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the lock stays: %v", err)
 	}
 	if _, err := Listen(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("a live one is not: %v", err)
@@ -443,5 +489,47 @@ func TestListenRace(t *testing.T) {
 	}
 	if winners != 1 {
 		t.Errorf("%d have the socket", winners)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	ctx := t.Context()
+	node := &fakeNode{self: newAddress(t)}
+	c := serve(t, node, nil)
+	north := newAddress(t)
+	var list []wire.Endpoint
+	for _, text := range []string{"udp:192.0.2.1:8737", "udp:[2001:db8::1]:8737"} {
+		e, err := book.ParseEndpoint(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	one, two := list[0], list[1]
+	ask := func(add, remove []wire.Endpoint) (Endpoints, error) {
+		return c.Endpoints(ctx, EndpointsRequest{Address: north, Add: add, Remove: remove})
+	}
+	var failed *Error
+	if _, err := ask(list[:1], nil); !errors.As(err, &failed) || failed.Code != CodeUnknownPeer {
+		t.Errorf("of a stranger: %v", err)
+	}
+	if _, err := c.Add(ctx, AddRequest{Address: north, Name: "north", Endpoints: list[:1]}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ask(nil, nil); err != nil || !slices.Equal(got.Given, list[:1]) || got.Learned == nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := ask(list, nil); err != nil || !slices.Equal(got.Given, list) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := ask([]wire.Endpoint{one}, []wire.Endpoint{one}); err != nil || !slices.Equal(got.Given, []wire.Endpoint{two, one}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := ask(nil, []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.9:1"))}); !errors.As(err, &failed) || failed.Code != CodeInvalid {
+		t.Errorf("one that it does not have: %v", err)
+	}
+	b, err := c.Book(ctx)
+	if err != nil || len(b.Peers) != 1 || b.Peers[0].Name != "north" || !b.Peers[0].Added || !slices.Equal(b.Peers[0].Given, []wire.Endpoint{two, one}) {
+		t.Errorf("%+v, %v", b, err)
 	}
 }

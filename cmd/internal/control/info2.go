@@ -122,7 +122,7 @@ func (s *Server) say(ctx context.Context, r SayRequest) (Said, error) { return s
 
 func (s *Server) connect(ctx context.Context, r ConnectRequest) (Connecting, error) {
 	if !r.Addr.IsValid() {
-		return Connecting{}, &Error{CodeInvalid, "missing address", ""}
+		return Connecting{}, &Error{Code: CodeInvalid, Message: "missing address"}
 	}
 	return s.chat.Connect(ctx, r.Addr)
 }
@@ -132,7 +132,7 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request) {
 	var request LogRequest
 	err := decode(w, r, &request)
 	if err == nil && (request.Last < 0 || request.Last > MaxLast) {
-		err = &Error{CodeInvalid, fmt.Sprintf("last: want 0 to %d entries", MaxLast), ""}
+		err = &Error{Code: CodeInvalid, Message: fmt.Sprintf("last: want 0 to %d entries", MaxLast)}
 	}
 	if err != nil {
 		reply(w, nil, err)

@@ -13,6 +13,7 @@ import (
 
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // Limits of a request.
@@ -20,7 +21,7 @@ const (
 	maxBody     = 64 << 10
 	maxPing     = 60 * time.Second
 	maxRequest  = 10 * time.Second
-	maxShutdown = 2 * time.Second
+	maxShutdown = 1 * time.Second
 )
 
 // Server answers the command line.
@@ -47,6 +48,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      maxPing + maxRequest,
 		IdleTimeout:       maxPing,
 		MaxHeaderBytes:    maxBody,
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -74,6 +76,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/peers/remove", post(maxRequest, s.remove))
 	mux.HandleFunc("POST /v1/peers/rename", post(maxRequest, s.rename))
 	mux.HandleFunc("POST /v1/peers/block", post(maxRequest, s.block))
+	mux.HandleFunc("GET /v1/peers", get(s.book))
+	mux.HandleFunc("POST /v1/peers/endpoints", post(maxRequest, s.endpoints))
 	mux.HandleFunc("GET /v1/info2", get(s.chat.Status))
 	mux.HandleFunc("GET /v1/info2/hosts", get(s.chat.Hosts))
 	mux.HandleFunc("POST /v1/info2/say", post(maxSay, s.say))
@@ -81,7 +85,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/info2/log", s.messages)
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, nil, &Error{CodeInvalid, r.Method + " " + r.URL.Path + ": unknown to this daemon", "anode version, and restart the daemon if it is older"})
+		reply(w, nil, &Error{Code: CodeInvalid, Message: r.Method + " " + r.URL.Path + ": unknown to this daemon", Try: "anode version, and restart the daemon if it is older"})
 	})
 	return mux
 }
@@ -127,7 +131,7 @@ func decode(w http.ResponseWriter, r *http.Request, request any) error {
 			return nil
 		}
 	}
-	return &Error{CodeInvalid, "the request: " + err.Error(), ""}
+	return &Error{Code: CodeInvalid, Message: "the request: " + err.Error()}
 }
 
 // statusOf returns the HTTP status of a code, for people who use curl.
@@ -187,10 +191,10 @@ func Resolve(p names.Peer, known bool) Resolved {
 func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
 	timeout := time.Duration(r.TimeoutMS) * time.Millisecond
 	if r.Size < 0 || r.Size > overlay.MaxPing {
-		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("size: want 0 to %d bytes", overlay.MaxPing), ""}
+		return overlay.PingReply{}, &Error{Code: CodeInvalid, Message: fmt.Sprintf("size: want 0 to %d bytes", overlay.MaxPing)}
 	}
 	if timeout <= 0 || timeout > maxPing {
-		return overlay.PingReply{}, &Error{CodeInvalid, fmt.Sprintf("timeout_ms: want at most %v", maxPing), ""}
+		return overlay.PingReply{}, &Error{Code: CodeInvalid, Message: fmt.Sprintf("timeout_ms: want at most %v", maxPing)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -199,25 +203,59 @@ func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 
 func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
 	change, err := s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	s.act(ctx, change, err)
 	return AddedBy(change), err
 }
 
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
-	_, err := s.node.RemovePeer(ctx, r.Address)
+	change, err := s.node.RemovePeer(ctx, r.Address)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
 func (s *Server) rename(ctx context.Context, r RenameRequest) (Done, error) {
-	_, err := s.node.RenamePeer(ctx, r.Address, r.Name)
+	change, err := s.node.RenamePeer(ctx, r.Address, r.Name)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
 func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
-	_, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	change, err := s.node.BlockPeer(ctx, r.Address, r.Blocked)
+	s.act(ctx, change, err)
 	return Done{}, err
 }
 
-func (s *Server) end(context.Context, StopRequest) (Done, error) {
+func (s *Server) book(context.Context) (Book, error) {
+	b := Book{Peers: []BookEntry{}}
+	for _, e := range s.node.Entries() {
+		b.Peers = append(b.Peers, EntryOf(e, s.node.Learned(e.Address)))
+	}
+	return b, nil
+}
+
+func (s *Server) endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, error) {
+	for _, e := range r.Remove {
+		c, err := s.node.RemoveEndpoint(ctx, r.Address, e)
+		if s.act(ctx, c, err); err != nil {
+			return Endpoints{}, err
+		}
+	}
+	if len(r.Add) > 0 {
+		c, err := s.node.AddEndpoints(ctx, r.Address, r.Add)
+		if s.act(ctx, c, err); err != nil {
+			return Endpoints{}, err
+		}
+	}
+	for _, e := range s.node.Entries() {
+		if e.Address == r.Address {
+			return EndpointsOf(e, s.node.Learned(r.Address)), nil
+		}
+	}
+	return Endpoints{}, book.ErrUnknownPeer
+}
+
+func (s *Server) end(ctx context.Context, _ StopRequest) (Done, error) {
+	s.log.Info("asked to stop", "by", caller(ctx))
 	s.stop() // Serve lets this answer out before it ends
 	return Done{}, nil
 }

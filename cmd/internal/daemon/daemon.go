@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -25,63 +24,58 @@ import (
 	"anodenet/cmd/internal/chat"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/logs"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/store"
 	"anodenet/platform"
 )
 
-// identityFile is the identity's name within the state directory.
-const identityFile = "identity"
-
 // Options are the settings of a daemon.
 type Options struct {
-	State   string // directory
-	Socket  string
-	Source  config.Source // read at the start, and again at each hangup
-	Log     io.Writer
+	State  string // directory, or NoState
+	Socket string
+	Source config.Source // read at the start, and again at each hangup
+	Log    io.Writer     // a *logs.Writer's lost lines are reported and counted
+	// Handler makes the handler of the log in the format text; nil: the usual one, to Log.
+	Handler func(slog.Leveler) slog.Handler
 	Version string
 	Hangup  <-chan os.Signal // SIGHUP; nil: never
 	// Ready is called in its own goroutine when everything runs, and must return when its
 	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
+	// Ending is called when the daemon begins to end. It may be nil.
+	Ending func()
+	// ReadOnly means that the state directory is read, and changes are kept in memory.
+	ReadOnly bool
+	// Made is called with the state directory if a new identity was made. It may be nil.
+	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
-}
-
-// Identity loads the identity of a state directory, or makes one in the zone.
-func Identity(state string, zone anode.Zone) (*anode.Identity, error) {
-	id, _, err := anode.LoadOrCreateIdentity(filepath.Join(state, identityFile), zone)
-	return id, err
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
 // control.ErrInUse, config.ErrInvalid or the system's errors.
 func Run(ctx context.Context, o Options) (err error) {
-	cfg, err := o.Source.Load()
+	cfg, err := o.Source.Read()
 	if err != nil {
 		return err
 	}
-	log, level := newLogger(o.Log, cfg.Log)
+	log, settings := newLogger(o.Log, cfg.Log, o.Handler)
 
-	store, err := store.Open(o.State)
+	store, identity, err := openState(o, cfg.Zone.Zone, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	identity, err := Identity(o.State, cfg.Zone.Zone)
-	if err != nil {
-		return err
-	}
 	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
-		return fmt.Errorf("%w: zone: the identity in %s has zone %s, not %s", config.ErrInvalid, o.State, own, want)
+		return cfg.Refuse("zone", fmt.Sprintf("the identity in %s has zone %s, not %s", o.State, own, want))
 	}
 	listener, err := control.Listen(o.Socket)
 	if err != nil {
 		return err
 	}
-	d := &daemon{options: o, cfg: cfg, log: log, level: level, store: store, identity: identity, listener: listener}
+	d := &daemon{options: o, cfg: cfg, log: log, settings: settings, store: store, identity: identity, listener: listener}
 	if err := d.open(); err != nil {
 		listener.Close()
 		return err
@@ -92,16 +86,16 @@ func Run(ctx context.Context, o Options) (err error) {
 // daemon holds everything that was opened.
 type daemon struct {
 	options  Options
-	cfg      config.Config // as loaded last; owned by reloads
+	cfg      config.Loaded // as at the start
 	log      *slog.Logger
-	level    *slog.LevelVar
-	store    *store.Store
+	settings *logSettings
+	store    state
 	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
 	adapter  *adapter // nil: none
 	node     *overlay.Node
-	chat     *chat.Chat
+	chat     *talk
 }
 
 // open makes the text networks, the adapter and the node.
@@ -114,7 +108,7 @@ func (d *daemon) open() error {
 	if d.cfg.Tun.Name != config.NoTun {
 		ula = d.identity.Address().ULA().Addr()
 	}
-	d.chat, err = chat.New(chat.Config{
+	d.chat, err = newTalk(chat.Config{
 		Settings: d.cfg.Info2, ULA: ula, Node: chatNode{d}, Store: d.store, Watch: platform.Watch, Log: d.log,
 		Adapter: chat.FromULA(ula, func() int { return d.adapter.keeper.State().Index }), Bare: chat.FromIPv4(),
 	})
@@ -126,12 +120,9 @@ func (d *daemon) open() error {
 	if network == nil {
 		network = system
 	}
-	var fixed []book.Entry
-	for _, p := range d.cfg.Peers {
-		if p.Address.X() == d.identity.Address().X() {
-			return fmt.Errorf("peer %s: %w", p.Address, overlay.ErrSelf)
-		}
-		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	fixed, err := fixedPeers(d.cfg, d.identity.Address())
+	if err != nil {
+		return err
 	}
 	var report book.Report
 	if d.book, report, err = book.Open(d.identity.Address(), d.store, fixed); err != nil {
@@ -152,6 +143,7 @@ func (d *daemon) open() error {
 		Clock:       clock{},
 		Log:         d.log,
 		Version:     d.options.Version,
+		Counters:    d.counters,
 	}
 	if d.cfg.Tun.Name != config.NoTun {
 		self := d.identity.Address()
@@ -182,12 +174,13 @@ type task struct {
 func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
 	service := newService(d.identity.Address().ULA().String())
+	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
-		{"hangup", func(ctx context.Context) error { return d.reloads(ctx, service) }},
+		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
@@ -215,6 +208,9 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("running", "address", d.identity.Address(), "ula", d.identity.Address().ULA(), "version", d.options.Version)
 
 	<-ctx.Done()
+	if d.options.Ending != nil {
+		d.options.Ending()
+	}
 	running.Wait()
 	if d.adapter != nil {
 		if err := d.adapter.release(); err != nil {
@@ -228,68 +224,41 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// reloads reads the configuration again at each hangup. It applies what can change while
-// the daemon runs, and logs that the rest needs a restart. A configuration that cannot be
-// read changes nothing.
-func (d *daemon) reloads(ctx context.Context, service *service) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.options.Hangup:
-		}
-		service.reloading()
-		d.reload(ctx)
-		service.ready()
-	}
-}
-
-func (d *daemon) reload(ctx context.Context) {
-	next, err := d.options.Source.Load()
-	if err != nil {
-		d.log.Error("the configuration was not reloaded; the old one stays", "err", err)
-		return
-	}
-	var restart []string
-	for _, key := range config.Changes(d.cfg, next) {
-		switch key {
-		case "log.level":
-			d.level.Set(next.Log.Level)
-		case "policy.open":
-			if err := d.node.SetOpen(ctx, next.Policy.Open); err != nil {
-				d.log.Error("policy.open was not changed", "err", err)
-				next.Policy.Open = d.cfg.Policy.Open
-			}
-		default:
-			restart = append(restart, key)
-		}
-	}
-	d.log.Info("the configuration was reloaded")
-	if len(restart) > 0 {
-		d.log.Warn("some changes need a restart", "keys", restart)
-	}
-	// Keys that need a restart are reported at each reload until then.
-	d.cfg.Log.Level, d.cfg.Policy.Open = next.Log.Level, next.Policy.Open
-}
-
 // clock is the system's clock; ages include sleep.
 type clock struct{}
 
 func (clock) Now() time.Time       { return time.Now() }
 func (clock) Since() time.Duration { return platform.BootTime() }
 
-// newLogger makes the logger, and the variable that sets its level.
-func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
-	level := &slog.LevelVar{}
-	level.Set(c.Level)
-	o := &slog.HandlerOptions{Level: level}
+// newLogger makes the logger, and what changes its settings.
+func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *logSettings) {
+	settings := &logSettings{}
+	settings.set(c)
+	o := &slog.HandlerOptions{Level: &settings.level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		o.ReplaceAttr = withoutTime
 	}
-	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, o)), level
+	handler := func(w io.Writer) slog.Handler {
+		return &either{slog.NewTextHandler(w, o), slog.NewJSONHandler(w, o), &settings.json}
 	}
-	return slog.New(slog.NewTextHandler(w, o)), level
+	if own != nil && c.Format == config.FormatText {
+		return slog.New(own(&settings.level)), settings
+	}
+	if q, ok := w.(*logs.Writer); ok {
+		q.SetReport(func(w io.Writer, lost uint64) {
+			slog.New(handler(w)).Warn("lines of the log were lost: nobody read them", "lines", lost)
+		})
+	}
+	return slog.New(handler(w)), settings
+}
+
+// counters are those of the daemon itself, beside the node's.
+func (d *daemon) counters() map[string]uint64 {
+	c := make(map[string]uint64)
+	if q, ok := d.options.Log.(*logs.Writer); ok {
+		c["log_lines_lost"] = q.Lost()
+	}
+	return c
 }
 
 // withoutTime leaves out the time, which the journal adds by itself.

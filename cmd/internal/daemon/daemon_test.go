@@ -94,7 +94,7 @@ func (m *machine) start(t *testing.T) *machine {
 // identity is the machine's, which is made if there is none.
 func (m *machine) identity(t *testing.T) anode.Address {
 	t.Helper()
-	id, err := Identity(m.options.State, 0)
+	id, _, err := Identity(m.options.State, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func (j *journal) Write(b []byte) (int, error) {
 }
 
 // wait returns when the text was logged after what was waited for before. It panics if
-// that does not happen.
-func (j *journal) wait(text string) {
+// that does not happen. It returns what came before the text.
+func (j *journal) wait(text string) (before string) {
 	late := false
 	limit := time.AfterFunc(30*time.Second, func() {
 		j.mu.Lock()
@@ -135,10 +135,10 @@ func (j *journal) wait(text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for {
-		if _, rest, ok := strings.Cut(j.text.String(), text); ok {
+		if before, rest, ok := strings.Cut(j.text.String(), text); ok {
 			j.text.Reset()
 			j.text.WriteString(rest)
-			return
+			return before
 		}
 		if late {
 			panic(fmt.Sprintf("%q was not logged; the log: %s", text, j.text.String()))
@@ -262,37 +262,6 @@ func TestRefused(t *testing.T) {
 	m.start(t)
 }
 
-func TestReload(t *testing.T) {
-	host, _ := lan(t)
-	m := newMachine(t, host)
-	m.configure(t, "log.level = \"info\"")
-	m.start(t)
-	hangup := func(text string) {
-		m.configure(t, text)
-		m.hangup <- syscall.SIGHUP
-	}
-
-	hangup("log.level = \"loud\"")
-	m.log.wait("the configuration was not reloaded; the old one stays")
-	hangup("policy.open = true")
-	m.log.wait("the configuration was reloaded")
-	hangup("policy.open = true\nlisten.port = 1")
-	m.log.wait("some changes need a restart")
-	m.log.wait("[listen.port]")
-	// It still waits, and is still said.
-	hangup("listen.port = 1")
-	m.log.wait("[listen.port]")
-	// The level is the new one at once: what is logged at info is not there.
-	hangup("log.level = \"error\"")
-	hangup("nonsense = 1")
-	m.log.wait("the old one stays")
-	m.log.mu.Lock()
-	defer m.log.mu.Unlock()
-	if strings.Contains(m.log.text.String(), "level=INFO") {
-		t.Errorf("the log is\n%s", m.log.text.String())
-	}
-}
-
 // TestService is what systemd hears, in order.
 func TestService(t *testing.T) {
 	path := filepath.Join(newMachine(t, nil).options.State + ".notify")
@@ -325,11 +294,24 @@ func TestService(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	next("WATCHDOG=1")
-	m.hangup <- syscall.SIGHUP
-	if got := next("RELOADING=1"); !strings.Contains(got, "\nMONOTONIC_USEC=") {
-		t.Errorf("got %q", got)
+	for _, reload := range []struct{ config, want string }{
+		{"log.level = \"info\"", ""},
+		{"log.level = 1\nnonsense = 2", m.options.Source.File + ":2:13: log.level: want one of debug, info, warn, error, in quotes, not 1 (and 1 more)"},
+		{"log.level = \"info\"", ""},
+	} {
+		m.configure(t, reload.config)
+		m.hangup <- syscall.SIGHUP
+		if got := next("RELOADING=1"); !strings.Contains(got, "\nMONOTONIC_USEC=") {
+			t.Errorf("got %q", got)
+		}
+		want := "STATUS=running as " + m.identity(t).ULA().String()
+		if reload.want != "" {
+			want += "; the last reload failed: " + reload.want
+		}
+		if got := next("READY=1"); got != "READY=1\n"+want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
-	next("READY=1")
 	m.stop()
 	next("STOPPING=1")
 }

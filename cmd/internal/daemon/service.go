@@ -24,8 +24,13 @@ func newService(address string) *service {
 	return &service{address: address, every: timeout / 2}
 }
 
-func (s *service) ready() {
-	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS=running as "+s.address)
+// ready reports that the daemon runs, and what failed at the last reload, "" if nothing did.
+func (s *service) ready(failed string) {
+	status := "running as " + s.address
+	if failed != "" {
+		status += "; the last reload failed: " + failed
+	}
+	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS="+status)
 }
 
 func (s *service) reloading() {
@@ -39,7 +44,7 @@ func (s *service) stopping() { systemd.SdNotify(false, systemd.SdNotifyStopping)
 func (s *service) run(ctx context.Context, node interface {
 	Status(context.Context) (overlay.Status, error)
 }) error {
-	s.ready()
+	s.ready("")
 	defer s.stopping()
 	if s.every <= 0 {
 		<-ctx.Done()

@@ -2,7 +2,8 @@
 // of these that fits:
 //
 //	north                             the name of a peer
-//	aeaa...                           an address, 64 characters; or anode:ADDRESS
+//	aeaa...                           an address, 64 characters, or with its check
+//	                                  ADDRESS-CCCC; or either as anode:ADDRESS
 //	fd00::55b:413c:40ef:750d          a ULA
 //	055b413c40ef750d                  a short ID
 //	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
@@ -25,6 +26,36 @@ import (
 
 // ErrNotFound means that no peer fits a text, which follows in quotes.
 var ErrNotFound = errors.New("no peer named")
+
+// ErrMalformed means that a text is an address that was not copied well.
+var ErrMalformed = errors.New("not a valid address")
+
+// MalformedError is an ErrMalformed with the text. Its words hold the advice.
+type MalformedError struct {
+	Text string
+	Err  error // of package anode
+}
+
+func (e *MalformedError) Error() string {
+	what := "a character is wrong"
+	if !errors.Is(e.Err, anode.ErrTypo) {
+		_, what, _ = strings.Cut(e.Err.Error(), ": ")
+	}
+	return fmt.Sprintf("%q is %v: %s; try: copy it again from \"anode id\" on the other machine", shorten(e.Text), ErrMalformed, what)
+}
+
+// Is makes all of them ErrMalformed.
+func (e *MalformedError) Is(target error) bool { return target == ErrMalformed }
+
+func (e *MalformedError) Unwrap() error { return e.Err }
+
+// shorten cuts what is too long to be shown whole.
+func shorten(text string) string {
+	if r := []rune(text); len(r) > 24 {
+		return string(r[:12]) + "…" + string(r[len(r)-6:])
+	}
+	return text
+}
 
 // Peer is an address and its name, which may be empty.
 type Peer struct {
@@ -61,7 +92,8 @@ type Target struct {
 	ID      anode.ID      // a whole short ID that no known peer has
 }
 
-// Find returns what a text means. Its error is an *AmbiguousError or wraps ErrNotFound.
+// Find returns what a text means. Its error is an *AmbiguousError or a *MalformedError, or
+// wraps ErrNotFound.
 func Find(peers []Peer, text string) (Target, error) {
 	text = strings.TrimSpace(text)
 	if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name != "" && p.Name == text }); i >= 0 {
@@ -83,13 +115,14 @@ func Find(peers []Peer, text string) (Target, error) {
 			return t, err
 		}
 	}
-	if _, err := Whole(text); len(text) > longName {
-		return Target{}, fmt.Errorf("%w %q: %w", ErrNotFound, text, err) // an address, mistyped
+	if _, err := Whole(text); errors.Is(err, ErrMalformed) {
+		return Target{}, err
 	}
 	return Target{}, fmt.Errorf("%w %q", ErrNotFound, text)
 }
 
-// longName is longer than people make names: a longer text is a mistyped address.
+// longName is longer than people make names: a longer text is a mistyped address, unless it
+// may be a domain name.
 const longName = 40
 
 // pick returns the one peer that fits, or otherwise if none does. Added and blocked peers
@@ -118,14 +151,19 @@ func pick(peers []Peer, fits func(Peer) bool, text string, otherwise Target) (Ta
 	return Target{}, &AmbiguousError{text, found}
 }
 
-// Whole reads a whole address, with or without "anode:" before it. Only these forms can
-// add a peer.
+// Whole reads a whole address, with or without its check, and with or without "anode:"
+// before it. Only these forms can add a peer. The error is a *MalformedError if the text
+// was meant to be one, and else one of package anode.
 func Whole(text string) (anode.Address, error) {
 	text = strings.TrimSpace(text)
-	if a, link, err := anode.ParseTXT(text); link {
-		return a, err
+	a, link, err := anode.ParseTXT(text)
+	if !link {
+		a, err = anode.ParseAddress(text)
 	}
-	return anode.ParseAddress(text)
+	if err != nil && (link || errors.Is(err, anode.ErrTypo) || len(text) > longName && !Domain(text)) {
+		return anode.Address{}, &MalformedError{text, err}
+	}
+	return a, err
 }
 
 func known(p Peer) Target { return Target{Known: true, Peer: p, Address: p.Address} }

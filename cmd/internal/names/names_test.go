@@ -48,6 +48,9 @@ func TestFind(t *testing.T) {
 		{"beginning of address", nameless.Address.String()[:40], known(nameless)},
 		{"beginning of ULA", strings.TrimRight(a.ULA().String()[:20], ":"), known(north)},
 		{"beginning of long ULA", a.ULA().Addr().StringExpanded()[:25], known(north)},
+		{"check form", a.CheckForm(), known(north)},
+		{"check form in a link", "anode:" + strings.ToUpper(a.CheckForm()), known(north)},
+		{"another address with its check", stranger.CheckForm(), Target{Address: stranger}},
 		{"another address", stranger.String(), Target{Address: stranger}},
 		{"another ULA", stranger.ULA().String(), Target{ULA: stranger.ULA()}},
 		{"another ID", stranger.ID().String(), Target{ID: stranger.ID()}},
@@ -59,8 +62,24 @@ func TestFind(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"", " ", "east", "norths", "2001:db8::1", "anode:", "anode:north", "::", "0000000000000000", a.String() + "a"} {
-		if got, err := Find(peers, text); !errors.Is(err, ErrNotFound) {
+	for _, text := range []string{"", " ", "east", "norths", "2001:db8::1", "::", "0000000000000000", "a.name.as.long.as.an.address.can.be.example.org"} {
+		if got, err := Find(peers, text); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrMalformed) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	wrong := a.CheckForm()[:65] + "aaaa"
+	for text, want := range map[string]string{
+		"anode:":                                 "0 characters",
+		"anode:north":                            "5 characters",
+		a.String() + "a":                         "65 characters",
+		a.String()[:63]:                          "63 characters", // of a stranger, whose beginning anybody can search for
+		a.String()[:63] + "1":                    "a character is wrong",
+		a.String()[:30] + "zz" + a.String()[32:]: "",
+		wrong:                                    "a character is wrong",
+		"anode:" + wrong:                         "a character is wrong",
+	} {
+		got, err := Find(nil, text)
+		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "; try: ") {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
@@ -163,7 +182,7 @@ func FuzzFind(f *testing.F) {
 			if len(ambiguous.Candidates) < 2 {
 				t.Errorf("%q: only %v", text, ambiguous.Candidates)
 			}
-		case errors.Is(err, ErrNotFound):
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrMalformed):
 			if slices.ContainsFunc(peers, func(p Peer) bool { return p.Name == text && text != "" }) {
 				t.Errorf("%q is a name", text)
 			}

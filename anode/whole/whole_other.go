@@ -1,0 +1,5 @@
+//go:build !linux
+
+package whole
+
+var places = []placer{link, claim}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPortUsers finds a socket of this test's own, in both families.
+func TestPortUsers(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		c, err := net.ListenPacket("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		users, err := machineFacts{}.port(t.Context(), port)
+		c.Close()
+		if err != nil || len(users) != 1 {
+			t.Fatalf("%s: %v, %v", address, users, err)
+		}
+		u := users[0]
+		if u.local.String() != c.LocalAddr().String() || u.uid != os.Getuid() || u.pid != os.Getpid() || u.name == "" {
+			t.Errorf("%s: %+v", address, u)
+		}
+	}
+}
+
+func TestParseUDP(t *testing.T) {
+	const text = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n" +
+		"  123: 0100007F:2221 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 4711 2 0000000000000000 0\n" +
+		"  123: 00000000000000000000000000000000:2221 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0 0\n" +
+		"  nonsense\n  123: 01:2 x 07 0 0 0 0 0 0 0 0 0\n"
+	list, err := parseUDP(strings.NewReader(text))
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if a, b := list[0], list[1]; a.local.String() != "127.0.0.1:8737" || a.uid != 1000 || a.inode != 4711 ||
+		b.local.String() != "[::]:8737" || b.uid != 0 || b.inode != 4712 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func FuzzParseUDP(f *testing.F) {
+	f.Add("  1: 0100007F:2221 00000000:0000 07 0:0 0:0 0 1000 0 4711 2 0 0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		list, _ := parseUDP(strings.NewReader(text))
+		for _, s := range list {
+			if !s.local.IsValid() || s.uid < 0 && !strings.Contains(text, "-") {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
+func TestParseStat(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"12 (anode) S 1 12": {"anode", "S"}, "12 (a) b (c)) T 1": {"a) b (c)", "T"}, "": {}, "12 (x": {}, "12 x) S": {},
+	} {
+		if name, state := parseStat(line); name != want[0] || state != want[1] {
+			t.Errorf("%q: %q %q", line, name, state)
+		}
+	}
+	if name, state := process(os.Getpid()); name == "" || state == "" {
+		t.Errorf("this process: %q %q", name, state)
+	}
+}
+
+// TestLocker finds the lock of this test's own.
+func TestLocker(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if pid, err := (machineFacts{}).locker(f.Name()); err != nil || pid != 0 {
+		t.Errorf("without a lock: %d, %v", pid, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := (machineFacts{}).locker(f.Name()); err != nil || pid != os.Getpid() {
+		t.Errorf("with one: %d, %v", pid, err)
+	}
+}
+
+func FuzzParseLocks(f *testing.F) {
+	f.Add("1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF\n", uint32(0xfd), uint32(1), uint64(5678))
+	f.Fuzz(func(t *testing.T, text string, major, minor uint32, inode uint64) {
+		if pid, err := parseLocks(strings.NewReader(text), major, minor, inode); pid != 0 && err == nil && !strings.Contains(text, "FLOCK") {
+			t.Errorf("PID %d", pid)
+		}
+	})
+}
+
+func TestRightsOfThisProcess(t *testing.T) {
+	r, err := machineFacts{}.rights()
+	if err != nil || r.root != (os.Geteuid() == 0) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+	"anodenet/platform"
+)
+
+// Limits of why.
+const (
+	whyFind = 5 * time.Second // to find the peer, perhaps in DNS
+	whyPing = 5 * time.Second // for the reply to a ping
+)
+
+// whyAnswer is the JSON of why.
+type whyAnswer struct {
+	Schema    int                `json:"schema"`
+	Reachable bool               `json:"reachable"` // by programs, not only by pings
+	Says      string             `json:"says"`
+	Try       string             `json:"try,omitempty"`
+	Code      string             `json:"code"` // "up", or why the peer cannot be reached
+	Ping      whyPinged          `json:"ping"`
+	Route     *whyRoute          `json:"route"`     // null: not known, or there is no adapter
+	Endpoints *control.Endpoints `json:"endpoints"` // where the peer may be found; null: not known
+	Peer      overlay.PeerStatus `json:"peer"`
+}
+
+// whyPinged is what became of a ping.
+type whyPinged struct {
+	RTT   *float64            `json:"rtt_ms"` // null: no reply
+	Path  *overlay.PathStatus `json:"path"`   // of the reply; null: none
+	Error string              `json:"error,omitempty"`
+
+	reason overlay.Reason // why there is none; empty: not known
+}
+
+// whyRoute is where the kernel sends what programs send to the peer.
+type whyRoute struct {
+	Interface string   `json:"interface"` // empty: there is no route
+	Adapter   string   `json:"adapter"`   // where it should go
+	Covering  []string `json:"covering"`  // networks of other interfaces that contain the peer's address
+}
+
+func (a *app) whyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why PEER",
+		Short: "Explain whether a peer can be reached, by which path, and if not, why",
+		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
+			"It sends one ping.\n\n" +
+			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.",
+		GroupID:           groupPeople,
+		Args:              want(1, 1),
+		ValidArgsFunction: a.completePeer(0),
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		w, status, err := a.why(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			err = a.json(w)
+		} else {
+			a.printWhy(w, namesOf(status.Peers))
+		}
+		if err == nil && !w.Reachable {
+			err = &failure{exit: exitUnreachable}
+		}
+		return err
+	}
+	return cmd
+}
+
+// why finds a peer, pings it, and gathers what is known of it then.
+func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Status, err error) {
+	client := control.NewClient(a.socket)
+	defer client.Close()
+	finding, cancel := context.WithTimeout(ctx, whyFind)
+	defer cancel()
+	found, err := a.find(finding, clientBook{client}, text)
+	if err != nil {
+		return w, s, silence(finding, err)
+	}
+	ping := pingOnce(ctx, client, found.Address)
+	asking, stop := context.WithTimeout(ctx, checkLimit)
+	defer stop()
+	if s, err = client.Status(asking); err != nil {
+		return w, s, silence(asking, err)
+	}
+	if found.Address == s.Address {
+		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
+	}
+	for _, p := range s.Peers {
+		if p.Address == found.Address {
+			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
+			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
+				w.Endpoints = &list
+			}
+			return w, s, nil
+		}
+	}
+	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
+}
+
+// silence returns the error of a request to the daemon, in words if its time was over.
+func silence(ctx context.Context, err error) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return &failure{exitFailed, "the daemon, or DNS, did not answer in time", "anode doctor"}
+}
+
+// pingOnce sends a ping and waits for its reply.
+func pingOnce(ctx context.Context, client *control.Client, to anode.Address) whyPinged {
+	ctx, cancel := context.WithTimeout(ctx, whyPing+checkLimit)
+	defer cancel()
+	reply, err := client.Ping(ctx, control.PingRequest{Address: to, TimeoutMS: int(whyPing.Milliseconds())})
+	if err != nil {
+		var remote *control.Error
+		w := whyPinged{}
+		if errors.As(err, &remote) {
+			w.reason = remote.Reason
+		}
+		w.Error = strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")
+		return w
+	}
+	ms := float64(reply.RTT) / float64(time.Millisecond)
+	return whyPinged{RTT: &ms, Path: &reply.Path}
+}
+
+// kernelRoute asks the kernel for the route to a peer; nil if it cannot tell, or there is
+// no adapter.
+func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
+	if s.Tun == nil {
+		return nil
+	}
+	r, ok := routeTo(m, p)
+	if !ok {
+		return nil
+	}
+	w := &whyRoute{Interface: r.dev, Adapter: s.Tun.Name, Covering: []string{}}
+	list, err := m.covering(s.Tun.Name, []netip.Addr{r.ula})
+	if err != nil {
+		list = []platform.Covering{}
+	}
+	for _, c := range list {
+		w.Covering = append(w.Covering, c.Prefix.String()+" on "+c.Name)
+	}
+	return w
+}
+
+// explainPeer decides from the facts whether a peer can be reached.
+func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyRoute) whyAnswer {
+	w := whyAnswer{Schema: schema, Ping: ping, Route: r, Peer: p}
+	if p.Reason == "" {
+		p.Reason = ping.reason // the ping knows it first
+	}
+	what, try := reasonWords(p, s.Address)
+	stolen := r != nil && r.Interface != r.Adapter
+	switch {
+	case what != "":
+		w.Says, w.Try, w.Code = what, try, string(p.Reason)
+	case ping.RTT == nil:
+		w.Says, w.Code = fmt.Sprintf("%s did not answer a ping: %s", label(p), ping.Error), "unreachable"
+		w.Try = fmt.Sprintf("there: anode doctor; if it is on another network or has moved: anode peers add %s --endpoint udp:IP:PORT", p.Address)
+	case stolen:
+		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil}, r.Adapter)
+		w.Says, w.Try, w.Code = "anode reaches "+label(p)+", but programs do not: "+f.Says, f.Try, f.Code
+	case s.Tun == nil:
+		w.Says, w.Code = label(p)+" answers pings, but programs cannot reach it: this daemon has no adapter", "no_adapter"
+		w.Try = "anode up without --tun none"
+	default:
+		w.Says, w.Code, w.Reachable = label(p)+" can be reached", "up", true
+	}
+	return w
+}
+
+// printWhy prints the answer for people: first what is the matter and what to do, then
+// the facts.
+func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
+	wrapped(a.out, a.columnsOf(), "", "", w.Says+".")
+	if w.Try != "" {
+		wrapped(a.out, a.columnsOf(), "try: ", "     ", w.Try)
+	}
+	fmt.Fprintln(a.out)
+	for _, f := range whyFacts(w, names, a.now()) {
+		wrapped(a.out, a.columnsOf(), fmt.Sprintf("%-9s", f[0]), "         ", f[1])
+	}
+}
+
+// whyFacts are the facts behind an answer: a word and what is known.
+func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list [][2]string) {
+	add := func(name, text string) { list = append(list, [2]string{name, text}) }
+	p := w.Peer
+	add("address", p.Address.String())
+	add("IPv6", p.ULA.String())
+	add("here", hereWords(p))
+	add("there", thereWords(p))
+	add("state", stateWords(p))
+	add("path", pathWords(p.Path, names))
+	if w.Ping.RTT != nil {
+		add("ping", fmt.Sprintf("answered just now in %s ms, %s", millis(*w.Ping.RTT), route(*w.Ping.Path, names)))
+	} else {
+		add("ping", "no reply: "+w.Ping.Error)
+	}
+	if e := w.Endpoints; e != nil {
+		add("known", endpointWords(*e))
+	}
+	switch {
+	case p.LastSeen == nil:
+		add("heard", "never since the daemon started")
+	default:
+		add("heard", age(max(0, now.Sub(*p.LastSeen)))+" ago")
+	}
+	if p.RxBytes+p.TxBytes > 0 {
+		add("traffic", bytesOf(p.RxBytes)+" received, "+bytesOf(p.TxBytes)+" sent")
+	}
+	if r := w.Route; r != nil {
+		add("route", routeWords(*r))
+		for _, c := range r.Covering {
+			add("network", c+" contains the peer's address")
+		}
+	}
+	return list
+}
+
+// endpointWords lists where a peer may be found.
+func endpointWords(e control.Endpoints) string {
+	switch {
+	case len(e.Given)+len(e.Learned) == 0:
+		return "no endpoint: only beacons, and peers that know it, can lead to it"
+	case len(e.Learned) == 0:
+		return "at " + joined(e.Given, ", ") + " (given)"
+	case len(e.Given) == 0:
+		return "at " + joined(e.Learned, ", ") + " (learned)"
+	}
+	return "at " + joined(e.Given, ", ") + " (given), " + joined(e.Learned, ", ") + " (learned)"
+}
+
+func hereWords(p overlay.PeerStatus) string {
+	switch {
+	case p.Blocked:
+		return "blocked on this machine"
+	case p.Allowed:
+		return "added on this machine"
+	}
+	return "not added on this machine"
+}
+
+func thereWords(p overlay.PeerStatus) string {
+	switch {
+	case p.Admits == nil:
+		return "it has not told whether this machine is added there"
+	case *p.Admits:
+		return "this machine is added there"
+	}
+	return "this machine is not added there"
+}
+
+func stateWords(p overlay.PeerStatus) string {
+	switch p.State {
+	case overlay.StateUp:
+		if p.Machines > 1 {
+			return fmt.Sprintf("connected, with %d machines that share this address", p.Machines)
+		}
+		return "connected"
+	case overlay.StateConnecting:
+		return "connecting: a path is looked for, or keys are exchanged"
+	case overlay.StateUnreachable:
+		return "the last attempt to connect failed; the next one begins when there is something to send"
+	case overlay.StateBlocked:
+		return "blocked"
+	}
+	return "idle: it is connected again when there is something to send"
+}
+
+func pathWords(p overlay.PathStatus, names map[anode.Address]string) string {
+	if p.Kind == overlay.PathNone || p.Kind == "" {
+		return "none"
+	}
+	text := route(p, names)
+	if p.RTT > 0 {
+		text += ", " + millis(p.RTT) + " ms"
+	}
+	if p.MTU > 0 {
+		text += fmt.Sprintf(", packets of up to %d bytes", p.MTU)
+	}
+	return text
+}
+
+func routeWords(r whyRoute) string {
+	switch r.Interface {
+	case r.Adapter:
+		return "programs' packets go to " + r.Adapter + ", as they should"
+	case "":
+		return "none: programs' packets should go to " + r.Adapter
+	}
+	return fmt.Sprintf("programs' packets go to %s; they should go to %s", r.Interface, r.Adapter)
+}

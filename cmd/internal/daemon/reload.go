@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/config"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+	"anodenet/overlay/book"
+)
+
+// reloader reads the configuration again at each hangup. It takes up what can change while
+// the daemon runs, and reports what needs a restart. A configuration with an error changes
+// nothing. Its methods are for one goroutine.
+type reloader struct {
+	source  config.Source
+	self    anode.Address
+	log     *slog.Logger
+	service *service
+	parts   map[string]part // the sections that can change, except log
+	setLog  func(config.Log)
+	peers   func(ctx context.Context, peers []overlay.Peer) ([]book.Change, book.Report, error)
+
+	running config.Config // what is in force
+}
+
+// part takes up a section of the configuration.
+type part struct {
+	take func(ctx context.Context, next config.Config) error
+	keep func(running *config.Config, next config.Config) // notes what is in force then
+}
+
+func (d *daemon) newReloader(service *service) *reloader {
+	return &reloader{
+		source: d.options.Source, self: d.identity.Address(), log: d.log, service: service,
+		setLog: d.settings.set, peers: d.node.SetFixed, running: d.cfg.Config,
+		parts: map[string]part{
+			"policy": {
+				func(ctx context.Context, c config.Config) error { return d.node.SetOpen(ctx, c.Policy.Open) },
+				func(r *config.Config, c config.Config) { r.Policy = c.Policy },
+			},
+			"relay": {
+				func(ctx context.Context, c config.Config) error { return d.node.SetRelay(ctx, c.Relay.Enabled) },
+				func(r *config.Config, c config.Config) { r.Relay = c.Relay },
+			},
+			"info2": {
+				func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
+				func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },
+			},
+		},
+	}
+}
+
+// run reloads at each hangup until ctx ends.
+func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+		}
+		r.service.reloading()
+		r.service.ready(r.reload(ctx))
+	}
+}
+
+// reload reads and takes up the configuration once. It returns what failed, "" if nothing
+// did.
+func (r *reloader) reload(ctx context.Context) (failed string) {
+	loaded, err := r.source.Read()
+	var peers []overlay.Peer
+	if err == nil {
+		peers, err = fixedPeers(loaded, r.self)
+	}
+	if err != nil {
+		return r.refuse(err)
+	}
+	restart, changed, err := r.takeKeys(ctx, loaded.Config)
+	moved, perr := r.takePeers(ctx, peers)
+	if err = errors.Join(err, perr); err != nil {
+		r.log.Error("the configuration was reloaded in part", "err", err)
+		return oneLine(err)
+	}
+	if changed+moved+len(restart) == 0 {
+		r.log.Info("the configuration was reloaded; nothing changed")
+		return ""
+	}
+	r.log.Info("the configuration was reloaded", "settings", changed, "peers", moved)
+	if len(restart) > 0 {
+		r.log.Warn("some changes need a restart", "keys", restart)
+	}
+	return ""
+}
+
+// oneLine writes an error of several lines in one, as a status has it.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// takePeers makes the peers those of the configuration, and returns how many changed.
+func (r *reloader) takePeers(ctx context.Context, peers []overlay.Peer) (int, error) {
+	changes, report, err := r.peers(ctx, peers)
+	for _, c := range changes {
+		control.LogChange(r.log, c, "the configuration")
+	}
+	for _, problem := range report {
+		r.log.Warn("peers", "problem", problem)
+	}
+	return len(changes), err
+}
+
+// refuse logs every problem of a configuration, and that the old one stays.
+func (r *reloader) refuse(err error) string {
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		r.log.Error("the configuration was not reloaded; the old one stays", "err", err)
+		return err.Error()
+	}
+	for _, p := range problems {
+		r.log.Error("the configuration has an error", "err", p)
+	}
+	r.log.Error("the configuration was not reloaded; the old one stays", "errors", len(problems))
+	if more := len(problems) - 1; more > 0 {
+		return fmt.Sprintf("%s (and %d more)", problems[0], more)
+	}
+	return problems[0].String()
+}
+
+// takeKeys takes up the sections that can change, and logs each change. It returns the
+// keys that need a restart, which are reported at each reload until then.
+func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []string, changed int, err error) {
+	sections := map[string][]config.Change{}
+	var taken []config.Change
+	for _, c := range config.Changes(r.running, next) {
+		section, _, _ := strings.Cut(c.Key, ".")
+		if _, can := r.parts[section]; can {
+			sections[section] = append(sections[section], c)
+		} else if section == "log" {
+			taken = append(taken, c)
+		} else {
+			restart = append(restart, c.Key)
+			r.log.Warn("a setting needs a restart", "key", c.Key, "running", c.Old, "configured", c.New)
+		}
+	}
+	var errs []error
+	for section, changes := range sections {
+		if err := r.parts[section].take(ctx, next); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", section, err))
+			continue
+		}
+		r.parts[section].keep(&r.running, next)
+		taken = append(taken, changes...)
+	}
+	r.takeLog(ctx, next.Log, taken)
+	return restart, len(taken), errors.Join(errs...)
+}
+
+// takeLog takes up the settings of the log, and logs what changed: before, if the old level
+// lets that through, or else under the new one.
+func (r *reloader) takeLog(ctx context.Context, next config.Log, taken []config.Change) {
+	said := r.log.Enabled(ctx, slog.LevelInfo)
+	if !said {
+		r.setLog(next)
+	}
+	slices.SortFunc(taken, func(a, b config.Change) int { return strings.Compare(a.Key, b.Key) })
+	for _, c := range taken {
+		r.log.Info("a setting changed", "key", c.Key, "old", c.Old, "new", c.New)
+	}
+	if said {
+		r.setLog(next)
+	}
+	r.running.Log = next
+}
+
+// fixedPeers returns the peers of a configuration for the book.
+func fixedPeers(l config.Loaded, self anode.Address) ([]overlay.Peer, error) {
+	var list []overlay.Peer
+	for i, p := range l.Peers {
+		if p.Address.X() == self.X() {
+			return nil, fmt.Errorf("%s: peers.address: %s: %w", l.PeerOrigin(i), p.Address, overlay.ErrSelf)
+		}
+		list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+	}
+	return list, nil
+}

@@ -1,0 +1,56 @@
+package overlay
+
+import (
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/peer"
+)
+
+// Reason says in one word why packets do not get through between us and a peer. The
+// words are stable: scripts read them.
+type Reason = peer.Reason
+
+// The reasons, as package peer explains them.
+const (
+	NoReason             = peer.NoReason
+	ReasonBlocked        = peer.Blocked
+	ReasonNotAddedHere   = peer.NotAddedHere
+	ReasonNotAddedThere  = peer.NotAddedThere
+	ReasonOtherSecret    = peer.OtherSecret
+	ReasonAnotherVersion = peer.AnotherVersion
+	ReasonNoSession      = peer.NoSession
+	ReasonNotHeardThere  = peer.NotHeardThere
+	ReasonNotRunning     = peer.NotRunning
+	ReasonNoMachine      = peer.NoMachine
+	ReasonRejected       = peer.Rejected
+	ReasonNoAnswer       = peer.NoAnswer
+	ReasonSendRefused    = peer.SendRefused
+	ReasonNoRoute        = peer.NoRoute
+	ReasonNoEndpoint     = peer.NoEndpoint
+	ReasonTooMuch        = peer.TooMuch
+	ReasonRemoved        = peer.Removed
+)
+
+// UnreachableError says why a message could not be sent. It is an ErrUnreachable, and an
+// ErrBlocked if that is the reason.
+type UnreachableError = peer.UnreachableError
+
+// reason returns why packets do not get through between us and a peer, and the endpoint
+// that the reason is about.
+func (l *loop) reason(p *peer.Peer) (Reason, string) {
+	switch {
+	case p.Standing() == book.Blocked:
+		return ReasonBlocked, ""
+	case !l.n.trusts(p.Contact):
+		return ReasonNotAddedHere, ""
+	}
+	if stateOf(p) != StateUp {
+		if r, at := p.Trouble(l.now); r != NoReason {
+			return r, at
+		}
+	}
+	if p.Admits() == wire.StandingNotAdded {
+		return ReasonNotAddedThere, ""
+	}
+	return NoReason, ""
+}
