@@ -49,7 +49,7 @@ func (a *app) idCommand() *cobra.Command {
 			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})
 		}
 		a.pairs(
-			[2]string{"address", self.String()},
+			[2]string{"address", self.CheckForm()},
 			[2]string{"ula", self.ULA().String()},
 			[2]string{"id", self.ID().String()},
 			[2]string{"zone", self.Zone().String()},
