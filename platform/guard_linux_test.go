@@ -108,7 +108,7 @@ func FuzzNetlink(f *testing.F) {
 	f.Add(e.b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		_ = eachMessage(b, func(_ uint16, _ uint32, body []byte) bool {
+		_ = eachMessage(b, func(_ header, body []byte) bool {
 			total += len(body)
 			parseCounter(body)
 			_ = errnoOf(body)
@@ -126,10 +126,10 @@ func TestCounterMessage(t *testing.T) {
 		e.text(2, "to_us")
 		e.nest(4, func() { e.attr(2, 0, 0, 0, 0, 0, 0, 0, 9) })
 	})
-	err := eachMessage(e.b, func(kind uint16, seq uint32, body []byte) bool {
+	err := eachMessage(e.b, func(h header, body []byte) bool {
 		name, n, ok := parseCounter(body)
-		if kind != 1 || seq != 1 || name != "to_us" || n != 9 || !ok {
-			t.Errorf("%d %d %q %d %v", kind, seq, name, n, ok)
+		if h.kind != 1 || h.seq != 1 || name != "to_us" || n != 9 || !ok {
+			t.Errorf("%+v %q %d %v", h, name, n, ok)
 		}
 		return true
 	})

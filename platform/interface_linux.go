@@ -254,9 +254,9 @@ func (i *iface) routes(tables ...uint32) (map[way]bool, error) {
 	found := map[way]bool{}
 	for _, table := range tables {
 		err := i.conn.dump(func(e *encoder) {
-			header := routeHeader(0, table)
-			header[5], header[7] = 0, 0
-			e.message(unix.RTM_GETROUTE, unix.NLM_F_DUMP, header, func() {
+			fixed := routeHeader(0, table)
+			fixed[5], fixed[7] = 0, 0
+			e.message(unix.RTM_GETROUTE, unix.NLM_F_DUMP, fixed, func() {
 				e.native(unix.RTA_TABLE, table)
 				e.native(unix.RTA_OIF, uint32(i.index))
 			})
@@ -350,9 +350,9 @@ func (i *iface) routeAttrs(e *encoder, w way) {
 // leadsTo returns the interface that the kernel sends packets for an address by.
 func (c *conn) leadsTo(a netip.Addr) (index int, err error) {
 	err = c.dump(func(e *encoder) {
-		header := routeHeader(128, 0)
-		header[5], header[7] = 0, 0
-		e.message(unix.RTM_GETROUTE, unix.NLM_F_ACK, header, func() { e.attr(unix.RTA_DST, a.AsSlice()...) })
+		fixed := routeHeader(128, 0)
+		fixed[5], fixed[7] = 0, 0
+		e.message(unix.RTM_GETROUTE, unix.NLM_F_ACK, fixed, func() { e.attr(unix.RTA_DST, a.AsSlice()...) })
 	}, func(body []byte) {
 		if r, ok := parseRoute(body); ok {
 			index = r.index

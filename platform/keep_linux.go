@@ -205,6 +205,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	watching.Go(func() { k.watch(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var rested time.Time // when the next look may begin
 	for {
 		select {
 		case <-ctx.Done():
@@ -216,17 +217,31 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 			continue // the kernel announces it, and that is looked at
 		case <-k.changed:
+			if wait := time.Until(rested); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
 		case <-timer.C:
 		}
-		again, gone := k.mend(time.Now())
+		start := time.Now()
+		again, gone := k.mend(start)
 		if gone {
 			return k.gone(ctx)
 		}
+		rested = time.Now().Add(min(restFactor*time.Since(start), restLongest))
 		if again > 0 {
 			timer.Reset(again)
 		}
 	}
 }
+
+// The rest between two looks is so many times longer than a look, within a bound. A look
+// takes longer with many peers. A flood of announcements, such as a neighbour on the LAN
+// can cause, costs one twentieth of a core.
+const (
+	restFactor  = 20
+	restLongest = time.Second
+)
 
 // gone returns the reason of the end.
 func (k *Keeper) gone(ctx context.Context) error {
@@ -260,8 +275,8 @@ func (k *Keeper) watch(ctx context.Context) {
 // competes with one to it: any in fc00::/7, where the overlay is.
 func concerns(b []byte, index int) bool {
 	concerned := false
-	err := eachMessage(b, func(kind uint16, _ uint32, body []byte) bool {
-		switch kind {
+	err := eachMessage(b, func(h header, body []byte) bool {
+		switch h.kind {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			concerned = len(body) >= 8 && number(body[4:]) == index
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:

@@ -358,7 +358,7 @@ func FuzzKernel(f *testing.F) {
 	f.Add(e.b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		concerns(b, 3)
-		_ = eachMessage(b, func(_ uint16, _ uint32, body []byte) bool {
+		_ = eachMessage(b, func(_ header, body []byte) bool {
 			_, _ = parseLink(body)
 			if p, _, ok := parseAddr(body); ok && !p.IsValid() {
 				t.Error("an address that is none")

@@ -74,8 +74,14 @@ func (e *encoder) nest(kind uint16, body func()) {
 
 var errShort = errors.New("a message of the kernel is too short")
 
+// header is what matters of a message's header.
+type header struct {
+	kind, flags uint16
+	seq         uint32
+}
+
 // eachMessage calls f for each message of a read, until f returns false.
-func eachMessage(b []byte, f func(kind uint16, seq uint32, body []byte) bool) error {
+func eachMessage(b []byte, f func(h header, body []byte) bool) error {
 	for len(b) > 0 {
 		if len(b) < unix.SizeofNlMsghdr {
 			return errShort
@@ -84,7 +90,8 @@ func eachMessage(b []byte, f func(kind uint16, seq uint32, body []byte) bool) er
 		if n < unix.SizeofNlMsghdr || n > len(b) {
 			return errShort
 		}
-		if !f(binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[unix.SizeofNlMsghdr:n]) {
+		h := header{binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint16(b[6:]), binary.NativeEndian.Uint32(b[8:])}
+		if !f(h, b[unix.SizeofNlMsghdr:n]) {
 			return nil
 		}
 		b = b[min(align(n), len(b)):]
@@ -178,14 +185,14 @@ func (c *conn) request(write func(*encoder), passes func(error) bool) error {
 	}
 	var first error
 	for done := false; !done && first == nil; {
-		err := c.receive(func(kind uint16, seq uint32, body []byte) bool {
-			if kind != unix.NLMSG_ERROR || seq <= before { // or about a request before
+		err := c.receive(func(h header, body []byte) bool {
+			if h.kind != unix.NLMSG_ERROR || h.seq <= before { // or about a request before
 				return true
 			}
 			if err := errnoOf(body); err != nil && first == nil && (passes == nil || !passes(err)) {
 				first = err
 			}
-			done = done || seq == e.acked
+			done = done || h.seq == e.acked
 			return true
 		})
 		if err != nil {
@@ -195,29 +202,45 @@ func (c *conn) request(write func(*encoder), passes func(error) bool) error {
 	return first
 }
 
-// dump sends one request and passes each message of the answer to f.
+// dumpTries is how often a list is read that changes meanwhile.
+const dumpTries = 3
+
+// dump sends one request and passes each message of the answer to f. A list that changed
+// while it was read is read again, so that nothing is missing in it; f gets what did not
+// change more than once.
 func (c *conn) dump(write func(*encoder), f func(body []byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for try := 1; ; try++ {
+		interrupted, err := c.dumpOnce(write, f)
+		if err != nil || !interrupted || try == dumpTries {
+			return err
+		}
+	}
+}
+
+func (c *conn) dumpOnce(write func(*encoder), f func(body []byte)) (interrupted bool, err error) {
 	e, err := c.send(write)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for {
 		done := false
 		var failed error
-		err := c.receive(func(kind uint16, seq uint32, body []byte) bool {
-			switch {
-			case seq != e.seq: // about a request before
-			case kind == unix.NLMSG_ERROR, kind == unix.NLMSG_DONE:
-				done, failed = true, errnoOf(body)
-			default:
-				f(body)
+		err := c.receive(func(h header, body []byte) bool {
+			if h.seq != e.seq { // about a request before
+				return true
 			}
-			return !done
+			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
+			if h.kind == unix.NLMSG_ERROR || h.kind == unix.NLMSG_DONE {
+				done, failed = true, errnoOf(body)
+				return false
+			}
+			f(body)
+			return true
 		})
 		if err != nil || done {
-			return errors.Join(err, failed)
+			return interrupted, errors.Join(err, failed)
 		}
 	}
 }
@@ -233,7 +256,7 @@ func (c *conn) send(write func(*encoder)) (e encoder, err error) {
 }
 
 // receive waits for one read.
-func (c *conn) receive(f func(kind uint16, seq uint32, body []byte) bool) error {
+func (c *conn) receive(f func(h header, body []byte) bool) error {
 	for {
 		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
 		if err == unix.EINTR {

@@ -70,9 +70,9 @@ func ruleAttrs(e *encoder, table uint32) {
 // ownRules lists the tables of the rules that nodes have made.
 func ownRules(c *conn) (tables []uint32, err error) {
 	err = c.dump(func(e *encoder) {
-		header := ruleHeader()
-		header[7] = 0
-		e.message(unix.RTM_GETRULE, unix.NLM_F_DUMP, header, nil)
+		fixed := ruleHeader()
+		fixed[7] = 0
+		e.message(unix.RTM_GETRULE, unix.NLM_F_DUMP, fixed, nil)
 	}, func(body []byte) {
 		if table, ok := parseRule(body); ok {
 			tables = append(tables, table)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"anodenet/anode"
@@ -30,7 +31,7 @@ func checkRoutes(ctx context.Context, p *patient) []finding {
 		if ctx.Err() != nil {
 			break
 		}
-		r, ok := routeTo(p.machine, x)
+		r, ok := routeTo(p.machine, *p.status.Tun, x)
 		if !ok {
 			return nil
 		}
@@ -45,11 +46,12 @@ type peerRoute struct {
 	ula  netip.Addr
 	dev  string // empty: none
 	err  error  // why there is none
+	fate strayFate
 }
 
 // routeTo asks the kernel; ok is false where it cannot tell.
-func routeTo(m machine, x overlay.PeerStatus) (r peerRoute, ok bool) {
-	r = peerRoute{peer: nameOf(x), ula: x.ULA.Addr()}
+func routeTo(m machine, tun overlay.TunStatus, x overlay.PeerStatus) (r peerRoute, ok bool) {
+	r = peerRoute{peer: nameOf(x), ula: x.ULA.Addr(), fate: strayFateOf(tun)}
 	r.dev, r.err = m.routeOf(r.ula)
 	return r, !errors.Is(r.err, errNotHere)
 }
@@ -85,8 +87,39 @@ func judgeRoute(r peerRoute, adapter string) finding {
 		return finding{topic, bad, fmt.Sprintf("%s has an address that this machine has too (%s)", r.peer, r.ula),
 			fmt.Sprintf("ip -6 addr show to %s shows where", r.ula), "route_local"}
 	}
-	return finding{topic, bad, fmt.Sprintf("what programs send to %s leaves by %s instead of %s: another route is more specific, such as one that a router of the LAN announced", r.peer, r.dev, adapter),
-		fmt.Sprintf("ip -6 route get fibmatch %s shows the route; remove it: sudo ip -6 route del PREFIX dev %s", r.ula, r.dev), "route_stolen"}
+	return finding{topic, bad, fmt.Sprintf("what programs send to %s goes to %s instead of %s: another route or rule comes first, such as one of another VPN, or one that a router of the LAN announced. %s", r.peer, r.dev, adapter, r.fate.words()),
+		fmt.Sprintf("ip -6 route get fibmatch %s and ip -6 rule show it; remove it, or stop the program that made it", r.ula), "route_stolen"}
+}
+
+// strayFate is what becomes of packets that take another way than the adapter.
+type strayFate int
+
+const (
+	fateUnknown strayFate = iota
+	fateGuarded           // the daemon's rules drop them
+	fateInClear
+)
+
+// words describes the fate.
+func (f strayFate) words() string {
+	switch f {
+	case fateGuarded:
+		return "They are dropped there, so that nothing leaves in clear"
+	case fateInClear:
+		return "They leave in clear"
+	}
+	return "They may leave in clear"
+}
+
+// strayFateOf returns what the daemon's rules do with packets that take another way.
+func strayFateOf(tun overlay.TunStatus) strayFate {
+	switch {
+	case slices.ContainsFunc(tun.Problems, func(p overlay.TunProblem) bool { return p.Code == platform.ProblemGuard }):
+		return fateInClear
+	case tun.Index != 0:
+		return fateGuarded
+	}
+	return fateUnknown
 }
 
 // checkLAN looks for networks of this machine whose prefix has a peer's or our own
@@ -95,7 +128,7 @@ func checkLAN(_ context.Context, p *patient) []finding {
 	if p.status == nil || p.status.Tun == nil || p.elsewhere {
 		return nil
 	}
-	names := map[netip.Addr]string{p.status.ULA.Addr(): "this machine's own address"}
+	names := map[netip.Addr]string{p.status.ULA.Addr(): "this machine"}
 	addrs := []netip.Addr{p.status.ULA.Addr()}
 	for _, x := range p.status.Peers {
 		if x.Allowed {
@@ -119,6 +152,9 @@ func judgeCovering(list []platform.Covering, names map[netip.Addr]string, adapte
 	var order []network
 	covered := map[network][]string{}
 	for _, c := range list {
+		if c.Prefix.IsSingleIP() {
+			continue // no network: checkRoutes looks at single routes
+		}
 		n := network{c.Prefix, c.Name}
 		if covered[n] == nil {
 			order = append(order, n)

@@ -322,24 +322,37 @@ func TestJudgePeers(t *testing.T) {
 
 func TestJudgeRoutes(t *testing.T) {
 	ula := netip.MustParseAddr("fd00::2")
-	wantFindings(t, "well", judgeRoutes([]peerRoute{{"north", ula, "anode0", nil}}, "anode0"), "fine routes")
+	wantFindings(t, "well", judgeRoutes([]peerRoute{{"north", ula, "anode0", nil, fateGuarded}}, "anode0"), "fine routes")
 	wantFindings(t, "no peers", judgeRoutes(nil, "anode0"))
-	wantFindings(t, "stolen", judgeRoutes([]peerRoute{{"north", ula, "eth0", nil}, {"south", ula, "anode0", nil}}, "anode0"), "bad route_stolen")
-	wantFindings(t, "missing", judgeRoutes([]peerRoute{{"north", ula, "", errors.New("unreachable")}}, "anode0"), "bad route_missing")
-	wantFindings(t, "ours too", judgeRoutes([]peerRoute{{"north", ula, "lo", nil}}, "anode0"), "bad route_local")
-	many := slices.Repeat([]peerRoute{{"north", ula, "eth0", nil}}, maxListed+5)
+	wantFindings(t, "stolen", judgeRoutes([]peerRoute{{"north", ula, "eth0", nil, fateGuarded}, {"south", ula, "anode0", nil, fateGuarded}}, "anode0"), "bad route_stolen")
+	wantFindings(t, "missing", judgeRoutes([]peerRoute{{"north", ula, "", errors.New("unreachable"), fateGuarded}}, "anode0"), "bad route_missing")
+	wantFindings(t, "ours too", judgeRoutes([]peerRoute{{"north", ula, "lo", nil, fateGuarded}}, "anode0"), "bad route_local")
+	for _, c := range []struct {
+		tun  overlay.TunStatus
+		want strayFate
+	}{
+		{overlay.TunStatus{Index: 3}, fateGuarded},
+		{overlay.TunStatus{Index: 3, Problems: []overlay.TunProblem{{Code: platform.ProblemGuard}}}, fateInClear},
+		{overlay.TunStatus{}, fateUnknown},
+	} {
+		if got := strayFateOf(c.tun); got != c.want {
+			t.Errorf("%+v: %v", c.tun, got)
+		}
+	}
+	many := slices.Repeat([]peerRoute{{"north", ula, "eth0", nil, fateGuarded}}, maxListed+5)
 	got := judgeRoutes(many, "anode0")
 	if last := got[len(got)-1]; len(got) != maxListed+1 || !strings.Contains(last.Says, "5 more") {
 		t.Errorf("%d findings, the last is %+v", len(got), last)
 	}
 
 	home, eth := netip.MustParsePrefix("fd00::/64"), "eth0"
-	names := map[netip.Addr]string{ula: "north", ula.Next(): "this machine's own address"}
+	names := map[netip.Addr]string{ula: "north", ula.Next(): "this machine"}
 	got = judgeCovering([]platform.Covering{{Addr: ula, Prefix: home, Name: eth}, {Addr: ula.Next(), Prefix: home, Name: eth}}, names, "anode0")
 	wantFindings(t, "covering", got, "warn lan_covers")
-	if !strings.Contains(got[0].Says, "fd00::/64 on eth0 contains the address of north, this machine's own address;") {
+	if !strings.Contains(got[0].Says, "fd00::/64 on eth0 contains the address of north, this machine;") {
 		t.Error(got[0].Says)
 	}
+	wantFindings(t, "a single route", judgeCovering([]platform.Covering{{Addr: ula, Prefix: netip.PrefixFrom(ula, 128), Name: eth}}, names, "anode0"))
 	wantFindings(t, "nothing", judgeCovering(nil, nil, "anode0"))
 }
 

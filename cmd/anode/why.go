@@ -144,7 +144,7 @@ func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
 	if s.Tun == nil {
 		return nil
 	}
-	r, ok := routeTo(m, p)
+	r, ok := routeTo(m, *s.Tun, p)
 	if !ok {
 		return nil
 	}
@@ -154,6 +154,9 @@ func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
 		list = []platform.Covering{}
 	}
 	for _, c := range list {
+		if c.Prefix.IsSingleIP() {
+			continue
+		}
 		w.Covering = append(w.Covering, c.Prefix.String()+" on "+c.Name)
 	}
 	return w
@@ -174,7 +177,7 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 		w.Says, w.Code = fmt.Sprintf("%s did not answer a ping: %s", label(p), ping.Error), "unreachable"
 		w.Try = fmt.Sprintf("there: anode doctor; if it is on another network or has moved: anode peers add %s --endpoint udp:IP:PORT", p.Address)
 	case stolen:
-		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil}, r.Adapter)
+		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil, strayFateOf(*s.Tun)}, r.Adapter)
 		w.Says, w.Try, w.Code = "anode reaches "+label(p)+", but programs do not: "+f.Says, f.Try, f.Code
 	case s.Tun == nil:
 		w.Says, w.Code = label(p)+" answers pings, but programs cannot reach it: this daemon has no adapter", "no_adapter"
@@ -188,7 +191,7 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 // printWhy prints the answer for people: first what is the matter and what to do, then
 // the facts.
 func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
-	wrapped(a.out, a.columnsOf(), "", "", w.Says+".")
+	wrapped(a.out, a.columnsOf(), "", "", sentence(w.Says))
 	if w.Try != "" {
 		wrapped(a.out, a.columnsOf(), "try: ", "     ", w.Try)
 	}
@@ -197,6 +200,9 @@ func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
 		wrapped(a.out, a.columnsOf(), fmt.Sprintf("%-9s", f[0]), "         ", f[1])
 	}
 }
+
+// sentence ends a text with a full stop.
+func sentence(text string) string { return strings.TrimSuffix(text, ".") + "." }
 
 // whyFacts are the facts behind an answer: a word and what is known.
 func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list [][2]string) {
