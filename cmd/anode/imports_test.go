@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
 	"tun":              {"anode", "anode/wire", "overlay/link"},
 	"info2":            {},
+	"scripts":          {},
 	"platform":         {},
 	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/..."},
 	"cmd/internal/...": {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/internal/..."},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (a *app) info2Command() *cobra.Command {
 
 func (a *app) info2Status() *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "Show the networks and their links", Args: want(0, 0)}
-	asJSON := jsonFlag(cmd)
+	how := outputFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
 		defer client.Close()
@@ -44,12 +45,12 @@ func (a *app) info2Status() *cobra.Command {
 		switch {
 		case err != nil:
 			return err
-		case *asJSON:
+		case how.json:
 			return a.json(status)
-		case a.terminal:
-			a.printInfo2(status)
+		case how.tsv:
+			a.tsv(info2TSV(status))
 		default:
-			a.table(info2TSV(status))
+			a.printInfo2(status)
 		}
 		return nil
 	}
@@ -71,7 +72,7 @@ func (a *app) printInfo2(s control.Info2Status) {
 		}
 		list := [][2]string{{"network", fmt.Sprintf("%s, port %d, %s", n.Network, n.Port, kind)}}
 		if n.Failed != "" {
-			a.pairs(append(list, [2]string{"failed", n.Failed})...)
+			a.aligned(append(list, [2]string{"failed", n.Failed})...)
 			continue
 		}
 		linked := "nobody"
@@ -79,7 +80,7 @@ func (a *app) printInfo2(s control.Info2Status) {
 			linked = strings.Join(who, ", ")
 		}
 		c := n.Counters
-		a.pairs(append(list,
+		a.aligned(append(list,
 			[2]string{"linked", linked},
 			[2]string{"inbound", inboundWords(n.Inbound)},
 			[2]string{"known", knownWords(n.Hosts)},
@@ -173,7 +174,7 @@ type info2Link struct {
 
 func (a *app) info2Links() *cobra.Command {
 	cmd := &cobra.Command{Use: "links", Short: "List the connections that texts travel on", Args: want(0, 0)}
-	asJSON := jsonFlag(cmd)
+	how := outputFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
 		defer client.Close()
@@ -188,50 +189,86 @@ func (a *app) info2Links() *cobra.Command {
 			}
 		}
 		switch {
-		case *asJSON:
+		case how.json:
 			return a.json(answer)
-		case len(answer.Links) == 0 && a.terminal:
+		case how.tsv:
+			a.tsv(linksTSV(answer.Links))
+		case len(answer.Links) == 0:
 			fmt.Fprintln(a.out, "No links. See \"anode info2 status\" and \"anode info2 friends\".")
-			return nil
+		default:
+			a.columns(a.linkRows(answer.Links))
 		}
-		a.table(a.linkRows(answer.Links))
 		return nil
 	}
 	return cmd
 }
 
+// linkRows is the table of links for people, as wide as the terminal allows.
 func (a *app) linkRows(links []info2Link) [][]string {
+	name := column[info2Link]{"NAME", func(l info2Link) string { return cmp.Or(l.Name, "-") }}
+	peer := column[info2Link]{"PEER", func(l info2Link) string { return nameOr(l.Name, l.Addr) }}
+	rest := []column[info2Link]{
+		{"DIRECTION", func(l info2Link) string { return l.Direction }},
+		{"STATE", linkState},
+		{"SINCE", func(l info2Link) string { return a.moment(l.Since) }},
+	}
+	texts := []column[info2Link]{
+		{"NEW", func(l info2Link) string { return strconv.FormatUint(l.First, 10) }},
+		{"DUPLICATE", func(l info2Link) string { return strconv.FormatUint(l.Duplicates, 10) }},
+		{"WAITING", func(l info2Link) string { return strconv.Itoa(l.Queued) }},
+	}
+	where := []column[info2Link]{
+		{"NETWORK", func(l info2Link) string { return l.Network }},
+		{"ADDRESS", func(l info2Link) string { return l.Addr.String() }},
+	}
+	return arrange(a.columnsOf(), links,
+		layout[info2Link]{len(name.head), slices.Concat([]column[info2Link]{name}, where, rest, texts)},
+		layout[info2Link]{16, slices.Concat([]column[info2Link]{peer}, rest, texts)},
+		layout[info2Link]{12, slices.Concat([]column[info2Link]{peer}, rest)})
+}
+
+func linkState(l info2Link) string {
+	switch {
+	case l.Suspect:
+		return l.State + ", doubtful"
+	case l.Slow:
+		return l.State + ", slow"
+	}
+	return l.State
+}
+
+// linksTSV is the table of links for scripts.
+func linksTSV(links []info2Link) [][]string {
 	rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "DIRECTION", "STATE", "SINCE", "NEW", "DUPLICATE", "WAITING"}}
 	for _, l := range links {
-		state := l.State
-		switch {
-		case l.Suspect:
-			state += ", doubtful"
-		case l.Slow:
-			state += ", slow"
-		}
-		rows = append(rows, []string{l.Network, cmp.Or(l.Name, "-"), l.Addr.String(), l.Direction, state, a.moment(l.Since),
+		rows = append(rows, []string{l.Network, cmp.Or(l.Name, "-"), l.Addr.String(), l.Direction, linkState(l), rawMoment(l.Since),
 			strconv.FormatUint(l.First, 10), strconv.FormatUint(l.Duplicates, 10), strconv.Itoa(l.Queued)})
 	}
 	return rows
 }
 
-// moment is a time in a table: how long ago it was, or raw in a pipe.
+// moment is a time in a table for people: how long ago it was, or when it will be.
 func (a *app) moment(t time.Time) string {
 	switch {
 	case t.IsZero():
 		return "-"
-	case !a.terminal:
-		return t.UTC().Format(time.RFC3339)
 	case t.After(a.now()):
 		return "in " + age(t.Sub(a.now()))
 	}
 	return age(a.now().Sub(t)) + " ago"
 }
 
+// rawMoment is a time in a table for scripts.
+func rawMoment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
 func (a *app) info2Friends() *cobra.Command {
 	cmd := &cobra.Command{Use: "friends", Short: "List the known hosts: your peers, and on the bare network others", Args: want(0, 0)}
-	asJSON := jsonFlag(cmd)
+	how := outputFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := control.NewClient(a.socket)
 		defer client.Close()
@@ -239,21 +276,47 @@ func (a *app) info2Friends() *cobra.Command {
 		switch {
 		case err != nil:
 			return err
-		case *asJSON:
+		case how.json:
 			return a.json(answer)
-		case len(answer.Hosts) == 0 && a.terminal:
+		case how.tsv:
+			a.tsv(hostsTSV(answer.Hosts))
+		case len(answer.Hosts) == 0:
 			fmt.Fprintln(a.out, "None. \"anode peers add ADDRESS NAME\" makes a friend.")
-			return nil
+		default:
+			a.columns(a.hostRows(answer.Hosts))
 		}
-		rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "STANDING", "ANSWERED", "FAILED", "NEXT"}}
-		for _, h := range answer.Hosts {
-			rows = append(rows, []string{string(h.Network), cmp.Or(h.Name, "-"), h.Addr.String(), standingWords(h.Standing),
-				a.moment(h.Verified), strconv.Itoa(h.Failures), a.moment(h.Next)})
-		}
-		a.table(rows)
 		return nil
 	}
 	return cmd
+}
+
+// hostRows is the table of known hosts for people, as wide as the terminal allows.
+func (a *app) hostRows(hosts []control.Info2Host) [][]string {
+	name := column[control.Info2Host]{"NAME", func(h control.Info2Host) string { return cmp.Or(h.Name, "-") }}
+	peer := column[control.Info2Host]{"PEER", func(h control.Info2Host) string { return nameOr(h.Name, h.Addr) }}
+	where := []column[control.Info2Host]{
+		{"NETWORK", func(h control.Info2Host) string { return string(h.Network) }},
+		{"ADDRESS", func(h control.Info2Host) string { return h.Addr.String() }},
+	}
+	rest := []column[control.Info2Host]{
+		{"STANDING", func(h control.Info2Host) string { return standingWords(h.Standing) }},
+		{"ANSWERED", func(h control.Info2Host) string { return a.moment(h.Verified) }},
+		{"FAILED", func(h control.Info2Host) string { return strconv.Itoa(h.Failures) }},
+		{"NEXT", func(h control.Info2Host) string { return a.moment(h.Next) }},
+	}
+	return arrange(a.columnsOf(), hosts,
+		layout[control.Info2Host]{len(name.head), slices.Concat([]column[control.Info2Host]{name}, where, rest)},
+		layout[control.Info2Host]{16, slices.Concat([]column[control.Info2Host]{peer}, rest)})
+}
+
+// hostsTSV is the table of known hosts for scripts.
+func hostsTSV(hosts []control.Info2Host) [][]string {
+	rows := [][]string{{"NETWORK", "NAME", "ADDRESS", "STANDING", "ANSWERED", "FAILED", "NEXT"}}
+	for _, h := range hosts {
+		rows = append(rows, []string{string(h.Network), cmp.Or(h.Name, "-"), h.Addr.String(), standingWords(h.Standing),
+			rawMoment(h.Verified), strconv.Itoa(h.Failures), rawMoment(h.Next)})
+	}
+	return rows
 }
 
 // standingWords puts the standing of a host into words.

@@ -51,12 +51,27 @@ func TestInfo2Links(t *testing.T) {
 		links = append(links, info2Link{"adapter", l})
 	}
 	links[0].Suspect = true
-	a.table(a.linkRows(links))
+	t.Setenv("COLUMNS", "120")
+	a.columns(a.linkRows(links))
 	wantText(t, out.String(), `
-NETWORK  NAME   ADDRESS                             DIRECTION  STATE           SINCE          NEW  DUPLICATE  WAITING
-adapter  north  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  out        open, doubtful  1 h 0 min ago  7    2          0
-adapter  -      fd00:0:45:bc96:314c:6a36:62eb:ad08  out        dialing         1 s ago        0    0          0
+NAME   NETWORK  ADDRESS                             DIRECTION  STATE           SINCE          NEW  DUPLICATE  WAITING
+north  adapter  fd00:0:3b:4ea5:dd9f:cbf1:d49c:786b  out        open, doubtful  1 h 0 min ago  7    2          0
+-      adapter  fd00:0:45:bc96:314c:6a36:62eb:ad08  out        dialing         1 s ago        0    0          0
 `)
+	t.Setenv("COLUMNS", "80")
+	hosts, _ := newFixtureTalk().Hosts(t.Context())
+	for _, rows := range [][][]string{a.linkRows(links), a.hostRows(hosts.Hosts)} {
+		out.Reset()
+		a.columns(rows)
+		for line := range strings.Lines(out.String()) {
+			if len([]rune(strings.TrimRight(line, "\n"))) > 80 {
+				t.Errorf("too wide for a terminal: %q", line)
+			}
+		}
+		if !strings.Contains(out.String(), "north") {
+			t.Errorf("got %q", out.String())
+		}
+	}
 	if got := a.moment(fixtureTime.Add(5 * time.Minute)); got != "in 5 min" {
 		t.Errorf("got %q", got)
 	}
