@@ -1,12 +1,14 @@
 package overlay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/vnet"
@@ -473,5 +475,91 @@ func TestNoEndpoint(t *testing.T) {
 		defer a.stop()
 		a.pingFails(b, 20*time.Second, ReasonNoEndpoint)
 		a.reason(b, ReasonNoEndpoint)
+	})
+}
+
+// Only the peer itself, in answer to our HELLO, can make us say that it has another secret.
+func TestOtherSecretForged(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		n := newTestNode(t, w.Host("n"), nil)
+		h, other := w.Host("bare"), w.Host("other")
+		lan(w, "lan", 0, n.host, h, other)
+		b, c := newBare(t, h, "10.0.0.2:8737"), newBare(t, other, "10.0.0.3:8737")
+		defer b.conn.Close()
+		defer c.conn.Close()
+		e, err := book.ParseEndpoint("udp:10.0.0.2:8737")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.cfg.Peers = []Peer{{Address: b.id.Address(), Endpoints: []wire.Endpoint{e}}}
+		n.start()
+		defer n.stop()
+		settle(time.Second)
+		pinged := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			_, err := n.Ping(ctx, b.id.Address(), 40)
+			pinged <- err
+		}()
+		_, body := b.next(n, wire.Hello)
+		hello, err := seal.ParseHello(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		point := newIdentity(t).Address()
+		welcome := func(index uint16) []byte {
+			return seal.Welcome{Index: 7, Your: index, Noise: append(point[7:], make([]byte, wire.TagSize)...)}.Append(nil)
+		}
+		reason := func(when string, want Reason) {
+			t.Helper()
+			settle(100 * time.Millisecond)
+			for _, p := range n.status().Peers {
+				if p.Address == b.id.Address() && p.Reason != want {
+					t.Errorf("%s: reason %q, want %q", when, p.Reason, want)
+				}
+			}
+		}
+		const at = "10.0.0.1:8737"
+		c.send(at, c.packet(n, true, wire.Welcome, welcome(hello.Index)))
+		reason("by another key", NoReason)
+		forged := b.packet(n, true, wire.Welcome, welcome(hello.Index))
+		forged[2] ^= 1
+		c.send(at, forged)
+		reason("with a wrong MAC", NoReason)
+		for k := range uint16(100) {
+			b.send(at, b.packet(n, true, wire.Welcome, welcome(hello.Index+1+k)))
+		}
+		reason("for another HELLO, as a replay is", NoReason)
+		b.send(at, b.packet(n, true, wire.Welcome, welcome(hello.Index)))
+		reason("by the peer", ReasonOtherSecret)
+		var x *UnreachableError
+		if err := <-pinged; !errors.As(err, &x) || x.Reason != ReasonOtherSecret {
+			t.Errorf("ping: %v", err)
+		}
+	})
+}
+
+// A peer with another version of the handshake says so by its own.
+func TestAnotherVersion(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		n := newTestNode(t, w.Host("n"), nil)
+		h := w.Host("bare")
+		lan(w, "lan", 0, n.host, h)
+		b := newBare(t, h, "10.0.0.2:8737")
+		defer b.conn.Close()
+		n.cfg.Peers = []Peer{{Address: b.id.Address()}}
+		n.start()
+		defer n.stop()
+		settle(time.Second)
+		body := make([]byte, 200)
+		body[0] = 2
+		b.send("10.0.0.1:8737", b.packet(n, true, wire.Hello, body))
+		settle(100 * time.Millisecond)
+		for _, p := range n.status().Peers {
+			if p.Reason != ReasonAnotherVersion {
+				t.Errorf("reason %q", p.Reason)
+			}
+		}
 	})
 }

@@ -5,13 +5,17 @@ import (
 	"time"
 )
 
-const (
-	quiet   = 100 * time.Millisecond // without an event, before a burst is reported
-	longest = time.Second            // the longest time that an event waits to be reported
-)
+// patience is when a burst of events is reported.
+type patience struct {
+	quiet   time.Duration // without an event, before a burst is reported
+	longest time.Duration // the longest time that an event waits to be reported
+}
+
+// patient is for what need not be known at once.
+var patient = patience{100 * time.Millisecond, time.Second}
 
 // debounce calls changed after each burst of events, until ctx ends or events is closed.
-func debounce(ctx context.Context, events <-chan struct{}, changed func()) {
+func debounce(ctx context.Context, p patience, events <-chan struct{}, changed func()) {
 	timer := time.NewTimer(0)
 	<-timer.C
 	defer timer.Stop()
@@ -28,7 +32,7 @@ func debounce(ctx context.Context, events <-chan struct{}, changed func()) {
 			if first.IsZero() {
 				first = now
 			}
-			timer.Reset(min(quiet, longest-now.Sub(first)))
+			timer.Reset(min(p.quiet, p.longest-now.Sub(first)))
 		case <-timer.C:
 			first = time.Time{}
 			changed()

@@ -16,7 +16,7 @@ func TestDebounce(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			debounce(ctx, events, func() { told = append(told, time.Since(start)) })
+			debounce(ctx, patient, events, func() { told = append(told, time.Since(start)) })
 		}()
 
 		tell(events) // alone

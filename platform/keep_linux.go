@@ -19,8 +19,9 @@ import (
 )
 
 // Keeper sets an adapter's interface up, and keeps it so: whatever another program does
-// to it is undone as soon as the kernel announces it. It works by the interface's index,
-// so that another name changes nothing. Nothing is done while nothing happens.
+// to it is undone as soon as the kernel announces it (of another GSO size, with the next
+// announcement). It works by the interface's index, so that another name changes nothing.
+// Nothing is done while nothing happens.
 //
 //	announcements -> look: what the kernel has -> compare -> mend, at a bounded rate
 //	Want          -> guard and routes
@@ -244,6 +245,8 @@ func (k *Keeper) watch(ctx context.Context) {
 	err := watch(ctx, socket, source{
 		news:   func(b []byte) bool { return concerns(b, k.iface.index) },
 		passes: func(err error) bool { return errors.Is(err, unix.ENOBUFS) }, // look all the same
+		// Programs that connect before a route is back choose a wrong source, and fail.
+		patience: patience{20 * time.Millisecond, 200 * time.Millisecond},
 	}, func() { tell(k.changed) })
 	if err != nil {
 		k.log.Error("the adapter is not kept any more: the kernel's announcements cannot be read", "err", err)

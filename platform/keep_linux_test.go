@@ -141,7 +141,7 @@ func TestKept(t *testing.T) {
 		"ip link set pt0 mtu 1000",
 		"ip link set pt0 mtu 9000",
 		"ip link set pt0 txqueuelen 7",
-		"ip link set pt0 gso_max_size 30000",
+		"ip link set pt0 gso_max_size 30000 txqueuelen 7", // the first alone is not announced
 		"ip link set pt0 addrgenmode eui64",
 		"ip link set pt0 group 5",
 		"ip -6 addr flush dev pt0",

@@ -25,6 +25,6 @@ func Watch(ctx context.Context, changed func()) error {
 	}
 	return watch(ctx, os.NewFile(uintptr(fd), "route"), source{
 		news:   func([]byte) bool { return true },
-		passes: func(error) bool { return false },
+		passes: func(error) bool { return false }, patience: patient,
 	}, changed)
 }

@@ -32,6 +32,7 @@ func Watch(ctx context.Context, changed func()) error {
 			clear(known) // messages were lost
 			return true
 		},
+		patience: patient,
 	}, changed)
 }
 

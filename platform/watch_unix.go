@@ -15,6 +15,7 @@ const watchRead = 1 << 16
 type source struct {
 	news   func([]byte) bool // reports whether what was read is a change
 	passes func(error) bool  // reports whether reading goes on after an error, which is a change
+	patience
 }
 
 // watch calls changed at first and for each burst of changes that the socket announces,
@@ -41,7 +42,7 @@ func watch(ctx context.Context, socket *os.File, from source, changed func()) er
 			}
 		}
 	}()
-	debounce(ctx, events, changed)
+	debounce(ctx, from.patience, events, changed)
 	socket.Close()
 	err := <-failed
 	if ctx.Err() != nil {

@@ -24,7 +24,7 @@ func Watch(ctx context.Context, changed func()) error {
 	err := windows.NotifyRouteChange2(windows.AF_UNSPEC, callback, nil, false, &routes)
 	if err == nil {
 		tell(events) // what changed before
-		debounce(ctx, events, changed)
+		debounce(ctx, patient, events, changed)
 		err = windows.CancelMibChangeNotify2(routes)
 	}
 	if err = errors.Join(err, windows.CancelMibChangeNotify2(addresses)); err != nil {

@@ -38,7 +38,7 @@
 //
 //	1  lanes         count[1] of consecutive indices granted, the message's own included
 //	2  invitation    id[8]; not in use
-//	3  standing      standing[1], 0: you are not added here, 1: you are
+//	3  standing      standing[1], 0: you are not let in here, 1: you are
 //	4  instance      instance[8], random at each start
 //	5  capabilities  bits from the left, of as many bytes as it takes (Capabilities)
 //

@@ -83,7 +83,7 @@
 //	0x43  STALE      h    your index[2] greatest stamp[12]
 //	0x44  WHOIS      u    request[4] kind[1] key, kind 1: ULA[16], kind 2: short ID[8]
 //	0x45  IAM        u    request[4] address[40]; request[4] alone is "not found"
-//	0x46  STANDING   s    standing[1], 0: the sender has not added you, 1: it has
+//	0x46  STANDING   s    standing[1], 0: the sender does not let you in, 1: it does
 //	0x47  CLASH      s    instance[8], yours: another machine of your address has your peer ID
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]

@@ -1,8 +1,9 @@
 package wire
 
-// StandingMsg is STANDING: standing[1], whether the sender has added the recipient. It is
-// only ever sealed. The handshake says the same; STANDING tells when it changes, so
-// that the other side can say "has not added you" where connections would hang.
+// StandingMsg is STANDING: standing[1], whether the sender lets the recipient in: it has
+// added it, or lets everybody in. It is only ever sealed. The handshake says the same.
+// STANDING follows when it changes, and at a bounded rate when the sender refused something
+// of the recipient's, which can then say "has not added you" where connections would hang.
 type StandingMsg uint8
 
 // The standings.

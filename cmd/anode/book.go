@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"slices"
 	"time"
@@ -232,7 +231,7 @@ func (a *app) openStore() (peerBook, error) {
 func (a *app) stateSelf() (anode.Address, error) {
 	id, err := daemon.LoadIdentity(a.state)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, daemon.ErrNoIdentity):
 		return anode.Address{}, nil
 	case err != nil:
 		return anode.Address{}, err

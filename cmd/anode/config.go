@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -93,7 +94,7 @@ func (a *app) reportConfig(l config.Loaded) {
 		}
 	}
 	for i, p := range l.Peers {
-		fmt.Fprintf(a.out, "peer %s %s  # %s\n", p.Address.ID(), p.Name, l.PeerOrigin(i))
+		fmt.Fprintf(a.out, "peer %s  # %s\n", strings.TrimSpace(p.Address.ID().String()+" "+p.Name), l.PeerOrigin(i))
 	}
 	switch {
 	case l.Read || set+len(l.Peers) > 0:

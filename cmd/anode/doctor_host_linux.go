@@ -397,13 +397,3 @@ func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 	}
 	return int(st.Uid), true
 }
-
-// tryLock reports whether a file is free: no process has a lock on it. It holds a shared
-// lock for a moment, for which a daemon that starts waits.
-func tryLock(f *os.File) (free bool, err error) {
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	return err == nil, err
-}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"io/fs"
 	"net/netip"
-	"os"
 
 	"anodenet/overlay/link"
 	"anodenet/platform"
@@ -44,5 +43,3 @@ func (machineFacts) covering(string, []netip.Addr) ([]platform.Covering, error) 
 }
 
 func ownerOf(fs.FileInfo) (uid int, ok bool) { return 0, false }
-
-func tryLock(*os.File) (free bool, err error) { return false, errNotHere }

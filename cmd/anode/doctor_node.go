@@ -1,12 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,10 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
 	"anodenet/overlay"
 	"anodenet/overlay/link"
+	"anodenet/overlay/store"
 )
 
 // portOf returns the port of an endpoint to listen on, udp:[::]:8737.
@@ -107,65 +106,84 @@ func checkConfig(_ context.Context, p *patient) []finding {
 
 const identityName, stateName = "identity", "state.db"
 
+// keepsNothing reports whether there is no state directory.
+func (p *patient) keepsNothing() bool { return p.state == daemon.NoState }
+
 // checkIdentity looks at the identity file, and makes none.
 func checkIdentity(_ context.Context, p *patient) []finding {
 	const topic = "identity"
+	if p.keepsNothing() {
+		return []finding{{topic, fine, "none is kept: each start makes a new address (--state none)", "", "identity_not_kept"}}
+	}
 	path := filepath.Join(p.state, identityName)
-	id, err := anode.LoadIdentity(path)
-	_, noState := os.Stat(filepath.Join(p.state, stateName))
+	id, err := daemon.LoadIdentity(p.state)
 	switch {
 	case err == nil && p.status != nil && id.Address() != p.status.Address:
-		return []finding{{topic, warn, fmt.Sprintf("%s has the address %s, but the daemon runs as %s", path, id.Address().ID(), p.status.ID),
+		return []finding{{topic, warn, fmt.Sprintf("%s is %s, but the daemon runs as %s", path, id.Address().ID(), p.status.ID),
 			"if the daemon uses another directory: --state DIR; otherwise restart it", "identity_other"}}
 	case err == nil:
 		return []finding{{topic, fine, fmt.Sprintf("%s is %s; keep a backup of it, since it is this machine's address", path, id.Address().ID()), "", "identity"}}
 	case errors.Is(err, fs.ErrNotExist) && p.status != nil:
 		return nil // the daemon uses another directory
-	case errors.Is(err, fs.ErrNotExist) && noState == nil:
-		return []finding{{topic, bad, path + " is missing, but there are peers in " + filepath.Join(p.state, stateName) + ": this machine would get a new address, which its peers do not know",
-			"restore the file from a backup; or, for a new address, first move " + filepath.Join(p.state, stateName) + " away", "identity_lost"}}
 	case errors.Is(err, fs.ErrNotExist):
 		return []finding{{topic, fine, "there is none yet in " + p.state + "; the first start makes one", "", "identity_none"}}
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() > 0:
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() > 0, errors.Is(err, store.ErrStateBusy):
 		return nil // as it should be
 	}
 	f := explain(err)
 	if f.try == "" {
-		f.try = "restore the file from a backup"
+		f.try = "restore " + path + " from a backup; without it this machine gets a new address"
 	}
-	return []finding{{topic, bad, f.message, f.try, "identity_bad"}}
+	code := "identity_bad"
+	if errors.Is(err, daemon.ErrIdentityLost) {
+		code = "identity_lost"
+	}
+	return []finding{{topic, bad, f.message, f.try, code}}
 }
 
-// checkState looks at the file of peers. It is only read, and not while a daemon has it.
+// checkState reads the file of peers, and changes nothing. A daemon that has it keeps
+// others out.
 func checkState(_ context.Context, p *patient) []finding {
 	const topic = "state"
+	if p.keepsNothing() {
+		return []finding{{topic, fine, "nothing is kept: peers that are added last until the daemon ends (--state none)", "", "state_not_kept"}}
+	}
 	path := filepath.Join(p.state, stateName)
-	f, err := os.Open(path)
+	_, missing := os.Stat(path)
+	m, err := store.Read(p.state)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && p.status != nil:
+	case errors.Is(missing, fs.ErrNotExist) && p.status != nil:
 		return nil // the daemon uses another directory
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(missing, fs.ErrNotExist):
 		return []finding{{topic, fine, "there is no " + path + " yet; it is made with the first peer or start", "", "state_none"}}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() > 0:
 		return nil // as it should be
-	case err != nil:
-		return []finding{{topic, bad, oneLine(err.Error()), "anode up as the user whom the file belongs to", "state_unreadable"}}
+	case errors.Is(err, store.ErrStateBusy) && p.running():
+		return []finding{{topic, fine, path + " is in use by the daemon", "", "state_in_use"}}
+	case errors.Is(err, store.ErrStateBusy):
+		return []finding{p.lockedState(path)}
+	case m == nil:
+		f := explain(err)
+		return []finding{{topic, bad, f.message, cmp.Or(f.try, "anode up as the user whom the file belongs to"), "state_unreadable"}}
 	}
-	defer f.Close()
-	free, err := tryLock(f)
+	return judgeState(path, m, err)
+}
+
+// judgeState judges what could be read of the file.
+func judgeState(path string, m *store.Memory, damage error) []finding {
+	const topic = "state"
+	c, err := m.Load()
 	switch {
 	case err != nil:
-		return nil
-	case !free && p.running():
-		return []finding{{topic, fine, path + " is in use by the daemon", "", "state_in_use"}}
-	case !free:
-		return []finding{p.lockedState(path)}
+		return []finding{{topic, bad, path + ": " + oneLine(err.Error()), "restore it from a backup", "state_unreadable"}}
+	case damage != nil:
+		return []finding{{topic, bad, fmt.Sprintf("%s is damaged; %d peers and blocks in it can still be read. The identity is another file and not affected", path, len(c.Entries)),
+			"a backup of the file, if you have one; otherwise start the daemon, which saves what can be read and keeps the damaged file", "state_damaged"}}
+	case len(c.Problems) > 0:
+		return []finding{{topic, warn, fmt.Sprintf("%d of its records cannot be read, such as: %s", len(c.Problems), oneLine(c.Problems[0].Error())),
+			"add these peers again; anode peers list shows those that are there", "state_records"}}
 	}
-	if err := checkDatabase(f); err != nil {
-		return []finding{{topic, bad, path + " is damaged: " + err.Error() + "; it holds the peers, and not the identity",
-			"restore it from a backup; or move it away and add the peers again: sudo mv " + path + " " + path + ".damaged", "state_damaged"}}
-	}
-	return []finding{{topic, fine, path + " can be read", "", "state"}}
+	return []finding{{topic, fine, fmt.Sprintf("%s can be read and has %d peers and blocks", path, len(c.Entries)), "", "state"}}
 }
 
 // lockedState is about a state that a process uses which does not answer on our socket.
@@ -176,85 +194,6 @@ func (p *patient) lockedState(path string) finding {
 		try = fmt.Sprintf("--socket PATH of that daemon; or end it: sudo kill %d", pid)
 	}
 	return finding{"state", bad, says, try, "state_locked"}
-}
-
-// The layout of a bbolt file, as far as a look from outside needs it: two pages begin with
-// a copy each of the root, the younger of which counts.
-//
-//	offset  field of a page            offset  field of the root
-//	0       number[8]                  16      magic[4]
-//	8       flags[2], 4: a root        20      version[4]
-//	10      ...                        24      page size[4]
-//	                                   28      flags[4] tree[16] free list[8]
-//	                                   56      pages in use[8]
-//	                                   64      transaction[8]
-//	                                   72      FNV-1a 64 of offsets 16 to 71
-//
-// Integers are in the machine's byte order.
-const (
-	boltMagic    = 0xED0CDAED
-	boltRoot     = 16
-	boltSum      = 72
-	boltRootSize = 80
-	boltMinPage  = 1024
-	boltMaxPage  = 1 << 16
-)
-
-var (
-	errCutOff  = errors.New("its end is missing")
-	errNoRoot  = errors.New("its beginning is not that of a database")
-	errNothing = errors.New("it is empty")
-)
-
-// checkDatabase looks for a valid root whose pages are all there. It does not look into
-// the pages.
-func checkDatabase(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() == 0 {
-		return errNothing
-	}
-	best, found := boltMeta{}, false
-	take := func(offset int64) bool {
-		m, ok := readMeta(f, offset)
-		if ok && (!found || m.transaction > best.transaction) {
-			best, found = m, true
-		}
-		return ok
-	}
-	if take(0) {
-		take(int64(best.pageSize))
-	} else {
-		for size := int64(boltMinPage); size <= boltMaxPage && !take(size); size *= 2 {
-		}
-	}
-	switch {
-	case !found:
-		return errNoRoot
-	case best.pages > uint64(info.Size())/uint64(best.pageSize):
-		return errCutOff
-	}
-	return nil
-}
-
-// boltMeta is a root.
-type boltMeta struct {
-	pageSize           uint32
-	pages, transaction uint64
-}
-
-func readMeta(r io.ReaderAt, offset int64) (m boltMeta, ok bool) {
-	var b [boltRootSize]byte
-	if _, err := r.ReadAt(b[:], offset); err != nil {
-		return m, false
-	}
-	order := binary.NativeEndian
-	sum := fnv.New64a()
-	sum.Write(b[boltRoot:boltSum])
-	m = boltMeta{order.Uint32(b[24:]), order.Uint64(b[56:]), order.Uint64(b[64:])}
-	return m, order.Uint32(b[boltRoot:]) == boltMagic && sum.Sum64() == order.Uint64(b[boltSum:]) && m.pageSize >= boltMinPage
 }
 
 // checkSecret reads the network's secret that the configuration names.
@@ -352,26 +291,36 @@ func checkQueues(_ context.Context, p *patient) []finding {
 	return judgeQueues(p.status.Counters)
 }
 
+// fewLost is how many packets there must be for one that was lost not to matter.
+const fewLost = 1000
+
 func judgeQueues(counters map[string]uint64) []finding {
-	const topic, all = "queues", "anode status --json shows all counters"
+	const topic, all = "queues", "anode status --counters shows all counters"
 	var list []finding
-	for _, c := range []struct {
-		name, says, try, code string
-		verdict               verdict
-	}{
-		{"drop_inbox_authentic", "packets dropped because a queue was full", all, "queue_full", slow},
-		{"drop_inbox_waiting", "packets dropped because a queue was full", all, "queue_full", slow},
-		{"drop_waiting_full", "packets dropped because too many waited for a connection", all, "queue_full", slow},
-		{"link_rx_dropped", "packets dropped because the program was too slow for the network", "a faster processor, or fewer other programs", "queue_full", slow},
-		{"link_tx_no_buffer", "packets dropped because the network interface's queue was full", all, "queue_full", slow},
-		{"link_tx_denied", "packets refused by this machine's firewall when they were sent", "let UDP out (sudo nft list ruleset shows the rules)", "send_denied", warn},
-		{"drop_write", "packets dropped because the adapter did not take them", all, "adapter_write", slow},
+	total, few := counters["rx_packets"]+counters["tx_packets"], uint64(0)
+	for _, c := range []struct{ name, says, try, code string }{
+		{"drop_inbox_authentic", "packets dropped because a queue was full", all, "queue_full"},
+		{"drop_inbox_waiting", "packets dropped because a queue was full", all, "queue_full"},
+		{"drop_waiting_full", "packets dropped because too many waited for a connection", all, "queue_full"},
+		{"link_rx_dropped", "packets dropped because the program was too slow for the network", "a faster processor, or fewer other programs", "queue_full"},
+		{"link_tx_no_buffer", "packets dropped because the network interface's queue was full", all, "queue_full"},
 	} {
-		if n := counters[c.name]; n > 0 {
-			list = append(list, finding{topic, c.verdict, fmt.Sprintf("%d %s (%s), since the daemon started", n, c.says, c.name), c.try, c.code})
+		switch n := counters[c.name]; {
+		case n*fewLost > total:
+			list = append(list, finding{topic, slow, fmt.Sprintf("%d %s (%s), since the daemon started", n, c.says, c.name), c.try, c.code})
+		default:
+			few += n
 		}
 	}
-	if len(list) == 0 {
+	if n := counters["link_tx_denied"]; n > 0 {
+		list = append(list, finding{topic, warn, fmt.Sprintf("this machine's firewall refused %d packets that the daemon sent (link_tx_denied), since it started", n),
+			"let UDP out (sudo nft list ruleset shows the rules)", "send_denied"})
+	}
+	switch {
+	case len(list) > 0:
+	case few > 0:
+		list = append(list, finding{topic, fine, fmt.Sprintf("%d of %d packets were lost in this machine, too few to matter", few, total), "", "queues"})
+	default:
 		list = append(list, finding{topic, fine, "no packet was lost in this machine", "", "queues"})
 	}
 	return list

@@ -12,6 +12,7 @@ import (
 	"anodenet/anode"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/daemon"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/store"
@@ -31,6 +32,9 @@ func stateDir(t *testing.T) (dir string, self anode.Address) {
 	}
 	defer s.Close()
 	b, _, err := book.Open(id.Address(), s, nil)
+	if err == nil {
+		_, err = daemon.Mark(s, id.Address())
+	}
 	if err == nil {
 		_, err = b.Add(northAddress, "north", nil, time.Now())
 	}
@@ -88,7 +92,7 @@ func TestCheckFiles(t *testing.T) {
 		{"state is a directory", func(dir string) error {
 			path := filepath.Join(dir, stateName)
 			return errors.Join(os.Remove(path), os.Mkdir(path, 0o700))
-		}, "fine identity", "bad state_damaged"},
+		}, "fine identity", "bad state_unreadable"},
 	} {
 		dir, _ := stateDir(t)
 		if err := c.change(dir); err != nil {
@@ -127,39 +131,21 @@ func TestCheckStateInUse(t *testing.T) {
 	wantFindings(t, "another identity", checkIdentity(t.Context(), p), "warn identity_other")
 }
 
-// TestCutState: a state that is cut off is damaged or whole, by the same rule as the
-// store's: what doctor calls whole, the store opens.
-func TestCutState(t *testing.T) {
+// TestJudgeState: a file of which a part can be read.
+func TestJudgeState(t *testing.T) {
 	dir, _ := stateDir(t)
-	path := filepath.Join(dir, stateName)
-	whole, err := os.ReadFile(path)
+	m, err := store.Read(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := 0
-	for n := 0; n <= len(whole); n += 512 {
-		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		verdict := checkDatabase(f)
-		f.Close()
-		if verdict != nil {
-			damaged++
-			continue
-		}
-		s, err := store.Open(dir)
-		if err != nil {
-			t.Fatalf("%d of %d bytes: doctor finds nothing, and the store says %v", n, len(whole), err)
-		}
-		s.Close()
+	got := judgeState("x", m, nil)
+	wantFindings(t, "well", got, "fine state")
+	if !strings.Contains(got[0].Says, "1 peers") {
+		t.Error(got[0].Says)
 	}
-	if damaged == 0 {
-		t.Error("no length is damaged")
-	}
+	wantFindings(t, "damaged", judgeState("x", m, store.ErrDamaged), "bad state_damaged")
+	p := &patient{state: daemon.NoState}
+	wantFindings(t, "none", append(checkState(t.Context(), p), checkIdentity(t.Context(), p)...), "fine state_not_kept", "fine identity_not_kept")
 }
 
 func TestCheckSecret(t *testing.T) {

@@ -277,6 +277,8 @@ func TestJudgeNode(t *testing.T) {
 	}
 	wantFindings(t, "no drops", judgeQueues(nil), "fine queues")
 	wantFindings(t, "full inbox", judgeQueues(map[string]uint64{"drop_inbox_waiting": 3}), "slow queue_full")
+	wantFindings(t, "few of many", judgeQueues(map[string]uint64{"drop_inbox_waiting": 3, "rx_packets": 2000, "tx_packets": 1000}), "fine queues")
+	wantFindings(t, "many of many", judgeQueues(map[string]uint64{"drop_inbox_waiting": 4, "rx_packets": 2000, "tx_packets": 1000}), "slow queue_full")
 	wantFindings(t, "denied", judgeQueues(map[string]uint64{"link_tx_denied": 3, "link_tx_no_buffer": 1}), "slow queue_full", "warn send_denied")
 	wantFindings(t, "copies", []finding{judgeCopies(overlay.Status{Copies: true, PeerID: 3})}, "warn copies")
 	for _, c := range []struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &invalid):
 		return usage(cmd, "--%s: want %s, not %q", invalid.GetFlag().Name, wanted(invalid.GetFlag()), invalid.GetValue())
 	case errors.As(err, &missing):
-		return usage(cmd, "--%s: want %s after it", missing.GetFlag().Name, wanted(missing.GetFlag()))
+		return usage(cmd, "--%s: missing value: want %s", missing.GetFlag().Name, wanted(missing.GetFlag()))
 	case errors.As(err, &unknown):
 		return unknownFlag(cmd, unknown)
 	case errors.As(err, &syntax):
@@ -68,6 +69,9 @@ func wanted(f *pflag.Flag) string {
 		return "seconds such as 2 or 0.5, or a time such as 500ms"
 	}
 	value, _ := pflag.UnquoteUsage(f)
+	if value != strings.ToLower(value) { // KEY=VALUE is a form, file is a word
+		return value
+	}
 	return "a " + value
 }
 

@@ -23,8 +23,9 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"--wait", "2 s"}, `--wait: want seconds such as 2 or 0.5, or a time such as 500ms, not "2 s"`},
 		{[]string{"--wait", "-1"}, `--wait: want seconds such as 2 or 0.5, or a time such as 500ms, not "-1"`},
 		{[]string{"--yes=perhaps"}, `--yes: want true or false, not "perhaps"`},
-		{[]string{"--file"}, "--file: want a file after it"},
-		{[]string{"-c"}, "--count: want a whole number after it"},
+		{[]string{"--file"}, "--file: missing value: want a file"},
+		{[]string{"--set"}, "--set: missing value: want KEY=VALUE"},
+		{[]string{"-c"}, "--count: missing value: want a whole number"},
 		{[]string{"--cuont", "1"}, "unknown flag: --cuont; did you mean --count?"},
 		{[]string{"--secrt"}, "unknown flag: --secrt"}, // hidden
 		{[]string{"--nonsense"}, "unknown flag: --nonsense"},
@@ -41,6 +42,7 @@ func TestFlagErrors(t *testing.T) {
 		flags.BoolP("yes", "y", false, "")
 		flags.String("file", "", "the `file`")
 		flags.String("secret", "", "")
+		flags.StringArray("set", nil, "set a key, `KEY=VALUE`")
 		flags.Lookup("secret").Hidden = true
 		secondsVar(flags, new(time.Duration), "wait", "W", time.Second, "")
 		cmd.SetFlagErrorFunc(flagError)

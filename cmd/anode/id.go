@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -79,10 +78,10 @@ func (a *app) self(ctx context.Context) (anode.Address, error) {
 	}
 	id, err := daemon.LoadIdentity(a.state)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && a.stateGiven:
+	case errors.Is(err, daemon.ErrNoIdentity) && a.stateGiven:
 		return anode.Address{}, fmt.Errorf("%w; try: anode id --state %s, which makes one", err, a.state)
-	case errors.Is(err, fs.ErrNotExist):
-		return anode.Address{}, fmt.Errorf("%w: this machine has no identity; try: anode up, which makes one; or anode id --state DIR", fs.ErrNotExist)
+	case errors.Is(err, daemon.ErrNoIdentity):
+		return anode.Address{}, fmt.Errorf("%w; try: anode up, which makes one; or anode id --state DIR", err)
 	case err != nil:
 		return anode.Address{}, err
 	}
@@ -93,7 +92,7 @@ func (a *app) self(ctx context.Context) (anode.Address, error) {
 // has none.
 func (a *app) makeSelf(ctx context.Context, zone anode.Zone) (anode.Address, error) {
 	self, err := a.self(ctx)
-	if !a.stateGiven || !errors.Is(err, fs.ErrNotExist) {
+	if !a.stateGiven || !errors.Is(err, daemon.ErrNoIdentity) {
 		return self, err
 	}
 	id, made, err := daemon.Identity(a.state, zone)

@@ -185,6 +185,9 @@ func (p *draftProgram) receive(kind byte, limit time.Duration) (message []byte, 
 		}
 		b := buf[:n]
 		at := 10 + 8
+		if n < 28 {
+			continue // it is no packet
+		}
 		if full = b[1]&draftFullSender != 0; full {
 			at = 10 + 40
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"anodenet/anode"
@@ -12,14 +13,8 @@ import (
 // empty if nothing is known to be wrong.
 func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	who := label(p)
-	at := "its endpoint"
-	if p.ReasonAt != "" {
-		at = p.ReasonAt
-	}
-	name := p.Name
-	if name == "" {
-		name = p.ID.String()
-	}
+	at := cmp.Or(p.ReasonAt, "its endpoint")
+	name := cmp.Or(p.Name, p.ID.String())
 	switch p.Reason {
 	case overlay.ReasonBlocked:
 		return who + " is blocked here", "anode peers unblock " + name
@@ -28,7 +23,7 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNotAddedThere:
 		return who + " has not added this machine, so only pings get through", "there: anode peers add " + self.String()
 	case overlay.ReasonOtherSecret:
-		return who + " answers, but its network secret is another one, or only one of the two has one", "the same secret on both machines (anode config example shows the key \"secret\")"
+		return who + " answers, but its network secret is another one, or only one of the two has one", "the same secret file on both machines; anode config example shows the key secret"
 	case overlay.ReasonAnotherVersion:
 		return who + " answers, but it needs another version of anode", "anode version on both machines, and update the older one"
 	case overlay.ReasonNoSession:
@@ -36,9 +31,9 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNotHeardThere:
 		return fmt.Sprintf("packets from %s arrive here, but packets from here do not arrive there (%s)", who, at), "there: allow incoming UDP on that port in the firewall"
 	case overlay.ReasonNotRunning:
-		return fmt.Sprintf("the machine of %s answers, but anode is not running there or has another port (%s)", who, at), "there: anode up"
+		return fmt.Sprintf("the machine of %s answers, but anode is not running there, has another port, or is rejected by a firewall (%s)", who, at), "there: anode up"
 	case overlay.ReasonNoMachine:
-		return fmt.Sprintf("no machine answers where %s was (%s)", who, at), "is it on, and on the network? if it moved: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
+		return fmt.Sprintf("no machine answers where %s was (%s)", who, at), "switch it on and connect it; if it has another address now: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
 	case overlay.ReasonRejected:
 		return fmt.Sprintf("a firewall on the way to %s rejects the packets (%s)", who, at), "allow UDP to that port in the firewall of its machine or network"
 	case overlay.ReasonNoAnswer:
@@ -46,7 +41,7 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonSendRefused:
 		return fmt.Sprintf("this machine refuses to send to %s (%s): a firewall here drops outgoing UDP", who, at), "allow outgoing UDP in the firewall of this machine"
 	case overlay.ReasonNoRoute:
-		return fmt.Sprintf("this machine has no route to %s (%s)", who, at), "is this machine on a network? ip route get shows its routes"
+		return fmt.Sprintf("this machine has no route to %s (%s)", who, at), "connect this machine to a network; anode doctor shows its routes"
 	case overlay.ReasonNoEndpoint:
 		return "nobody knows where " + who + " is", "if it runs on another network: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
 	case overlay.ReasonTooMuch:

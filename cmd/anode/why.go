@@ -30,7 +30,8 @@ type whyAnswer struct {
 	Try       string             `json:"try,omitempty"`
 	Code      string             `json:"code"` // "up", or why the peer cannot be reached
 	Ping      whyPinged          `json:"ping"`
-	Route     *whyRoute          `json:"route"` // null: not known, or there is no adapter
+	Route     *whyRoute          `json:"route"`     // null: not known, or there is no adapter
+	Endpoints *control.Endpoints `json:"endpoints"` // where the peer may be found; null: not known
 	Peer      overlay.PeerStatus `json:"peer"`
 }
 
@@ -39,6 +40,8 @@ type whyPinged struct {
 	RTT   *float64            `json:"rtt_ms"` // null: no reply
 	Path  *overlay.PathStatus `json:"path"`   // of the reply; null: none
 	Error string              `json:"error,omitempty"`
+
+	reason overlay.Reason // why there is none; empty: not known
 }
 
 // whyRoute is where the kernel sends what programs send to the peer.
@@ -99,7 +102,11 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	}
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
-			return explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p)), s, nil
+			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
+			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
+				w.Endpoints = &list
+			}
+			return w, s, nil
 		}
 	}
 	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
@@ -119,7 +126,13 @@ func pingOnce(ctx context.Context, client *control.Client, to anode.Address) why
 	defer cancel()
 	reply, err := client.Ping(ctx, control.PingRequest{Address: to, TimeoutMS: int(whyPing.Milliseconds())})
 	if err != nil {
-		return whyPinged{Error: strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")}
+		var remote *control.Error
+		w := whyPinged{}
+		if errors.As(err, &remote) {
+			w.reason = remote.Reason
+		}
+		w.Error = strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")
+		return w
 	}
 	ms := float64(reply.RTT) / float64(time.Millisecond)
 	return whyPinged{RTT: &ms, Path: &reply.Path}
@@ -149,6 +162,9 @@ func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
 // explainPeer decides from the facts whether a peer can be reached.
 func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyRoute) whyAnswer {
 	w := whyAnswer{Schema: schema, Ping: ping, Route: r, Peer: p}
+	if p.Reason == "" {
+		p.Reason = ping.reason // the ping knows it first
+	}
 	what, try := reasonWords(p, s.Address)
 	stolen := r != nil && r.Interface != r.Adapter
 	switch {
@@ -197,6 +213,9 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 	} else {
 		add("ping", "no reply: "+w.Ping.Error)
 	}
+	if e := w.Endpoints; e != nil {
+		add("known", endpointWords(*e))
+	}
 	switch {
 	case p.LastSeen == nil:
 		add("heard", "never since the daemon started")
@@ -213,6 +232,19 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 		}
 	}
 	return list
+}
+
+// endpointWords lists where a peer may be found.
+func endpointWords(e control.Endpoints) string {
+	switch {
+	case len(e.Given)+len(e.Learned) == 0:
+		return "no endpoint: only beacons, and peers that know it, can lead to it"
+	case len(e.Learned) == 0:
+		return "at " + joined(e.Given, ", ") + " (given)"
+	case len(e.Given) == 0:
+		return "at " + joined(e.Learned, ", ") + " (learned)"
+	}
+	return "at " + joined(e.Given, ", ") + " (given), " + joined(e.Learned, ", ") + " (learned)"
 }
 
 func hereWords(p overlay.PeerStatus) string {

@@ -577,3 +577,23 @@ func FuzzOpen(f *testing.F) {
 		s.Close()
 	})
 }
+
+// FuzzImage reads what is left of a file after bytes were written over it, in memory.
+func FuzzImage(f *testing.F) {
+	r := makeSample(f, 12)
+	f.Add(uint32(4096), []byte{1, 2, 3}, uint32(8000), []byte{9})
+	f.Add(uint32(16), []byte{0}, uint32(0), []byte{0})
+	f.Fuzz(func(t *testing.T, at1 uint32, bytes1 []byte, at2 uint32, bytes2 []byte) {
+		file := slices.Clone(r.file)
+		copy(file[int(at1)%len(file):], bytes1)
+		copy(file[int(at2)%len(file):], bytes2)
+		c := newContent()
+		im := readImage(bytes.NewReader(file), int64(len(file)), c.take)
+		im.scanLost(c.takeLost)
+		for _, e := range c.Entries {
+			if _, ok := r.entries[e.Address]; !ok {
+				t.Errorf("%s is new", e.Address)
+			}
+		}
+	})
+}

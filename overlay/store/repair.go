@@ -43,23 +43,49 @@ func (r *Repair) Error() string {
 // Unwrap returns ErrDamaged.
 func (r *Repair) Unwrap() error { return ErrDamaged }
 
-// read reads a file that nobody changes meanwhile. The damage is nil if bbolt can use it.
+// read reads all of a file that nobody changes meanwhile. The damage is nil if bbolt can
+// use the file.
 func read(f *os.File) (c *content, damage, err error) {
-	info, err := f.Stat()
+	c = newContent()
+	im, err := examine(f, c.take)
 	if err != nil {
 		return nil, nil, err
 	}
-	c = newContent()
-	im := readImage(f, info.Size(), c.take)
 	im.scanLost(c.takeLost)
-	if len(im.faults) > 0 {
-		damage = fmt.Errorf("%s: %w: %w", f.Name(), ErrDamaged, im.faults[0])
-	}
-	return c, damage, nil
+	return c, im.damage(f.Name()), nil
 }
 
-// replace puts a new file with the content in the place of a damaged one, which is locked.
-func replace(path string, damaged *os.File, c *content, damage error) (*Repair, error) {
+// check returns why bbolt cannot use a file, nil if it can.
+func check(f *os.File) (damage, err error) {
+	im, err := examine(f, func([][]byte, []byte, []byte) {})
+	if err != nil {
+		return nil, err
+	}
+	return im.damage(f.Name()), nil
+}
+
+func examine(f *os.File, visit func(path [][]byte, key, value []byte)) (*image, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return readImage(f, info.Size(), visit), nil
+}
+
+func (im *image) damage(name string) error {
+	if len(im.faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %w", name, ErrDamaged, im.faults[0])
+}
+
+// replace puts a new file with everything that can be read in the place of a damaged one,
+// which is locked.
+func replace(path string, damaged *os.File) (*Repair, error) {
+	c, damage, err := read(damaged)
+	if err != nil {
+		return nil, err
+	}
 	temp, err := build(path, c.fill)
 	if err != nil {
 		return nil, fmt.Errorf("%w; and %w", damage, err)

@@ -85,12 +85,12 @@ func Open(dir string) (*Store, error) {
 		case err != nil:
 			return nil, err
 		}
-		c, damage, err := read(f)
+		damage, err := check(f)
 		if err == nil && damage == nil {
 			return newStore(path, f, repair)
 		}
 		if err == nil {
-			repair, err = replace(path, f, c, damage)
+			repair, err = replace(path, f)
 		}
 		f.Close()
 		if err != nil {

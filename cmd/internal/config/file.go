@@ -12,7 +12,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
-	"anodenet/anode"
 	"anodenet/overlay/book"
 )
 
@@ -171,7 +170,7 @@ func (f *file) peerAddress(p *Peer, x any) (err error) {
 	if !ok {
 		return fmt.Errorf("want an address in quotes, not %s", describe(x))
 	}
-	p.Address, err = anode.ParseAddress(s)
+	p.Address, err = parseAddress(s)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/names"
 	"anodenet/overlay/book"
 )
 
@@ -95,21 +96,43 @@ func (s Source) readFile() (b []byte, read bool, err error) {
 		return nil, false, nil
 	}
 	f, err := os.Open(s.File)
-	if errors.Is(err, fs.ErrNotExist) && s.Maybe {
-		return nil, false, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		if s.Maybe {
+			return nil, false, nil
+		}
+		return nil, false, &unreadable{s.File + " does not exist; try: anode config example > " + s.File, err}
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, inWords(s.File, err)
 	}
 	defer f.Close()
 	b, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, false, err
+		return nil, false, inWords(s.File, err)
 	}
 	if len(b) > maxFile {
 		return nil, false, Problems{{Origin{Kind: FromFile, Name: s.File}, fmt.Sprintf("longer than %d bytes", maxFile)}}
 	}
 	return b, true, nil
+}
+
+// unreadable is an error of the system in other words.
+type unreadable struct {
+	text string
+	err  error
+}
+
+func (u *unreadable) Error() string { return u.text }
+func (u *unreadable) Unwrap() error { return u.err }
+
+// inWords returns an error of opening or reading a file with the path once, and without
+// the name of the system call.
+func inWords(path string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return &unreadable{path + ": " + at.Err.Error(), err}
+	}
+	return err
 }
 
 // Parse reads a configuration file on top of the defaults. Its error is Problems.
@@ -308,12 +331,12 @@ func (l *loader) checkBridge() {
 }
 
 func (l *loader) checkPeers() {
-	names := map[string]anode.Address{}
+	owners := map[string]anode.Address{}
 	for _, p := range l.peers {
-		if other, taken := names[p.Name]; taken && p.Name != "" {
+		if other, taken := owners[p.Name]; taken && p.Name != "" {
 			l.problem(p.name, fmt.Sprintf("peers.name: two peers are named %q, the other is %s", p.Name, other))
 		}
-		names[p.Name] = p.Address
+		owners[p.Name] = p.Address
 		if n := len(p.Endpoints); n > book.MaxEndpoints {
 			l.problem(p.origin, fmt.Sprintf("peers.endpoints: %d are more than the %d that a peer can have", n, book.MaxEndpoints))
 		}
@@ -330,8 +353,10 @@ func ParsePeer(s string) (p Peer, err error) {
 		p.Name, s = name, rest
 	}
 	address, rest, more := strings.Cut(s, "@")
-	if p.Address, err = anode.ParseAddress(address); err != nil {
-		return Peer{}, fmt.Errorf("want [NAME=]ADDRESS[@udp:IP:PORT], not %s: %w", short(s), err)
+	if p.Address, err = parseAddress(address); errors.Is(err, errNoAddress) {
+		return Peer{}, fmt.Errorf("want [NAME=]ADDRESS[@udp:IP:PORT], not %s", short(s))
+	} else if err != nil {
+		return Peer{}, err
 	}
 	for more {
 		var text string
@@ -343,4 +368,20 @@ func ParsePeer(s string) (p Peer, err error) {
 		p.Endpoints = append(p.Endpoints, e)
 	}
 	return p, nil
+}
+
+var errNoAddress = errors.New("want an address of 64 characters, as shown by \"anode id\"")
+
+// parseAddress reads an address as people write it. Its error is errNoAddress, or tells
+// what is wrong with one that was not copied well.
+func parseAddress(s string) (anode.Address, error) {
+	a, err := names.Whole(s)
+	switch {
+	case errors.Is(err, names.ErrMalformed):
+		what, _, _ := strings.Cut(err.Error(), "; try: ")
+		return a, errors.New(what)
+	case err != nil:
+		return a, fmt.Errorf("%w, not %s", errNoAddress, short(s))
+	}
+	return a, nil
 }

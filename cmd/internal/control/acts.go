@@ -44,6 +44,9 @@ type callerKey struct{}
 
 // withCaller notes who is at the other end of a connection.
 func withCaller(ctx context.Context, c net.Conn) context.Context {
+	if l, ok := c.(*counted); ok {
+		c = l.Conn
+	}
 	return context.WithValue(ctx, callerKey{}, callerOf(c))
 }
 

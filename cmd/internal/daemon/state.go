@@ -20,6 +20,9 @@ import (
 // NoState in the place of a state directory means that nothing is read and nothing kept.
 const NoState = "none"
 
+// ErrNoIdentity says that a state directory has no identity, and never had one.
+var ErrNoIdentity = errors.New("there is no identity yet")
+
 // ErrIdentityLost says that a state directory has the peers of an identity, and not the
 // identity.
 var ErrIdentityLost = errors.New("the identity file is missing")
@@ -41,7 +44,7 @@ type state interface {
 }
 
 // LoadIdentity loads the identity of a state directory. Without one, its error wraps
-// fs.ErrNotExist, or ErrIdentityLost if there was one.
+// ErrNoIdentity, or ErrIdentityLost if there was one.
 func LoadIdentity(dir string) (*anode.Identity, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
@@ -57,14 +60,14 @@ func LoadIdentity(dir string) (*anode.Identity, error) {
 	if err := checkLost(dir, s, err != nil); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s: no identity is here yet: %w", dir, fs.ErrNotExist)
+	return nil, fmt.Errorf("%s: %w", dir, ErrNoIdentity)
 }
 
 // Identity loads the identity of a state directory, or makes one in the zone if there was
 // none.
 func Identity(dir string, zone anode.Zone) (id *anode.Identity, made bool, err error) {
 	id, err = LoadIdentity(dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, ErrNoIdentity) {
 		return id, false, err
 	}
 	if err := makeDir(dir); err != nil {
@@ -96,12 +99,15 @@ func OpenStore(dir string) (*store.Store, error) {
 // makeDir makes a state directory, but none of those above it: a path with a mistake in
 // it should not become one. Its mode is 0700.
 func makeDir(dir string) error {
+	if dir == "" {
+		return checkDir(dir)
+	}
 	err := os.Mkdir(dir, 0o700)
+	above := filepath.Dir(filepath.Clean(dir))
 	switch {
 	case err == nil, errors.Is(err, fs.ErrExist):
 		return checkDir(dir)
-	case errors.Is(err, fs.ErrNotExist):
-		above := filepath.Dir(filepath.Clean(dir))
+	case errors.Is(err, fs.ErrNotExist) && !isDir(above):
 		return fmt.Errorf("%s: the directory %s does not exist; try: mkdir -p %s", dir, above, above)
 	case isDir(dir):
 		return checkDir(dir) // it exists, on a disk that is read-only
@@ -116,9 +122,15 @@ func isDir(path string) bool {
 
 // checkDir refuses a directory that others can write to, unless it does not exist.
 func checkDir(dir string) error {
+	if dir == "" {
+		return errors.New("the state directory has no name; try: --state DIR")
+	}
 	f, err := private.OpenDir(dir, private.NotSticky)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return &private.Error{Path: dir, Problem: "not a directory", Try: "another --state DIR"}
 	}
 	if err != nil {
 		return err
@@ -229,7 +241,7 @@ func ownIdentity(o Options, zone anode.Zone, s *store.Store, log *slog.Logger) (
 // openReadOnly reads a state directory, and writes nothing to it.
 func openReadOnly(dir string, log *slog.Logger) (state, *anode.Identity, error) {
 	id, err := LoadIdentity(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ErrNoIdentity) {
 		err = fmt.Errorf("%w; try: a first start without --read-only, which makes one", err)
 	}
 	if err != nil {
