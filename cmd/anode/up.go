@@ -39,6 +39,7 @@ func (a *app) upCommand() *cobra.Command {
 			t.print = (&eventJSON{out: a.out}).print
 			warn = t.print
 		}
+		options.Made = func(state string) { fmt.Fprintf(a.err, madeText, state) }
 		options.Handler = func(level slog.Leveler) slog.Handler {
 			return &eventLog{level: level, print: warn}
 		}

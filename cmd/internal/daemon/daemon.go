@@ -241,8 +241,13 @@ func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (
 	handler := func(w io.Writer) slog.Handler {
 		return &either{slog.NewTextHandler(w, o), slog.NewJSONHandler(w, o), &settings.json}
 	}
+<<<<<<< HEAD
 	if own != nil && c.Format == config.FormatText {
 		return slog.New(own(&settings.level)), settings
+=======
+	if own != nil { // it has its own way of reporting lost lines
+		return slog.New(&either{own(&settings.level), slog.NewJSONHandler(w, o), &settings.json}), settings
+>>>>>>> w/cli
 	}
 	if q, ok := w.(*logs.Writer); ok {
 		q.SetReport(func(w io.Writer, lost uint64) {
