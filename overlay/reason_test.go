@@ -563,3 +563,50 @@ func TestAnotherVersion(t *testing.T) {
 		}
 	})
 }
+
+// Whoever repeats its HELLO without an end, or is played by somebody who recorded it, gets
+// few HELLOs of ours.
+func TestRepeatedHello(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		n := newTestNode(t, w.Host("n"), nil)
+		h := w.Host("bare")
+		lan(w, "lan", 0, n.host, h)
+		b := newBare(t, h, "10.0.0.2:8737")
+		defer b.conn.Close()
+		n.cfg.Peers = []Peer{{Address: b.id.Address()}}
+		n.start()
+		defer n.stop()
+		settle(time.Second)
+		set := seal.NewSet(&seal.Local{Identity: b.id, PeerID: 1}, n.address0(), 0)
+		if err := set.Want(time.Second); err != nil {
+			t.Fatal(err)
+		}
+		do, _ := set.Tick(time.Second)
+		b.drain()
+		const repeated = 3 * 60 * 10
+		for range repeated {
+			b.send("10.0.0.1:8737", b.packet(n, true, wire.Hello, do.Hello.Body))
+			settle(100 * time.Millisecond)
+		}
+		begun := map[uint16]int{}
+		for _, p := range b.drain() {
+			h, msg, err := wire.Parse(p)
+			if err != nil || h.Type != wire.Hello {
+				continue
+			}
+			if x, err := seal.ParseHello(msg); err == nil {
+				begun[x.Index]++
+			}
+		}
+		if len(begun) < 1 || len(begun) > 3 {
+			t.Errorf("%d handshakes of ours in three minutes: %v", len(begun), begun)
+		}
+		sent := 0
+		for _, n := range begun {
+			sent += n
+		}
+		if sent > repeated/10 {
+			t.Errorf("%d HELLOs of ours for %d", sent, repeated)
+		}
+	})
+}

@@ -64,8 +64,11 @@ func checkOwner(path string, info fs.FileInfo, me int) error {
 	if uid == 0 || uid == me {
 		return nil
 	}
-	return &Error{path, fmt.Sprintf("it belongs to another user, %s", userName(uid)),
-		fmt.Sprintf("another path; or chown %d %s", me, path)}
+	try := fmt.Sprintf("another path; or chown %d %s", me, path)
+	if me == 0 { // it may be that of a service with a user of its own
+		try = fmt.Sprintf("the same command as that user: sudo -u '#%d' ...; or chown root %s", uid, path)
+	}
+	return &Error{path, fmt.Sprintf("it belongs to another user, %s", userName(uid)), try}
 }
 
 // owner returns the user ID of a file's owner.

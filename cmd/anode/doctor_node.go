@@ -123,9 +123,9 @@ func checkIdentity(_ context.Context, p *patient) []finding {
 			"if the daemon uses another directory: --state DIR; otherwise restart it", "identity_other"}}
 	case err == nil:
 		return []finding{{topic, fine, fmt.Sprintf("%s is %s; keep a backup of it, since it is this machine's address", path, id.Address().ID()), "", "identity"}}
-	case errors.Is(err, fs.ErrNotExist) && p.status != nil:
+	case errors.Is(err, daemon.ErrNoIdentity) && p.status != nil:
 		return nil // the daemon uses another directory
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, daemon.ErrNoIdentity):
 		return []finding{{topic, fine, "there is none yet in " + p.state + "; the first start makes one", "", "identity_none"}}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() > 0, errors.Is(err, store.ErrStateBusy):
 		return nil // as it should be

@@ -61,7 +61,7 @@ func explain(err error) *failure {
 		return f
 	}
 	f := &failure{exit: exitFailed}
-	f.message, f.try, _ = strings.Cut(oneLine(err.Error()), "; try: ") // some errors hold their advice
+	f.message, f.try, _ = strings.Cut(oneLine(pathOnce(err)), "; try: ") // some errors hold their advice
 	if f.try != "" {
 		f.exit = exitOf(control.AsError(err).Code)
 		return f
@@ -102,6 +102,18 @@ func exitOf(c control.Code) int {
 		return exitUnreachable
 	}
 	return exitFailed
+}
+
+// pathOnce returns the text of an error with the path of a file once, and without the name
+// of the system call.
+func pathOnce(err error) string {
+	var at *fs.PathError
+	if !errors.As(err, &at) {
+		return err.Error()
+	}
+	plain := at.Path + ": " + at.Err.Error()
+	text := strings.Replace(err.Error(), at.Error(), plain, 1)
+	return strings.Replace(text, at.Path+": "+plain, plain, 1)
 }
 
 func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }

@@ -27,7 +27,7 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"--set"}, "--set: missing value: want KEY=VALUE"},
 		{[]string{"-c"}, "--count: missing value: want a whole number"},
 		{[]string{"--cuont", "1"}, "unknown flag: --cuont; did you mean --count?"},
-		{[]string{"--secrt"}, "unknown flag: --secrt"}, // hidden
+		{[]string{"--profil"}, "unknown flag: --profil"}, // hidden
 		{[]string{"--nonsense"}, "unknown flag: --nonsense"},
 		{[]string{"-x"}, "unknown flag: -x"},
 		{[]string{"-yx"}, "unknown flag: -x"},
@@ -41,9 +41,9 @@ func TestFlagErrors(t *testing.T) {
 		flags.Duration("often", 0, "")
 		flags.BoolP("yes", "y", false, "")
 		flags.String("file", "", "the `file`")
-		flags.String("secret", "", "")
+		flags.String("profile", "", "")
 		flags.StringArray("set", nil, "set a key, `KEY=VALUE`")
-		flags.Lookup("secret").Hidden = true
+		flags.Lookup("profile").Hidden = true
 		secondsVar(flags, new(time.Duration), "wait", "W", time.Second, "")
 		cmd.SetFlagErrorFunc(flagError)
 		cmd.SetArgs(test.args)

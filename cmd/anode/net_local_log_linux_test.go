@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,10 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// endWait is how long a program may take to end: three seconds are promised, and it must not
-// need the limit that ends it by force.
-const endWait = 3 * time.Second
 
 // startOn starts a program with all its output on a file, as the leader of a session; with
 // a terminal, it is the session's. The caller still owns the file.
@@ -91,10 +88,11 @@ func (h *host) ends(s syscall.Signal, code int) {
 	h.ended(code)
 }
 
-// ended waits until the host's daemon has ended.
+// ended waits until the host's daemon has ended. After three seconds it ends by force, which
+// the exit code shows (TestOverdue has the limit).
 func (h *host) ended(code int) {
 	h.t.Helper()
-	if got := h.node.wait(endWait); got != code {
+	if got := h.node.wait(dialWait); got != code {
 		h.t.Errorf("exit code %d, want %d", got, code)
 	}
 	h.node = nil
@@ -170,7 +168,7 @@ func TestNetLocalLogGone(t *testing.T) {
 // many lines are missing.
 func TestNetLocalLogBack(t *testing.T) {
 	a := newHost(t, "a")
-	path := a.dir + "/pipe"
+	path := filepath.Join(a.dir, "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -294,6 +292,30 @@ func TestNetLocalStuckClients(t *testing.T) {
 	}
 	a.anode("status")
 	a.ends(syscall.SIGTERM, 0)
+}
+
+// TestNetLocalHang: a start that waits for a file without end is ended by force, and says so.
+func TestNetLocalHang(t *testing.T) {
+	a := newHost(t, "a")
+	path := filepath.Join(a.dir, "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, out := pipe(t)
+	a.node = a.startOn(out, false, a.bin, "daemon", "--config", path, "--state", a.state(), "--socket", a.socket())
+	out.Close()
+	// It reads its configuration as soon as this end can be opened.
+	within(t, dialWait, "the start", func() bool {
+		f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			t.Cleanup(func() { f.Close() })
+		}
+		return err == nil
+	})
+	a.ends(syscall.SIGTERM, 1)
+	if said, err := io.ReadAll(in); err != nil || !strings.HasPrefix(string(said), "anode: it did not end within") {
+		t.Errorf("it said %q, %v", said, err)
+	}
 }
 
 // TestNetLocalHead: a client whose reader goes ends by SIGPIPE, as usual programs do.

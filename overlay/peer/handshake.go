@@ -55,11 +55,10 @@ const (
 // lost, or the machine cannot read it: it has another secret. A HELLO of our own finds out.
 func (m *Machine) repeated(now mono.Time) {
 	m.repeats++
-	if m.repeats < repeatsMost || !m.peer.added() || m.asked != 0 && now.Sub(m.asked) < counterEvery {
-		return
+	if m.repeats >= repeatsMost && m.peer.added() {
+		m.repeats = 0
+		m.renew(now, counterEvery)
 	}
-	m.repeats, m.asked = 0, now
-	m.renew(now)
 }
 
 // answeredBy turns the unknown machine into one with a peer ID. If other machines

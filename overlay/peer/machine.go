@@ -31,7 +31,7 @@ type Machine struct {
 	clash    clash
 	stand    stand     // what it said about us
 	repeats  int       // how often its HELLO came again, although we answered it
-	asked    mono.Time // when a HELLO was last sent because of that
+	renewed  mono.Time // when a handshake was last begun because of what it said
 }
 
 // Times of silence.

@@ -18,8 +18,10 @@ type stand struct {
 	at      mono.Time        // when it said so
 }
 
-// askAgain is how long a machine's word is believed while packets to it are refused.
-const askAgain = 5 * time.Second
+const (
+	askAgain   = 5 * time.Second // a machine's word is believed while packets to it are refused
+	renewEvery = time.Second     // handshakes that a machine can cause
+)
 
 // admits reports whether everything of the peer is let in, which is what we tell it.
 func (p *Peer) admits() bool {
@@ -54,12 +56,17 @@ func (p *Peer) Stands(now mono.Time, in *Inbound, x wire.StandingMsg) {
 	removed := m.stand.told == wire.StandingAdded && x == wire.StandingNotAdded
 	m.stands(now, x, x == wire.StandingNotAdded)
 	if removed { // it may have ended the session as well
-		m.renew(now)
+		m.renew(now, renewEvery)
 	}
 }
 
-// renew begins a handshake with a machine that may be up.
-func (m *Machine) renew(now mono.Time) {
+// renew begins a handshake with a machine that may be up, because of something that it
+// said: at most once in a while, since it can say so again and again.
+func (m *Machine) renew(now mono.Time, every time.Duration) {
+	if m.renewed != 0 && now.Sub(m.renewed) < every {
+		return
+	}
+	m.renewed = now
 	if err := m.set.Renew(now.Duration()); err != nil {
 		m.peer.env.Log.Warn("handshake", "peer", m.peer.Label(), "err", err)
 	}
@@ -81,7 +88,7 @@ func (p *Peer) Refused(now mono.Time) {
 	for _, m := range p.known {
 		if m.state == Up && m.stand.refuses && now.Sub(m.stand.at) >= askAgain {
 			m.stand.at = now
-			m.renew(now)
+			m.renew(now, renewEvery)
 		}
 	}
 }

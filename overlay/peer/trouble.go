@@ -87,7 +87,11 @@ func (p *Peer) relieve(way bool) {
 	if way && !p.trouble.reason.passes() {
 		return
 	}
+	had := p.trouble.reason
 	p.trouble, p.search.findings = trouble{}, nil
+	if had != NoReason {
+		p.env.Shell.Changed(p, ChangedState)
+	}
 }
 
 // LinksChanged has the ways in use checked again, and forgets what was wrong with our own

@@ -28,7 +28,8 @@ func newContent() *content {
 	}
 }
 
-// take takes a value from a bucket. Buckets of later versions are ignored.
+// take takes a value from a bucket. One with an unknown name is of a later version, or has
+// a damaged name; a peer's record is taken from it, since it shows what it is.
 func (c *content) take(path [][]byte, key, value []byte) {
 	switch {
 	case len(path) == 1 && bytes.Equal(path[0], bucketPeers):
@@ -40,6 +41,10 @@ func (c *content) take(path [][]byte, key, value []byte) {
 	case len(path) == 2 && bytes.Equal(path[0], bucketLogs) && len(key) == sequenceSize:
 		name := string(path[1])
 		c.logs[name] = append(c.logs[name], slices.Clone(value))
+	case len(path) == 1 && bytes.HasPrefix(value, peerMark):
+		if e, _, err := decodeEntry(key, value); err == nil {
+			c.Entries = append(c.Entries, e)
+		}
 	}
 }
 

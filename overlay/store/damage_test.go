@@ -21,6 +21,7 @@ import (
 
 // sample is a database as a node has it after some time, and what it holds.
 type sample struct {
+	bits    bool // single bits are damaged: that of a field's name is not noticed
 	file    []byte
 	entries map[anode.Address]book.Entry
 	removed map[anode.Address]bool
@@ -111,7 +112,7 @@ func (r sample) open(t *testing.T, file []byte) (o opened) {
 		if r.removed[e.Address] {
 			t.Errorf("%s was removed, and is back", e.Address)
 		}
-		if want := r.entries[e.Address]; want.Blocked != e.Blocked || !want.Added && e.Added {
+		if want := r.entries[e.Address]; !r.bits && want.Blocked != e.Blocked || !want.Added && e.Added {
 			t.Errorf("%s is added %v, blocked %v", e.Address, e.Added, e.Blocked)
 		}
 	}
@@ -232,24 +233,51 @@ func TestOtherDamage(t *testing.T) {
 	}
 }
 
-// Bits that flip alone are the damage that bbolt notices least.
+// Bits that flip alone are the damage that bbolt notices least. The smaller a database is,
+// the more of it is in one page.
 func TestFlippedBits(t *testing.T) {
-	r := makeSample(t, 30)
 	rng := rand.New(rand.NewPCG(3, 3))
-	for range 400 {
-		file := slices.Clone(r.file)
-		at := rng.IntN(len(file) / 16)
-		file[at*16+rng.IntN(16)] ^= 1 << rng.IntN(8)
-		dir := tempDir(t)
-		if err := os.WriteFile(filepath.Join(dir, fileName), file, 0o600); err != nil {
-			t.Fatal(err)
+	for _, peers := range []int{1, 4, 30} {
+		r := makeSample(t, peers)
+		r.bits = true
+		for range 300 {
+			file := slices.Clone(r.file)
+			at := rng.IntN(len(file))
+			file[at] ^= 1 << rng.IntN(8)
+			o := r.open(t, file)
+			if len(o.entries) < len(r.entries) && o.repair == nil && len(o.problems) == 0 {
+				t.Errorf("byte %d costs peers, and nothing is said", at)
+			}
 		}
-		s, err := Open(dir)
-		if err != nil {
-			t.Fatal(err)
+	}
+}
+
+// Each name of a bucket and each mark of a bucket in the database may be what is damaged.
+func TestDamagedBuckets(t *testing.T) {
+	for _, peers := range []int{1, 4, 100} {
+		r := makeSample(t, peers)
+		for _, name := range append(slices.Clone(buckets), []byte("info2.adapter")) {
+			for at := 0; ; at++ {
+				i := bytes.Index(r.file[at:], name)
+				if i < 0 {
+					break
+				}
+				at += i
+				file := slices.Clone(r.file)
+				file[at+1] ^= 1
+				if o := r.open(t, file); len(o.entries) != len(r.entries) {
+					t.Errorf("%q: %d of %d peers are left", name, len(o.entries), len(r.entries))
+				}
+			}
 		}
-		use(t, s)
-		s.Close()
+		for at := pageHeader; at < len(r.file); at += 8 {
+			if order.Uint32(r.file[at:]) != flagBucket {
+				continue
+			}
+			file := slices.Clone(r.file)
+			file[at] = 0
+			r.open(t, file)
+		}
 	}
 }
 

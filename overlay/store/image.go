@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 )
 
 // bbolt maps the file into memory and trusts it: a damaged page ends the process, makes it
@@ -61,6 +62,7 @@ type image struct {
 	sound     bitmap // pages that were read, header pages and freelist among them
 	lost      bitmap // pages in use that cannot be read
 	faults    []error
+	roots     []string // the buckets that are in no other
 
 	visit func(path [][]byte, key, value []byte) // takes what was read
 }
@@ -88,7 +90,29 @@ func readImage(r io.ReaderAt, size int64, visit func(path [][]byte, key, value [
 	}
 	im.tree(im.root, nil, nil, nil, 0)
 	im.findLost()
+	im.checkRoots()
 	return im
+}
+
+// checkRoots notes a bucket that is missing, which may go by a damaged name. A file without
+// any is new.
+func (im *image) checkRoots() {
+	for _, name := range buckets {
+		if len(im.roots) > 0 && !slices.Contains(im.roots, string(name)) {
+			im.fault(fmt.Errorf("%q is missing", name))
+		}
+	}
+}
+
+// bucketsAt reports whether the values at a path are buckets, as far as that is known.
+func bucketsAt(path [][]byte) (yes, known bool) {
+	switch {
+	case len(path) == 0:
+		return true, true
+	case bytes.Equal(path[0], bucketLogs):
+		return len(path) == 1, true
+	}
+	return false, slices.ContainsFunc(buckets, func(name []byte) bool { return bytes.Equal(name, path[0]) })
 }
 
 func (im *image) fault(err error) {
@@ -310,10 +334,19 @@ func (im *image) tree(id uint64, path [][]byte, low, high []byte, depth int) {
 
 // leaf takes the values of a leaf, and reads the buckets in it.
 func (im *image) leaf(list []element, path [][]byte) {
+	want, known := bucketsAt(path)
 	for _, e := range list {
-		if e.flags&flagBucket == 0 {
+		is := e.flags&flagBucket != 0
+		if known && is != want {
+			im.fault(fmt.Errorf("the value of %q is of another kind", e.key))
+			continue
+		}
+		if !is {
 			im.visit(path, e.key, e.value)
 			continue
+		}
+		if len(path) == 0 {
+			im.roots = append(im.roots, string(e.key))
 		}
 		below := append(path[:len(path):len(path)], e.key)
 		if err := im.bucket(e.value, below); err != nil {

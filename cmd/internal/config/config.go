@@ -7,6 +7,9 @@
 //	                      port = 8738
 //	default               8737
 //
+// Whatever is wrong with any of them is reported at once (Problems), with its place. A
+// variable that begins with ANODE_ and is none of ours is an error; an empty one is not set.
+//
 // The file is never written by the program. Peers that people add while the daemon
 // runs are kept in the state database; those of the file are in addition to them.
 package config
