@@ -121,7 +121,7 @@ anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  aa2a510d72b2d432 was lost; looking for another path
 12:00:00  aa2a510d72b2d432 does not answer: its machine is off or has moved, or a firewall drops UDP (udp:10.0.0.9:8737)
           try: there: anode status; and allow incoming UDP on its port in the firewall
-12:00:00  the machine of aa2a510d72b2d432 answers, but anode is not running there or has another port (udp:10.0.0.9:8737)
+12:00:00  the machine of aa2a510d72b2d432 answers, but anode is not running there, has another port, or is rejected by a firewall (udp:10.0.0.9:8737)
           try: there: anode up
 12:00:00  aa2a510d72b2d432 was removed
 12:00:00  warning: the adapter: IPv6 is switched off on anode0

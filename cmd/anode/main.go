@@ -1,9 +1,9 @@
 // Command anode is both the daemon and the command line that talks to it. Each verb
 // is a file of this package; "anode help" lists them.
 //
-// On a terminal the output is tables or plain words; in a pipe it is tab-separated with
-// raw values; with --json it is one JSON value with "schema": 1, to which fields are only
-// ever added.
+// The output is tables or plain words for people, wherever it goes. For programs there is
+// --json, one JSON value (or one a line, of what goes on) with "schema": 1, to which fields
+// are only ever added, and --tsv for lists.
 package main
 
 import (

@@ -26,7 +26,7 @@ func TestMan(t *testing.T) {
 	pages := 0
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
-		if c.Hidden || c.Name() == "help" {
+		if c.Hidden || c.Name() == "help" { // the library adds it
 			return
 		}
 		pages++
