@@ -81,7 +81,6 @@ type patient struct {
 	client     *control.Client
 	state      string // directory
 	socket     string
-	stateGiven bool
 	config     config.Config // the default one if it cannot be read
 	configFile string
 	configErr  error
@@ -152,7 +151,7 @@ func (a *app) doctorCommand() *cobra.Command {
 // patient gathers what all checks need.
 func (a *app) patient(ctx context.Context, m machine) *patient {
 	p := &patient{
-		machine: m, client: control.NewClient(a.socket), state: a.state, socket: a.socket, stateGiven: a.stateGiven,
+		machine: m, client: control.NewClient(a.socket), state: a.state, socket: a.socket,
 		configFile: a.config, version: version(), built: builtAt(), now: a.now(),
 	}
 	p.config, p.configErr = loadWithin(a.source(), checkLimit)
