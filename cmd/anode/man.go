@@ -254,6 +254,7 @@ func (m *roff) surroundings() {
 	}
 	m.section("ENVIRONMENT")
 	m.item(roffBold("ANODE_LISTEN_PORT")+", ...", "Each key of the configuration has a variable: ANODE_ and the key, with _ for the dot. It overrides the file, and flags override it.")
+	m.item(roffBold("ANODE_STATE")+", "+roffBold("ANODE_SOCKET")+", "+roffBold("ANODE_CONFIG"), "The paths that --state, --socket and --config name.")
 	m.item(roffBold("ANODE_PEERS"), "Peers to add while the daemon runs, ADDRESS[@udp:IP:PORT], separated by commas or blanks.")
 	m.item(roffBold("NO_COLOR")+", "+roffBold("TERM")+"=dumb", "No colours, and no full screen in \"anode chat\".")
 	m.section("FILES")
