@@ -44,8 +44,11 @@ func (l *loop) reason(p *peer.Peer) (Reason, string) {
 	case !l.n.trusts(p.Contact):
 		return ReasonNotAddedHere, ""
 	}
-	if stateOf(p) != StateUp {
-		if r, at := p.Trouble(l.now); r != NoReason {
+	// A session that the peer has lost looks alive for a while. What only the peer itself can
+	// have said since is truer.
+	r, at := p.Trouble(l.now)
+	if stateOf(p) != StateUp || r == ReasonOtherSecret || r == ReasonAnotherVersion {
+		if r != NoReason {
 			return r, at
 		}
 	}

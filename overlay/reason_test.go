@@ -352,7 +352,6 @@ type silence struct {
 	undo   func(x *silenced)
 	reason Reason // that a has for b
 	there  Reason // that b has for a, if it tries at the same time; empty: not looked at
-	kept   bool   // nothing can undo it
 }
 
 type silenced struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -303,11 +304,11 @@ func checkPort(ctx context.Context, p *patient) []finding {
 	case p.running():
 		return nil // the port may be that of the daemon that does not answer
 	}
-	return judgePort(port, users)
+	return judgePort(port, users, os.Geteuid())
 }
 
-// judgePort judges the port that a daemon would use.
-func judgePort(port uint16, users []portUser) []finding {
+// judgePort judges the port that a daemon of the user me would use.
+func judgePort(port uint16, users []portUser, me int) []finding {
 	const topic = "port"
 	if len(users) == 0 {
 		return []finding{{topic, fine, fmt.Sprintf("UDP port %d is free", port), "", "port_free"}}
@@ -320,6 +321,9 @@ func judgePort(port uint16, users []portUser) []finding {
 	}
 	if u.pid == 0 {
 		try = fmt.Sprintf("to see which: sudo ss -ulpn sport = :%d; stop it; or another port: anode up --port %d", port, port+1)
+	}
+	if u.uid != 0 && u.uid != me {
+		return []finding{{topic, warn, fmt.Sprintf("UDP port %d is used by %s, so the daemon would use another one, where peers that know only this one do not find it", port, u.who()), try, "port_taken"}}
 	}
 	return []finding{{topic, bad, fmt.Sprintf("UDP port %d is used by %s", port, u.who()), try, "port_taken"}}
 }

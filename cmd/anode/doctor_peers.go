@@ -290,6 +290,3 @@ func judgePeer(x overlay.PeerStatus, self anode.Address) []finding {
 	}
 	return nil
 }
-
-// refuses reports whether a peer that was added here has not added us.
-func refuses(p overlay.PeerStatus) bool { return p.Allowed && p.Admits != nil && !*p.Admits }

@@ -138,9 +138,19 @@ func TestJudgeIPv6(t *testing.T) {
 
 func TestJudgePort(t *testing.T) {
 	at := netip.MustParseAddrPort("[::]:8737")
-	wantFindings(t, "free", judgePort(8737, nil), "fine port_free")
-	for _, u := range []portUser{{at, 0, 12, "dnsmasq"}, {at, 0, 12, "anode"}, {at, 1000, 0, ""}, {at, 0, 0, ""}} {
-		wantFindings(t, u.who(), judgePort(8737, []portUser{u}), "bad port_taken")
+	wantFindings(t, "free", judgePort(8737, nil, 0), "fine port_free")
+	for _, c := range []struct {
+		user portUser
+		me   int
+		want string
+	}{
+		{portUser{at, 0, 12, "dnsmasq"}, 0, "bad port_taken"},
+		{portUser{at, 0, 12, "anode"}, 0, "bad port_taken"},
+		{portUser{at, 1000, 0, ""}, 1000, "bad port_taken"},
+		{portUser{at, 1000, 0, ""}, 0, "warn port_taken"},
+		{portUser{at, 0, 0, ""}, 1000, "bad port_taken"},
+	} {
+		wantFindings(t, c.user.who(), judgePort(8737, []portUser{c.user}, c.me), c.want)
 	}
 	daemon := holder{pid: 12, uid: 0}
 	own := portUser{at, 0, 12, "anode"}
@@ -383,7 +393,7 @@ func TestPrintFindings(t *testing.T) {
 		{"packets", slow, "one per system call (plain)", "link.rung = \"auto\" in the configuration", "packets_plain"},
 		{"adapter", fine, "anode0 is up, with its address, MTU 1440", "", "adapter"},
 		{"peer laptop-of-alice", bad, "laptop-of-alice (dd9fcbf1d49c786b) has not added this machine, so only pings get through",
-			"there: anode peers add " + selfAddress.String(), "not_added_there"},
+			"on that machine: anode peers add " + selfAddress.String(), "not_added_there"},
 		{"firewall", bad, "packets are dropped", "let UDP port 8737 in", "firewall_drops"},
 		{"clock", warn, "it shows 1970", "set the clock", "clock_wrong"},
 	}
@@ -398,7 +408,7 @@ warn  clock     it shows 1970
 bad   peer laptop-of-alice
                 laptop-of-alice (dd9fcbf1d49c786b) has not added this machine,
                 so only pings get through
-                try: there: anode peers add
+                try: on that machine: anode peers add
                      `+selfAddress.String()+`
 bad   firewall  packets are dropped
                 try: let UDP port 8737 in
@@ -473,7 +483,7 @@ network  fd00::/64 on eth0 contains the peer's address
 	a.printWhy(explainPeer(hub, s, whyPinged{Error: "no answer in time"}, &whyRoute{"", "anode0", nil}), nil)
 	wantText(t, out.String(), `
 314c6a3662ebad08 did not answer a ping: no answer in time.
-try: there: anode doctor; if it is on another network or has moved: anode peers
+try: on that machine: anode doctor; if it is on another network or has moved: anode peers
      add aeaaaaaaaaaafafk5kspyuzvdi6oa2x6ftdi4noospy3yrdxyt23p3sipeyvqhso
      --endpoint udp:IP:PORT
 

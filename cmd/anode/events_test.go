@@ -46,7 +46,7 @@ Ctrl-C stops and cleans up.
 12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
 12:00:00  south (395d77976c9f8031) is connected: relay 314c6a3662ebad08
 12:00:00  314c6a3662ebad08 does not answer: its machine is off or has moved, or a firewall drops UDP (udp:198.51.100.7:8737)
-          try: there: anode status; and allow incoming UDP on its port in the firewall
+          try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 12:00:00  north (dd9fcbf1d49c786b) is idle: nothing is sent; traffic connects it again
 12:00:00  south (395d77976c9f8031) has another path now: direct udp:192.0.2.9:8737
 12:00:00  found aa2a510d72b2d432; to add it, run:
@@ -112,7 +112,7 @@ anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  far (aa2a510d72b2d432) is now named farther
 12:00:00  farther (aa2a510d72b2d432) has no name now
 12:00:00  aa2a510d72b2d432 has not added this machine, so only pings get through
-          try: there: anode peers add aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
+          try: on that machine: anode peers add aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
 12:00:00  aa2a510d72b2d432 is connected: LAN udp:10.0.0.2:8737
 12:00:00  aa2a510d72b2d432 has added this machine
 12:00:00  aa2a510d72b2d432 was blocked
@@ -120,9 +120,9 @@ anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  aa2a510d72b2d432 is connected: LAN udp:10.0.0.2:8737
 12:00:00  aa2a510d72b2d432 was lost; looking for another path
 12:00:00  aa2a510d72b2d432 does not answer: its machine is off or has moved, or a firewall drops UDP (udp:10.0.0.9:8737)
-          try: there: anode status; and allow incoming UDP on its port in the firewall
+          try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 12:00:00  the machine of aa2a510d72b2d432 answers, but anode is not running there, has another port, or is rejected by a firewall (udp:10.0.0.9:8737)
-          try: there: anode up
+          try: on that machine: anode up
 12:00:00  aa2a510d72b2d432 was removed
 12:00:00  warning: the adapter: IPv6 is switched off on anode0
           try: anode doctor

@@ -21,23 +21,23 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNotAddedHere:
 		return who + " is not added here, so only its pings get in", "anode peers add " + p.Address.String()
 	case overlay.ReasonNotAddedThere:
-		return who + " has not added this machine, so only pings get through", "there: anode peers add " + self.String()
+		return who + " has not added this machine, so only pings get through", "on that machine: anode peers add " + self.String()
 	case overlay.ReasonOtherSecret:
 		return who + " answers, but its network secret is another one, or only one of the two has one", "the same secret file on both machines; anode config example shows the key secret"
 	case overlay.ReasonAnotherVersion:
 		return who + " answers, but it needs another version of anode", "anode version on both machines, and update the older one"
 	case overlay.ReasonNoSession:
-		return who + " answers, but accepts no connection: it has a network secret and has not added this machine", "there: anode peers add " + self.String()
+		return who + " answers, but accepts no connection: it has a network secret and has not added this machine", "on that machine: anode peers add " + self.String()
 	case overlay.ReasonNotHeardThere:
-		return fmt.Sprintf("packets from %s arrive here, but packets from here do not arrive there (%s)", who, at), "there: allow incoming UDP on that port in the firewall"
+		return fmt.Sprintf("packets from %s arrive here, but packets from here do not arrive there (%s)", who, at), "on that machine: allow incoming UDP on that port in the firewall"
 	case overlay.ReasonNotRunning:
-		return fmt.Sprintf("the machine of %s answers, but anode is not running there, has another port, or is rejected by a firewall (%s)", who, at), "there: anode up"
+		return fmt.Sprintf("the machine of %s answers, but anode is not running there, has another port, or is rejected by a firewall (%s)", who, at), "on that machine: anode up"
 	case overlay.ReasonNoMachine:
 		return fmt.Sprintf("no machine answers where %s was (%s)", who, at), "switch it on and connect it; if it has another address now: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
 	case overlay.ReasonRejected:
 		return fmt.Sprintf("a firewall on the way to %s rejects the packets (%s)", who, at), "allow UDP to that port in the firewall of its machine or network"
 	case overlay.ReasonNoAnswer:
-		return fmt.Sprintf("%s does not answer: its machine is off or has moved, or a firewall drops UDP (%s)", who, at), "there: anode status; and allow incoming UDP on its port in the firewall"
+		return fmt.Sprintf("%s does not answer: its machine is off or has moved, or a firewall drops UDP (%s)", who, at), "on that machine: anode status; and allow incoming UDP on its port in the firewall"
 	case overlay.ReasonSendRefused:
 		return fmt.Sprintf("this machine refuses to send to %s (%s): a firewall here drops outgoing UDP", who, at), "allow outgoing UDP in the firewall of this machine"
 	case overlay.ReasonNoRoute:

@@ -37,7 +37,7 @@ south          up           relay 314c6a3…  37.2 ms  2.0 MB    1.0 MB  3 min a
 314c6a3662eb…  unreachable  -               -        0 B       0 B     never
   314c6a3662ebad08 does not answer: its machine is off or has moved, or a
   firewall drops UDP (udp:198.51.100.7:8737)
-  try: there: anode status; and allow incoming UDP on its port in the firewall
+  try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j  26 h ago
@@ -58,7 +58,7 @@ south        up           relay 314c6a3…  37.2 ms  3 min ago
 314c6a3662…  unreachable  -               -        never
   314c6a3662ebad08 does not answer: its machine is off or
   has moved, or a firewall drops UDP (udp:198.51.100.7:8737)
-  try: there: anode status; and allow incoming UDP on its
+  try: on that machine: anode status; and allow incoming UDP on its
   port in the firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
@@ -79,7 +79,7 @@ north             dd9fcbf1d49c786b  up           LAN             0.42 ms  999 B 
 south             395d77976c9f8031  up           relay 314c6a3…  37.2 ms  2.0 MB    1.0 MB  3 min ago  udp:192.0.2.7:8737
 314c6a3662ebad08  314c6a3662ebad08  unreachable  -               -        0 B       0 B     never      -
   314c6a3662ebad08 does not answer: its machine is off or has moved, or a firewall drops UDP (udp:198.51.100.7:8737)
-  try: there: anode status; and allow incoming UDP on its port in the firewall
+  try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j  26 h ago
@@ -103,7 +103,7 @@ south          up           relay 314c6a3…  37.2 ms  2.0 MB    1.0 MB  3 min a
   314c6a3662ebad08 fd00:0:45:bc96:314c:6a36:62eb:ad08
   314c6a3662ebad08 does not answer: its machine is off or has moved, or a
   firewall drops UDP (udp:198.51.100.7:8737)
-  try: there: anode status; and allow incoming UDP on its port in the firewall
+  try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j  26 h ago

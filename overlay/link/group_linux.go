@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -17,8 +18,22 @@ const (
 )
 
 // ListenGroup implements Grouper by SO_REUSEPORT. With one socket closed, the kernel
-// numbers the others anew.
+// numbers the others anew. If another user of this machine has the port, the group gets
+// one of the system's choice: nobody else may keep a node from starting.
 func (s *System) ListenGroup(port uint16, n int) ([]Conn, error) {
+	group, err := s.listenGroup(port, n)
+	var taken *portError
+	if !errors.As(err, &taken) || !taken.another {
+		return group, err
+	}
+	group, err = s.listenGroup(0, n)
+	if err == nil {
+		s.log().Warn("another port is used instead; peers that know only the usual one cannot find this node", "port", group[0].LocalPort(), "err", taken)
+	}
+	return group, err
+}
+
+func (s *System) listenGroup(port uint16, n int) ([]Conn, error) {
 	if n < 1 || n > 256 {
 		return nil, fmt.Errorf("link: a group of %d sockets: want 1 to 256", n)
 	}

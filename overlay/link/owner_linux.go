@@ -155,7 +155,7 @@ func errPortTaken(port uint16, err error) error {
 		return 2
 	}
 	first := slices.MinFunc(list, func(a, b holder) int { return cmp.Compare(rank(a), rank(b)) })
-	return &portError{port: port, by: first.String(), err: err}
+	return &portError{port: port, by: first.String(), another: first.uid != 0 && first.uid != os.Geteuid(), err: err}
 }
 
 // String returns who holds the socket, in words.

@@ -102,9 +102,10 @@ func (s *System) log() *slog.Logger {
 
 // portError is the error of a port that another program or node has.
 type portError struct {
-	port uint16
-	by   string // empty: unknown
-	err  error
+	port    uint16
+	by      string // empty: unknown
+	another bool   // it is another user's, who is not root
+	err     error
 }
 
 func (e *portError) Error() string {

@@ -151,6 +151,7 @@ func (c *Client) ask(ctx context.Context, method, path string, request any) (io.
 // explain distinguishes a missing daemon from other failures.
 func (c *Client) explain(ctx context.Context, err error) error {
 	var foreign *private.Error
+	var dialed *net.OpError
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -160,8 +161,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w (nothing listens on %s)", ErrNoDaemon, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: %w", c.socket, fs.ErrPermission)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("%w (it ended during a request on %s)", ErrNoDaemon, c.socket)
+	case errors.As(err, &dialed) && dialed.Op == "dial":
+		return fmt.Errorf("%s: %w", c.socket, err)
 	}
-	return fmt.Errorf("%s: %w", c.socket, err)
+	// The connection was there and broke: net/http has many words for that.
+	return fmt.Errorf("%w (it ended during a request on %s)", ErrNoDaemon, c.socket)
 }
