@@ -370,6 +370,9 @@ func TestNetRungs(t *testing.T) {
 // interface that does the rest or by one that does nothing of it.
 //
 //	a ── eth1 ── b ── eth2 ── c, which has b's address
+//
+// b's adapter keeps that address, and nothing from it may come in by eth2. So on that
+// cable, c is fd77::2.
 func TestNetOnward(t *testing.T) {
 	if _, err := exec.LookPath("ethtool"); err != nil {
 		need(t, "ethtool")
@@ -379,10 +382,16 @@ func TestNetOnward(t *testing.T) {
 	c.ula = b.ula
 	join(2, b, c)
 	b.sysctl("ipv6/conf/all/forwarding=1")
-	b.ip("addr add fd77::1/64 dev eth2 nodad", "addr del "+b.ula.String()+"/128 dev anode0",
-		"route add "+b.ula.String()+"/128 via fd77::2")
+	b.ip("addr add fd77::1/64 dev eth2 nodad")
 	c.ip("addr add fd77::2/64 dev eth2 nodad", "addr add "+b.ula.String()+"/128 dev eth2 nodad",
 		"route add "+a.ula.String()+"/128 via fd77::1 src "+b.ula.String())
+	for h, nat := range map[*host][4]string{
+		b: {"iifname anode0 ip6 daddr " + b.ula.String(), "fd77::2", "oifname anode0 ip6 saddr fd77::2", b.ula.String()},
+		c: {"ip6 daddr fd77::2", b.ula.String(), "oifname eth2 ip6 saddr " + b.ula.String(), "fd77::2"},
+	} {
+		h.run("nft", fmt.Sprintf("table ip6 onward { chain i { type nat hook prerouting priority dstnat; %s dnat to %s; }; "+
+			"chain o { type nat hook postrouting priority srcnat; %s snat to %s; }; }", nat[0], nat[1], nat[2], nat[3]))
+	}
 	within(t, dialWait, "a ping from a to c", func() bool { return a.pings(c) })
 	for _, offload := range []string{"on", "off"} {
 		step(t, "offload "+offload, func(t *testing.T) {

@@ -203,7 +203,7 @@ func TestNetStateReadOnly(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "read-only") || !strings.Contains(out, "try: --read-only") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if out := a.run(a.bin, "peers", "list", "--state", a.state()); !strings.Contains(out, b.address.String()) {
+	if out := a.run(a.bin, "peers", "list", "--state", a.state()); !strings.Contains(out, b.address.ID().String()) {
 		t.Errorf("the peers are not listed: %s", out)
 	}
 	out, code = a.try(a.bin, "peers", "remove", "b", "--state", a.state())
@@ -228,7 +228,7 @@ func TestNetStateReadOnly(t *testing.T) {
 	if after := a.list(a.state()); !slices.Equal(before, after) {
 		t.Errorf("the directory had %v, and has %v", before, after)
 	}
-	if out := a.run(a.bin, "peers", "list", "--state", a.state()); !strings.Contains(out, b.address.String()) {
+	if out := a.run(a.bin, "peers", "list", "--state", a.state()); !strings.Contains(out, b.address.ID().String()) {
 		t.Errorf("what was changed in memory is on the disk: %s", out)
 	}
 
