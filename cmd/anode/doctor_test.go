@@ -483,9 +483,8 @@ network  fd00::/64 on eth0 contains the peer's address
 	a.printWhy(explainPeer(hub, s, whyPinged{Error: "no answer in time"}, &whyRoute{"", "anode0", nil}), nil)
 	wantText(t, out.String(), `
 314c6a3662ebad08 did not answer a ping: no answer in time.
-try: on that machine: anode doctor; if it is on another network or has moved: anode peers
-     add aeaaaaaaaaaafafk5kspyuzvdi6oa2x6ftdi4noospy3yrdxyt23p3sipeyvqhso
-     --endpoint udp:IP:PORT
+try: on that machine: anode doctor; if it is on another network or has moved:
+     anode peers endpoints add 314c6a3662ebad08 udp:IP:PORT
 
 address  aeaaaaaaaaaafafk5kspyuzvdi6oa2x6ftdi4noospy3yrdxyt23p3sipeyvqhso
 IPv6     fd00:0:45:bc96:314c:6a36:62eb:ad08

@@ -14,7 +14,7 @@ import (
 func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	who := label(p)
 	at := cmp.Or(p.ReasonAt, "its endpoint")
-	name := cmp.Or(p.Name, p.ID.String())
+	name := nameOf(p)
 	switch p.Reason {
 	case overlay.ReasonBlocked:
 		return who + " is blocked here", "anode peers unblock " + name
@@ -33,7 +33,7 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNotRunning:
 		return fmt.Sprintf("the machine of %s answers, but anode is not running there, has another port, or is rejected by a firewall (%s)", who, at), "on that machine: anode up"
 	case overlay.ReasonNoMachine:
-		return fmt.Sprintf("no machine answers where %s was (%s)", who, at), "switch it on and connect it; if it has another address now: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
+		return fmt.Sprintf("no machine answers where %s was (%s)", who, at), "switch it on and connect it; if it has another address now: anode peers endpoints add " + name + " udp:IP:PORT"
 	case overlay.ReasonRejected:
 		return fmt.Sprintf("a firewall on the way to %s rejects the packets (%s)", who, at), "allow UDP to that port in the firewall of its machine or network"
 	case overlay.ReasonNoAnswer:
@@ -43,7 +43,7 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNoRoute:
 		return fmt.Sprintf("this machine has no route to %s (%s)", who, at), "connect this machine to a network; anode doctor shows its routes"
 	case overlay.ReasonNoEndpoint:
-		return "nobody knows where " + who + " is", "if it runs on another network: anode peers add " + p.Address.String() + " --endpoint udp:IP:PORT"
+		return "nobody knows where " + who + " is", "if it runs on another network: anode peers endpoints add " + name + " udp:IP:PORT"
 	case overlay.ReasonTooMuch:
 		return "too many messages wait for " + who, "again in a few seconds"
 	case overlay.ReasonRemoved:

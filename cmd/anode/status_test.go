@@ -37,7 +37,8 @@ south          up           relay 314c6a3…  37.2 ms  2.0 MB    1.0 MB  3 min a
 314c6a3662eb…  unreachable  -               -        0 B       0 B     never
   314c6a3662ebad08 does not answer: its machine is off or has moved, or a
   firewall drops UDP (udp:198.51.100.7:8737)
-  try: on that machine: anode status; and allow incoming UDP on its port in the firewall
+  try: on that machine: anode status; and allow incoming UDP on its port in the
+  firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j  26 h ago
@@ -58,8 +59,8 @@ south        up           relay 314c6a3…  37.2 ms  3 min ago
 314c6a3662…  unreachable  -               -        never
   314c6a3662ebad08 does not answer: its machine is off or
   has moved, or a firewall drops UDP (udp:198.51.100.7:8737)
-  try: on that machine: anode status; and allow incoming UDP on its
-  port in the firewall
+  try: on that machine: anode status; and allow incoming UDP
+  on its port in the firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aa2a510d72b2d432  26 h ago
@@ -103,7 +104,8 @@ south          up           relay 314c6a3…  37.2 ms  2.0 MB    1.0 MB  3 min a
   314c6a3662ebad08 fd00:0:45:bc96:314c:6a36:62eb:ad08
   314c6a3662ebad08 does not answer: its machine is off or has moved, or a
   firewall drops UDP (udp:198.51.100.7:8737)
-  try: on that machine: anode status; and allow incoming UDP on its port in the firewall
+  try: on that machine: anode status; and allow incoming UDP on its port in the
+  firewall
 
 Heard, not added (to add one: anode peers add ADDRESS NAME):
 aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j  26 h ago

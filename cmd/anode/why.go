@@ -175,7 +175,7 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 		w.Says, w.Try, w.Code = what, try, string(p.Reason)
 	case ping.RTT == nil:
 		w.Says, w.Code = fmt.Sprintf("%s did not answer a ping: %s", label(p), ping.Error), "unreachable"
-		w.Try = fmt.Sprintf("on that machine: anode doctor; if it is on another network or has moved: anode peers add %s --endpoint udp:IP:PORT", p.Address)
+		w.Try = fmt.Sprintf("on that machine: anode doctor; if it is on another network or has moved: anode peers endpoints add %s udp:IP:PORT", nameOf(p))
 	case stolen:
 		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil, strayFateOf(*s.Tun)}, r.Adapter)
 		w.Says, w.Try, w.Code = "anode reaches "+label(p)+", but programs do not: "+f.Says, f.Try, f.Code
