@@ -325,6 +325,29 @@ func TestOtherSecret(t *testing.T) {
 	}
 }
 
+// A session that the other side has lost, since it started again with another secret,
+// hides nothing.
+func TestOtherSecretLater(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, _ := two(t, w, nil)
+		adds(a, b)
+		defer a.stop()
+		settle(time.Second)
+		if _, err := a.ping(b, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		b.cfg.PSK = [32]byte{1}
+		b.start()
+		defer b.stop()
+		a.pingFails(b, 10*time.Second, ReasonOtherSecret)
+		for range 20 {
+			settle(3 * time.Second)
+			a.reason(b, ReasonOtherSecret)
+		}
+	})
+}
+
 // A node with a secret answers no stranger's handshake, though its checks.
 func TestNoSession(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

@@ -296,7 +296,7 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 	m.state = next
 	if next == Up {
 		m.peer.failed = false
-		m.peer.relieve(false)
+		m.peer.relieve(true)
 	} else if next == Unreachable || next == Lost {
 		m.peer.failed = m.peer.spoken() == nil
 	}

@@ -115,7 +115,7 @@ func (p *Peer) Why(now mono.Time) error {
 	if p.blocked() {
 		return ErrBlocked
 	}
-	if m := p.spoken(); m != nil {
+	if m := p.spoken(); m != nil && !p.trouble.proved(now) {
 		best, _ := m.ways.Best()
 		return &UnreachableError{NoAnswer, text(best.Endpoint)}
 	}
