@@ -40,7 +40,7 @@ const (
 	ProblemRoutes   = "routes"         // routes are missing
 	ProblemUnwanted = "unwanted"       // routes are left over
 	ProblemRule     = "rule"           // the policy rule is missing
-	ProblemGuard    = "no_guard"       // nf_tables cannot be had: packets from outside are not filtered
+	ProblemGuard    = "no_guard"       // nf_tables cannot be had, or does not take peers: packets from outside are not filtered
 	ProblemDiverted = "diverted"       // another program's route or rule leads peers' packets elsewhere
 	ProblemWatch    = "changes_unseen" // changes of the interface cannot be watched
 )

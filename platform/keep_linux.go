@@ -45,6 +45,7 @@ type Keeper struct {
 	wanted   Wanted
 	name     string
 	problems []Problem
+	blind    error // why changes cannot be watched any more; nil: they are
 }
 
 // reach is what must lead to the adapter, as the kernel has it.
@@ -112,10 +113,7 @@ func (k *Keeper) protect() (err error) {
 		}
 	}
 	k.applied = k.reach(k.settings.Wanted)
-	if k.guard != nil {
-		return k.guard.set(k.applied.peers)
-	}
-	return nil
+	return k.setGuard()
 }
 
 // noGuardText says what is missing without a guard.
@@ -212,7 +210,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-k.wake:
 			if err := k.apply(); err != nil {
-				k.log.Debug("not all routes are set", "err", err)
+				k.log.Debug("not all routes and peers are set", "err", err)
 				timer.Reset(paceShortest) // what is missing is a fault, and has its retries
 			}
 			continue // the kernel announces it, and that is looked at
@@ -264,10 +262,10 @@ func (k *Keeper) watch(ctx context.Context) {
 		patience: patience{20 * time.Millisecond, 200 * time.Millisecond},
 	}, func() { tell(k.changed) })
 	if err != nil {
-		k.log.Error("the adapter is not kept any more: the kernel's announcements cannot be read", "err", err)
 		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.problems = append(k.problems, Problem{ProblemWatch, "changes of the interface cannot be watched: " + err.Error()})
+		k.blind = err
+		k.mu.Unlock()
+		tell(k.changed) // reports it
 	}
 }
 
@@ -296,14 +294,17 @@ func (k *Keeper) apply() error {
 	k.mu.Lock()
 	next := k.reach(k.wanted)
 	k.mu.Unlock()
-	if k.guard != nil {
-		if err := k.guard.set(next.peers); err != nil {
-			k.log.Error("new peers' addresses are not guarded", "err", err)
-		}
-	}
 	add, remove := difference(k.applied.ways, next.ways), difference(next.ways, k.applied.ways)
 	k.applied = next
-	return errors.Join(k.iface.addRoutes(add), k.iface.removeRoutes(remove))
+	return errors.Join(k.setGuard(), k.iface.addRoutes(add), k.iface.removeRoutes(remove))
+}
+
+// setGuard makes the guard, if there is one, know the peers.
+func (k *Keeper) setGuard() error {
+	if k.guard == nil {
+		return nil
+	}
+	return k.guard.set(k.applied.peers)
 }
 
 // difference lists what to has and from has not, sorted.
@@ -402,8 +403,8 @@ func (r *repair) pass(k *Keeper, faults []fault, now time.Time) (mended bool) {
 		p.mended(now)
 		mended, r.done[f.code] = true, true
 		r.found, r.back = append(r.found, f.found), append(r.back, f.back)
-		if err := f.mend(); err != nil {
-			r.problems = append(r.problems, Problem{f.code, f.found + "; " + f.back + ": " + err.Error()})
+		if p.failed = f.mend(); p.failed != nil {
+			r.problems = append(r.problems, f.problem(p.failed))
 		}
 	}
 	return mended
@@ -421,11 +422,14 @@ func (r *repair) tell(log *slog.Logger, name string) {
 	log.Warn("another program changed the adapter", args...)
 }
 
-// undone is the problem of a fault that waits for its time. One that has only just begun
-// to come back is none yet.
+// undone is the problem of a fault that waits for its time. One that was mended and has
+// only just begun to come back is none yet.
 func (k *Keeper) undone(f fault, now time.Time) []Problem {
 	p := k.pace(f.code)
-	if p.streak <= paceFree {
+	switch {
+	case p.failed != nil:
+		return []Problem{f.problem(p.failed)}
+	case p.streak <= paceFree:
 		return nil
 	}
 	return []Problem{{f.code, fmt.Sprintf("%s; another program does it again and again; next try in %v", f.found, p.due(now).Round(time.Second))}}
@@ -436,8 +440,11 @@ func (k *Keeper) report(problems []Problem) {
 	if k.guard == nil {
 		problems = append(problems, Problem{ProblemGuard, "nf_tables is not available: " + noGuardText})
 	}
-	slices.SortFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Code, b.Code) })
 	k.mu.Lock()
+	if k.blind != nil {
+		problems = append(problems, Problem{ProblemWatch, "changes of the interface cannot be watched: " + k.blind.Error()})
+	}
+	slices.SortFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Code, b.Code) })
 	before := k.problems
 	k.problems = problems
 	k.mu.Unlock()
@@ -506,6 +513,11 @@ type fault struct {
 	mend  func() error
 }
 
+// problem is that of a fault that could not be mended.
+func (f *fault) problem(err error) Problem {
+	return Problem{f.code, f.found + "; " + f.back + ": " + err.Error()}
+}
+
 // faults lists the differences in the order in which they can be mended.
 func (k *Keeper) faults(f found) []fault {
 	list := append(k.linkFaults(f.link), k.ipv6Faults(f.link)...)
@@ -516,6 +528,9 @@ func (k *Keeper) faults(f found) []fault {
 	list = append(list, k.routeFaults(f.ways)...)
 	if f.noRule {
 		list = append(list, fault{ProblemRule, "policy rule gone", "policy rule", k.rule.add})
+	}
+	if k.guard != nil && !maps.Equal(k.guard.has, k.applied.peers) {
+		list = append(list, fault{ProblemGuard, "peers that are not guarded", "guarded peers", k.setGuard})
 	}
 	return list
 }

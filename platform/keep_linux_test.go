@@ -250,6 +250,64 @@ func TestKeptWanted(t *testing.T) {
 	})
 }
 
+// TestKeptUnguarded: peers that the guard did not take are a problem until it takes them.
+func TestKeptUnguarded(t *testing.T) {
+	inSpace(t, func() {
+		keep(t, func(k *kept) {
+			conn := k.guard.conn
+			swap := func(fd int) (old int) {
+				conn.mu.Lock()
+				defer conn.mu.Unlock()
+				old, conn.fd = conn.fd, fd
+				return old
+			}
+			guarded := func(a netip.Addr) bool {
+				out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+				if err != nil {
+					t.Error(err)
+				}
+				return strings.Contains(string(out), a.String())
+			}
+			problem := func() bool {
+				return slices.ContainsFunc(k.State().Problems, func(p Problem) bool {
+					return p.Code == ProblemGuard && strings.Contains(p.Text, os.ErrClosed.Error())
+				})
+			}
+			added := netip.MustParseAddr("fd12:3456:7890::77")
+			until(t, "the first look", func() bool { return guarded(peer) })
+			fd := swap(-1)
+			k.Want(Wanted{Zones: []netip.Prefix{zone}, Peers: []netip.Addr{peer, added}})
+			until(t, "the problem", problem)
+			until(t, "repairs that have to wait", func() bool {
+				if !problem() {
+					t.Error("the problem is gone, and the peer is not guarded")
+				}
+				return k.log.warnings.Load() > paceBurst+3
+			})
+			swap(fd)
+			until(t, "the guard", func() bool { return guarded(added) })
+			until(t, "the end of the problem", func() bool { return !problem() })
+		})
+	})
+}
+
+// TestKeptBlind: announcements that cannot be read any more stay a problem.
+func TestKeptBlind(t *testing.T) {
+	inSpace(t, func() {
+		k := adapter(t)
+		if k == nil {
+			return
+		}
+		k.blind = os.ErrClosed
+		for range 2 {
+			k.mend(time.Now())
+			if s := k.State(); len(s.Problems) != 1 || s.Problems[0].Code != ProblemWatch {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
 // TestKeptMoved: in another network namespace the interface cannot be kept, and that is
 // an error with words.
 func TestKeptMoved(t *testing.T) {

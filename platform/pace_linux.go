@@ -16,6 +16,7 @@ const (
 type pace struct {
 	last   time.Time // of the last repair, zero: none
 	streak int       // repairs in a row
+	failed error     // of the last repair
 }
 
 // pause is the time from one repair to the next.
