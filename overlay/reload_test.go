@@ -72,6 +72,9 @@ func TestSetRelay(t *testing.T) {
 		if err := r.SetRelay(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
+		if s, err := r.Status(t.Context()); err != nil || s.Relay {
+			t.Errorf("its status says that it relays: %v, %v", s.Relay, err)
+		}
 		relayed := r.counter("relayed_packets")
 		a.say(b, "two")
 		settle(time.Second)

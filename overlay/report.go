@@ -40,7 +40,7 @@ func (l *loop) status() Status {
 		Rung:   n.conns[0].Rung(),
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
-		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.cfg.Relay,
+		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
