@@ -44,10 +44,11 @@ type callerKey struct{}
 
 // withCaller notes who is at the other end of a connection.
 func withCaller(ctx context.Context, c net.Conn) context.Context {
-	if l, ok := c.(*counted); ok {
-		c = l.Conn
+	l, ok := c.(*counted)
+	if !ok {
+		return ctx
 	}
-	return context.WithValue(ctx, callerKey{}, callerOf(c))
+	return context.WithValue(ctx, callerKey{}, l.owner)
 }
 
 // act logs a change that the sender of the request made.
@@ -59,8 +60,9 @@ func (s *Server) act(ctx context.Context, c book.Change, err error) {
 
 // caller returns who sent a request.
 func caller(ctx context.Context) string {
-	if who, ok := ctx.Value(callerKey{}).(string); ok {
-		return who
+	who, ok := ctx.Value(callerKey{}).(owner)
+	if !ok {
+		who.uid = unknownUser
 	}
-	return "somebody"
+	return who.String()
 }

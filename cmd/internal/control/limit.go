@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -13,8 +14,19 @@ const (
 	maxUserConns = 64  // of one user
 )
 
+// owner is who made the other end of a connection.
+type owner struct{ uid, pid int }
+
 // unknownUser stands for all users that the system does not tell.
 const unknownUser = -1
+
+// String is for the log.
+func (o owner) String() string {
+	if o.uid == unknownUser {
+		return "somebody"
+	}
+	return fmt.Sprintf("uid %d, pid %d", o.uid, o.pid)
+}
 
 // limited is a listener that closes connections beyond the limits at once.
 type limited struct {
@@ -36,9 +48,9 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		uid := peerUID(c)
-		if l.admit(uid) {
-			return &counted{Conn: c, done: func() { l.leave(uid) }}, nil
+		o := ownerOf(c)
+		if l.admit(o.uid) {
+			return &counted{Conn: c, owner: o, done: func() { l.leave(o.uid) }}, nil
 		}
 		c.Close()
 	}
@@ -70,8 +82,9 @@ func (l *limited) leave(uid int) {
 // counted is a connection that is counted until it is closed.
 type counted struct {
 	net.Conn
-	once sync.Once
-	done func()
+	owner owner
+	once  sync.Once
+	done  func()
 }
 
 // Close implements net.Conn.

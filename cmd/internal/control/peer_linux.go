@@ -6,21 +6,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerUID returns who made the other end of a connection.
-func peerUID(c net.Conn) int {
+// ownerOf returns the user and the process that made the other end of a connection.
+func ownerOf(c net.Conn) owner {
+	o := owner{uid: unknownUser}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return unknownUser
+		return o
 	}
 	raw, err := u.SyscallConn()
 	if err != nil {
-		return unknownUser
+		return o
 	}
-	uid := unknownUser
 	_ = raw.Control(func(fd uintptr) { // it fails when closed
 		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			uid = int(cred.Uid)
+			o = owner{int(cred.Uid), int(cred.Pid)}
 		}
 	})
-	return uid
+	return o
 }

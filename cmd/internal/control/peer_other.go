@@ -4,5 +4,5 @@ package control
 
 import "net"
 
-// peerUID is not known here: all users share one limit.
-func peerUID(net.Conn) int { return unknownUser }
+// ownerOf cannot tell here: all users share one limit.
+func ownerOf(net.Conn) owner { return owner{uid: unknownUser} }

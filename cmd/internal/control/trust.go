@@ -12,7 +12,7 @@ import (
 // directory like /tmp anybody can make the socket while no daemon runs. A daemon belongs to
 // root, to this user, or to whom the socket's directory belongs.
 func checkServer(c net.Conn, path string) error {
-	uid := peerUID(c)
+	uid := ownerOf(c).uid
 	if uid == unknownUser || uid == 0 || uid == os.Geteuid() {
 		return nil
 	}
