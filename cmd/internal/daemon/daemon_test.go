@@ -314,6 +314,10 @@ func TestService(t *testing.T) {
 	}
 	m.stop()
 	next("STOPPING=1")
+	newService("it").ready("one\nMAINPID=1")
+	if got, want := next("READY=1"), "READY=1\nSTATUS=running as it; the last reload failed: one; MAINPID=1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestWanted(t *testing.T) {

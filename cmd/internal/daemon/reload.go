@@ -86,7 +86,7 @@ func (r *reloader) reload(ctx context.Context) (failed string) {
 	moved, perr := r.takePeers(ctx, peers)
 	if err = errors.Join(err, perr); err != nil {
 		r.log.Error("the configuration was reloaded in part", "err", err)
-		return oneLine(err)
+		return err.Error()
 	}
 	if changed+moved+len(restart) == 0 {
 		r.log.Info("the configuration was reloaded; nothing changed")
@@ -98,9 +98,6 @@ func (r *reloader) reload(ctx context.Context) (failed string) {
 	}
 	return ""
 }
-
-// oneLine writes an error of several lines in one, as a status has it.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // takePeers makes the peers those of the configuration, and returns how many changed.
 func (r *reloader) takePeers(ctx context.Context, peers []overlay.Peer) (int, error) {

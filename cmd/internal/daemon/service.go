@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -28,7 +29,8 @@ func newService(address string) *service {
 func (s *service) ready(failed string) {
 	status := "running as " + s.address
 	if failed != "" {
-		status += "; the last reload failed: " + failed
+		// Each line is a field of its own.
+		status += "; the last reload failed: " + strings.ReplaceAll(failed, "\n", "; ")
 	}
 	systemd.SdNotify(false, systemd.SdNotifyReady+"\nSTATUS="+status)
 }
