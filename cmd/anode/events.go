@@ -229,13 +229,17 @@ func (t *teller) seeAdapter(s overlay.Status) {
 	if s.Tun != nil {
 		now = s.Tun.Problems
 	}
+	// The text of a problem that stays may change.
+	has := func(list []overlay.TunProblem, p overlay.TunProblem) bool {
+		return slices.ContainsFunc(list, func(q overlay.TunProblem) bool { return q.Code == p.Code })
+	}
 	for _, p := range now {
-		if !slices.Contains(t.problems, p) {
+		if !has(t.problems, p) {
 			t.tell(event{Type: eventProblem, Message: "the adapter: " + p.Text, Try: "anode doctor"})
 		}
 	}
 	for _, p := range t.problems {
-		if !slices.Contains(now, p) {
+		if !has(now, p) {
 			t.tell(event{Type: eventMended, Message: "the adapter is in order again; it was: " + p.Text})
 		}
 	}

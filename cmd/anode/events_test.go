@@ -103,6 +103,8 @@ func TestTellerDecides(t *testing.T) {
 	with(func(p []overlay.PeerStatus) []overlay.PeerStatus { return p[:1] })
 	s.Tun = &overlay.TunStatus{Name: "anode0", MTU: 1440, Problems: []overlay.TunProblem{{Code: "ipv6_off", Text: "IPv6 is switched off on anode0"}}}
 	teller.see(s)
+	s.Tun = &overlay.TunStatus{Name: "anode0", MTU: 1440, Problems: []overlay.TunProblem{{Code: "ipv6_off", Text: "IPv6 is switched off again; next try in 2s"}}}
+	teller.see(s)
 	s.Tun = &overlay.TunStatus{Name: "anode0", MTU: 1440}
 	teller.see(s)
 	wantText(t, out.String(), `
@@ -126,7 +128,7 @@ anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  aa2a510d72b2d432 was removed
 12:00:00  warning: the adapter: IPv6 is switched off on anode0
           try: anode doctor
-12:00:00  the adapter is in order again; it was: IPv6 is switched off on anode0
+12:00:00  the adapter is in order again; it was: IPv6 is switched off again; next try in 2s
 `)
 }
 
