@@ -17,7 +17,7 @@ func TestPortUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		port := uint16(c.LocalAddr().(*net.UDPAddr).Port)
-		users, err := machineFacts{}.port(t.Context(), port)
+		users, err := machineFacts{}.port(port)
 		c.Close()
 		if err != nil || len(users) != 1 {
 			t.Fatalf("%s: %v, %v", address, users, err)
@@ -27,33 +27,6 @@ func TestPortUsers(t *testing.T) {
 			t.Errorf("%s: %+v", address, u)
 		}
 	}
-}
-
-func TestParseUDP(t *testing.T) {
-	const text = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n" +
-		"  123: 0100007F:2221 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 4711 2 0000000000000000 0\n" +
-		"  123: 00000000000000000000000000000000:2221 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0 0\n" +
-		"  nonsense\n  123: 01:2 x 07 0 0 0 0 0 0 0 0 0\n"
-	list, err := parseUDP(strings.NewReader(text))
-	if err != nil || len(list) != 2 {
-		t.Fatalf("%v, %v", list, err)
-	}
-	if a, b := list[0], list[1]; a.local.String() != "127.0.0.1:8737" || a.uid != 1000 || a.inode != 4711 ||
-		b.local.String() != "[::]:8737" || b.uid != 0 || b.inode != 4712 {
-		t.Errorf("%+v", list)
-	}
-}
-
-func FuzzParseUDP(f *testing.F) {
-	f.Add("  1: 0100007F:2221 00000000:0000 07 0:0 0:0 0 1000 0 4711 2 0 0\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		list, _ := parseUDP(strings.NewReader(text))
-		for _, s := range list {
-			if !s.local.IsValid() || s.uid < 0 && !strings.Contains(text, "-") {
-				t.Errorf("%+v", s)
-			}
-		}
-	})
 }
 
 func TestParseStat(t *testing.T) {

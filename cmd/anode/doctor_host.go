@@ -27,7 +27,7 @@ type machine interface {
 	device() (device, error)
 	iface(name string) (iface, error)
 	ipv6(adapter string) (ipv6, error)
-	port(ctx context.Context, port uint16) ([]portUser, error)
+	port(port uint16) ([]portUser, error)
 	locker(file string) (pid int, err error)
 	rules(ctx context.Context) (firewallRules, error)
 	synchronised() (bool, error)
@@ -290,12 +290,12 @@ func (u portUser) who() string {
 	return fmt.Sprintf("a program of the user with number %d", u.uid)
 }
 
-func checkPort(ctx context.Context, p *patient) []finding {
+func checkPort(_ context.Context, p *patient) []finding {
 	port := p.port()
 	if port == 0 || p.elsewhere {
 		return nil
 	}
-	users, err := p.machine.port(ctx, port)
+	users, err := p.machine.port(port)
 	switch {
 	case err != nil:
 		return nil

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -181,120 +179,17 @@ func (machineFacts) ipv6(adapter string) (x ipv6, err error) {
 	return x, nil
 }
 
-func (machineFacts) port(ctx context.Context, port uint16) ([]portUser, error) {
-	var found []udpSocket
-	for _, file := range []string{"/proc/net/udp", "/proc/net/udp6"} {
-		f, err := os.Open(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // no IPv6
+func (machineFacts) port(port uint16) (users []portUser, err error) {
+	list, err := link.Holders(port)
+	for _, h := range list {
+		if h.Local.Addr().IsMulticast() {
+			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		list, err := parseUDP(f)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range list {
-			if s.local.Port() == port && !s.local.Addr().IsMulticast() {
-				found = append(found, s)
-			}
-		}
-	}
-	owners := socketOwners(ctx, found)
-	var users []portUser
-	for _, s := range found {
-		u := portUser{local: s.local, uid: s.uid, pid: owners[s.inode]}
-		if u.pid != 0 {
-			u.name, _ = process(u.pid)
-		}
+		u := portUser{local: h.Local, uid: h.UID}
+		u.name, u.pid = h.Process()
 		users = append(users, u)
 	}
-	return users, nil
-}
-
-// udpSocket is a line of /proc/net/udp or udp6.
-type udpSocket struct {
-	local netip.AddrPort
-	uid   int
-	inode uint64
-}
-
-// maxSockets bounds how many sockets are read.
-const maxSockets = 1 << 16
-
-// parseUDP reads /proc/net/udp or udp6:
-//
-//	sl local rem st tx:rx tr:when retrnsmt uid timeout inode ...
-//	0: 0100007F:2221 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 12345 ...
-func parseUDP(r io.Reader) (list []udpSocket, err error) {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() && len(list) < maxSockets {
-		f := strings.Fields(lines.Text())
-		if len(f) < 10 || f[0] == "sl" {
-			continue
-		}
-		addr, port, ok := strings.Cut(f[1], ":")
-		ip, okay := parseProcAddr(addr)
-		p, err1 := strconv.ParseUint(port, 16, 16)
-		uid, err2 := strconv.Atoi(f[7])
-		inode, err3 := strconv.ParseUint(f[9], 10, 64)
-		if ok && okay && errors.Join(err1, err2, err3) == nil {
-			list = append(list, udpSocket{netip.AddrPortFrom(ip, uint16(p)), uid, inode})
-		}
-	}
-	return list, lines.Err()
-}
-
-// parseProcAddr reads 8 or 32 hex digits, words of 32 bits in the machine's byte order.
-func parseProcAddr(text string) (netip.Addr, bool) {
-	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != 4 && len(b) != 16 {
-		return netip.Addr{}, false
-	}
-	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 { // little endian
-		for i := 0; i < len(b); i += 4 {
-			slices.Reverse(b[i : i+4])
-		}
-	}
-	a, ok := netip.AddrFromSlice(b)
-	return a.Unmap(), ok
-}
-
-// socketOwners finds the processes that have the sockets open, as far as this user may
-// see them.
-func socketOwners(ctx context.Context, sockets []udpSocket) map[uint64]int {
-	owners := map[uint64]int{}
-	if len(sockets) == 0 {
-		return owners
-	}
-	wanted := map[string]uint64{}
-	for _, s := range sockets {
-		wanted[fmt.Sprintf("socket:[%d]", s.inode)] = s.inode
-	}
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
-		return owners
-	}
-	for _, d := range processes {
-		pid, err := strconv.Atoi(d.Name())
-		if err != nil || ctx.Err() != nil || len(owners) == len(wanted) {
-			continue
-		}
-		dir := filepath.Join("/proc", d.Name(), "fd")
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			continue // of another user, or gone
-		}
-		for _, f := range files {
-			target, err := os.Readlink(filepath.Join(dir, f.Name()))
-			if inode, ok := wanted[target]; ok && err == nil {
-				owners[inode] = pid
-			}
-		}
-	}
-	return owners
+	return users, err
 }
 
 func (machineFacts) locker(file string) (pid int, err error) {

@@ -26,7 +26,7 @@ func (machineFacts) synchronised() (bool, error)           { return false, errNo
 func (machineFacts) takesSource(netip.Addr) (bool, error)  { return false, errNotHere }
 func (machineFacts) routeOf(netip.Addr) (string, error)    { return "", errNotHere }
 
-func (machineFacts) port(context.Context, uint16) ([]portUser, error) { return nil, errNotHere }
+func (machineFacts) port(uint16) ([]portUser, error) { return nil, errNotHere }
 
 func (machineFacts) rules(context.Context) (firewallRules, error) {
 	return firewallRules{}, errNotHere

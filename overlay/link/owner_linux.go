@@ -39,19 +39,19 @@ import (
 // port, does not prevent that: any user can take it first. The kernel's list of sockets tells
 // it: it has the address and the user of each, and nobody can forge it.
 
-// holder is a UDP socket, as /proc/net/udp and udp6 list it.
-type holder struct {
-	local netip.AddrPort
-	uid   int
+// Holder is a UDP socket, as /proc/net/udp and udp6 list it.
+type Holder struct {
+	Local netip.AddrPort
+	UID   int
 	inode uint64
 }
 
-// holders lists the sockets of this network namespace that are bound to the port.
-func holders(port uint16) ([]holder, error) {
-	var list []holder
+// Holders lists the sockets of this network namespace that are bound to the port.
+func Holders(port uint16) ([]Holder, error) {
+	var list []Holder
 	for _, name := range []string{"udp", "udp6"} {
 		f, err := os.Open("/proc/thread-self/net/" + name)
-		if errors.Is(err, fs.ErrNotExist) && name == "udp6" && list != nil {
+		if errors.Is(err, fs.ErrNotExist) && name == "udp6" {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
@@ -60,7 +60,7 @@ func holders(port uint16) ([]holder, error) {
 		lines := bufio.NewScanner(f)
 		lines.Scan() // the header
 		for lines.Scan() {
-			if h, ok := parseHolder(lines.Text()); ok && h.local.Port() == port {
+			if h, ok := parseHolder(lines.Text()); ok && h.Local.Port() == port {
 				list = append(list, h)
 			}
 		}
@@ -75,7 +75,7 @@ func holders(port uint16) ([]holder, error) {
 // parseHolder reads a line of the list:
 //
 //	slot: address:port address:port state queues timer retransmits uid timeout inode ...
-func parseHolder(line string) (h holder, ok bool) {
+func parseHolder(line string) (h Holder, ok bool) {
 	f := strings.Fields(line)
 	if len(f) < 10 {
 		return h, false
@@ -91,7 +91,7 @@ func parseHolder(line string) (h holder, ok bool) {
 	if !ok || errors.Join(err, err2, err3) != nil {
 		return h, false
 	}
-	return holder{netip.AddrPortFrom(a, uint16(p)), int(uid), inode}, true
+	return Holder{netip.AddrPortFrom(a, uint16(p)), int(uid), inode}, true
 }
 
 // parseHexAddr reads an address that is written as words of 32 bits in the machine's order.
@@ -103,13 +103,14 @@ func parseHexAddr(s string) (netip.Addr, bool) {
 	for w := b; len(w) > 0; w = w[4:] {
 		binary.NativeEndian.PutUint32(w, binary.BigEndian.Uint32(w))
 	}
-	return netip.AddrFromSlice(b)
+	a, ok := netip.AddrFromSlice(b)
+	return a.Unmap(), ok
 }
 
 // checkSole returns an error if another node of this user has the port: a socket for all
 // addresses that is none of own.
 func (s *System) checkSole(port uint16, own ...prober) error {
-	list, err := holders(port)
+	list, err := Holders(port)
 	if err != nil {
 		s.log().Warn("sockets cannot be listed; another node of this user on the same UDP port goes unnoticed", "port", port, "err", err)
 		return nil
@@ -119,7 +120,7 @@ func (s *System) checkSole(port uint16, own ...prober) error {
 		ours = append(ours, inode(c.sock().raw))
 	}
 	for _, h := range list {
-		if h.uid == os.Geteuid() && h.local.Addr().IsUnspecified() && !slices.Contains(ours, h.inode) {
+		if h.UID == os.Geteuid() && h.Local.Addr().IsUnspecified() && !slices.Contains(ours, h.inode) {
 			return &portError{port: port, by: h.String(), err: errInUse}
 		}
 	}
@@ -140,40 +141,40 @@ func inode(raw interface{ Control(func(uintptr)) error }) (n uint64) {
 // errPortTaken returns the error of a port that cannot be bound. It names the user and the
 // program that have it, as far as the system tells.
 func errPortTaken(port uint16, err error) error {
-	list, listErr := holders(port)
+	list, listErr := Holders(port)
 	if listErr != nil || len(list) == 0 {
 		return &portError{port: port, err: err}
 	}
 	// Another user's socket is the likely reason, then one for all addresses.
-	rank := func(h holder) int {
+	rank := func(h Holder) int {
 		switch {
-		case h.uid != os.Geteuid():
+		case h.UID != os.Geteuid():
 			return 0
-		case h.local.Addr().IsUnspecified():
+		case h.Local.Addr().IsUnspecified():
 			return 1
 		}
 		return 2
 	}
-	first := slices.MinFunc(list, func(a, b holder) int { return cmp.Compare(rank(a), rank(b)) })
-	return &portError{port: port, by: first.String(), another: first.uid != 0 && first.uid != os.Geteuid(), err: err}
+	first := slices.MinFunc(list, func(a, b Holder) int { return cmp.Compare(rank(a), rank(b)) })
+	return &portError{port: port, by: first.String(), another: first.UID != 0 && first.UID != os.Geteuid(), err: err}
 }
 
 // String returns who holds the socket, in words.
-func (h holder) String() string {
-	who := "user " + strconv.Itoa(h.uid)
-	if u, err := user.LookupId(strconv.Itoa(h.uid)); err == nil {
-		who = fmt.Sprintf("user %s (%d)", u.Username, h.uid)
+func (h Holder) String() string {
+	who := "user " + strconv.Itoa(h.UID)
+	if u, err := user.LookupId(strconv.Itoa(h.UID)); err == nil {
+		who = fmt.Sprintf("user %s (%d)", u.Username, h.UID)
 	}
-	if program, pid := program(h.inode); pid != "" {
-		return fmt.Sprintf("%s (process %s) of %s", program, pid, who)
+	if program, pid := h.Process(); pid != 0 {
+		return fmt.Sprintf("%s (process %d) of %s", program, pid, who)
 	}
 	return "a program of " + who
 }
 
-// program finds a process that has a socket open. Without privileges only this user's own
-// processes can be looked at.
-func program(inode uint64) (name, pid string) {
-	want := fmt.Sprintf("socket:[%d]", inode)
+// Process finds a process that has the socket open; pid is 0 if none is seen. Without
+// privileges only this user's own processes can be looked at.
+func (h Holder) Process() (name string, pid int) {
+	want := fmt.Sprintf("socket:[%d]", h.inode)
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // fails for malformed patterns only
 	for _, fd := range fds {
 		if to, err := os.Readlink(fd); err != nil || to != want {
@@ -181,12 +182,13 @@ func program(inode uint64) (name, pid string) {
 		}
 		dir := filepath.Dir(filepath.Dir(fd))
 		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if err != nil {
+		pid, err2 := strconv.Atoi(filepath.Base(dir))
+		if errors.Join(err, err2) != nil {
 			continue
 		}
-		return printable(string(comm)), filepath.Base(dir)
+		return printable(string(comm)), pid
 	}
-	return "", ""
+	return "", 0
 }
 
 // printable returns the name that a process gave itself, without what could mislead a

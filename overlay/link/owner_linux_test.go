@@ -229,9 +229,9 @@ func TestHolders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var list []holder
-		n.do(func() { list, err = holders(8740) })
-		if err != nil || len(list) != 1 || list[0].local.Addr().String() != to || list[0].uid != nobody || list[0].inode == 0 {
+		var list []Holder
+		n.do(func() { list, err = Holders(8740) })
+		if err != nil || len(list) != 1 || list[0].Local.Addr().String() != to || list[0].UID != nobody || list[0].inode == 0 {
 			t.Errorf("%s: %+v, %v", to, list, err)
 		}
 		unix.Close(fd)
@@ -249,8 +249,8 @@ func FuzzParseHolder(f *testing.F) {
 			return
 		}
 		fields := strings.Fields(line)
-		port := fmt.Sprintf("%X", h.local.Port())
-		if !h.local.Addr().IsValid() || h.uid < 0 || !strings.HasSuffix(strings.ToUpper(fields[1]), port) {
+		port := fmt.Sprintf("%X", h.Local.Port())
+		if !h.Local.Addr().IsValid() || h.UID < 0 || !strings.HasSuffix(strings.ToUpper(fields[1]), port) {
 			t.Errorf("%q was read as %+v", line, h)
 		}
 	})
