@@ -33,7 +33,6 @@ func (a *app) upCommand() *cobra.Command {
 		context.AfterFunc(ctx, a.hurry)
 		// People read events, and only warnings and errors of the log, in the same form.
 		options.Source.Base = quiet
-		options.Made = func(state string) { fmt.Fprintf(a.err, madeText, state) }
 		t, warn := &teller{now: a.now, print: told.print}, warned.print
 		if *asJSON {
 			t.print = (&eventJSON{out: a.out}).print
