@@ -158,7 +158,7 @@ func TestRefusedIsTold(t *testing.T) {
 		a, b, s := two(t, w, nil)
 		defer a.stop()
 		defer b.stop()
-		b.call(t.Context(), func(l *loop) error { // its handshakes do not say exactly whom it lets in
+		b.call(t.Context(), func(l *loop) error { // its handshakes do not say exactly which peers it lets in
 			l.env.Local.Exact = false
 			return nil
 		})

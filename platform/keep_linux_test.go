@@ -46,7 +46,7 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// checkKept compares pt0 with what settings wants, but for its name.
+// checkKept compares pt0 with what settings wants, except its name.
 func checkKept(t *testing.T) {
 	t.Helper()
 	for _, missing := range unkept(t, "pt0") {

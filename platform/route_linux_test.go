@@ -10,7 +10,7 @@ import (
 // cover it, with and without a route of ours.
 func TestRouteOf(t *testing.T) {
 	inSpace(t, func() {
-		peer := netip.MustParseAddr("fd12:3456:7890::3") // a stranger, whom only the zone's route leads to
+		peer := netip.MustParseAddr("fd12:3456:7890::3") // a stranger: only the zone's route leads to it
 		if i, name, err := RouteOf(peer); err == nil {
 			t.Errorf("without routes: %d %s", i, name)
 		}

@@ -31,9 +31,9 @@ type Capabilities uint64
 const (
 	// TakesIP6 is a machine with an adapter, which takes IP6 and IP6P.
 	TakesIP6 Capabilities = 1 << (63 - 2)
-	// ExactStanding is a machine whose standing says whether it lets the other side in,
-	// which one does that lets everybody in, and that says it again by STANDING when it
-	// refused something. Others may let in whom they have not added.
+	// ExactStanding is a machine whose standing says whether it lets the other side in, for
+	// whatever reason, and that says it again by STANDING when it refused something. Others
+	// may let in machines that they have not added.
 	ExactStanding Capabilities = 1 << (63 - 5)
 )
 

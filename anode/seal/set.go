@@ -35,7 +35,7 @@ type Local struct {
 	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
 	StandardAES bool
 	Adapter     bool             // we have one, and take IP6 and IP6P
-	Exact       bool             // SetStanding says exactly whom we let in
+	Exact       bool             // SetStanding says exactly whether we let the peer in
 	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
 }

@@ -44,7 +44,6 @@ var errNotHere = errors.New("not known on this system")
 type holder struct {
 	pid       int    // 0: not known
 	uid       int    // -1: not known
-	name      string // of the program; empty: not known
 	state     string // one letter, see proc_pid_stat(5); empty: not known
 	elsewhere bool   // in another network namespace
 }

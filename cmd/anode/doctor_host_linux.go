@@ -59,33 +59,33 @@ func (machineFacts) holder(ctx context.Context, socket string) (h holder) {
 		return h // in another PID namespace
 	}
 	h.pid = int(cred.Pid)
-	h.name, h.state = process(h.pid)
+	h.state = processState(h.pid)
 	ours, err1 := os.Readlink("/proc/self/ns/net")
 	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", h.pid))
 	h.elsewhere = err1 == nil && err2 == nil && ours != theirs
 	return h
 }
 
-// process returns the name of a process and its state (proc_pid_stat(5)):
-//
-//	1234 (name) S ...
-func process(pid int) (name, state string) {
+// processState returns the state of a process (proc_pid_stat(5)), empty if it is not known.
+func processState(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", ""
+		return ""
 	}
 	return parseStat(string(b))
 }
 
-// parseStat reads a line of /proc/PID/stat. The name may hold blanks and brackets.
-func parseStat(line string) (name, state string) {
-	_, rest, ok := strings.Cut(line, "(")
-	end := strings.LastIndex(rest, ") ")
-	if !ok || end < 0 {
-		return "", ""
+// parseStat reads the state from a line of /proc/PID/stat. The name before it may hold
+// blanks and brackets:
+//
+//	1234 (name) S ...
+func parseStat(line string) string {
+	end := strings.LastIndex(line, ") ")
+	if end < 0 {
+		return ""
 	}
-	state, _, _ = strings.Cut(rest[end+2:], " ")
-	return rest[:end], state
+	state, _, _ := strings.Cut(line[end+2:], " ")
+	return state
 }
 
 // socketGroup is the group that may use the control socket.

@@ -37,7 +37,7 @@ func wantText(t *testing.T, got, want string) {
 func TestColor(t *testing.T) {
 	a, out := onTerminal()
 	a.color = true
-	a.table([][]string{{"A", "STATE", "B"}, {"x", "up", "y"}, {"x", "unreachable", "y"}, {"x", "idle", "y"}})
+	a.columns([][]string{{"A", "STATE", "B"}, {"x", "up", "y"}, {"x", "unreachable", "y"}, {"x", "idle", "y"}})
 	wantText(t, out.String(), "A  STATE        B\n"+
 		"x  \x1b[32mup\x1b[0m           y\n"+
 		"x  \x1b[31munreachable\x1b[0m  y\n"+

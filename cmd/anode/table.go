@@ -83,15 +83,6 @@ func (a *app) aligned(list ...[2]string) {
 	}
 }
 
-// table prints rows with a header: aligned on a terminal, otherwise tab-separated.
-func (a *app) table(rows [][]string) {
-	if a.terminal {
-		a.columns(rows)
-	} else {
-		a.tsv(rows)
-	}
-}
-
 // tsv prints rows with a header, their cells separated by tabs.
 func (a *app) tsv(rows [][]string) {
 	for _, row := range rows {

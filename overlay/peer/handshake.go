@@ -48,7 +48,7 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 
 const (
 	repeatsMost  = 3           // HELLOs that come again without a reason
-	counterEvery = time.Minute // our HELLO to who does not take our WELCOME
+	counterEvery = time.Minute // our HELLO to a machine that does not take our WELCOME
 )
 
 // repeated counts the HELLOs that come again although they were answered. The answer is

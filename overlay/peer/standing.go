@@ -28,8 +28,8 @@ func (p *Peer) admits() bool {
 	return p.added() || !p.blocked() && p.env.Open != nil && p.env.Open()
 }
 
-// announced takes what a machine said in a handshake. Some let in whom they have not
-// added: they say so if their word is exact.
+// announced takes what a machine said in a handshake. Unless its standing is exact, it may
+// let us in although it has not added us.
 func (m *Machine) announced(now mono.Time, it seal.Announcement) {
 	exact := it.Capabilities&seal.ExactStanding != 0
 	m.stands(now, it.Standing, exact && it.Standing == wire.StandingNotAdded)

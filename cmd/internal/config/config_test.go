@@ -317,8 +317,8 @@ func TestOrigins(t *testing.T) {
 	file := write(t, "zone = \"1f\"\n[tun]\nmtu = 1400\nname = \"a#b\"\n[[peers]]\nname = \"north\"\naddress = \""+a.String()+"\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
 	l, err := Source{
 		File: file, Env: []string{"ANODE_LISTEN_PORT=2", "ANODE_POLICY_OPEN=true"},
-		Set: []string{"policy.open=false"}, Flags: []Flag{{"--info2-bare", "info2.bare", "true"}},
-		Peers: []Peer{{Address: b, Name: "south"}, {Address: a}},
+		Set: []string{"policy.open=false"}, Flags: []Flag{{"--info2-bare", "info2.bare", "true"},
+			{"--peer", "peers", "south=" + b.String()}, {"--peer", "peers", a.String()}},
 	}.Read()
 	if err != nil {
 		t.Fatal(err)
@@ -352,11 +352,8 @@ func TestOrigins(t *testing.T) {
 func TestPeersAreJoined(t *testing.T) {
 	a, b := newAddress(t), newAddress(t)
 	file := write(t, "[[peers]]\naddress = \""+a.String()+"\"\nname = \"north\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
-	p, err := ParsePeer(a.String() + "@udp:192.0.2.2:2@udp:192.0.2.3:3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := Source{File: file, Peers: []Peer{p}, Env: []string{"ANODE_PEERS=east=" + b.String() + ", " + a.String()}}
+	flags := []Flag{{"--peer", "peers", a.String() + "@udp:192.0.2.2:2@udp:192.0.2.3:3"}}
+	s := Source{File: file, Flags: flags, Env: []string{"ANODE_PEERS=east=" + b.String() + ", " + a.String()}}
 	for range 2 { // a second Load sees the same
 		c, err := s.Load()
 		if err != nil {

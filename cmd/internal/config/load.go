@@ -25,7 +25,6 @@ type Source struct {
 	Env   []string      // like os.Environ(); nil: no environment
 	Set   []string      // "KEY=VALUE" of --set, later ones win
 	Flags []Flag        // other flags that set a key, stronger than Set; or add to "peers"
-	Peers []Peer        // more peers, as of flags
 }
 
 // Flag is a flag that sets a key: {"--port", "listen.port", "8738"}.
@@ -78,10 +77,6 @@ func (s Source) Read() (Loaded, error) {
 	}
 	for _, f := range s.Flags {
 		l.flag(f)
-	}
-	for _, p := range s.Peers {
-		from := Origin{Kind: FromFlag, Name: "--peer"}
-		l.add(sourced{Peer: p, origin: from, name: from})
 	}
 	loaded, err := l.finish()
 	if err != nil {

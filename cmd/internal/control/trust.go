@@ -10,7 +10,7 @@ import (
 
 // checkServer closes a connection to a program that only pretends to be the daemon. In a
 // directory like /tmp anybody can make the socket while no daemon runs. A daemon belongs to
-// root, to this user, or to whom the socket's directory belongs.
+// root, to this user, or to the owner of the socket's directory.
 func checkServer(c net.Conn, path string) error {
 	uid := ownerOf(c).uid
 	if uid == unknownUser || uid == 0 || uid == os.Geteuid() {

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
@@ -39,7 +38,7 @@ type machine struct {
 
 // newMachine makes a state directory; it is not the test's, whose name may be too
 // long for a socket.
-func newMachine(t *testing.T, network link.Network, peers ...config.Peer) *machine {
+func newMachine(t *testing.T, network link.Network, peers ...config.Flag) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "anode")
 	if err != nil {
@@ -49,12 +48,15 @@ func newMachine(t *testing.T, network link.Network, peers ...config.Peer) *machi
 	m := &machine{hangup: make(chan os.Signal), log: newJournal()}
 	m.options = Options{
 		State: filepath.Join(dir, "state"), Socket: filepath.Join(dir, "anode.sock"),
-		Source: config.Source{File: filepath.Join(dir, "anode.toml"), Peers: peers},
+		Source: config.Source{File: filepath.Join(dir, "anode.toml"), Flags: peers},
 		Log:    m.log, Version: "test", Hangup: m.hangup, Network: network,
 	}
 	m.configure(t, "")
 	return m
 }
+
+// peerFlag is --peer.
+func peerFlag(text string) config.Flag { return config.Flag{Flag: "--peer", Key: "peers", Value: text} }
 
 // configure writes the configuration file.
 func (m *machine) configure(t *testing.T, text string) {
@@ -162,9 +164,7 @@ func lan(t *testing.T) (a, b *vnet.Host) {
 func TestTwoDaemons(t *testing.T) {
 	hostA, hostB := lan(t)
 	b := newMachine(t, hostB)
-	a := newMachine(t, hostA, config.Peer{
-		Address: b.identity(t), Endpoints: []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("10.0.0.2:8737"))},
-	}).start(t)
+	a := newMachine(t, hostA, peerFlag(b.identity(t).String()+"@udp:10.0.0.2:8737")).start(t)
 	b.start(t)
 	ctx := t.Context()
 	if _, err := b.client.Add(ctx, control.AddRequest{Address: a.identity(t), Name: "first"}); err != nil {
@@ -190,7 +190,7 @@ func TestRestart(t *testing.T) {
 	host, _ := lan(t)
 	ctx := t.Context()
 	passing, kept := newAddress(t), newAddress(t)
-	m := newMachine(t, host, config.Peer{Address: passing}).start(t)
+	m := newMachine(t, host, peerFlag(passing.String())).start(t)
 	if _, err := m.client.Add(ctx, control.AddRequest{Address: kept, Name: "kept"}); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestRestart(t *testing.T) {
 		t.Errorf("it was stopped: %v", err)
 	}
 
-	m.options.Source.Peers = nil
+	m.options.Source.Flags = nil
 	m.start(t)
 	after, err := m.client.Status(ctx)
 	if err != nil || after.Address != before.Address || len(after.Peers) != 1 || after.Peers[0].Name != "kept" {
@@ -243,17 +243,17 @@ func TestRefused(t *testing.T) {
 	m := newMachine(t, host)
 	for _, test := range []struct {
 		name, text string
-		peers      []config.Peer
+		peers      []config.Flag
 		want       error
 	}{
-		{"own address", "", []config.Peer{{Address: m.identity(t)}}, overlay.ErrSelf},
+		{"own address", "", []config.Flag{peerFlag(m.identity(t).String())}, overlay.ErrSelf},
 		{"zone", "zone = \"1\"", nil, config.ErrInvalid},
 		{"secret", "secret = \"file:" + m.options.State + "/none\"", nil, os.ErrNotExist},
 		{"unknown key", "nonsense = 1", nil, config.ErrInvalid},
 	} {
 		m.configure(t, test.text)
 		o := m.options
-		o.Source.Peers = test.peers
+		o.Source.Flags = test.peers
 		if err := Run(t.Context(), o); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", test.name, err, test.want)
 		}
