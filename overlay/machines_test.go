@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -50,6 +51,19 @@ func (n *testNode) keptPeerID() uint8 {
 		n.t.Fatalf("peer ID %x, %v", v, err)
 	}
 	return v[0]
+}
+
+// keepPeerID gives a node that is not running a peer ID. Two machines that choose theirs
+// may choose the same, and then need some time.
+func (n *testNode) keepPeerID(id uint8) {
+	n.t.Helper()
+	s, err := store.Open(n.dir)
+	if err == nil {
+		err = errors.Join(s.PutMeta(metaPeerID, []byte{id}), s.Close())
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // copies starts two nodes with copies of one state, and a third that knows them; on one

@@ -233,6 +233,8 @@ func TestStandingOfMachines(t *testing.T) {
 		a, b := newTestNode(t, w.Host("a"), nil), newTestNode(t, w.Host("b"), nil)
 		b2 := newTestNode(t, w.Host("b2"), func(c *Config) { c.Identity = b.cfg.Identity })
 		adds(a, b)
+		b.keepPeerID(1)
+		b2.keepPeerID(2)
 		lan(w, "lan", 0, a.host, b.host, b2.host)
 		for _, n := range []*testNode{a, b, b2} {
 			n.start().strict()
