@@ -2,6 +2,7 @@ package platform
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -43,7 +44,8 @@ import (
 // accept ends this table's chain alone; all others are asked all the same. For a packet
 // of the adapter, that is one comparison at each hook.
 type guard struct {
-	conn  *conn
+	conn  *conn // owns the table
+	reads *conn // for the counters: a change may have to wait for those of other programs
 	table string
 	has   map[netip.Addr]bool // the set; owned by whoever calls set
 }
@@ -87,6 +89,9 @@ func openGuard(index int, ula netip.Addr) (*guard, error) {
 	err = c.request(func(e *encoder) {
 		nftBatch(e, func() { (&nftTable{encoder: e, name: g.table}).write(uint32(index), ula) })
 	}, nil)
+	if err == nil {
+		g.reads, err = dialNetlink(unix.NETLINK_NETFILTER)
+	}
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("nf_tables: %w", err)
@@ -127,7 +132,7 @@ func (g *guard) set(peers map[netip.Addr]bool) error {
 // counters reads how many packets were dropped.
 func (g *guard) counters() (map[string]uint64, error) {
 	found := map[string]uint64{}
-	err := g.conn.dump(func(e *encoder) {
+	err := g.reads.dump(func(e *encoder) {
 		t := &nftTable{encoder: e, name: g.table}
 		t.message(unix.NFT_MSG_GETOBJ, unix.NLM_F_DUMP, func() {
 			e.text(unix.NFTA_OBJ_TABLE, t.name)
@@ -141,7 +146,7 @@ func (g *guard) counters() (map[string]uint64, error) {
 	return found, err
 }
 
-func (g *guard) close() error { return g.conn.close() }
+func (g *guard) close() error { return errors.Join(g.conn.close(), g.reads.close()) }
 
 // parseCounter reads the name and the packets of a counter:
 //

@@ -49,6 +49,11 @@ func TestGuard(t *testing.T) {
 				t.Errorf("no %q", want)
 			}
 		}
+		g.conn.mu.Lock() // as while a change waits
+		if c, err := g.counters(); err != nil || len(c) != len(guardDrops) {
+			t.Errorf("counters during a change: %v, %v", c, err)
+		}
+		g.conn.mu.Unlock()
 		for _, n := range []int{3, 10_000, 4000, 0, 5} {
 			peers := peersOf(n)
 			if err := g.set(peers); err != nil {
