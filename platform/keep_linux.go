@@ -355,7 +355,7 @@ func (k *Keeper) mend(now time.Time) (again time.Duration, gone bool) {
 	r := repair{done: map[string]bool{}}
 	for range mendPasses {
 		have, err := k.look()
-		if errors.Is(err, errGone) {
+		if errors.Is(err, errGone) || errors.Is(err, unix.ENODEV) { // before the look, or during it
 			return 0, true
 		}
 		if err != nil {
