@@ -85,6 +85,14 @@ func explain(err error) *failure {
 		f.try = "--port 0 for any free port, or stop the program that uses it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
 		f.try = "sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"
+	case errors.Is(err, fs.ErrNotExist):
+		f.try = "another path, or make the file or the directory first"
+	case errors.Is(err, syscall.EISDIR):
+		f.try = "the path of a file"
+	case errors.Is(err, syscall.EROFS):
+		f.try = "another path; or for a daemon --read-only"
+	case errors.Is(err, syscall.ENOSPC):
+		f.try = "free some space on the disk"
 	default: // as a daemon would answer
 		e := control.AsError(err)
 		f.exit, f.try = exitOf(e.Code), e.Try
