@@ -40,6 +40,7 @@ import (
 var (
 	ErrNoDaemon = errors.New("no daemon is running")
 	ErrInUse    = errors.New("another daemon is running")
+	ErrSilent   = errors.New("the daemon does not answer")
 )
 
 // Node is what the server needs of the engine; *overlay.Node has it.
