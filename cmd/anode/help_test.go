@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -38,5 +39,14 @@ func TestHelpFitsTerminal(t *testing.T) {
 	walk(root)
 	if verbs < 30 {
 		t.Errorf("only %d verbs were looked at", verbs)
+	}
+}
+
+// A command with a whole address is wider than a terminal: both lines can be copied.
+func TestFoldedCommand(t *testing.T) {
+	address := strings.Repeat("a", 64)
+	want := []string{`on that machine: anode peers add \`, address}
+	if got := fold("on that machine: anode peers add "+address, usualWidth-2); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
