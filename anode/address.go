@@ -48,7 +48,7 @@ var (
 	ErrULA      = errors.New("not an Anode ULA")
 	ErrID       = errors.New("not a short ID")
 	ErrZone     = errors.New("not a zone")
-	ErrIdentity = errors.New("not an Anode identity")
+	ErrIdentity = errors.New("not an Anode identity, or a damaged one")
 )
 
 // ErrTypo is wrapped, beside ErrAddress, by the errors of texts that have the length of an

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -99,12 +101,16 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetUsageTemplate(strings.NewReplacer(
+		"Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", usualWidth),
+		"for more information about a command", "for more about a command",
+	).Replace(root.UsageTemplate()))
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE; none: a new address, and nothing is kept")
+	root.PersistentFlags().StringVar(&a.state, "state", a.state, "`directory` of identity and peers, or ANODE_STATE; none: a new address, nothing is kept")
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.socket, "the daemon's control `socket`, or ANODE_SOCKET")
-	root.PersistentFlags().StringVar(&a.config, "config", a.config, "configuration `file`, or ANODE_CONFIG; it may be absent, unless one of them names it")
+	root.PersistentFlags().StringVar(&a.config, "config", a.config, "configuration `file`, or ANODE_CONFIG; one that is named must be there")
 	root.AddGroup(
 		&cobra.Group{ID: groupLife, Title: "Running it:"},
 		&cobra.Group{ID: groupPeople, Title: "You and your peers:"},
@@ -121,7 +127,26 @@ func (a *app) root() *cobra.Command {
 	)
 	group(root)
 	strictDefaults(root)
+	foldHelp(root)
 	return root
+}
+
+// foldHelp breaks the paragraphs of the help that are wider than usual terminals. Lines
+// that begin with a blank or tab are examples, and stay as they are.
+func foldHelp(cmd *cobra.Command) {
+	paragraphs := strings.Split(cmd.Long, "\n\n")
+	for i, text := range paragraphs {
+		lines := strings.Split(text, "\n")
+		wide := func(line string) bool { return utf8.RuneCountInString(line) > usualWidth }
+		example := func(line string) bool { return strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") }
+		if slices.ContainsFunc(lines, wide) && !slices.ContainsFunc(lines, example) {
+			paragraphs[i] = strings.Join(fold(strings.Join(lines, " "), usualWidth), "\n")
+		}
+	}
+	cmd.Long = strings.Join(paragraphs, "\n\n")
+	for _, sub := range cmd.Commands() {
+		foldHelp(sub)
+	}
 }
 
 // strictDefaults makes wrong arguments of the verbs that the library adds errors like

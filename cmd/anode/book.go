@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"anodenet/anode"
@@ -332,6 +333,9 @@ func (b storeBook) endpoints(_ context.Context, r control.EndpointsRequest) (con
 
 // find resolves PEER in a book, and in DNS if it looks like a domain name.
 func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
+	if strings.TrimSpace(text) == "" {
+		return control.Resolved{}, &failure{exitUsage, "PEER is empty: want a name, an address, a ULA or a short ID", "anode peers list"}
+	}
 	r, err := b.find(ctx, text)
 	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) {
 		return r, err
@@ -387,12 +391,15 @@ func dnsWords(err error) string {
 // can search for a key whose short ID or beginning fits. A domain name's address comes
 // from DNS, where anybody on the path may have forged it, so sure has to confirm it.
 func (a *app) whole(ctx context.Context, text string, sure func(address anode.Address, domain string) error) (anode.Address, error) {
+	if strings.TrimSpace(text) == "" {
+		return anode.Address{}, &failure{exitUsage, "ADDRESS is empty", compareID}
+	}
 	address, err := names.Whole(text)
 	if err == nil || errors.Is(err, names.ErrMalformed) {
 		return address, err
 	}
 	if !names.Domain(text) {
-		return address, &failure{exitUnknownPeer, fmt.Sprintf("not a whole address: %q", text), compareID}
+		return address, &failure{exitUsage, fmt.Sprintf("not a whole address: %q", text), compareID}
 	}
 	if address, err = a.lookUp(ctx, text); err != nil {
 		return address, err

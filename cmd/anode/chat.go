@@ -24,7 +24,7 @@ func (a *app) chatCommand() *cobra.Command {
 	var network, program string
 	cmd := &cobra.Command{
 		Use:   "chat",
-		Short: "Talk with everybody on the network: full screen, or line by line in a pipe",
+		Short: "Talk with everybody on the network; line by line in a pipe",
 		Long: "Talk with everybody on the network.\n\n" +
 			"On a terminal: type a line and Enter; PgUp and PgDn scroll, Up and Down bring back what\n" +
 			"you typed, Esc or Ctrl-C clears the line and then quits, /help lists the rest. A text that\n" +

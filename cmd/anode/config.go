@@ -35,9 +35,14 @@ func (a *app) configCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "secret FILE",
-			Short: "Make a secret for the key \"secret\", which all nodes of a network share; - prints it",
-			Args:  want(1, 1),
-			RunE: func(_ *cobra.Command, args []string) error {
+			Short: "Make the secret of a closed network; - prints it",
+			Long: "Make a secret for the key \"secret\" of the configuration, which all machines of the\n" +
+				"network share, and write it to FILE; - prints it.",
+			Args: want(1, 1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if args[0] == "" {
+					return usage(cmd, "FILE is empty")
+				}
 				return a.makeSecret(args[0])
 			},
 		},
@@ -49,7 +54,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Read the configuration as the daemon would, and report what is wrong with it",
+		Short: "Read the configuration as the daemon would; report what is wrong",
 		Long: "Read the configuration as the daemon would: the file, the environment and the flags of\n" +
 			"this command. Report everything that is wrong, or what is set and where.",
 		Args: want(0, 1),
@@ -73,6 +78,9 @@ func (a *app) configCheckCommand() *cobra.Command {
 func (a *app) readConfig(flags *runFlags, cmd *cobra.Command, args []string) (config.Loaded, error) {
 	source := flags.source(a, cmd)
 	if len(args) == 1 {
+		if args[0] == "" {
+			return config.Loaded{}, usage(cmd, "FILE is empty")
+		}
 		source.File, source.Maybe = args[0], false
 	}
 	return source.Read()
@@ -125,7 +133,7 @@ func (a *app) configShowCommand() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "show [FILE]",
-		Short: "Print the configuration that applies, with the origin of each value",
+		Short: "Print the configuration that applies, and where each value is from",
 		Long: "Print the configuration that applies: every key with its value, and whether that comes\n" +
 			"from the file, the environment, a flag of this command, or is the default.",
 		Args: want(0, 1),

@@ -97,6 +97,8 @@ func (a *app) changeEndpoints(cmd *cobra.Command, text string, r control.Endpoin
 		return peer, list, err
 	}
 	r.Address = peer.Address
-	list, err = b.endpoints(cmd.Context(), r)
-	return peer, list, err
+	if list, err = b.endpoints(cmd.Context(), r); err != nil {
+		return peer, list, namePeer(err, peer)
+	}
+	return peer, list, nil
 }

@@ -71,6 +71,8 @@ func explain(err error) *failure {
 		f.message = "interrupted"
 	case errors.Is(err, control.ErrNoDaemon):
 		f.exit, f.try = exitNoDaemon, "anode up; or --socket PATH of a running daemon"
+	case errors.Is(err, control.ErrSilent):
+		f.try = "anode doctor"
 	case errors.Is(err, store.ErrStateBusy):
 		f.try = "anode down; or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):
@@ -83,8 +85,18 @@ func explain(err error) *failure {
 		f.try = "sudo; or --tun NAME for another adapter; or --tun none for no adapter"
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.try = "--port 0 for any free port, or stop the program that uses it"
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, new(*fs.PathError)): // a file: no group helps
+		f.try = "sudo; or another path"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
 		f.try = "sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"
+	case errors.Is(err, fs.ErrNotExist):
+		f.try = "another path, or make the file or the directory first"
+	case errors.Is(err, syscall.EISDIR):
+		f.try = "the path of a file"
+	case errors.Is(err, syscall.EROFS):
+		f.try = "another path; or for a daemon --read-only"
+	case errors.Is(err, syscall.ENOSPC):
+		f.try = "free some space on the disk"
 	default: // as a daemon would answer
 		e := control.AsError(err)
 		f.exit, f.try = exitOf(e.Code), e.Try

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"anodenet/cmd/internal/config"
+	"anodenet/cmd/internal/control"
 )
 
 func TestPathOnce(t *testing.T) {
@@ -23,6 +24,28 @@ func TestPathOnce(t *testing.T) {
 	} {
 		if got := explain(test.err).message; got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// TestExplainAdvice gives what cannot be opened, made or asked one piece of advice each.
+func TestExplainAdvice(t *testing.T) {
+	file := func(err error) error { return &fs.PathError{Op: "open", Path: "/x", Err: err} }
+	for _, test := range []struct {
+		err  error
+		want failure
+	}{
+		{file(syscall.EACCES), failure{exitFailed, "/x: permission denied", "sudo; or another path"}},
+		{file(syscall.ENOENT), failure{exitFailed, "/x: no such file or directory", "another path, or make the file or the directory first"}},
+		{file(syscall.EISDIR), failure{exitFailed, "/x: is a directory", "the path of a file"}},
+		{file(syscall.EROFS), failure{exitFailed, "/x: read-only file system", "another path; or for a daemon --read-only"}},
+		{file(syscall.ENOSPC), failure{exitFailed, "/x: no space left on device", "free some space on the disk"}},
+		{fmt.Errorf("/x.sock: %w", fs.ErrPermission), failure{exitFailed, "/x.sock: permission denied",
+			"sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"}},
+		{fmt.Errorf("%w (/x.sock)", control.ErrSilent), failure{exitFailed, "the daemon does not answer (/x.sock)", "anode doctor"}},
+	} {
+		if got := *explain(test.err); got != test.want {
+			t.Errorf("got %+v, want %+v", got, test.want)
 		}
 	}
 }

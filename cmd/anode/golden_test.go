@@ -284,8 +284,8 @@ func TestFindByDNS(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for text, exit := range map[string]int{
-		"north": exitUnknownPeer, "aeaa": exitUnknownPeer, northAddress.ID().String(): exitUnknownPeer,
-		northAddress.ULA().String(): exitUnknownPeer, "two.example.org": exitUnknownPeer, "none.example.org": exitUnknownPeer,
+		"north": exitUsage, "aeaa": exitUsage, northAddress.ID().String(): exitUsage,
+		northAddress.ULA().String(): exitUsage, "two.example.org": exitUnknownPeer, "none.example.org": exitUnknownPeer,
 		northAddress.String()[:63]: exitUsage, northAddress.CheckForm()[:68] + "1": exitUsage,
 	} {
 		if got, err := a.whole(t.Context(), text, sure(nil)); err == nil || explain(err).exit != exit || explain(err).try == "" {

@@ -24,7 +24,7 @@ type idAnswer struct {
 func (a *app) idCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "id",
-		Short:   "Show your own address; with --state DIR, make an identity if there is none",
+		Short:   "Show your own address; with --state DIR, make one if there is none",
 		GroupID: groupPeople,
 		Args:    want(0, 0),
 	}

@@ -23,7 +23,7 @@ import (
 func (a *app) info2Command() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "info2",
-		Short: "The network of \"say\" and \"chat\": status, links, connect, friends, log",
+		Short: "The network of \"say\" and \"chat\": its state, links and texts",
 		Long: "The network of \"anode say\" and \"anode chat\": short texts that reach everybody.\n\n" +
 			"On the adapter your neighbours are the peers that you added, and what you say is\n" +
 			"encrypted on its way to them; they forward it to their own. The bare network\n" +
@@ -336,7 +336,7 @@ const connectWait = 10 * time.Second
 func (a *app) info2Connect() *cobra.Command {
 	return &cobra.Command{
 		Use:   "connect HOST",
-		Short: "Link to a peer now, or on the bare network to an IPv4 address or DNS name",
+		Short: "Link to a peer now, or on the bare network to an IPv4 host",
 		Args:  want(1, 1), ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := control.NewClient(a.socket)

@@ -35,8 +35,9 @@ func (a *app) peersCommand() *cobra.Command {
 }
 
 func (a *app) peersList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your peers", Args: want(0, 0)}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your peers; with --long, their addresses too", Args: want(0, 0)}
 	how := outputFlags(cmd)
+	long := cmd.Flags().BoolP("long", "l", false, "show the address and the learned endpoints of each peer too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		b, err := a.open(cmd.Context())
 		if err != nil {
@@ -54,7 +55,7 @@ func (a *app) peersList() *cobra.Command {
 		case len(list) == 0:
 			fmt.Fprintln(a.out, noPeers)
 		default:
-			a.columns(a.entryRows(list))
+			a.columns(a.entryRows(list, *long))
 		}
 		return nil
 	}
@@ -62,8 +63,9 @@ func (a *app) peersList() *cobra.Command {
 }
 
 // entryRows is the table of the peers in a book: as many columns as fit, and below each
-// peer the endpoints that people gave.
-func (a *app) entryRows(list []entry) [][]string {
+// peer the endpoints that people gave. If long is set, the address and the endpoints that
+// the node learned follow, each on a line of its own, to be copied.
+func (a *app) entryRows(list []entry, long bool) [][]string {
 	name := []column[entry]{{"NAME", func(e entry) string { return cmp.Or(e.Name, "-") }}}
 	id := []column[entry]{{"ID", func(e entry) string { return e.ID.String() }}}
 	state := []column[entry]{{"STATE", entryState}}
@@ -81,6 +83,12 @@ func (a *app) entryRows(list []entry) [][]string {
 		full = append(full, rows[i+1])
 		if len(e.Given) > 0 {
 			full = append(full, noteLines(joined(e.Given, " "), width)...)
+		}
+		if long {
+			full = append(full, []string{"  " + e.Address.CheckForm()})
+			for _, learned := range e.Learned {
+				full = append(full, []string{"  " + learned.String() + " (learned)"})
+			}
 		}
 	}
 	return full
@@ -266,6 +274,19 @@ func (a *app) peersBlock(block bool) *cobra.Command {
 	}
 }
 
+// namePeer says which peer there is none of: the error of the book does not.
+func namePeer(err error, peer control.Resolved) error {
+	f := explain(err)
+	if f.exit != exitUnknownPeer {
+		return err
+	}
+	label := labelOf(peer.Name, peer.ID)
+	if _, why, found := strings.Cut(f.message, ": it is "); found {
+		return &failure{f.exit, label + " is " + why, "anode peers unblock " + cmp.Or(peer.Name, peer.ID.String())}
+	}
+	return &failure{f.exit, label + " is not a peer of this machine", f.try}
+}
+
 // change resolves PEER, changes it in the book, and prints what was done.
 func (a *app) change(ctx context.Context, text string, f func(peerBook, control.Resolved) (done string, err error)) error {
 	b, err := a.open(ctx)
@@ -279,7 +300,7 @@ func (a *app) change(ctx context.Context, text string, f func(peerBook, control.
 	}
 	done, err := f(b, peer)
 	if err != nil {
-		return err
+		return namePeer(err, peer)
 	}
 	fmt.Fprintln(a.out, done)
 	return nil

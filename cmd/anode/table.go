@@ -199,7 +199,9 @@ func cut(text string, width int) string {
 	return string([]rune(text)[:max(width-1, 0)]) + "…"
 }
 
-// fold breaks a text at blanks into lines of at most a width, unless a word is longer.
+// fold breaks a text at blanks into lines of at most a width, unless a word is longer. A
+// command whose address needs a line of its own gets a backslash, so that people can copy
+// both lines into a shell.
 func fold(text string, width int) []string {
 	var lines []string
 	line := ""
@@ -208,6 +210,9 @@ func fold(text string, width int) []string {
 		case line == "":
 			line = word
 		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			if goesOn := line + " \\"; strings.HasSuffix(line, "anode peers add") && utf8.RuneCountInString(goesOn) <= width {
+				line = goesOn
+			}
 			lines, line = append(lines, line), word
 		default:
 			line += " " + word

@@ -54,7 +54,7 @@ type whyRoute struct {
 func (a *app) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why PEER",
-		Short: "Explain whether a peer can be reached, by which path, and if not, why",
+		Short: "Explain by which path a peer can be reached, or why not",
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
 			"It sends one ping.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.",

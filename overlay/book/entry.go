@@ -18,6 +18,7 @@ var (
 	ErrName        = errors.New("not a name for a peer")
 	ErrTaken       = errors.New("another peer has that name")
 	ErrEndpoint    = errors.New("not a usable endpoint")
+	ErrNoEndpoint  = errors.New("the peer does not have that endpoint")
 	ErrBlocked     = errors.New("the peer is blocked")
 	ErrFixed       = errors.New("the peer is in the configuration")
 	ErrRecord      = errors.New("a record cannot be read") // in a Report

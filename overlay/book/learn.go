@@ -26,17 +26,29 @@ func (b *Book) Learned(a anode.Address) []wire.Endpoint {
 // Store does not have as added, so what waits has the bound of the book, and nothing
 // that was learned outlives its peer.
 func (b *Book) Learn(a anode.Address, endpoints []wire.Endpoint) {
-	endpoints = endpoints[:min(len(endpoints), MaxLearned)]
+	endpoints = distinct(endpoints, MaxLearned)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.shelf.stored[a].Added || b.shelf.standing(a) == Blocked || slices.Equal(b.learned[a], endpoints) {
 		return
 	}
-	b.learned[a], b.dirty[a] = slices.Clone(endpoints), true
+	b.learned[a], b.dirty[a] = endpoints, true
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
+}
+
+// distinct returns the first endpoints of a list, each once: a peer that was restarted may
+// be known under the same endpoint several times.
+func distinct(list []wire.Endpoint, limit int) []wire.Endpoint {
+	var first []wire.Endpoint
+	for _, e := range list {
+		if len(first) < limit && !slices.Contains(first, e) {
+			first = append(first, e)
+		}
+	}
+	return first
 }
 
 // Flush writes what was learned and is not in the Store yet. What cannot be written

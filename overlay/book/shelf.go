@@ -302,7 +302,7 @@ func (s *shelf) removeEndpoint(a anode.Address, ep wire.Endpoint) ([]Entry, erro
 	if slices.Contains(s.fixed[a].Endpoints, ep) {
 		return nil, fmt.Errorf("%w: remove the endpoint there", ErrFixed)
 	}
-	return nil, fmt.Errorf("%w: %s: the peer does not have it", ErrEndpoint, ep)
+	return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, ep)
 }
 
 func (s *shelf) block(a anode.Address) ([]Entry, error) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 
 	"anodenet/anode/private"
 	"anodenet/overlay"
@@ -57,7 +58,8 @@ func (c *Client) Resolve(ctx context.Context, peer string) (Resolved, error) {
 
 // Ping sends one ping and waits for its reply.
 func (c *Client) Ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
-	return call[overlay.PingReply](ctx, c, http.MethodPost, "ping", r)
+	limit := time.Duration(r.TimeoutMS)*time.Millisecond + answerLimit
+	return callFor[overlay.PingReply](ctx, c, limit, http.MethodPost, "ping", r)
 }
 
 // Add adds a peer, or changes the name and the endpoints of one that was added.
@@ -99,7 +101,25 @@ func (c *Client) Stop(ctx context.Context) error {
 	return err
 }
 
+// answerLimit is how long a daemon may take to answer. It ends its own work earlier, so
+// one that takes longer was stopped, or hangs.
+const answerLimit = maxRequest + 2*time.Second
+
 func call[Answer any](ctx context.Context, c *Client, method, path string, request any) (answer Answer, err error) {
+	return callFor[Answer](ctx, c, answerLimit, method, path, request)
+}
+
+// callFor is a call to which the daemon must have answered within a limit.
+func callFor[Answer any](ctx context.Context, c *Client, limit time.Duration, method, path string, request any) (answer Answer, err error) {
+	limited, cancel := context.WithTimeoutCause(ctx, limit, ErrSilent)
+	defer cancel()
+	if answer, err = exchange[Answer](limited, c, method, path, request); err != nil && context.Cause(limited) == ErrSilent {
+		return answer, fmt.Errorf("%w (%s)", ErrSilent, c.socket)
+	}
+	return answer, err
+}
+
+func exchange[Answer any](ctx context.Context, c *Client, method, path string, request any) (answer Answer, err error) {
 	body, err := c.ask(ctx, method, path, request)
 	if err != nil {
 		return answer, err

@@ -40,6 +40,7 @@ import (
 var (
 	ErrNoDaemon = errors.New("no daemon is running")
 	ErrInUse    = errors.New("another daemon is running")
+	ErrSilent   = errors.New("the daemon does not answer")
 )
 
 // Node is what the server needs of the engine; *overlay.Node has it.
@@ -260,6 +261,8 @@ func codeOf(err error) (code Code, try string) {
 		return CodeRefused, "another name, or anode peers rename"
 	case errors.Is(err, book.ErrName):
 		return CodeInvalid, "a name such as north or laptop-2"
+	case errors.Is(err, book.ErrNoEndpoint):
+		return CodeInvalid, "anode peers endpoints PEER"
 	case errors.Is(err, book.ErrEndpoint):
 		return CodeInvalid, "an endpoint such as udp:192.0.2.1:8737"
 	}

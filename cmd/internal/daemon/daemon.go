@@ -129,7 +129,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	for _, problem := range report {
-		d.log.Warn("peers", "problem", problem)
+		d.log.Warn("peers", "err", problem)
 	}
 	c := overlay.Config{
 		Identity:    d.identity,

@@ -106,7 +106,7 @@ func (r *reloader) takePeers(ctx context.Context, peers []overlay.Peer) (int, er
 		control.LogChange(r.log, c, "the configuration")
 	}
 	for _, problem := range report {
-		r.log.Warn("peers", "problem", problem)
+		r.log.Warn("peers", "err", problem)
 	}
 	return len(changes), err
 }

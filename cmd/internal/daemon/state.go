@@ -168,7 +168,7 @@ func checkLost(dir string, s book.Store, damaged bool) error {
 		return nil
 	}
 	path := filepath.Join(dir, identityFile)
-	return fmt.Errorf("%w: %s does not exist, but state.db beside it has %d peers; try: restore it from a backup; or remove %s to start as a new machine",
+	return fmt.Errorf("%w: %s does not exist, but state.db beside it has peers (%d); try: restore it from a backup; or remove %s to start as a new machine",
 		ErrIdentityLost, path, len(c.Entries), filepath.Join(dir, "state.db"))
 }
 
@@ -209,7 +209,7 @@ func openState(o Options, zone anode.Zone, log *slog.Logger) (state, *anode.Iden
 func ownIdentity(o Options, zone anode.Zone, s *store.Store, log *slog.Logger) (*anode.Identity, error) {
 	repair := s.Repaired()
 	if repair != nil {
-		log.Error("the database was damaged", "problem", repair)
+		log.Error("the database was damaged", "err", repair)
 	}
 	id, err := anode.LoadIdentity(filepath.Join(o.State, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -250,7 +250,7 @@ func openReadOnly(dir string, log *slog.Logger) (state, *anode.Identity, error) 
 	m, err := store.Read(dir)
 	switch {
 	case errors.Is(err, store.ErrDamaged):
-		log.Error("the database is damaged; what can be read is used", "problem", err)
+		log.Error("the database is damaged; what can be read is used", "err", err)
 	case err != nil:
 		return nil, nil, err
 	}
