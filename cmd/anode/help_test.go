@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,5 +49,20 @@ func TestFoldedCommand(t *testing.T) {
 	want := []string{`on that machine: anode peers add \`, address}
 	if got := fold("on that machine: anode peers add "+address, usualWidth-2); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What could not be printed is a failure, also of the verbs that print line by line.
+func TestUnwritten(t *testing.T) {
+	f, err := os.Open(os.DevNull) // for reading only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, verb := range []string{"version", "--help"} {
+		var said bytes.Buffer
+		if code := newApp(f, &said).run(t.Context(), []string{verb}); code != exitFailed || !strings.Contains(said.String(), "the output could not be written") {
+			t.Errorf("%s: %d, %q", verb, code, said.String())
+		}
 	}
 }
