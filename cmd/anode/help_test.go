@@ -66,3 +66,15 @@ func TestUnwritten(t *testing.T) {
 		}
 	}
 }
+
+// The check of what is written must not hide that a file is a terminal: up and chat ask.
+func TestCheckedTerminal(t *testing.T) {
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("this system has no /dev/ptmx")
+	}
+	defer f.Close()
+	if a := newApp(f, io.Discard); isTerminal(f) != a.terminal || isTerminal(a.out) != a.terminal || a.eventText(a.out).width == 0 != !a.terminal {
+		t.Errorf("terminal %t, but its output is one: %t", a.terminal, isTerminal(a.out))
+	}
+}
