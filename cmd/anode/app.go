@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -37,14 +39,17 @@ type app struct {
 	socketGiven           bool
 	configGiven           bool
 
-	flush func() // writes out what waits for a reader (decouple)
-	hurry func() // called when the program is to end
+	flush     func()       // writes out what waits for a reader (decouple)
+	unwritten func() error // why output was lost; nil: it was not
+	hurry     func()       // called when the program is to end
 }
 
 func newApp(out, err io.Writer) *app {
-	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, hurry: func() {}}
+	a := &app{out: out, err: err, now: time.Now, txt: net.DefaultResolver.LookupTXT, flush: func() {}, unwritten: func() error { return nil }, hurry: func() {}}
 	if f, ok := out.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
+		kept := &checkedFile{File: f}
+		a.out, a.unwritten = kept, kept.failure
 	}
 	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	usual := platform.DefaultDirectories()
@@ -62,6 +67,36 @@ func given(variable, usual string) (path string, set bool) {
 	return usual, false
 }
 
+// checkedFile is a file for output that keeps the first error of a write, so that the verbs
+// need not look at each line that they print: a script must not take half a list for a whole.
+type checkedFile struct {
+	*os.File
+	mu    sync.Mutex
+	first error
+}
+
+func (f *checkedFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	if err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.first = cmp.Or(f.first, err)
+	}
+	return n, err
+}
+
+// WriteString hides the file's, which would pass by Write.
+func (f *checkedFile) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
+
+func (f *checkedFile) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.first == nil {
+		return nil
+	}
+	return fmt.Errorf("the output could not be written: %w", f.first)
+}
+
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	defer func() { a.flush() }() // a command may set it
@@ -69,6 +104,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.unwritten()
+	}
 	if err == nil {
 		return exitOK
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,5 +49,32 @@ func TestFoldedCommand(t *testing.T) {
 	want := []string{`on that machine: anode peers add \`, address}
 	if got := fold("on that machine: anode peers add "+address, usualWidth-2); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What could not be printed is a failure, also of the verbs that print line by line.
+func TestUnwritten(t *testing.T) {
+	f, err := os.Open(os.DevNull) // for reading only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, verb := range []string{"version", "--help"} {
+		var said bytes.Buffer
+		if code := newApp(f, &said).run(t.Context(), []string{verb}); code != exitFailed || !strings.Contains(said.String(), "the output could not be written") {
+			t.Errorf("%s: %d, %q", verb, code, said.String())
+		}
+	}
+}
+
+// The check of what is written must not hide that a file is a terminal: up and chat ask.
+func TestCheckedTerminal(t *testing.T) {
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("this system has no /dev/ptmx")
+	}
+	defer f.Close()
+	if a := newApp(f, io.Discard); isTerminal(f) != a.terminal || isTerminal(a.out) != a.terminal || a.eventText(a.out).width == 0 != !a.terminal {
+		t.Errorf("terminal %t, but its output is one: %t", a.terminal, isTerminal(a.out))
 	}
 }

@@ -257,18 +257,23 @@ const mostHeard = 8
 // printHeard lists the nodes that were heard and not added, with their whole addresses,
 // since nothing less adds a peer.
 func (a *app) printHeard(heard []overlay.PeerStatus) {
-	fmt.Fprintln(a.out, "\nHeard, not added (to add one: anode peers add ADDRESS NAME):")
+	whole := a.columnsOf() >= len(heard[0].Address.String())+len("  59 min ago")
+	if whole {
+		fmt.Fprintln(a.out, "\nHeard, not added (to add one: anode peers add ADDRESS NAME):")
+	} else {
+		fmt.Fprintln(a.out, "\nHeard, not added (anode whois ID shows the address):")
+	}
 	rest := 0
 	if len(heard) > mostHeard {
 		rest = len(heard) - mostHeard
 		heard = heard[:mostHeard]
 	}
 	for _, p := range heard {
-		line := p.Address.String() + "  " + a.ago(p.LastSeen)
-		if len(line) > a.columnsOf() {
-			line = p.ID.String() + "  " + a.ago(p.LastSeen)
+		form := p.ID.String()
+		if whole {
+			form = p.Address.String()
 		}
-		fmt.Fprintln(a.out, line)
+		fmt.Fprintln(a.out, form+"  "+a.ago(p.LastSeen))
 	}
 	if rest > 0 {
 		fmt.Fprintf(a.out, "and %d more; --json shows all\n", rest)

@@ -62,7 +62,7 @@ south        up           relay 314c6a3…  37.2 ms  3 min ago
   try: on that machine: anode status; and allow incoming UDP
   on its port in the firewall
 
-Heard, not added (to add one: anode peers add ADDRESS NAME):
+Heard, not added (anode whois ID shows the address):
 aa2a510d72b2d432  26 h ago
 `)
 	wantText(t, statusText(t, fixtureStatus(), statusView{}, 140), `

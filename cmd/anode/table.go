@@ -46,7 +46,7 @@ func (a *app) columnsOf() int {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil {
 		width = n
 	}
-	if f, ok := a.out.(*os.File); ok && a.terminal {
+	if f, ok := a.out.(*checkedFile); ok && a.terminal {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			width = w
 		}
