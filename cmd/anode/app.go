@@ -129,7 +129,6 @@ func (a *app) root() *cobra.Command {
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
-		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
@@ -138,11 +137,7 @@ func (a *app) root() *cobra.Command {
 			a.configGiven = a.configGiven || cmd.Flags().Changed("config")
 		},
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(strings.NewReplacer(
-		"Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", usualWidth),
-		"for more information about a command", "for more about a command",
-	).Replace(root.UsageTemplate()))
+	root.SetUsageFunc(usageText)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
@@ -164,6 +159,7 @@ func (a *app) root() *cobra.Command {
 		a.configCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	)
 	group(root)
+	versionFlag(root, a.out)
 	strictDefaults(root)
 	foldHelp(root)
 	return root

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -47,6 +48,19 @@ func (a *app) versionCommand() *cobra.Command {
 func versionLine() string {
 	b := thisBuild()
 	return fmt.Sprintf("anode %s %s %s/%s", b.Version, b.Go, b.OS, b.Arch)
+}
+
+// versionFlag adds --version. The library's own needs a template (see usageText).
+func versionFlag(root *cobra.Command, out io.Writer) {
+	asked := root.Flags().BoolP("version", "v", false, "print the version")
+	others := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *asked {
+			_, err := fmt.Fprintln(out, versionLine())
+			return err
+		}
+		return others(cmd, args)
+	}
 }
 
 // version is the release, and the commit that it was built from if that is known.
