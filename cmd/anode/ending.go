@@ -62,6 +62,7 @@ func (a *app) decouple() {
 	signal.Ignore(syscall.SIGPIPE) // a write to a pipe without readers only fails
 	out, err := logs.New(a.out, missing), logs.New(a.err, missing)
 	a.out, a.err = out, err
+	a.unwritten = func() error { return nil } // lost lines are counted instead
 	a.flush = func() {
 		end := time.Now().Add(flushLimit)
 		for _, w := range []*logs.Writer{out, err} {
