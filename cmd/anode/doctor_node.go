@@ -164,7 +164,7 @@ func checkState(_ context.Context, p *patient) []finding {
 		return []finding{p.lockedState(path)}
 	case m == nil:
 		f := explain(err)
-		return []finding{{topic, bad, f.message, cmp.Or(f.try, "anode up as the user whom the file belongs to"), "state_unreadable"}}
+		return []finding{{topic, bad, f.message, cmp.Or(f.try, "anode up as the owner of the file"), "state_unreadable"}}
 	}
 	return judgeState(path, m, err)
 }

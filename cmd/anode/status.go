@@ -125,7 +125,7 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		[2]string{"peers", peerCount(s.Peers)})
 }
 
-// settingWords are the settings that decide who reaches whom, in one line.
+// settingWords are the settings that decide who can reach which machine, in one line.
 func settingWords(s overlay.Status, bridged bool) string {
 	return fmt.Sprintf("open: %s, secret: %s, relay: %s, Info2 bridge: %s", yesNo(s.Open), yesNo(s.Secret), yesNo(s.Relay), yesNo(bridged))
 }
