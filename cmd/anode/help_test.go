@@ -71,6 +71,9 @@ func TestUnwritten(t *testing.T) {
 func TestCheckedTerminal(t *testing.T) {
 	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skip("this system has no /dev/ptmx")
 	}
 	defer f.Close()
