@@ -75,6 +75,7 @@ func (l *loop) follow(change book.Change) {
 	if p := l.peers.get(a); p != nil && change.After.Standing() == book.Added {
 		p.Look(l.now)
 		l.touch(p)
+		l.zones.want(a.Zone())
 	}
 	l.n.events.add(Event{EventDecided, a})
 }

@@ -27,8 +27,10 @@ type lanes struct {
 	pings     pings
 	fragments fragments
 	budgets   budgets
-	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
-	relays    atomic.Bool   // packets are forwarded
+	admits    atomic.Uint32                // from which standing on the adapter's policy lets everything in
+	relays    atomic.Bool                  // packets are forwarded
+	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
+	limits    atomic.Pointer[RelayLimits]
 	ownID     atomic.Uint32 // our peer ID
 }
 
@@ -37,6 +39,7 @@ func (n *lanes) init() {
 	n.index, n.inbox = newIndex(), newInbox()
 	n.budgets.init()
 	n.setOpen(false)
+	n.limits.Store(new(DefaultRelayLimits()))
 }
 
 // peerID is our peer ID.

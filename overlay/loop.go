@@ -30,7 +30,8 @@ type loop struct {
 	finder  finder
 	beacon  beacon
 	copies  copies
-	parts   [partCount]part // these four
+	zones   zones
+	parts   [partCount]part // these five
 	errors  mono.Bucket     // ERRORs that are sent
 }
 
@@ -47,12 +48,14 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
-	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies}
+	l.zones = newZones(l)
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theZones: &l.zones}
 	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.links.set(known)
 	l.beacon.linksChanged()
+	l.zones.start()
 	for _, e := range n.book.Entries() {
 		l.decide(e)
 		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {

@@ -48,6 +48,7 @@ const (
 	theFinder
 	theBeacon
 	theCopies
+	theZones
 
 	partCount
 )

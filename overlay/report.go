@@ -41,6 +41,8 @@ func (l *loop) status() Status {
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
+		Relaying: l.relayingStatus(),
+		Zones:    l.zones.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}

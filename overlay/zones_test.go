@@ -1,0 +1,101 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/zone"
+	"anodenet/overlay/vnet"
+)
+
+// zoneFile makes the file of a zone out of its zr entries.
+func zoneFile(t testing.TB, relays ...string) *zone.File {
+	t.Helper()
+	b := []byte("n=test\nd=test\nc=a@example.net\nr=1\nttl=60\n")
+	for i, r := range relays {
+		b = fmt.Appendf(b, "zr.%x=%s\n", i, r)
+	}
+	f, err := zone.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// The node asks for the file of its own zone and those of its peers, and not for one that
+// it has.
+func TestZonesAreWanted(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var wanted []anode.Zone
+		a := newTestNode(t, w.Host("a"), func(c *Config) {
+			c.Identity, _ = anode.NewIdentity(7)
+			c.WantZone = func(z anode.Zone) { wanted = append(wanted, z) }
+		})
+		other, _ := anode.NewIdentity(8)
+		local, _ := anode.NewIdentity(0)
+		a.cfg.Peers = []Peer{{Address: other.Address(), Name: "other"}, {Address: local.Address(), Name: "local"}}
+		lan(w, "lan", 0, a.host)
+		a.start()
+		defer a.stop()
+		settle(time.Second)
+		if got := fmt.Sprint(wanted); got != "[00000007 00000008]" {
+			t.Errorf("wanted at the start: %s", got)
+		}
+		if err := a.SetZone(t.Context(), 8, zoneFile(t, "192.0.2.1:1:1:x")); err != nil {
+			t.Fatal(err)
+		}
+		settle(2 * wantEvery)
+		more, _ := anode.NewIdentity(8)
+		if _, err := a.AddPeer(t.Context(), Peer{Address: more.Address(), Name: "more"}); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Second)
+		if len(wanted) != 2 {
+			t.Errorf("wanted at last: %v", wanted)
+		}
+		s := a.status()
+		if len(s.Zones) != 1 || s.Zones[0].Zone != 8 || s.Zones[0].Own || s.Zones[0].Total != 1 {
+			t.Errorf("zones: %+v", s.Zones)
+		}
+	})
+}
+
+// Zone 0 has no relays, and too many zones are refused.
+func TestZonesAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a := newTestNode(t, w.Host("a"), nil)
+		lan(w, "lan", 0, a.host)
+		a.start()
+		defer a.stop()
+		f := zoneFile(t)
+		if err := a.SetZone(t.Context(), 0, f); !errors.Is(err, ErrZones) {
+			t.Errorf("zone 0: %v", err)
+		}
+		for z := range anode.Zone(MaxZones) {
+			if err := a.SetZone(t.Context(), z+1, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := a.SetZone(t.Context(), MaxZones+1, f); !errors.Is(err, ErrZones) {
+			t.Errorf("one zone too many: %v", err)
+		}
+		if err := a.SetZone(t.Context(), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SetZone(t.Context(), MaxZones+1, f); err != nil {
+			t.Errorf("after one was forgotten: %v", err)
+		}
+		if err := a.SetRelayZones(t.Context(), make([]anode.Zone, 1)); !errors.Is(err, ErrZones) {
+			t.Errorf("relaying for zone 0: %v", err)
+		}
+		if err := a.SetRelayZones(t.Context(), []anode.Zone{4, 5}); err != nil {
+			t.Error(err)
+		}
+		if got := a.status().Relaying.Zones; len(got) != 2 {
+			t.Errorf("relaying for %v", got)
+		}
+	})
+}
