@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,9 +17,9 @@ import (
 )
 
 // Cache keeps zone files in a directory, one as zone-XXXXXXXX, which is there as a whole or
-// not at all. Before the file as it was fetched come comments with what else is known:
+// not at all. The time of its last change is when it was last found to be current. Before the
+// file as it was fetched come comments with what else is known:
 //
-//	;anode checked 1796000000
 //	;anode source http://192.0.2.1/z
 //	;anode etag "0123456789abcdef"
 //	;anode modified Sat, 28 Nov 2026 12:00:00 GMT
@@ -58,7 +57,10 @@ func (c Cache) Load(z anode.Zone) (copy Copy, checked time.Time, err error) {
 	case err != nil:
 		return Copy{}, time.Time{}, err
 	}
-	body := copy.head(b, &checked)
+	if info, err := os.Lstat(c.path(z)); err == nil {
+		checked = info.ModTime()
+	}
+	body := copy.head(b)
 	if copy.File, err = read(bytes.NewReader(body)); err != nil {
 		return Copy{}, time.Time{}, fmt.Errorf("%s: %w", c.path(z), err)
 	}
@@ -66,7 +68,7 @@ func (c Cache) Load(z anode.Zone) (copy Copy, checked time.Time, err error) {
 }
 
 // head reads the comments of ours, and returns what follows them.
-func (c *Copy) head(b []byte, checked *time.Time) (body []byte) {
+func (c *Copy) head(b []byte) (body []byte) {
 	for {
 		line, rest, ok := bytes.Cut(b, []byte("\n"))
 		text, ours := strings.CutPrefix(string(line[:min(len(line), maxHead)]), headPrefix)
@@ -76,10 +78,6 @@ func (c *Copy) head(b []byte, checked *time.Time) (body []byte) {
 		b = rest
 		key, value, _ := strings.Cut(text, " ")
 		switch key {
-		case "checked":
-			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-				*checked = time.Unix(n, 0)
-			}
 		case "source":
 			c.Source = value
 		case "etag":
@@ -90,23 +88,31 @@ func (c *Copy) head(b []byte, checked *time.Time) (body []byte) {
 	}
 }
 
-// Save replaces the copy of a zone's file, which was found to be current at a time.
-func (c Cache) Save(z anode.Zone, copy Copy, checked time.Time) error {
+// Save replaces the copy of a zone's file, which is current.
+func (c Cache) Save(z anode.Zone, copy Copy) error {
 	if c.Dir == "" || c.ReadOnly || copy.File == nil {
 		return nil
 	}
-	b := fmt.Appendf(nil, "%schecked %d\n", headPrefix, checked.Unix())
+	var b []byte
 	for _, line := range [][2]string{{"source", copy.Source}, {"etag", copy.ETag}, {"modified", copy.Modified}} {
 		if line[1] != "" && len(line[1]) <= maxValidator && !strings.ContainsAny(line[1], "\r\n\x00") {
 			b = fmt.Appendf(b, "%s%s %s\n", headPrefix, line[0], line[1])
 		}
 	}
-	whole.Sweep(c.path(z), checked)
+	whole.Sweep(c.path(z), time.Now())
 	if err := whole.Replace(c.path(z), append(b, copy.File.raw...)); err != nil {
 		return err
 	}
 	c.trim()
 	return nil
+}
+
+// Touch notes that the copy of a zone's file was found to be current at a time.
+func (c Cache) Touch(z anode.Zone, checked time.Time) error {
+	if c.Dir == "" || c.ReadOnly {
+		return nil
+	}
+	return os.Chtimes(c.path(z), checked, checked)
 }
 
 // trim removes the oldest files beyond maxCached.

@@ -21,7 +21,10 @@ func TestCache(t *testing.T) {
 		{mustParse(t, good), byIP, `"abc def"`, "Sat, 28 Nov 2026 12:00:00 GMT"},
 		{mustParse(t, ";anode is a word\nn=x"), "", "", ""},
 	} {
-		if err := c.Save(testZone, want, checked); err != nil {
+		if err := c.Save(testZone, want); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Touch(testZone, checked); err != nil {
 			t.Fatal(err)
 		}
 		got, at, err := c.Load(testZone)
@@ -41,7 +44,7 @@ func TestCache(t *testing.T) {
 // What a file of ours says is read as it was, and nothing of it is taken for ours.
 func TestCacheKeepsTheFile(t *testing.T) {
 	c := Cache{Dir: t.TempDir()}
-	if err := c.Save(testZone, Copy{File: mustParse(t, good), Source: byIP}, time.Unix(0, 0)); err != nil {
+	if err := c.Save(testZone, Copy{File: mustParse(t, good), Source: byIP}); err != nil {
 		t.Fatal(err)
 	}
 	got, _, err := c.Load(testZone)
@@ -50,7 +53,7 @@ func TestCacheKeepsTheFile(t *testing.T) {
 	}
 	equal(t, string(got.File.Bytes()), good)
 	// An ETag of a server that would end the line is left out.
-	if err := c.Save(testZone, Copy{File: mustParse(t, good), ETag: "x\n;anode source y"}, time.Unix(0, 0)); err != nil {
+	if err := c.Save(testZone, Copy{File: mustParse(t, good), ETag: "x\n;anode source y"}); err != nil {
 		t.Fatal(err)
 	}
 	if got, _, err = c.Load(testZone); err != nil || got.Source != "" || got.ETag != "" {
@@ -60,7 +63,7 @@ func TestCacheKeepsTheFile(t *testing.T) {
 
 func TestCacheDamaged(t *testing.T) {
 	c := Cache{Dir: t.TempDir()}
-	for _, text := range []string{"", "<html>", "n=\x00", ";anode checked 5\n"} {
+	for _, text := range []string{"", "<html>", "n=\x00", ";anode etag 5\n"} {
 		if err := os.WriteFile(filepath.Join(c.Dir, "zone-c0000201"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -73,14 +76,14 @@ func TestCacheDamaged(t *testing.T) {
 func TestCacheKeepsNothing(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []Cache{{}, {Dir: dir, ReadOnly: true}} {
-		if err := c.Save(testZone, Copy{File: mustParse(t, good)}, time.Now()); err != nil {
+		if err := c.Save(testZone, Copy{File: mustParse(t, good)}); err != nil {
 			t.Error(err)
 		}
 	}
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
 		t.Error(list, err)
 	}
-	if err := (Cache{Dir: filepath.Join(dir, "none")}).Save(testZone, Copy{File: mustParse(t, good)}, time.Now()); !errors.Is(err, os.ErrNotExist) {
+	if err := (Cache{Dir: filepath.Join(dir, "none")}).Save(testZone, Copy{File: mustParse(t, good)}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -94,7 +97,7 @@ func TestCacheTrims(t *testing.T) {
 	}
 	for i := range maxCached + 3 {
 		z := anode.Zone(i + 1)
-		if err := c.Save(z, Copy{File: mustParse(t, fmt.Sprintf("n=%d", i))}, time.Now()); err != nil {
+		if err := c.Save(z, Copy{File: mustParse(t, fmt.Sprintf("n=%d", i))}); err != nil {
 			t.Fatal(err)
 		}
 		at := time.Unix(int64(i+1), 0)
