@@ -323,14 +323,27 @@ func (f *finder) whois(m *message) error {
 		f.l.n.counters.count(dReflection)
 		return nil
 	}
-	answer := wire.IAmMsg{Request: x.Request} // not found
-	for c := f.l.n.index.byID(x.ID); c != nil; c = c.Next.Load() {
-		if c.Standing() >= book.Added && x.Matches(c.Address) {
-			answer.Address = c.Address
+	f.l.reply(m, wire.IAm, wire.IAmMsg{Request: x.Request, Address: f.named(&x, false)}.Append(nil))
+	return nil
+}
+
+// named returns the address that a WHOIS asks for, of an added peer or of a client. The
+// zero address is "not found". A guest is told of nobody who is not in a zone that is
+// served.
+func (f *finder) named(x *wire.WhoisMsg, guest bool) (found anode.Address) {
+	n := f.l.n
+	if x.Matches(n.address) {
+		return n.address
+	}
+	for c := n.index.byID(x.ID); c != nil; c = c.Next.Load() {
+		if c.Standing() >= book.Added && x.Matches(c.Address) && (!guest || n.servesZone(c.Address.Zone())) {
+			found = c.Address
 		}
 	}
-	f.l.reply(m, wire.IAm, answer.Append(nil))
-	return nil
+	if c := f.l.clients.find(x, !guest); found.IsZero() && c != nil {
+		return c.address
+	}
+	return found
 }
 
 // iAm takes the answer to a WHOIS of ours. The address proves itself.

@@ -96,7 +96,10 @@ func (z *zones) status() []ZoneStatus {
 
 // relayingStatus describes what the node does as a relay of zones.
 func (l *loop) relayingStatus() RelayingStatus {
-	s := RelayingStatus{Zones: []anode.Zone{}, Limits: *l.n.limits.Load()}
+	c := &l.n.counters
+	s := RelayingStatus{Zones: []anode.Zone{}, Limits: *l.n.limits.Load(), Clients: l.clients.x.count,
+		Packets: c[cClientPackets].Load(), Bytes: c[cClientBytes].Load(),
+		DroppedClient: c[dClientLimit].Load(), DroppedTotal: c[dTotalLimit].Load()}
 	if list := l.n.serves.Load(); list != nil {
 		s.Zones = slices.Clone(*list)
 	}
