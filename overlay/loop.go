@@ -249,6 +249,7 @@ func (l *loop) decide(e book.Entry) {
 	case s == book.Stranger && p.Standing() != book.Stranger:
 		p.Dismiss()
 		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
+		l.zones.adopted(e.Address)
 		return
 	}
 	if s != book.Stranger {
@@ -256,6 +257,7 @@ func (l *loop) decide(e book.Entry) {
 	}
 	if s == book.Blocked {
 		l.clients.block(e.Address)
+		defer l.zones.adopted(e.Address)
 	}
 	p.Name = e.Name
 	p.Decide(l.now, s, e.Endpoints)
@@ -272,7 +274,10 @@ func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
 	l.peers.remove(p)
 	l.finder.forget(p)
-	l.n.events.peer(EventRemoved, p)
+	l.zones.forget(p)
+	if p.Standing() != book.Relay {
+		l.n.events.peer(EventRemoved, p)
+	}
 }
 
 // linksChanged passes a new state of our links to all parts.
