@@ -94,10 +94,12 @@ func (n *Node) SetOpen(ctx context.Context, open bool) error {
 	})
 }
 
-// SetRelay starts or stops forwarding for the peers that were added.
+// SetRelay starts or stops forwarding, for the peers that were added and for the zones of
+// SetRelayZones.
 func (n *Node) SetRelay(ctx context.Context, relay bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
 		n.relays.Store(relay)
+		l.clients.serve()
 		return nil
 	})
 }

@@ -60,6 +60,9 @@ func (l *loop) status() Status {
 		maps.Copy(s.Counters, n.cfg.Counters())
 	}
 	for _, p := range l.peers.byAddress {
+		if p.Standing() == book.Relay {
+			continue // it is with its zone
+		}
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
 	return s

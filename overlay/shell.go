@@ -143,6 +143,7 @@ func (s *shell) CheckRelay(a anode.Address) {
 	if p := s.l.peers.get(a); p != nil {
 		p.Recheck(s.l.now)
 		s.l.touch(p)
+		s.l.zones.suspect(a)
 	}
 }
 
@@ -174,6 +175,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.finder.note(p)
+		s.l.zones.follow(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}
@@ -181,7 +183,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedClash != 0 {
 		n.log.Warn("two machines of one address use the same peer ID; one was told to choose another", "peer", p.Label())
 	}
-	if what&peer.ChangedState != 0 {
+	if what&peer.ChangedState != 0 && p.Standing() != book.Relay {
 		n.events.peer(EventPeer, p)
 	}
 }

@@ -21,7 +21,8 @@ func (s *signals) message(m *message) error {
 		return s.stale(m)
 	case wire.Ping:
 		s.l.reply(m, wire.Pong, m.body)
-	case wire.Pong: // a sign of life, which is noted already; our own pings travel sealed
+	case wire.Pong: // a sign of life, which is noted already
+		return s.l.zones.message(m)
 	case wire.EPCReq:
 		return s.epcReq(m)
 	case wire.EPC:
@@ -70,6 +71,7 @@ func (s *signals) epcReq(m *message) error {
 		return err
 	}
 	s.l.reply(m, wire.EPC, wire.AppendEPC(nil, id))
+	s.l.zones.checked(m)
 	s.came(m)
 	return nil
 }

@@ -52,6 +52,7 @@ func (n *Node) SetRelayZones(ctx context.Context, zones []anode.Zone) error {
 	}
 	return n.call(ctx, func(l *loop) error {
 		n.setRelayZones(zones)
+		l.clients.serve()
 		return nil
 	})
 }

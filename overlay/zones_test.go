@@ -99,3 +99,41 @@ func TestZonesAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Two nodes that cannot reach each other speak through the zone's relay, with nothing
+// configured except the zone file and each other's address.
+func TestZoneRelay(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 1)
+		a, b := x.node(x.west, testZone, 1, 0), x.node(x.east, testZone, 1, 0)
+		adds(a, b)
+		a.knows(testZone, x.file)
+		b.knows(testZone, x.file)
+		defer stopAll(append(x.relays, a, b)...)
+		settle(time.Second)
+		for _, n := range []*testNode{a, b} {
+			if r := n.zoneRelay(x.relays[0]); r.State != RelayRegistered || !r.Own || r.Endpoint != "udp:198.51.100.1:8737" || r.RTT < 15 {
+				t.Errorf("%s and its relay: %+v", n.host.Name(), r)
+			}
+		}
+		r := x.relays[0].status()
+		if r.Relaying.Clients != 2 || len(r.Peers) != 0 {
+			t.Errorf("the relay has %d clients and peers %+v", r.Relaying.Clients, r.Peers)
+		}
+		a.say(b, "over")
+		settle(200 * time.Millisecond)
+		b.heard(a, "over", 1)
+		b.say(a, "back")
+		settle(200 * time.Millisecond)
+		a.heard(b, "back", 1)
+		if p := a.peer(b); p.Path.Kind != PathRelay || *p.Path.Via != x.relays[0].address0() || p.State != StateUp {
+			t.Errorf("a's view of b: %+v", p)
+		}
+		if s := a.status(); len(s.Peers) != 1 {
+			t.Errorf("a's peers: %+v", s.Peers)
+		}
+		if got := x.relays[0].status().Relaying; got.Packets == 0 || got.Bytes == 0 {
+			t.Errorf("relayed: %+v", got)
+		}
+	})
+}
