@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -60,6 +61,7 @@ type zonesConfig struct {
 	watch func(ctx context.Context, changed func()) error
 	// addresses lists this machine's IP addresses.
 	addresses func() []netip.Addr
+	listener  func(ctx context.Context, at string) (net.Listener, error)
 	// port is the UDP port of the node.
 	port func(ctx context.Context) (uint16, error)
 }

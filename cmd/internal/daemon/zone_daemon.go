@@ -24,7 +24,7 @@ func (d *daemon) newZones() *zones {
 		self: self, log: d.log, watch: platform.Watch, addresses: localAddresses, fetch: d.options.fetchZone,
 		set:   func(ctx context.Context, z anode.Zone, f *zone.File) error { return d.node.SetZone(ctx, z, f) },
 		peers: func(z anode.Zone) bool { return hasAdded(d.book.Entries(), z) },
-		port:  d.udpPort,
+		port:  d.udpPort, listener: listenTCP,
 	}
 	if d.options.State != NoState {
 		c.cache = zone.Cache{Dir: d.options.State, ReadOnly: d.options.ReadOnly}

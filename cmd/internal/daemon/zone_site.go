@@ -190,7 +190,7 @@ func relayIPs(z anode.Zone, self anode.Address, addresses []netip.Addr) (list []
 		case len(list) == mostIPs:
 			return list
 		case !a.Is6() || a == self.ULA().Addr() || !a.IsGlobalUnicast():
-		case zone.Public(a), isDocumentation(a), a.IsPrivate() && !zone.Public(ip):
+		case zone.Public(a), isDocumentation(a), a.IsPrivate() && usable && !zone.Public(ip):
 			list = append(list, a)
 		}
 	}
@@ -360,8 +360,7 @@ func (s *zones) listen(ctx context.Context) {
 		}
 		s.close()
 	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", at)
+	l, err := s.listener(ctx, at)
 	if err != nil {
 		failed := &listenError{at, err}
 		if w.err == nil || w.err.Error() != failed.Error() {
@@ -383,6 +382,12 @@ func (s *zones) listen(ctx context.Context) {
 		}
 	})
 	s.log.Info("serving the zone file", "at", at)
+}
+
+// listenTCP opens a listener.
+func listenTCP(ctx context.Context, at string) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", at)
 }
 
 // listenError is why the zone file is not served.
