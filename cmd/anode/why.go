@@ -242,15 +242,16 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 
 // endpointWords lists where a peer may be found.
 func endpointWords(e control.Endpoints) string {
+	given := strings.Join(givenNotes(e), ", ")
 	switch {
-	case len(e.Given)+len(e.Learned) == 0:
+	case given == "" && len(e.Learned) == 0:
 		return "no endpoint: only beacons, and peers that know it, can lead to it"
 	case len(e.Learned) == 0:
-		return "at " + joined(e.Given, ", ") + " (given)"
-	case len(e.Given) == 0:
+		return "at " + given + " (given)"
+	case given == "":
 		return "at " + joined(e.Learned, ", ") + " (learned)"
 	}
-	return "at " + joined(e.Given, ", ") + " (given), " + joined(e.Learned, ", ") + " (learned)"
+	return "at " + given + " (given), " + joined(e.Learned, ", ") + " (learned)"
 }
 
 func hereWords(p overlay.PeerStatus) string {
