@@ -48,14 +48,14 @@ func (n *Node) SetHints(ctx context.Context, a anode.Address, hints []wire.Endpo
 	})
 }
 
-// StateOf returns the state of one peer: what Status says of it, at less cost.
-func (n *Node) StateOf(ctx context.Context, a anode.Address) (s PeerState, err error) {
+// PeerStatus returns what Status says of one peer, at less cost.
+func (n *Node) PeerStatus(ctx context.Context, a anode.Address) (s PeerStatus, err error) {
 	err = n.call(ctx, func(l *loop) error {
 		p := l.peers.get(a)
 		if p == nil {
 			return ErrUnknownPeer
 		}
-		s = stateOf(p)
+		s = l.peerStatus(p)
 		return nil
 	})
 	return s, err

@@ -118,7 +118,7 @@ func TestHintsOfStrangers(t *testing.T) {
 		if _, err := a.AddPeer(t.Context(), Peer{Address: b.address0()}); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := a.StateOf(t.Context(), b.address0()); err != nil || s == StateUp {
+		if s, err := a.PeerStatus(t.Context(), b.address0()); err != nil || s.State == StateUp || !s.Allowed {
 			t.Errorf("%v, %v", s, err)
 		}
 	})
