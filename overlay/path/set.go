@@ -58,11 +58,11 @@ func (s *Set) Remove(drop func(*Info) bool) {
 	}
 }
 
-// Withdraw forgets the direct ways that the user gave and takes back. A confirmed one stays
-// in use for as long as it works, in the place of a way that worked before.
-func (s *Set) Withdraw(given func(link.Endpoint) bool) {
+// Withdraw forgets the direct ways of an origin that are not given any more. A confirmed one
+// stays in use for as long as it works, in the place of a way that worked before.
+func (s *Set) Withdraw(o Origin, given func(link.Endpoint) bool) {
 	s.Remove(func(i *Info) bool {
-		if i.Origin != Static || !i.Direct() || given(i.Endpoint) {
+		if i.Origin != o || !i.Direct() || given(i.Endpoint) {
 			return false
 		}
 		i.Origin = Stored

@@ -133,26 +133,26 @@ func (p *Peer) Hint(now mono.Time, endpoints []wire.Endpoint) bool {
 	p.hints = slices.Clone(endpoints)
 	p.withdraw()
 	if fresh && !p.blocked() {
-		p.target(now).name(now, p.hints, path.Static)
+		p.target(now).name(now, p.hints, path.Named)
 	}
 	return fresh
 }
 
 // withdraw forgets the ways that people gave and took back.
 func (p *Peer) withdraw() {
-	given := func(ep link.Endpoint) bool {
-		e := wire.UDP(ep.Addr)
-		return slices.Contains(p.stored, e) || slices.Contains(p.hints, e)
+	in := func(list []wire.Endpoint) func(link.Endpoint) bool {
+		return func(ep link.Endpoint) bool { return slices.Contains(list, wire.UDP(ep.Addr)) }
 	}
 	for _, m := range p.all() {
-		m.ways.Withdraw(given)
+		m.ways.Withdraw(path.Static, in(p.stored))
+		m.ways.Withdraw(path.Named, in(p.hints))
 	}
 }
 
 // tryGiven names the endpoints that people gave to a machine.
 func (p *Peer) tryGiven(now mono.Time, m *Machine) {
 	m.name(now, p.stored, path.Static)
-	m.name(now, p.hints, path.Static)
+	m.name(now, p.hints, path.Named)
 }
 
 // Learned sets the endpoints that worked the last time, and has all endpoints tried.
