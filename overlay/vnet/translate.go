@@ -85,6 +85,7 @@ func (n *NAT) inbound(in *Interface, p *packet) (done bool) {
 func (n *NAT) hairpin(in *Interface, p *packet) (done bool) {
 	w := n.host.w
 	if p.icmp != nil {
+		n.hidden(p)
 		return n.inbound(in, p)
 	}
 	now := time.Now()
@@ -151,6 +152,16 @@ func (n *NAT) errorOut(p *packet) bool {
 	p.from = netip.AddrPortFrom(m.outside.Addr(), 0)
 	p.icmp = &e
 	return true
+}
+
+// hidden has an ICMP error about a packet that took the hairpin speak of the outside
+// endpoint that the packet was sent to.
+func (n *NAT) hidden(p *packet) {
+	if m := n.known(p.icmp.To, p.icmp.From); m != nil {
+		e := *p.icmp
+		e.To = m.outside
+		p.icmp = &e
+	}
 }
 
 // known returns the mapping of an inside endpoint if there is one.
