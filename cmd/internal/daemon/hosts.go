@@ -375,11 +375,11 @@ func (r *resolving) take(ctx context.Context, a hostAnswer) {
 	n.rest = min(max(2*n.rest, firstHostRest), lastHostRest)
 	before := n.answer
 	n.answer = r.judge(a, before.Addresses)
-	r.note(n.name, before, n.answer)
 	r.publish()
 	for address := range r.peers {
 		r.hint(ctx, address)
 	}
+	r.note(n.name, before, n.answer)
 }
 
 // hint passes the addresses of a peer's names to the node if they are not what it has.
