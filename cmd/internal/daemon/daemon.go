@@ -53,6 +53,8 @@ type Options struct {
 	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
+	// Resolve finds the addresses of host names; nil is the operating system.
+	Resolve Resolver
 
 	fetchZone func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) // nil: from the web
 }
@@ -182,6 +184,8 @@ type task struct {
 // tasks are the services, in the order in which they start. stop ends the daemon.
 func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
+	hosts := d.newHosts()
+	server.SetHosts(hosts.look)
 	server.ShowZones(d.zones)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
@@ -191,6 +195,7 @@ func (d *daemon) tasks(stop func()) []task {
 		{"zone", d.zones.run},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
+		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
