@@ -137,3 +137,92 @@ func TestZoneRelay(t *testing.T) {
 		}
 	})
 }
+
+// The first packet between registered nodes takes no longer than two round trips and the
+// packet itself.
+func TestZoneFirstPacket(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 2)
+		a, b := x.node(x.west, testZone, 2, 0), x.node(x.east, testZone, 2, 1)
+		adds(a, b)
+		a.knows(testZone, x.file)
+		b.knows(testZone, x.file)
+		defer stopAll(append(x.relays, a, b)...)
+		settle(time.Second)
+		const trip = 2 * 16 * time.Millisecond // by the relay
+		a.say(b, "first")
+		start := time.Now()
+		for len(b.dev.delivered()) == 0 && time.Since(start) < 2*time.Second {
+			settle(time.Millisecond)
+		}
+		// To the relay of b, that a does not know yet, a round trip more.
+		t.Logf("the first packet took %v", time.Since(start))
+		if d := time.Since(start); d > 3*trip+trip/2 {
+			t.Errorf("the first packet took %v, and a round trip takes %v", d, trip)
+		}
+		b.heard(a, "first", 1)
+	})
+}
+
+// A relay dies under data: both ends go to the next one within three seconds, and are
+// registered with the first one again when it is back.
+func TestZoneRelayDies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 3)
+		a, b := x.node(x.west, testZone, 3, 1), x.node(x.east, testZone, 3, 1)
+		adds(a, b)
+		a.knows(testZone, x.file)
+		b.knows(testZone, x.file)
+		first, second := x.relays[1], x.relays[2]
+		defer stopAll(append(x.relays, a, b)...)
+		settle(time.Second)
+		if toA, toB := flow(a, b, 3*time.Second, "before", nil); toA > 300*time.Millisecond || toB > 300*time.Millisecond {
+			t.Errorf("nothing to a for %v, to b for %v", toA, toB)
+		}
+		toA, toB := flow(a, b, 6*time.Second, "dying", func(k int) {
+			if k == 10 {
+				first.host.SetAsleep(true)
+			}
+		})
+		t.Logf("the relay died: nothing to a for %v, to b for %v", toA, toB)
+		if toA > 3*time.Second || toB > 3*time.Second {
+			t.Errorf("the relay died: nothing to a for %v, to b for %v", toA, toB)
+		}
+		for _, n := range []*testNode{a, b} {
+			if r := n.zoneRelay(second); r.State != RelayRegistered || !r.Own {
+				t.Errorf("%s and the second relay: %+v", n.host.Name(), r)
+			}
+			if r := n.zoneRelay(first); r.State != RelaySilent || r.Own {
+				t.Errorf("%s and the first relay: %+v", n.host.Name(), r)
+			}
+		}
+		first.host.SetAsleep(false)
+		toA, toB = flow(a, b, 30*time.Second, "back", nil)
+		if toA > 300*time.Millisecond || toB > 300*time.Millisecond {
+			t.Errorf("the relay came back: nothing to a for %v, to b for %v", toA, toB)
+		}
+		for _, n := range []*testNode{a, b} {
+			if r := n.zoneRelay(first); r.State != RelayRegistered || !r.Own {
+				t.Errorf("%s and the first relay when it is back: %+v", n.host.Name(), r)
+			}
+		}
+	})
+}
+
+// Who starts while a relay is down finds a peer at the next one.
+func TestZoneRelayIsDownFromTheStart(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 2)
+		x.relays[0].host.SetAsleep(true)
+		a, b := x.node(x.west, testZone, 2, 0), x.node(x.east, testZone, 2, 0)
+		adds(a, b)
+		b.knows(testZone, x.file)
+		defer stopAll(append(x.relays, a, b)...)
+		settle(5 * time.Second)
+		a.knows(testZone, x.file)
+		settle(100 * time.Millisecond)
+		a.say(b, "early")
+		settle(3 * time.Second)
+		b.heard(a, "early", 1)
+	})
+}
