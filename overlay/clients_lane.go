@@ -52,7 +52,7 @@ func (rx *receiver) fromClient(c *client, h *wire.Header, msg, p []byte, ep link
 	}
 	n.counters.count(cControlRx)
 	b := c.at(h.SenderPeer, placeOf(ep))
-	if b == nil || h.Type != wire.Ping {
+	if b == nil || h.Type != wire.Ping || h.Hop != 0 {
 		n.post(event{kind: evClient, client: c, ep: ep, msg: append([]byte(nil), p...)})
 		return
 	}

@@ -19,6 +19,7 @@ import (
 type clients struct {
 	l      *loop
 	x      *clientIndex
+	most   int            // clients
 	list   []*client      // in no order
 	sites  map[site]int32 // how many of list each site has
 	guests int            // of list
@@ -46,8 +47,8 @@ type waiting struct {
 
 // Bounds and times of clients.
 const (
-	maxClients   = 200_000
-	maxChecks    = 20_000 // at a time, of those who never were at a place
+	maxClients   = 200_000 // a quarter of them may be guests
+	maxChecks    = 20_000  // at a time, of those who never were at a place
 	checkFor     = 5 * time.Second
 	checkEvery   = 200 * time.Millisecond // EPC_REQs to one client
 	maxEcho      = 64                     // bytes of a PING that is answered after a check
@@ -58,7 +59,7 @@ const (
 )
 
 func newClients(l *loop) clients {
-	return clients{l: l, x: l.n.clients, sites: map[site]int32{},
+	return clients{l: l, x: l.n.clients, most: maxClients, sites: map[site]int32{},
 		keys: mono.Networks{Each: mono.Rate{PerSecond: 1000, Burst: 500}, Total: mono.Rate{PerSecond: 2000, Burst: 500}, Prefix: mono.Site}}
 }
 
@@ -69,7 +70,7 @@ func (s *clients) open() bool { return s.l.n.serves.Load() != nil && s.l.n.relay
 // reports whether it was its own. Others are for the gate.
 func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint) bool {
 	n := s.l.n
-	if !s.open() || h.Type != wire.Ping && h.Type != wire.EPCReq || !h.Sender.Full() || s.l.peers.get(h.Sender.Address) != nil {
+	if !s.open() || h.Hop != 0 || h.Type != wire.Ping && h.Type != wire.EPCReq || !h.Sender.Full() || s.l.peers.get(h.Sender.Address) != nil {
 		return false
 	}
 	if c := s.x.get(&h.Sender.Address); c != nil { // it registered a moment ago
@@ -107,7 +108,7 @@ func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint) bool
 // stranger registers an address that is a peer as well, though not an added one: somebody
 // here speaks with it, or it with us.
 func (s *clients) stranger(p *peer.Peer, h *wire.Header, ep link.Endpoint) {
-	if !s.open() || p.Standing() >= book.Added || h.Type != wire.Ping && h.Type != wire.EPCReq {
+	if !s.open() || h.Hop != 0 || p.Standing() >= book.Added || h.Type != wire.Ping && h.Type != wire.EPCReq {
 		return
 	}
 	c := s.x.get(&p.Address)
@@ -144,7 +145,11 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 	if at != nil {
 		at.heard.Store(int64(s.l.now))
 	}
-	switch h.Type {
+	kind := h.Type
+	if h.Hop != 0 {
+		kind = wire.Error // it came by a relay, whose place is not the client's
+	}
+	switch kind {
 	case wire.Ping:
 		if at == nil {
 			s.ask(c, h.SenderPeer, ep, msg)
@@ -170,7 +175,7 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 		s.l.gate.authentic(p, h, msg, ep)
 		return
 	}
-	switch h.Type {
+	switch kind {
 	case wire.EPCReq:
 		if id, err := wire.ParseEPC(msg); err == nil {
 			s.reply(c, h.SenderPeer, ep, wire.EPC, wire.AppendEPC(nil, id))
@@ -201,8 +206,8 @@ func (s *clients) peer(c *client, t wire.Type, ep link.Endpoint) *peer.Peer {
 func (s *clients) add(a anode.Address, key [32]byte, from netip.Addr) *client {
 	n := s.l.n
 	site := siteOf(from)
-	if len(s.list)-s.x.count >= maxChecks || len(s.list) >= maxClients && !s.evict(site) ||
-		!n.servesZone(a.Zone()) && s.guests >= maxClients/4 {
+	if len(s.list)-s.x.count >= maxChecks || len(s.list) >= s.most && !s.evict(site) ||
+		!n.servesZone(a.Zone()) && s.guests >= s.most/4 {
 		n.counters.count(dClients)
 		return nil
 	}

@@ -71,7 +71,6 @@ func (s *signals) epcReq(m *message) error {
 		return err
 	}
 	s.l.reply(m, wire.EPC, wire.AppendEPC(nil, id))
-	s.l.zones.checked(m)
 	s.came(m)
 	return nil
 }

@@ -244,13 +244,6 @@ func (z *zones) message(m *message) error {
 	return nil
 }
 
-// checked notes that a relay checked us, and was answered: it forwards for us from now on.
-func (z *zones) checked(m *message) {
-	if a := z.relays[m.peer.Address]; a != nil && m.in == nil && m.hop == 0 {
-		a.checked(m.from)
-	}
-}
-
 // moved has everything looked at again: a zone or a relay's state is another one.
 func (z *zones) moved() { z.changed = true }
 

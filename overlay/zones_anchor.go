@@ -21,16 +21,17 @@ import (
 
 // anchor is a relay of a zone that is in use.
 //
-//	             it checked us, or PONG             answers are missing
-//	connecting -------------------------> registered --------------------.
-//	    |                                     ^  ^                       |
-//	    | answers are missing     PONG        |  |  PONG                 |
-//	    '---------------------> silent -------'  '-----------------------'
-//	                              ^               (asked again, sooner)  |
-//	                              '--------------------------------------'
+//	            PONG                 PINGs without an answer
+//	connecting ------> registered -----------------------------.
+//	    |                  ^                                   |
+//	    |                  | PONG                              |
+//	    |                  |                                   v
+//	    '------------------+-------------------------------> silent
+//	              PINGs without an answer
 //
-// While one is silent, it is asked ever more seldom, and the next relay in the order of
-// the zone file takes its place.
+// A relay sends its PONG when it has checked where we are and forwards for us; one that
+// follows the draft alone does so at once. While one is silent, it is asked ever more
+// seldom, and the next relay in the order of the zone file takes its place.
 type anchor struct {
 	z       *zones
 	address anode.Address
@@ -47,6 +48,7 @@ type anchor struct {
 	rest  time.Duration // between two, while it is silent
 	at    link.Endpoint // where it knows us to be reached from
 	heard mono.Time
+	lost  bool // it may not know any more where we are
 
 	users     map[*peer.Peer]bool // who are spoken with through it, or were
 	used      mono.Time           // when there was last a user
@@ -194,17 +196,14 @@ func (a *anchor) patience() time.Duration {
 
 // again begins to ask anew, whatever was known.
 func (a *anchor) again() {
-	a.tries, a.rest, a.next = 0, 0, a.z.l.now
-	if a.state == RelayRegistered {
-		a.at = link.Endpoint{} // it may know us at an address that we had
-	}
+	a.tries, a.rest, a.next, a.lost = 0, 0, a.z.l.now, true
 }
 
 // suspect asks the relay, if it was not heard just now and is not being asked.
 func (a *anchor) suspect() {
 	now := a.z.l.now
 	if a.state == RelayRegistered && a.tries == 0 && now.Sub(a.heard) >= recentlyHeard {
-		a.next = now
+		a.next, a.lost = now, true
 		a.z.moved()
 	}
 }
@@ -232,41 +231,29 @@ func (a *anchor) fail() {
 	a.z.moved()
 }
 
-// pong takes an answer to the last PING. A relay answers one only when it forwards for us;
-// one that follows the draft alone forwards to whoever sent a PING.
+// pong takes an answer to the last PING: the relay forwards for us. Who waits for that
+// goes on.
 func (a *anchor) pong(m *message) {
 	if m.in != nil || m.hop != 0 || string(m.body) != string(a.nonce[:]) {
 		return
 	}
-	a.heard = a.z.l.now
-	a.register(m.from)
-	a.tries = 0
-	a.next = a.z.l.now.Add(anchorEvery)
+	was, again := a.state, a.lost || a.tries > doubtAfter || at(m.from) != a.at
+	a.at, a.state, a.rest, a.lost, a.tries = at(m.from), RelayRegistered, 0, false, 0
+	a.heard, a.next = a.z.l.now, a.z.l.now.Add(anchorEvery)
 	a.z.moved()
-}
-
-// checked notes that the relay asked where we are, and got its answer.
-func (a *anchor) checked(from link.Endpoint) { a.register(from) }
-
-// register notes that the relay forwards for us. Who waits for that goes on.
-func (a *anchor) register(from link.Endpoint) {
-	was, moved := a.state, at(from) != a.at
-	a.at, a.state, a.rest = at(from), RelayRegistered, 0
-	if was == RelayRegistered && !moved && a.tries < doubtAfter {
-		return
-	}
-	for _, p := range a.sorted() {
-		p.Retry(a.z.l.now, a.way())
-		a.z.l.touch(p)
-	}
-	for _, m := range a.questions {
-		a.send(m)
+	for _, q := range a.questions {
+		a.send(q)
 	}
 	a.questions = nil
+	if was != RelayRegistered || again {
+		for _, p := range a.sorted() {
+			p.Retry(a.z.l.now, a.way())
+			a.z.l.touch(p)
+		}
+	}
 	if was == RelaySilent {
 		a.back()
 	}
-	a.z.moved()
 }
 
 // back brings those here whose first relay this is, and who had to use another.
