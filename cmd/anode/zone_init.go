@@ -91,8 +91,17 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 	}
 	return zone.Draft{
 		Name: orElse(o.name, "Anode zone "+label), Description: orElse(o.about, "Machines that find each other through "+label),
-		Contact: orElse(o.contact, "postmaster@["+label+"]"), Revision: 1, TTL: o.ttl, Relays: []zone.Relay{relay},
+		Contact: orElse(o.contact, "postmaster@["+label+"]"), Revision: a.nextRevision(self.Zone()), TTL: o.ttl, Relays: []zone.Relay{relay},
 	}, nil
+}
+
+// nextRevision is above that of the zone's file which members may have by now.
+func (a *app) nextRevision(z anode.Zone) uint64 {
+	c, _, err := zone.Cache{Dir: a.state}.Load(z)
+	if err != nil || c.File == nil {
+		return 1
+	}
+	return c.File.Revision() + 1
 }
 
 func orElse(s, otherwise string) string {

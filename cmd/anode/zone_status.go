@@ -15,6 +15,14 @@ type statusAnswer struct {
 	control.ZoneFiles
 }
 
+// zoneWords names the zone of a node, and says whether the node relays for it.
+func zoneWords(n *eventNode) string {
+	if n.Relays {
+		return zone.Label(n.Zone) + "; this machine relays for every address in it"
+	}
+	return zone.Label(n.Zone)
+}
+
 // zoneFacts are the zone files that the node follows, a line each, its own first.
 func (a *app) zoneFacts(s overlay.Status, files []control.ZoneFile) (facts [][2]string) {
 	for _, f := range files {
