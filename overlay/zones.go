@@ -32,23 +32,23 @@ type zones struct {
 	l       *loop
 	files   map[anode.Zone]*zone.File
 	wanted  map[anode.Zone]mono.Time // when a file was last asked for
-	relays  map[anode.Address]*anchor
-	own     *anchor // where others find us; nil: nowhere
-	changed bool    // something has to be done now
+	relays  map[anode.Address]*zoneRelay
+	own     *zoneRelay // where others find us; nil: nowhere
+	changed bool       // something has to be done now
 	due     mono.Time
 	pruneAt mono.Time
 }
 
 const (
-	wantEvery  = time.Minute // for one zone
-	maxWanted  = 64          // zones of which the last question is remembered
-	maxAnchors = 64
-	maxTurns   = 8 // relays of one zone that are tried for one address
-	pruneEvery = 30 * time.Second
+	wantEvery     = time.Minute // for one zone
+	maxWanted     = 64          // zones of which the last question is remembered
+	maxZoneRelays = 64
+	maxTurns      = 8 // relays of one zone that are tried for one address
+	pruneEvery    = 30 * time.Second
 )
 
 func newZones(l *loop) zones {
-	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*anchor{}}
+	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}}
 }
 
 // set takes the file of a zone; nil forgets it.
@@ -97,8 +97,8 @@ func (z *zones) start() {
 }
 
 // list returns the relays in use in a fixed order.
-func (z *zones) list() []*anchor {
-	return slices.SortedFunc(maps.Values(z.relays), func(a, b *anchor) int {
+func (z *zones) list() []*zoneRelay {
+	return slices.SortedFunc(maps.Values(z.relays), func(a, b *zoneRelay) int {
 		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.index, b.index))
 	})
 }
@@ -106,7 +106,7 @@ func (z *zones) list() []*anchor {
 // serving returns the relay that serves an address, of which the zone and the byte sum
 // are known: the first one, from that of the sum on, that is not silent. It is nil if
 // there is none, or if we are it ourselves. If all are silent, it is the first one.
-func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
+func (z *zones) serving(id anode.Zone, sum uint32) (first *zoneRelay) {
 	f := z.files[id]
 	if f == nil {
 		z.want(id)
@@ -120,7 +120,7 @@ func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
 		if r.Addresses[0] == z.l.n.address {
 			return first
 		}
-		a := z.anchor(id, (sum+k)%uint32(f.Relays()), r)
+		a := z.relay(id, (sum+k)%uint32(f.Relays()), r)
 		if a == nil {
 			continue
 		}
@@ -134,17 +134,17 @@ func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
 	return first
 }
 
-// anchor returns the relay that a zone file names, which is in use from now on; nil if it
+// relay returns the relay that a zone file names, which is in use from now on; nil if it
 // cannot be.
-func (z *zones) anchor(id anode.Zone, index uint32, r zone.Relay) *anchor {
+func (z *zones) relay(id anode.Zone, index uint32, r zone.Relay) *zoneRelay {
 	address := r.Addresses[0]
 	if a := z.relays[address]; a != nil {
 		return a
 	}
-	if z.l.n.book.Standing(address) == book.Blocked || len(z.relays) >= maxAnchors {
+	if z.l.n.book.Standing(address) == book.Blocked || len(z.relays) >= maxZoneRelays {
 		return nil
 	}
-	a := &anchor{z: z, address: address, zone: id, index: index, file: z.files[id], state: RelayConnecting, users: map[*peer.Peer]bool{}, used: z.l.now}
+	a := &zoneRelay{z: z, address: address, zone: id, index: index, file: z.files[id], state: RelayConnecting, users: map[*peer.Peer]bool{}, used: z.l.now}
 	z.relays[address] = a
 	if !a.adopt() {
 		delete(z.relays, address)
@@ -159,7 +159,7 @@ func (z *zones) anchor(id anode.Zone, index uint32, r zone.Relay) *anchor {
 func (z *zones) keeps(a anode.Address) bool { return z.relays[a] != nil }
 
 // drop ends the use of a relay.
-func (z *zones) drop(a *anchor) {
+func (z *zones) drop(a *zoneRelay) {
 	delete(z.relays, a.address)
 	if z.own == a {
 		z.own = nil
@@ -305,8 +305,8 @@ func (z *zones) linksChanged() {
 	z.moved()
 }
 
-// anchors returns the relays that we are registered with, our own first.
-func (z *zones) anchors() (list []*peer.Peer) {
+// preferred returns the relays that we are registered with, our own first.
+func (z *zones) preferred() (list []*peer.Peer) {
 	for _, a := range z.list() {
 		switch {
 		case a.state != RelayRegistered:

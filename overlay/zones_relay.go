@@ -19,7 +19,7 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// anchor is a relay of a zone that is in use.
+// zoneRelay is a relay of a zone that is in use.
 //
 //	            PONG                 PINGs without an answer
 //	connecting ------> registered -----------------------------.
@@ -32,7 +32,7 @@ import (
 // A relay sends its PONG when it has checked where we are and forwards for us; one that
 // follows the draft alone does so at once. While one is silent, it is asked ever more
 // seldom, and the next relay in the order of the zone file takes its place.
-type anchor struct {
+type zoneRelay struct {
 	z       *zones
 	address anode.Address
 	zone    anode.Zone
@@ -57,7 +57,7 @@ type anchor struct {
 }
 
 const (
-	anchorEvery   = 20 * time.Second // PINGs that keep us registered
+	registerEvery = 20 * time.Second // PINGs that keep us registered
 	firstPing     = 250 * time.Millisecond
 	shortestPing  = 200 * time.Millisecond
 	longestPing   = time.Second
@@ -67,18 +67,18 @@ const (
 	lastSilence   = 5 * time.Minute
 	leftFor       = 10 * time.Minute // others look for us where we were
 	unusedFor     = time.Minute
-	maxQuestions  = 8
+	mostQuestions = 8
 	recentlyHeard = 200 * time.Millisecond
 )
 
 // adopt makes the peer that stands for the relay, or takes the one that is there. It
 // returns false if that one is blocked.
-func (a *anchor) adopt() bool {
-	l := a.z.l
-	p := l.peers.get(a.address)
+func (r *zoneRelay) adopt() bool {
+	l := r.z.l
+	p := l.peers.get(r.address)
 	switch {
 	case p == nil:
-		p = l.peers.add(peer.New(l.env, a.address))
+		p = l.peers.add(peer.New(l.env, r.address))
 	case p.Standing() == book.Blocked:
 		return false
 	}
@@ -86,25 +86,25 @@ func (a *anchor) adopt() bool {
 		l.peers.strangers.forget(p)
 		p.Decide(l.now, book.Relay, nil)
 	}
-	a.peer = p
-	a.offer()
+	r.peer = p
+	r.offer()
 	return true
 }
 
-// relay is what the zone file says of it.
-func (a *anchor) relay() (zone.Relay, bool) {
-	r, err := a.file.Relay(a.index)
-	return r, err == nil && r.Addresses[0] == a.address
+// entry is what the zone file says of it.
+func (r *zoneRelay) entry() (zone.Relay, bool) {
+	e, err := r.file.Relay(r.index)
+	return e, err == nil && e.Addresses[0] == r.address
 }
 
 // named reports whether a newer file names the relay as well, and takes it.
-func (a *anchor) named(f *zone.File) bool {
+func (r *zoneRelay) named(f *zone.File) bool {
 	if f == nil {
 		return false
 	}
 	for k := range uint32(f.Relays()) {
-		if r, err := f.Relay(k); err == nil && r.Addresses[0] == a.address {
-			a.file, a.index = f, k
+		if e, err := f.Relay(k); err == nil && e.Addresses[0] == r.address {
+			r.file, r.index = f, k
 			return true
 		}
 	}
@@ -112,11 +112,11 @@ func (a *anchor) named(f *zone.File) bool {
 }
 
 // endpoints draws one of the relay's endpoints of each family (draft 2.3.1).
-func (a *anchor) endpoints() (list []link.Endpoint) {
-	r, _ := a.relay()
+func (r *zoneRelay) endpoints() (list []link.Endpoint) {
+	e, _ := r.entry()
 	var of [2][]netip.AddrPort
-	for _, ip := range r.IPs {
-		if ep := netip.AddrPortFrom(ip, r.UDP); a.z.mayUse(ep) {
+	for _, ip := range e.IPs {
+		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(ep) {
 			family := 0
 			if ip.Is6() {
 				family = 1
@@ -133,206 +133,206 @@ func (a *anchor) endpoints() (list []link.Endpoint) {
 }
 
 // offer names endpoints of the relay to its peer, which checks them.
-func (a *anchor) offer() (list []link.Endpoint) {
-	list = a.endpoints()
+func (r *zoneRelay) offer() (list []link.Endpoint) {
+	list = r.endpoints()
 	for _, ep := range list {
-		a.peer.Offer(a.z.l.now, path.Way{Endpoint: ep}, path.Stored)
+		r.peer.Offer(r.z.l.now, path.Way{Endpoint: ep}, path.Stored)
 	}
-	a.z.l.touch(a.peer)
+	r.z.l.touch(r.peer)
 	return list
 }
 
 // tick sends the PING that is due.
-func (a *anchor) tick() mono.Time {
-	if a.z.l.now < a.next {
-		return a.next
+func (r *zoneRelay) tick() mono.Time {
+	if r.z.l.now < r.next {
+		return r.next
 	}
-	if a.tries >= silentAfter && a.state != RelaySilent {
-		a.fail()
+	if r.tries >= silentAfter && r.state != RelaySilent {
+		r.fail()
 	}
-	a.ping()
-	return a.next
+	r.ping()
+	return r.next
 }
 
 // ping asks the relay for a sign of life, and to register us.
-func (a *anchor) ping() {
-	l := a.z.l
-	if a.tries == 0 {
-		rand.Read(a.nonce[:])
+func (r *zoneRelay) ping() {
+	l := r.z.l
+	if r.tries == 0 {
+		rand.Read(r.nonce[:])
 	}
 	to := []link.Endpoint(nil)
-	if best, ok := a.peer.Best(); ok && best.Direct() {
+	if best, ok := r.peer.Best(); ok && best.Direct() {
 		to = append(to, best.Endpoint)
-		if a.tries > 0 {
-			a.peer.Recheck(l.now)
-			l.touch(a.peer)
+		if r.tries > 0 {
+			r.peer.Recheck(l.now)
+			l.touch(r.peer)
 		}
 	} else {
-		to = a.offer()
+		to = r.offer()
 	}
 	for _, ep := range to {
-		a.peer.Reply(l.now, ep, 0, wire.Ping, a.nonce[:])
+		r.peer.Reply(l.now, ep, 0, wire.Ping, r.nonce[:])
 	}
-	a.tries++
-	wait := a.patience()
-	if a.state == RelaySilent {
-		a.rest = min(max(2*a.rest, firstSilence), lastSilence)
-		wait = a.rest
+	r.tries++
+	wait := r.patience()
+	if r.state == RelaySilent {
+		r.rest = min(max(2*r.rest, firstSilence), lastSilence)
+		wait = r.rest
 	}
-	a.next = l.now.Add(wait)
-	if a.tries == doubtAfter {
-		a.doubt()
+	r.next = l.now.Add(wait)
+	if r.tries == doubtAfter {
+		r.doubt()
 	}
 }
 
 // patience is how long the answer to a PING is waited for.
-func (a *anchor) patience() time.Duration {
+func (r *zoneRelay) patience() time.Duration {
 	d := firstPing
-	if best, ok := a.peer.Best(); ok && best.RTT > 0 {
+	if best, ok := r.peer.Best(); ok && best.RTT > 0 {
 		d = min(max(2*best.RTT, shortestPing), longestPing)
 	}
-	return d << max(a.tries-2, 0) // 1, 1, 2, 4
+	return d << max(r.tries-2, 0) // 1, 1, 2, 4
 }
 
 // again begins to ask anew, whatever was known.
-func (a *anchor) again() {
-	a.tries, a.rest, a.next, a.lost = 0, 0, a.z.l.now, true
+func (r *zoneRelay) again() {
+	r.tries, r.rest, r.next, r.lost = 0, 0, r.z.l.now, true
 }
 
 // suspect asks the relay, if it was not heard just now and is not being asked.
-func (a *anchor) suspect() {
-	now := a.z.l.now
-	if a.state == RelayRegistered && a.tries == 0 && now.Sub(a.heard) >= recentlyHeard {
-		a.next, a.lost = now, true
-		a.z.moved()
+func (r *zoneRelay) suspect() {
+	now := r.z.l.now
+	if r.state == RelayRegistered && r.tries == 0 && now.Sub(r.heard) >= recentlyHeard {
+		r.next, r.lost = now, true
+		r.z.moved()
 	}
 }
 
 // doubt makes the next relay ready for those who are spoken with through this one: if it
 // answers and this one does not, it is used.
-func (a *anchor) doubt() {
-	before := a.state
-	a.state = RelaySilent // for serving to pass it over
-	for _, p := range a.sorted() {
-		a.z.seek(p)
-		a.z.l.touch(p)
+func (r *zoneRelay) doubt() {
+	before := r.state
+	r.state = RelaySilent // for serving to pass it over
+	for _, p := range r.sorted() {
+		r.z.seek(p)
+		r.z.l.touch(p)
 	}
-	if a == a.z.own {
-		a.z.serving(a.z.l.n.address.Zone(), a.z.l.n.address.Sum())
+	if r == r.z.own {
+		r.z.serving(r.z.l.n.address.Zone(), r.z.l.n.address.Sum())
 	}
-	a.state = before
+	r.state = before
 }
 
 // fail gives the relay up for a while.
-func (a *anchor) fail() {
-	a.state, a.rest = RelaySilent, 0
-	a.z.l.n.log.Info("the zone's relay does not answer", "zone", a.zone, "relay", a.index)
-	a.doubt()
-	a.z.moved()
+func (r *zoneRelay) fail() {
+	r.state, r.rest = RelaySilent, 0
+	r.z.l.n.log.Info("the zone's relay does not answer", "zone", r.zone, "relay", r.index)
+	r.doubt()
+	r.z.moved()
 }
 
 // pong takes an answer to the last PING: the relay forwards for us. Who waits for that
 // goes on.
-func (a *anchor) pong(m *message) {
-	if m.in != nil || m.hop != 0 || string(m.body) != string(a.nonce[:]) {
+func (r *zoneRelay) pong(m *message) {
+	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) {
 		return
 	}
-	was, again := a.state, a.lost || a.tries > doubtAfter || at(m.from) != a.at
-	a.at, a.state, a.rest, a.lost, a.tries = at(m.from), RelayRegistered, 0, false, 0
-	a.heard, a.next = a.z.l.now, a.z.l.now.Add(anchorEvery)
-	a.z.moved()
-	for _, q := range a.questions {
-		a.send(q)
+	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
+	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
+	r.heard, r.next = r.z.l.now, r.z.l.now.Add(registerEvery)
+	r.z.moved()
+	for _, q := range r.questions {
+		r.send(q)
 	}
-	a.questions = nil
+	r.questions = nil
 	if was != RelayRegistered || again {
-		for _, p := range a.sorted() {
-			p.Retry(a.z.l.now, a.way())
-			a.z.l.touch(p)
+		for _, p := range r.sorted() {
+			p.Retry(r.z.l.now, r.way())
+			r.z.l.touch(p)
 		}
 	}
 	if was == RelaySilent {
-		a.back()
+		r.back()
 	}
 }
 
 // back brings those here whose first relay this is, and who had to use another.
-func (a *anchor) back() {
-	a.z.l.n.log.Info("the zone's relay answers again", "zone", a.zone, "relay", a.index)
-	for _, other := range a.z.list() {
+func (r *zoneRelay) back() {
+	r.z.l.n.log.Info("the zone's relay answers again", "zone", r.zone, "relay", r.index)
+	for _, other := range r.z.list() {
 		for _, p := range other.sorted() {
-			if other != a && p.Address.Zone() == a.zone && a.z.serving(a.zone, p.Address.Sum()) == a {
-				a.use(p)
+			if other != r && p.Address.Zone() == r.zone && r.z.serving(r.zone, p.Address.Sum()) == r {
+				r.use(p)
 			}
 		}
 	}
 }
 
 // use has a peer spoken with through the relay.
-func (a *anchor) use(p *peer.Peer) {
-	a.users[p] = true
-	a.used = a.z.l.now
-	if a.state == RelayRegistered && a.tries < doubtAfter {
-		p.Offer(a.z.l.now, a.way(), path.Relay)
+func (r *zoneRelay) use(p *peer.Peer) {
+	r.users[p] = true
+	r.used = r.z.l.now
+	if r.state == RelayRegistered && r.tries < doubtAfter {
+		p.Offer(r.z.l.now, r.way(), path.Relay)
 	}
-	a.z.moved()
+	r.z.moved()
 }
 
 // sorted returns the users in a fixed order.
-func (a *anchor) sorted() []*peer.Peer {
-	return slices.SortedFunc(maps.Keys(a.users), func(p, q *peer.Peer) int { return bytes.Compare(p.ID[:], q.ID[:]) })
+func (r *zoneRelay) sorted() []*peer.Peer {
+	return slices.SortedFunc(maps.Keys(r.users), func(p, q *peer.Peer) int { return bytes.Compare(p.ID[:], q.ID[:]) })
 }
 
-func (a *anchor) way() path.Way { return path.Way{Endpoint: a.at, Via: a.address} }
+func (r *zoneRelay) way() path.Way { return path.Way{Endpoint: r.at, Via: r.address} }
 
 // ask has the relay asked for an address, now or when it knows us.
-func (a *anchor) ask(m wire.WhoisMsg) {
-	a.used = a.z.l.now
-	if a.state == RelayRegistered {
-		a.send(m)
-	} else if len(a.questions) < maxQuestions && !slices.ContainsFunc(a.questions, func(x wire.WhoisMsg) bool { return x.Request == m.Request }) {
-		a.questions = append(a.questions, m)
+func (r *zoneRelay) ask(m wire.WhoisMsg) {
+	r.used = r.z.l.now
+	if r.state == RelayRegistered {
+		r.send(m)
+	} else if len(r.questions) < mostQuestions && !slices.ContainsFunc(r.questions, func(x wire.WhoisMsg) bool { return x.Request == m.Request }) {
+		r.questions = append(r.questions, m)
 	}
-	a.z.moved()
+	r.z.moved()
 }
 
-func (a *anchor) send(m wire.WhoisMsg) {
-	a.peer.Reply(a.z.l.now, a.at, 0, wire.Whois, m.Append(nil))
+func (r *zoneRelay) send(m wire.WhoisMsg) {
+	r.peer.Reply(r.z.l.now, r.at, 0, wire.Whois, m.Append(nil))
 }
 
 // prune forgets the users that nobody speaks with any more.
-func (a *anchor) prune() {
-	for p := range a.users {
+func (r *zoneRelay) prune() {
+	for p := range r.users {
 		if s := p.State(); (s == peer.Idle || s == peer.Unreachable) && !p.Waits() {
-			delete(a.users, p)
+			delete(r.users, p)
 		}
 	}
-	if len(a.users) > 0 {
-		a.used = a.z.l.now
+	if len(r.users) > 0 {
+		r.used = r.z.l.now
 	}
-	if a.state == RelaySilent {
-		a.questions = nil
+	if r.state == RelaySilent {
+		r.questions = nil
 	}
 }
 
 // needed reports whether the relay is of use: it is our own, or the one that should be,
 // somebody is spoken with through it, or it was left not long ago.
-func (a *anchor) needed() bool {
-	now, n := a.z.l.now, a.z.l.n
-	if a == a.z.own || len(a.users) > 0 || now.Sub(a.used) < unusedFor || now.Sub(a.left) < leftFor {
+func (r *zoneRelay) needed() bool {
+	now, n := r.z.l.now, r.z.l.n
+	if r == r.z.own || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
 		return true
 	}
-	if a.zone != n.address.Zone() || a.z.own == nil {
+	if r.zone != n.address.Zone() || r.z.own == nil {
 		return false
 	}
-	count := uint32(a.file.Relays())
+	count := uint32(r.file.Relays())
 	order := func(index uint32) uint32 { return (index + count - n.address.Sum()%count) % count }
-	return order(a.index) < order(a.z.own.index)
+	return order(r.index) < order(r.z.own.index)
 }
 
-func (a *anchor) status() ZoneRelayStatus {
-	s := ZoneRelayStatus{Index: a.index, Address: a.address, Own: a == a.z.own, State: a.state}
-	if best, ok := a.peer.Best(); ok {
+func (r *zoneRelay) status() ZoneRelayStatus {
+	s := ZoneRelayStatus{Index: r.index, Address: r.address, Own: r == r.z.own, State: r.state}
+	if best, ok := r.peer.Best(); ok {
 		s.Endpoint, s.RTT = wire.UDP(best.Endpoint.Addr).String(), float64(best.RTT.Microseconds())/1000
 	}
 	return s
