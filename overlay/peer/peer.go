@@ -53,6 +53,9 @@ type Shell interface {
 	Link(ep link.Endpoint) (limit int, on bool)
 	// Own lists the endpoints at which a peer may try to reach us directly.
 	Own() []wire.Endpoint
+	// Renew has the outside asked for a fresh Mapping, which Env.Mapping returns as soon as the
+	// answer comes: within a round trip to a relay.
+	Renew()
 	// Changed is told what is different about p.
 	Changed(p *Peer, what Change)
 }
@@ -72,9 +75,10 @@ type Env struct {
 	Shell   Shell
 	Local   *seal.Local // our side of handshakes; replaced by Reshake
 	Log     *slog.Logger
-	Request func() uint32 // random request IDs
-	Trains  func() bool   // whether the system sends trains
-	Open    func() bool   // whether everybody is let in; nil: only who was added
+	Request func() uint32       // random request IDs
+	Trains  func() bool         // whether the system sends trains
+	Open    func() bool         // whether everybody is let in; nil: only who was added
+	Mapping func() path.Mapping // how the outside sees us; nil: nothing is known
 }
 
 // Peer is one address. It belongs to the loop, except Contact.
