@@ -18,7 +18,6 @@
 package vnet
 
 import (
-	"container/heap"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -27,8 +26,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"anodenet/overlay/link"
 )
 
 // Tick is how long the fastest packet takes.
@@ -45,6 +42,7 @@ type World struct {
 	closed bool
 	hosts  []*Host
 	events events
+	free   []*event // to be used again
 	timer  *time.Timer
 	count  map[string]uint64
 	tapped []func()
@@ -105,44 +103,64 @@ func (w *World) Counters() map[string]uint64 {
 	return maps.Clone(w.count)
 }
 
-// packet is one UDP packet. Its data is never written to.
+// packet is one UDP packet, or an ICMP error about one. Its data is never written to.
 type packet struct {
 	from, to netip.AddrPort
 	data     []byte
 	hops     int
-	told     func(link.Symptom) // gets the ICMP error, if there is one; nil: nobody listens
-}
-
-// tell sends an ICMP error, which always arrives.
-func (p *packet) tell(x link.Symptom) {
-	if p.told != nil {
-		p.told(x)
-	}
+	icmp     *ICMPError // nil: UDP
 }
 
 // size is that of the IP packet.
 func (p *packet) size() int {
+	header := 40
 	if p.to.Addr().Is4() {
-		return 20 + 8 + len(p.data)
+		header = 20
 	}
-	return 40 + 8 + len(p.data)
+	if p.icmp != nil {
+		return 2*header + 8 + 8 // it quotes the headers of the packet
+	}
+	return header + 8 + len(p.data)
 }
 
-// event is a future event; events happen in the order of (at, sender, number).
+// event is a future event; events happen in the order of (at, sender, number). It is
+// either a packet that arrives, or something to do.
 type event struct {
 	at     time.Time
 	sender uint64
 	number uint64
-	do     func()
+
+	do func()
+
+	p   packet
+	to  *Interface
+	seg *Segment // where it was sent
+}
+
+// later has do called at a time in the future.
+func (w *World) later(at time.Time, sender, number uint64, do func()) {
+	e := w.event(at, sender, number)
+	e.do = do
+	w.add(e)
+}
+
+// event returns an event that is not in use.
+func (w *World) event(at time.Time, sender, number uint64) *event {
+	e := new(event)
+	if n := len(w.free); n > 0 {
+		e, w.free = w.free[n-1], w.free[:n-1]
+	}
+	e.at, e.sender, e.number = at, sender, number
+	return e
 }
 
 // add puts an event in line.
-func (w *World) add(e event) {
+func (w *World) add(e *event) {
 	if w.closed {
 		return
 	}
-	heap.Push(&w.events, e)
-	if w.events[0].number == e.number && w.events[0].sender == e.sender {
+	w.events.push(e)
+	if w.events[0] == e {
 		w.timer.Reset(time.Until(e.at))
 	}
 }
@@ -154,7 +172,7 @@ func (w *World) run() {
 	w.mu.Lock()
 	now := time.Now()
 	for len(w.events) > 0 && !w.events[0].at.After(now) {
-		heap.Pop(&w.events).(event).do()
+		w.happen(w.events.pop())
 	}
 	if len(w.events) > 0 {
 		w.timer.Reset(time.Until(w.events[0].at))
@@ -167,16 +185,27 @@ func (w *World) run() {
 	}
 }
 
+// happen handles one event.
+func (w *World) happen(e *event) {
+	if e.do != nil {
+		e.do()
+	} else if e.to.up && e.to.seg == e.seg {
+		e.to.host.receive(e.to, e.p)
+	} else {
+		w.count["drop_interface_down"]++
+	}
+	*e = event{}
+	w.free = append(w.free, e)
+}
+
 // source makes the random source of the sender with the given number.
 func (w *World) source(sender uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, sender)) }
 
-// events is a heap.
-type events []event
+// events is a heap. It is not container/heap's, which costs more than the events do.
+type events []*event
 
-func (q events) Len() int      { return len(q) }
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q events) Less(i, j int) bool {
-	a, b := &q[i], &q[j]
+// before reports whether a happens before b.
+func (a *event) before(b *event) bool {
 	if !a.at.Equal(b.at) {
 		return a.at.Before(b.at)
 	}
@@ -185,16 +214,51 @@ func (q events) Less(i, j int) bool {
 	}
 	return a.number < b.number
 }
-func (q *events) Push(x any) { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	last := len(*q) - 1
-	e := (*q)[last]
-	(*q)[last] = event{}
-	*q = (*q)[:last]
-	return e
+
+func (q *events) push(e *event) {
+	s := append(*q, e)
+	i := len(s) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !e.before(s[parent]) {
+			break
+		}
+		s[i] = s[parent]
+		i = parent
+	}
+	s[i] = e
+	*q = s
 }
 
-// Packet is what a tap sees: one packet as it is put onto a segment, before the
+func (q *events) pop() *event {
+	s := *q
+	first, last := s[0], s[len(s)-1]
+	s[len(s)-1] = nil
+	s = s[:len(s)-1]
+	*q = s
+	if len(s) == 0 {
+		return first
+	}
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(s) {
+			break
+		}
+		if child+1 < len(s) && s[child+1].before(s[child]) {
+			child++
+		}
+		if !s[child].before(last) {
+			break
+		}
+		s[i] = s[child]
+		i = child
+	}
+	s[i] = last
+	return first
+}
+
+// Packet is what a tap sees: one UDP packet as it is put onto a segment, before the
 // segment loses or delays it.
 type Packet struct {
 	At       time.Time
