@@ -28,6 +28,8 @@ func (s *signals) message(m *message) error {
 		return s.epc(m)
 	case wire.EPI:
 		return s.epi(m)
+	case wire.NATT:
+		return s.natt(m)
 	case wire.NetIDReq:
 		return s.netIDReq(m)
 	case wire.Probe:

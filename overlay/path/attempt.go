@@ -19,12 +19,18 @@ type Target struct {
 
 // Punch begins an attempt: a burst of requests to each target, in their order, and most
 // requests in all. Answers may come wait after the last one. Targets that are confirmed
-// and fit are left alone. It returns how many targets there are.
+// and not silent are checked as usual. It returns how many targets there are.
 func (s *Set) Punch(now mono.Time, targets []Target, most int, wait time.Duration) (n int) {
 	s.left = most
 	for _, t := range targets {
 		i := s.target(now, t)
 		if i == nil {
+			continue
+		}
+		if i.State == Confirmed && i.Fitness != Stale && !i.silent() {
+			if !i.check.pending {
+				i.start(now)
+			}
 			continue
 		}
 		s.ways = append(slices.DeleteFunc(s.ways, func(x *Info) bool { return x == i }), i)
@@ -34,12 +40,10 @@ func (s *Set) Punch(now mono.Time, targets []Target, most int, wait time.Duratio
 	return n
 }
 
-// target returns the way of a target; nil if it needs no attempt, or has no place.
+// target returns the way of a target; nil if it has no place.
 func (s *Set) target(now mono.Time, t Target) *Info {
 	i := s.find(t.Way)
 	switch {
-	case i != nil && i.State == Confirmed && i.Fitness != Stale && !i.silent():
-		return nil
 	case i != nil && i.State != Confirmed && i.Origin < Stored:
 		i.named, i.OnLink, i.Punched = now, t.OnLink, true
 		return i

@@ -189,7 +189,8 @@ type Request struct {
 	Way    Way
 	Origin Origin
 	ID     uint32
-	Try    int // of this check of the way: 0 is the first
+	Try    int  // of this check of the way: 0 is the first
+	Burst  bool // it belongs to an attempt
 }
 
 // start begins a check of the way.
@@ -218,7 +219,7 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 	}
 	c.asked = append(c.asked, request{id, now})
 	c.next = now.Add(min(wait, lastRetry))
-	return Request{i.Way, i.Origin, id, len(c.asked) - 1}
+	return Request{i.Way, i.Origin, id, len(c.asked) - 1, c.burst}
 }
 
 // fail ends a check without an answer.

@@ -138,6 +138,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 		return
 	}
 	p.seen = now
+	m.opening.grace = now.Add(startGrace) // who began the handshake starts
 	m.set.Confirm(now.Duration(), in.Session)
 	if p.unknown != nil {
 		p.adoptWays(now, m)
