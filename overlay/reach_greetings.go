@@ -1,0 +1,83 @@
+package overlay
+
+import (
+	"time"
+
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
+)
+
+// greetings go to added peers whose endpoints people gave and that are not reached in any way. If
+// nobody can tell both sides to begin at the same time, both have to go on sending: each opens its
+// own NAT by that for what the other sends.
+type greetings struct {
+	of map[*peer.Peer]mono.Time // since when each is greeted
+	at mono.Time
+}
+
+const (
+	greetEvery  = 2 * time.Second // has a check begin that has ended: it takes 8 s and sends five packets
+	greetFor    = 2 * time.Minute
+	greetLater  = time.Minute
+	greetAgain  = 20 * time.Second // as eagerly as that after a change of our links
+	greetMost   = 16               // peers at a time
+	greetMemory = 256              // peers
+)
+
+// greet begins with a peer.
+func (r *reach) greet(p *peer.Peer, e book.Entry) {
+	g := &r.greetings
+	if e.Standing() != book.Added || !anyUDP(e.Endpoints) {
+		delete(g.of, p)
+		return
+	}
+	if _, known := g.of[p]; known || len(g.of) < greetMemory {
+		g.of[p] = r.l.now
+		g.at = r.l.now
+	}
+}
+
+func anyUDP(list []wire.Endpoint) bool {
+	for _, e := range list {
+		if e.Kind == wire.UDP4 || e.Kind == wire.UDP6 {
+			return true
+		}
+	}
+	return false
+}
+
+// again is eager for a while: our links are other ones.
+func (g *greetings) again(now mono.Time) {
+	g.at = now
+	for p, since := range g.of {
+		g.of[p] = max(since, now.Add(greetAgain-greetFor))
+	}
+}
+
+// tickGreetings has the endpoints of peers checked that are not reached.
+func (r *reach) tickGreetings() mono.Time {
+	g := &r.greetings
+	if r.l.now < g.at {
+		return g.at
+	}
+	g.at = mono.Never
+	greeted := 0
+	for p, since := range g.of {
+		if _, ok := p.Best(); ok {
+			continue
+		}
+		every := greetEvery
+		if r.l.now.Sub(since) > greetFor {
+			every = greetLater
+		}
+		g.at = min(g.at, r.l.now.Add(every))
+		if greeted < greetMost {
+			greeted++
+			p.Learned(r.l.now, p.Saved())
+			r.l.touch(p)
+		}
+	}
+	return g.at
+}
