@@ -519,6 +519,24 @@ func TestNATErrors(t *testing.T) {
 	}
 }
 
+// An error about a packet that took the hairpin speaks of what its sender knows.
+func TestNATHairpinError(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		h := newHome(t, w, NATConfig{Hairpin: HairpinExternal})
+		var got []ICMPError
+		h.a.OnICMP(func(e ICMPError) { got = append(got, e) })
+		b := h.seen(h.b, x1)
+		h.b.conn.Close()
+		if err := h.a.send("x", link.Endpoint{Addr: b}); err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+		if want := (ICMPError{PortUnreachable, 0, netip.MustParseAddrPort("10.0.0.2:5000"), b}); !slices.Equal(got, []ICMPError{want}) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
 // The NAT of a carrier behind that of a home, each with its own behaviour.
 func TestNATBehindNAT(t *testing.T) {
 	in(t, func(t *testing.T, w *World) {
