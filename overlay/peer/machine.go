@@ -165,7 +165,7 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if !shook && r.Try == 0 && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
