@@ -69,4 +69,3 @@ func (x *sited) stop() {
 		n.stop()
 	}
 }
-

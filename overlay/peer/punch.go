@@ -32,6 +32,7 @@ type opening struct {
 	plan    path.Plan
 	takes   bool            // the machine takes NAT_T
 	there   []link.Endpoint // where it says that it is
+	useless []link.Endpoint // where it says that it is as well, and nothing is sent: on no link of ours, for instance
 	mapping uint8           // of the NAT in front of it, as it says; see MappingOf
 	guess   wire.Predict    // what it says about its next ports
 	guessed mono.Time       // when it said so; 0: never, or it is used up
@@ -47,6 +48,8 @@ type opening struct {
 	wanted  mono.Time // when somebody wanted a session last
 	open    bool      // the last attempt is not concluded
 	last    Attempt
+	count   int // attempts
+	sent    int // requests of all attempts
 }
 
 // Attempt is what is known of the last attempt to open a direct way.
@@ -138,16 +141,19 @@ func (p *Peer) renew() {
 // checked at once: see opening.
 func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	o := &m.opening
-	var there []link.Endpoint
+	var there, useless []link.Endpoint
 	for _, e := range list[:min(len(list), seal.MaxEndpoints)] {
 		ep := link.Endpoint{Addr: e.Addr}
-		if e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || !m.peer.env.Shell.Hint(ep) || slices.Contains(there, ep) {
-			continue
+		switch {
+		case e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || slices.Contains(there, ep):
+		case !m.peer.env.Shell.Hint(ep):
+			useless = append(useless, ep)
+		default:
+			there = append(there, ep)
+			fresh = fresh || !slices.Contains(o.there, ep)
 		}
-		there = append(there, ep)
-		fresh = fresh || !slices.Contains(o.there, ep)
 	}
-	o.there = there
+	o.there, o.useless = there, useless
 	kind, _ := MappingOf(o.mapping)
 	for _, ep := range there {
 		if _, on := m.peer.env.Shell.Link(ep); on || kind == path.None {
@@ -406,13 +412,19 @@ func (m *Machine) conclude() {
 	}
 	o.open = false
 	o.last.Sent -= m.ways.Left()
+	o.sent += o.last.Sent
+	o.count++
 	if o.last.Result != AttemptRunning {
 		return
 	}
 	o.last.Result = AttemptFailed
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Direct() && w.Fitness != path.Stale {
+		switch {
+		case w.State != path.Confirmed || !w.Direct() || w.Fitness == path.Stale:
+		case w.Fitness == path.Fit:
 			o.last.Result = AttemptDirect
+		case o.last.Result == AttemptFailed:
+			o.last.Result = AttemptSmall
 		}
 	}
 }
