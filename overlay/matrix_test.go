@@ -104,7 +104,6 @@ type matrixRun struct {
 	later  int           // and in the minute after that, without data
 }
 
-const oneWay = 16 * time.Millisecond
 
 // play lets two nodes of a pair of sites speak, which a relay serves.
 func play(t *testing.T, w *vnet.World, a, b vnet.Kind) (r matrixRun) {

@@ -31,7 +31,7 @@ func (s *signals) natt(m *message) error {
 		if err != nil {
 			return err
 		}
-		m.peer.Predict(m.in, o)
+		m.peer.Predict(s.l.now, m.in, o)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ func (r *reach) close() {
 type witness struct {
 	peer *peer.Peer
 	at   path.Info
+	sure bool // a relay of our zone, or where people said that it is
 }
 
 // The most witnesses of each family of addresses. Two tell the kind of a NAT; a third outvotes one
@@ -108,7 +109,7 @@ const (
 // directly by an endpoint that the user gave, then other such peers with public addresses.
 func (r *reach) witnesses() (list []witness) {
 	var four, six int
-	add := func(p *peer.Peer, static bool) {
+	add := func(p *peer.Peer, static, sure bool) {
 		seen4, seen6 := false, false
 		for w := range p.Direct {
 			is4 := w.Endpoint.Addr.Addr().Is4()
@@ -119,7 +120,7 @@ func (r *reach) witnesses() (list []witness) {
 				slices.ContainsFunc(list, func(x witness) bool { return x.at.Endpoint == w.Endpoint }) {
 				continue
 			}
-			list = append(list, witness{p, w})
+			list = append(list, witness{p, w, sure})
 			if is4 {
 				seen4 = true
 				four++
@@ -131,14 +132,14 @@ func (r *reach) witnesses() (list []witness) {
 	}
 	if r.preferred != nil {
 		for _, p := range r.preferred() {
-			add(p, true)
-			add(p, false)
+			add(p, true, true)
+			add(p, false, true)
 		}
 	}
 	for _, static := range []bool{true, false} {
 		for _, p := range slices.Backward(r.l.finder.relays) {
 			if p.Standing() >= book.Added {
-				add(p, static)
+				add(p, static, static)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ const (
 	keepAfter  = 20 * time.Second  // if it cannot be measured: most NATs keep 30 s and more
 	keepLeast  = 6 * time.Second   // more often would cost more than a megabyte a day
 	keepMost   = 100 * time.Second // RFC 4787 asks for two minutes
-	answerEach = 40 * time.Second  // a keepalive asks for an answer; before a minute the other side forgets that it knows our address
+	answerEach = 40 * time.Second  // a keepalive asks for an answer, but not two in a row: the other kind shows where we are
 
 	retryFirst = time.Second // a silent anchor is asked again; doubles
 	retryLast  = 5 * time.Minute
@@ -117,10 +117,14 @@ func (r *reach) choose() {
 			live++
 		}
 	}
+	natted := r.outside.mapping.Kind > path.None
 	for _, w := range list {
 		best, ok := w.peer.Best()
 		if live == maxAnchors || len(a.list) == knownAnchor {
 			break
+		}
+		if !w.sure && !natted { // it may be one of those that we relay for, and keep their own way open
+			continue
 		}
 		if !ok || best.Endpoint != w.at.Endpoint || slices.ContainsFunc(a.list, func(x *anchor) bool { return x.peer == w.peer }) {
 			continue
@@ -156,16 +160,27 @@ func (r *reach) keep(x *anchor, every time.Duration) {
 		r.l.touch(x.peer)
 	}
 	x.sent = r.l.now
-	if x.misses == 0 && x.heard != 0 && every != mono.Forever && r.l.now.Sub(x.heard)+every/2 < answerEach {
-		r.l.n.counters.count(cKeepalives)
+	r.l.n.counters.count(cKeepalives)
+	if x.misses == 0 && x.heard != 0 && every != mono.Forever && r.l.now.Sub(x.heard)+every/2 < max(answerEach, 2*every) {
 		x.peer.Reply(r.l.now, x.ep, 0, wire.Pong, nil) // the shortest message that nobody answers
 		x.next = r.l.now.Add(every)
 		return
 	}
-	r.l.n.counters.count(cKeepalives)
 	x.next = mono.Never
 	r.ask(x.peer, x.ep, nil, forMapping, 0, patience(x.rtt))
 }
+
+// introduce has a relay learn where we are, since packets will go by it that it takes only from
+// where it knows us: it may have started anew, or our NAT.
+func (r *reach) introduce(relay *peer.Peer, heard mono.Time) {
+	if r.l.now.Sub(heard) > introduceAfter {
+		relay.Recheck(r.l.now)
+		r.l.touch(relay)
+	}
+}
+
+// introduceAfter is how long after it was heard a relay is known to know us.
+const introduceAfter = 2 * time.Second
 
 // anchorOf returns the anchor that a question was for, or nil.
 func (r *reach) anchorOf(q *question) *anchor {

@@ -136,6 +136,10 @@ func (r *reach) moved(s path.Sample) {
 	r.extras.shut(r.lifetime.sock)
 	r.lifetime.begin(r.l.now)
 	r.anchors.askAll(r.l.now)
+	for _, x := range r.anchors.list { // for them to learn where we are
+		x.peer.Recheck(r.l.now)
+		r.l.touch(x.peer)
+	}
 	for _, p := range r.l.peers.byAddress {
 		if p.State() == peer.Up {
 			p.LinksChanged(r.l.now)

@@ -32,6 +32,7 @@ import (
 const (
 	maxTries     = 5
 	firstRetry   = 250 * time.Millisecond // doubles with each try, up to lastRetry
+	relayRetry   = 20 * time.Millisecond  // the first by a relay: if it was just reached itself, it may have dropped the first packet
 	slowRetry    = time.Second            // the first retry of a way with a long round trip
 	lastRetry    = 4 * time.Second
 	retain       = 10 * time.Minute // a failed way that nobody named again is forgotten
@@ -190,6 +191,7 @@ type Request struct {
 	Origin Origin
 	ID     uint32
 	Try    int  // of this check of the way: 0 is the first
+	Early  bool // it comes before the first can have been answered
 	Burst  bool // it belongs to an attempt
 }
 
@@ -210,16 +212,19 @@ func (i *Info) burst(now mono.Time, wait time.Duration) {
 // ask notes a request that is sent now.
 func (i *Info) ask(now mono.Time, id uint32) Request {
 	c := &i.check
+	early := i.Origin == Relay && i.State == Candidate && len(c.asked) == 1
 	wait := min(max(firstRetry, 2*i.RTT), slowRetry) << len(c.asked)
 	switch {
 	case c.burst && len(c.asked) < len(burstWaits):
 		wait = burstWaits[len(c.asked)]
 	case c.burst:
 		wait = c.wait
+	case i.Origin == Relay && i.State == Candidate && len(c.asked) == 0:
+		wait = relayRetry
 	}
 	c.asked = append(c.asked, request{id, now})
 	c.next = now.Add(min(wait, lastRetry))
-	return Request{i.Way, i.Origin, id, len(c.asked) - 1, c.burst}
+	return Request{i.Way, i.Origin, id, len(c.asked) - 1, early, c.burst}
 }
 
 // fail ends a check without an answer.

@@ -40,7 +40,8 @@ type Machine struct {
 const (
 	silentFor   = 3 * time.Second        // with HELLOs unanswered: the machine is lost
 	unheardFor  = time.Second            // data sent and nothing heard: its ways are checked
-	doubtLeast  = 300 * time.Millisecond // data sent by a relay and nothing heard: the relay is checked
+	doubtLeast  = 300 * time.Millisecond // data sent and nothing heard: the relay, or a stale way, is checked
+	staleAfter  = 5 * time.Second        // a way that was not heard for so long may be gone
 	doubtMore   = 200 * time.Millisecond // than two round trips
 	relayEvery  = 2 * time.Second        // a peer that only receives answers after half a second
 	pausedFor   = 750 * time.Millisecond // data stopped coming: its way is checked once
@@ -169,7 +170,7 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if !shook && r.Try == 0 && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -239,6 +240,7 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 	f := m.set.Flow()
 	if f.Unheard != 0 && now.Sub(mono.Time(f.Unheard)) >= unheardFor {
 		m.silent(now)
+		m.peer.seek(now)
 	} else if f.Unheard != 0 {
 		next = m.doubt(now, mono.Time(f.Unheard))
 	}
@@ -254,12 +256,14 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 	return next
 }
 
-// doubt has the relay on the way in use checked if data has gone unanswered for two round trips: a
-// relay that has lost us drops what we send, and says nothing. One exchange with it is cheap, so
-// this comes before all ways are checked. since is when the data was sent.
+// doubt has the way in use checked if data has gone unanswered for two round trips: a relay that
+// has lost us drops what we send, and says nothing, and so does a NAT that has forgotten us while
+// nothing was said. One exchange with the relay is cheap, and of direct ways only those are doubted
+// that were not heard just before, so this comes before all ways are checked. since is when the
+// data was sent.
 func (m *Machine) doubt(now, since mono.Time) mono.Time {
 	best, ok := m.ways.Best()
-	if !ok || best.Direct() || m.doubted >= since || now.Sub(m.doubted) < relayEvery {
+	if !ok || m.doubted >= since || now.Sub(m.doubted) < relayEvery || best.Direct() && since.Sub(best.Heard) < staleAfter {
 		return mono.Never
 	}
 	at := since.Add(max(2*best.RTT+doubtMore, doubtLeast))
@@ -267,7 +271,12 @@ func (m *Machine) doubt(now, since mono.Time) mono.Time {
 		return at
 	}
 	m.doubted = now
-	m.peer.env.Shell.CheckRelay(best.Via)
+	if best.Direct() {
+		m.silent(now)
+		m.peer.seek(now)
+	} else {
+		m.peer.env.Shell.CheckRelay(best.Via)
+	}
 	return mono.Never
 }
 

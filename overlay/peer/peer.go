@@ -244,8 +244,8 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 // want looks for ways to a machine and shakes hands with it.
 func (p *Peer) want(now mono.Time, m *Machine) {
 	p.seek(now)
-	if k := p.env.mapping().Kind; p.added() && (k == path.Unknown || k == path.Dependent) && m.set.Unanswered(now.Duration()) == 0 {
-		p.env.Shell.Renew() // an attempt to open a direct way may need it soon
+	if m.set.Unanswered(now.Duration()) == 0 {
+		p.renew()
 	}
 	m.opening.wanted = now
 	if err := m.set.Want(now.Duration()); err != nil {

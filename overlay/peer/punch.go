@@ -23,20 +23,33 @@ import (
 //
 // Either side may start. Who gets a PUNCH while its own one is on the way sends at once: so
 // both still send at the same moment, that of the earlier one.
+//
+// A NAT that chooses a new port for each destination, and chooses them in order, can be
+// predicted. Whoever is behind one starts, with a PREDICT before the PUNCH, since a
+// prediction gets old. If both are, the one with the higher address sends a PREDICT alone,
+// which has the other one start.
 type opening struct {
 	plan    path.Plan
 	takes   bool            // the machine takes NAT_T
 	there   []link.Endpoint // where it says that it is
-	mapping uint8           // of the NAT in front of it, as it says; see Mapping
-	guess   wire.Predict    // what it says about the next port, for the attempt with its ID
+	useless []link.Endpoint // where it says that it is as well, and nothing is sent: on no link of ours, for instance
+	mapping uint8           // of the NAT in front of it, as it says; see MappingOf
+	guess   wire.Predict    // what it says about its next ports
+	guessed mono.Time       // when it said so; 0: never, or it is used up
+	invited bool            // it waits for us to start
+	renewed mono.Time       // when our own mapping was asked for, for the next attempt; 0: it was not
+	asked   mono.Time       // when we had the other side start; 0: we did not
 
 	attempt uint32    // the ID of the last one
 	fire    mono.Time // when to send to the targets; 0: that was done
 	fired   mono.Time
-	grace   mono.Time // when to start at the earliest, since the other side is about to
+	ready   mono.Time // when the last handshake ended
+	began   bool      // that was ours
 	wanted  mono.Time // when somebody wanted a session last
 	open    bool      // the last attempt is not concluded
 	last    Attempt
+	count   int // attempts
+	sent    int // requests of all attempts
 }
 
 // Attempt is what is known of the last attempt to open a direct way.
@@ -67,6 +80,9 @@ const (
 	startGrace    = 500 * time.Millisecond // for the other side to start first
 	sameAttempt   = 500 * time.Millisecond // PUNCHes of both sides within this, and a round trip, are one attempt
 	burstWait     = 600 * time.Millisecond // for answers, beside the round trip
+	guessFor      = 2 * time.Second        // a prediction is of use
+	mappingFor    = time.Second            // and so is what others saw of us
+	renewWait     = 150 * time.Millisecond // for them to say it again
 	natForgets    = 20 * time.Second       // how long a NAT remembers at least, if nothing is known of it
 	leastDatagram = 1232                   // bytes of a datagram that a direct way has to carry
 )
@@ -112,21 +128,32 @@ func (m *Machine) reaches(now mono.Time, it seal.Announcement) {
 	}
 }
 
+// renew asks how the outside sees us, where that changes all the time: an attempt to open a
+// direct way may need it soon.
+func (p *Peer) renew() {
+	if m := p.env.mapping(); p.added() && predictable(m.Kind, m.Ports) {
+		p.env.Shell.Renew()
+	}
+}
+
 // candidates takes the endpoints that a machine says it is at, and reports whether there are
 // new ones. Those on our own link, and all if no NAT is in front of the machine, can be
 // checked at once: see opening.
 func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	o := &m.opening
-	var there []link.Endpoint
+	var there, useless []link.Endpoint
 	for _, e := range list[:min(len(list), seal.MaxEndpoints)] {
 		ep := link.Endpoint{Addr: e.Addr}
-		if e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || !m.peer.env.Shell.Hint(ep) || slices.Contains(there, ep) {
-			continue
+		switch {
+		case e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || slices.Contains(there, ep):
+		case !m.peer.env.Shell.Hint(ep):
+			useless = append(useless, ep)
+		default:
+			there = append(there, ep)
+			fresh = fresh || !slices.Contains(o.there, ep)
 		}
-		there = append(there, ep)
-		fresh = fresh || !slices.Contains(o.there, ep)
 	}
-	o.there = there
+	o.there, o.useless = there, useless
 	kind, _ := MappingOf(o.mapping)
 	for _, ep := range there {
 		if _, on := m.peer.env.Shell.Link(ep); on || kind == path.None {
@@ -149,6 +176,7 @@ func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 		o.plan.ResetBy(now)
 	}
 	best, _ := m.ways.Best()
+	o.invited = false
 	switch {
 	case o.fire != 0:
 		o.fire = now
@@ -159,11 +187,57 @@ func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 	}
 }
 
-// Predict takes a PREDICT, which comes before the PUNCH of the same attempt.
-func (p *Peer) Predict(in *Inbound, x wire.Predict) {
-	if m := p.of(in); m != nil && p.added() {
-		m.opening.guess = x
+// Predict takes a PREDICT. It comes before the PUNCH of the same attempt, or alone, if we are
+// to start.
+func (p *Peer) Predict(now mono.Time, in *Inbound, x wire.Predict) {
+	m := p.of(in)
+	if m == nil || !p.added() {
+		return
 	}
+	o := &m.opening
+	o.guess, o.guessed = x, now
+	o.invited = m.turn() == answers && now.Sub(o.fired) > sameAttempt
+}
+
+// turn says who is to start an attempt.
+type turn uint8
+
+const (
+	either  turn = iota
+	starts       // we are, at once
+	answers      // we are, when the other side has sent its PREDICT
+	invites      // the other side is, when we have sent our PREDICT
+	waits        // the other side is
+)
+
+// turn says who is to start: see opening.
+func (m *Machine) turn() turn {
+	own := m.peer.env.mapping()
+	kind, ports := MappingOf(m.opening.mapping)
+	ours, theirs := predictable(own.Kind, own.Ports), predictable(kind, ports)
+	switch {
+	case ours && theirs && m.peer.lower():
+		return answers
+	case ours && theirs:
+		return invites
+	case ours:
+		return starts
+	case theirs:
+		return waits
+	}
+	return either
+}
+
+// predictable reports whether a NAT has another port for each destination, as far as is
+// known, and the next one can be guessed.
+func predictable(k path.MappingKind, p path.PortKind) bool {
+	return (k == path.Dependent || k == path.Unknown) && p == path.Sequential
+}
+
+// lower reports whether our address is the lower one.
+func (p *Peer) lower() bool {
+	own := p.env.Local.Identity.Address()
+	return slices.Compare(own[:], p.Address[:]) < 0
 }
 
 // Readdressed begins the attempts of all machines anew: the outside sees us elsewhere.
@@ -187,11 +261,50 @@ func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	if m.state != Up || r == nil || r.Way.Direct() || !o.takes || !m.peer.added() || !m.active(now) {
 		return mono.Never
 	}
-	if at := max(o.plan.Next(), o.grace); at > now {
+	turn := m.turn()
+	at := o.due(turn)
+	if at <= now && turn != either && turn != waits {
+		at = m.foresee(now)
+	}
+	if at > now {
 		return at
+	}
+	if turn == invites && o.asked == 0 {
+		o.asked = now
+		m.sendPredict(r)
+		return now.Add(startGrace)
 	}
 	m.start(now, r)
 	return o.fire
+}
+
+// due returns when we are to start.
+func (o *opening) due(t turn) mono.Time {
+	next := o.plan.Next()
+	switch {
+	case o.invited:
+		return 0
+	case t == starts, t == invites && o.asked == 0, t == either && o.began:
+		return next
+	case t == either:
+		return max(next, o.ready.Add(startGrace))
+	}
+	return max(next, o.ready, o.asked).Add(startGrace) // the other side did not
+}
+
+// foresee asks how the outside sees us now, for the prediction, and returns when we should
+// know.
+func (m *Machine) foresee(now mono.Time) mono.Time {
+	o := &m.opening
+	seen := m.peer.env.mapping().At
+	if now.Sub(seen) <= mappingFor {
+		return now
+	}
+	if o.renewed == 0 {
+		o.renewed = now
+		m.peer.env.Shell.Renew()
+	}
+	return o.renewed.Add(renewWait)
 }
 
 // active reports whether somebody wants to speak with the machine.
@@ -207,25 +320,25 @@ func (m *Machine) start(now mono.Time, r *Route) {
 	delay := (best.RTT / 2).Round(time.Millisecond)
 	o.attempt, o.fire = env.Request(), now.Add(delay)
 	o.last = Attempt{At: now, Ours: true, Result: AttemptRunning}
-	send := func(mode wire.NATTMode, options []byte) {
-		env.Shell.Seal(m.peer.Contact, r, wire.NATTMsg{Mode: mode, Options: options}.Append([]byte{byte(wire.NATT)}), 0)
-	}
-	if x, ok := m.prediction(); ok {
-		send(wire.NATTPredict, x.Append(nil))
-	}
+	m.sendPredict(r)
 	x := wire.Punch{Attempt: o.attempt, Delay: delay, Endpoints: env.Shell.Own()}
-	send(wire.NATTPunch, x.Append(nil))
-	send(wire.NATTPunch, x.Append(nil)) // one may get lost, and then only one side would send
-	env.Shell.Renew()                   // for the next attempt
+	m.sendNATT(r, wire.NATTPunch, x.Append(nil))
+	m.sendNATT(r, wire.NATTPunch, x.Append(nil)) // one may get lost, and then only one side would send
 }
 
-// prediction says which ports our NAT will choose next, if it chooses them in order.
-func (m *Machine) prediction() (x wire.Predict, ok bool) {
+func (m *Machine) sendNATT(r *Route, mode wire.NATTMode, options []byte) {
+	x := wire.NATTMsg{Mode: mode, Options: options}
+	m.peer.env.Shell.Seal(m.peer.Contact, r, x.Append([]byte{byte(wire.NATT)}), 0)
+}
+
+// sendPredict says which ports our NAT will choose next, if that can be predicted.
+func (m *Machine) sendPredict(r *Route) {
 	p := m.peer.env.mapping()
-	if p.Kind != path.Dependent && p.Kind != path.Unknown || p.Ports != path.Sequential || p.Step == 0 {
-		return x, false
+	if !predictable(p.Kind, p.Ports) || p.Step == 0 || !p.Last.IsValid() {
+		return
 	}
-	return wire.Predict{Attempt: m.opening.attempt, Endpoint: wire.UDP(p.Last), Step: int16(p.Step), Count: predictions}, true
+	x := wire.Predict{Attempt: m.opening.attempt, Endpoint: wire.UDP(p.Last), Step: int16(p.Step), Count: predictions}
+	m.sendNATT(r, wire.NATTPredict, x.Append(nil))
 }
 
 // shoot sends to all targets.
@@ -233,7 +346,8 @@ func (m *Machine) shoot(now mono.Time) {
 	o := &m.opening
 	best, _ := m.ways.Best()
 	o.fire, o.fired, o.open = 0, now, true
-	targets := m.targets()
+	targets := m.targets(now)
+	o.invited, o.asked, o.renewed, o.guessed = false, 0, 0, 0
 	most := o.plan.Begin(now, len(targets))
 	o.last.Targets = m.ways.Punch(now, targets, most, burstWait+2*best.RTT)
 	o.last.Sent = most
@@ -248,7 +362,7 @@ func (m *Machine) shoot(now mono.Time) {
 
 // targets are what an attempt sends to: the ports that were predicted, in their order, the
 // endpoints that the machine names, and ways that worked before.
-func (m *Machine) targets() (list []path.Target) {
+func (m *Machine) targets(now mono.Time) (list []path.Target) {
 	o := &m.opening
 	add := func(ep link.Endpoint, x path.Origin) {
 		w := path.Way{Endpoint: ep}
@@ -257,7 +371,7 @@ func (m *Machine) targets() (list []path.Target) {
 			list = append(list, path.Target{Way: w, Origin: x, OnLink: on})
 		}
 	}
-	if o.guess.Attempt == o.attempt {
+	if now.Sub(o.guessed) <= guessFor {
 		for _, e := range predicted(o.guess) {
 			if m.peer.env.Shell.Hint(e) {
 				add(e, path.Predicted)
@@ -298,13 +412,19 @@ func (m *Machine) conclude() {
 	}
 	o.open = false
 	o.last.Sent -= m.ways.Left()
+	o.sent += o.last.Sent
+	o.count++
 	if o.last.Result != AttemptRunning {
 		return
 	}
 	o.last.Result = AttemptFailed
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Direct() && w.Fitness != path.Stale {
+		switch {
+		case w.State != path.Confirmed || !w.Direct() || w.Fitness == path.Stale:
+		case w.Fitness == path.Fit:
 			o.last.Result = AttemptDirect
+		case o.last.Result == AttemptFailed:
+			o.last.Result = AttemptSmall
 		}
 	}
 }

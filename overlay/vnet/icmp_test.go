@@ -1,6 +1,7 @@
 package vnet
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -57,6 +58,27 @@ func TestICMPKinds(t *testing.T) {
 	if TooBig.symptom() != link.Silence {
 		t.Error("a packet that is too big looks like something else")
 	}
+}
+
+// There are no errors about errors, nor about what went to many.
+func TestNoErrorsAboutErrors(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		_, n := lan(t, w, Link{}, 2)
+		w.mu.Lock()
+		a := n[0].ifs[0]
+		small := packet{from: netip.MustParseAddrPort("10.0.0.1:8737"), hops: 64, data: make([]byte, 2000)}
+		for _, to := range []string{"10.0.0.2:8737", "[ff02::1]:8737", "255.255.255.255:8737"} {
+			small.to = netip.MustParseAddrPort(to)
+			a.transmit(small, small.to.Addr())
+		}
+		nobody := packet{from: small.from, to: netip.MustParseAddrPort("10.0.0.77:8737"), hops: 64, icmp: &ICMPError{Kind: TooBig}}
+		a.transmit(nobody, nobody.to.Addr())
+		w.mu.Unlock()
+		n[1].want()
+		if c := w.Counters(); c["icmp_errors"] != 1 || c["drop_too_big"] != 3 || c["drop_no_neighbour"] != 1 {
+			t.Errorf("counters %v", c)
+		}
+	})
 }
 
 // A link-local gateway is no reason to send from a link-local address, which no router

@@ -146,15 +146,15 @@ func (n *NAT) pool() (list []netip.Addr) {
 
 // address chooses an outside address for a mapping of an inside address.
 func (n *NAT) address(inside netip.Addr) (netip.Addr, bool) {
-	if a, ok := n.paired[inside]; ok && n.config.Pooling == Paired && n.outside.has(a) {
-		return a, true
-	}
 	pool := n.pool()
 	if len(pool) == 0 {
 		return netip.Addr{}, false
 	}
 	if n.config.Pooling == Arbitrary {
 		return pool[n.random.IntN(len(pool))], true
+	}
+	if a, ok := n.paired[inside]; ok && n.outside.has(a) {
+		return a, true
 	}
 	a := pool[len(n.paired)%len(pool)]
 	n.paired[inside] = a

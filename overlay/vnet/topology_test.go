@@ -172,18 +172,18 @@ func TestKinds(t *testing.T) {
 				if got := int(second.Port()) - int(first.Port()); got != f.step && f.step >= 0 || got == 0 && f.step < 0 {
 					t.Errorf("seen as %v and %v", first, second)
 				}
-				x.lives(n, first, f.lifetime)
+				x.lives(n, f.lifetime)
 			})
 		})
 	}
 }
 
 // lives checks how long after its last packet a node is reached by the relay.
-func (x *lab) lives(n *node, outside netip.AddrPort, lifetime time.Duration) {
+func (x *lab) lives(n *node, lifetime time.Duration) {
 	x.t.Helper()
+	var outside netip.AddrPort
 	reached := func(after time.Duration) bool {
-		outside = x.seen(n, 0)
-		time.Sleep(after)
+		time.Sleep(after - time.Second)
 		before := len(n.got)
 		x.eyes[0].send("still there?", link.Endpoint{Addr: outside})
 		time.Sleep(time.Second)
@@ -191,12 +191,19 @@ func (x *lab) lives(n *node, outside netip.AddrPort, lifetime time.Duration) {
 		return len(n.got) > before
 	}
 	if lifetime == 0 {
-		lifetime = time.Hour
-	} else if reached(lifetime) {
+		if outside = x.seen(n, 0); !reached(time.Hour) {
+			x.t.Error("not reached after an hour")
+		}
+		return
+	}
+	if outside = x.seen(n, 0); reached(lifetime + time.Second) {
 		x.t.Errorf("reached after %v", lifetime)
 	}
-	if !reached(lifetime - 2*time.Second) {
+	if outside = x.seen(n, 0); !reached(lifetime * 6 / 10) {
 		x.t.Errorf("not reached before %v", lifetime)
+	}
+	if got, want := reached(lifetime*6/10), lifetime == homeLifetime; got != want {
+		x.t.Errorf("renewed by what came in: %v", got)
 	}
 }
 
