@@ -40,11 +40,11 @@ type zones struct {
 }
 
 const (
-	wantEvery     = time.Minute // for one zone
-	maxWanted     = 64          // zones of which the last question is remembered
-	maxZoneRelays = 64
-	maxTurns      = 8 // relays of one zone that are tried for one address
-	pruneEvery    = 30 * time.Second
+	wantEvery      = time.Minute // for one zone
+	maxFilesWanted = 64          // zones of which the last question is remembered
+	maxZoneRelays  = 64
+	maxTurns       = 8 // relays of one zone that are tried for one address
+	pruneEvery     = 30 * time.Second
 )
 
 func newZones(l *loop) zones {
@@ -79,7 +79,7 @@ func (z *zones) want(id anode.Zone) {
 	if at, ok := z.wanted[id]; ok && z.l.now.Sub(at) < wantEvery {
 		return
 	}
-	if len(z.wanted) >= maxWanted {
+	if len(z.wanted) >= maxFilesWanted {
 		clear(z.wanted)
 	}
 	z.wanted[id] = z.l.now
@@ -354,3 +354,9 @@ func (l *loop) relayingStatus() RelayingStatus {
 
 // udp is an endpoint of a zone file as the links have it.
 func udp(a netip.AddrPort) link.Endpoint { return link.Endpoint{Addr: a} }
+
+// kept reports whether the way to a relay is kept open, or stays open by itself.
+func (r *reach) kept(p *peer.Peer) bool {
+	return r.outside.mapping.Kind == path.None ||
+		slices.ContainsFunc(r.anchors.list, func(x *anchor) bool { return x.peer == p && !x.silent() })
+}

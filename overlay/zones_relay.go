@@ -57,7 +57,8 @@ type zoneRelay struct {
 }
 
 const (
-	registerEvery = 20 * time.Second // PINGs that keep us registered
+	registerEvery = 20 * time.Second // PINGs that keep us registered, where nothing else keeps the way open
+	confirmEvery  = 2 * time.Minute  // where something does
 	firstPing     = 250 * time.Millisecond
 	shortestPing  = 200 * time.Millisecond
 	longestPing   = time.Second
@@ -239,7 +240,7 @@ func (r *zoneRelay) pong(m *message) {
 	}
 	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
 	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
-	r.heard, r.next = r.z.l.now, r.z.l.now.Add(registerEvery)
+	r.heard, r.next = r.z.l.now, r.z.l.now.Add(r.every())
 	r.z.moved()
 	for _, q := range r.questions {
 		r.send(q)
@@ -254,6 +255,15 @@ func (r *zoneRelay) pong(m *message) {
 	if was == RelaySilent {
 		r.back()
 	}
+}
+
+// every is how often a PING keeps us registered. A relay forgets us after five minutes
+// without a packet, but a NAT may forget us sooner.
+func (r *zoneRelay) every() time.Duration {
+	if r.z.l.reach.kept(r.peer) {
+		return confirmEvery
+	}
+	return registerEvery
 }
 
 // back brings those here whose first relay this is, and who had to use another.
