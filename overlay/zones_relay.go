@@ -218,9 +218,6 @@ func (r *zoneRelay) doubt() {
 		r.z.seek(p)
 		r.z.l.touch(p)
 	}
-	if r == r.z.own {
-		r.z.serving(r.z.l.n.address.Zone(), r.z.l.n.address.Sum())
-	}
 	r.state = before
 }
 
@@ -251,6 +248,9 @@ func (r *zoneRelay) pong(m *message) {
 			p.Retry(r.z.l.now, r.way())
 			r.z.l.touch(p)
 		}
+	}
+	if was != RelayRegistered {
+		r.z.l.reach.changed(r.peer)
 	}
 	if was == RelaySilent {
 		r.back()
@@ -329,7 +329,7 @@ func (r *zoneRelay) prune() {
 // somebody is spoken with through it, or it was left not long ago.
 func (r *zoneRelay) needed() bool {
 	now, n := r.z.l.now, r.z.l.n
-	if r == r.z.own || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
+	if r == r.z.own || r == r.z.spare || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
 		return true
 	}
 	if r.zone != n.address.Zone() || r.z.own == nil {
