@@ -34,6 +34,7 @@ type lanes struct {
 	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
 	limits    atomic.Pointer[RelayLimits]
 	ownID     atomic.Uint32 // our peer ID
+	stunWaits atomic.Bool   // an answer of a STUN server may come
 }
 
 // init sets what is the same for all nodes.

@@ -43,6 +43,7 @@ func (l *loop) status() Status {
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Relaying: l.relayingStatus(),
 		Zones:    l.zones.status(),
+		Reach:    l.reach.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -100,6 +101,8 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		added := a == wire.StandingAdded
 		s.Admits = &added
 	}
+	accounts := p.Accounts()
+	s.Ways, s.Attempts = l.ways(accounts), l.attempts(accounts)
 	for _, m := range p.Each() {
 		if m.State() == peer.Up {
 			s.Machines++

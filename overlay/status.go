@@ -26,6 +26,7 @@ type Status struct {
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
 	Relaying RelayingStatus    `json:"relaying"`
 	Zones    []ZoneStatus      `json:"zones"` // in use
+	Reach    ReachStatus       `json:"reach"`
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -106,6 +107,9 @@ type PeerStatus struct {
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`
 	LastSeen *time.Time    `json:"last_seen"` // null: never
+
+	Ways     []WayStatus     `json:"ways"`     // all that are known
+	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines
 }
 
 // PathStatus is the way that packets to a peer take now. All its fields are always

@@ -32,23 +32,24 @@ type zones struct {
 	l       *loop
 	files   map[anode.Zone]*zone.File
 	wanted  map[anode.Zone]mono.Time // when a file was last asked for
-	relays  map[anode.Address]*anchor
-	own     *anchor // where others find us; nil: nowhere
-	changed bool    // something has to be done now
+	relays  map[anode.Address]*zoneRelay
+	own     *zoneRelay // where others find us; nil: nowhere
+	spare   *zoneRelay // the one that follows, which others use when that is silent, and tells how it sees us
+	changed bool       // something has to be done now
 	due     mono.Time
 	pruneAt mono.Time
 }
 
 const (
-	wantEvery  = time.Minute // for one zone
-	maxWanted  = 64          // zones of which the last question is remembered
-	maxAnchors = 64
-	maxTurns   = 8 // relays of one zone that are tried for one address
-	pruneEvery = 30 * time.Second
+	wantEvery      = time.Minute // for one zone
+	maxFilesWanted = 64          // zones of which the last question is remembered
+	maxZoneRelays  = 64
+	maxTurns       = 8 // relays of one zone that are tried for one address
+	pruneEvery     = 30 * time.Second
 )
 
 func newZones(l *loop) zones {
-	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*anchor{}}
+	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}}
 }
 
 // set takes the file of a zone; nil forgets it.
@@ -79,7 +80,7 @@ func (z *zones) want(id anode.Zone) {
 	if at, ok := z.wanted[id]; ok && z.l.now.Sub(at) < wantEvery {
 		return
 	}
-	if len(z.wanted) >= maxWanted {
+	if len(z.wanted) >= maxFilesWanted {
 		clear(z.wanted)
 	}
 	z.wanted[id] = z.l.now
@@ -97,8 +98,8 @@ func (z *zones) start() {
 }
 
 // list returns the relays in use in a fixed order.
-func (z *zones) list() []*anchor {
-	return slices.SortedFunc(maps.Values(z.relays), func(a, b *anchor) int {
+func (z *zones) list() []*zoneRelay {
+	return slices.SortedFunc(maps.Values(z.relays), func(a, b *zoneRelay) int {
 		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.index, b.index))
 	})
 }
@@ -106,7 +107,10 @@ func (z *zones) list() []*anchor {
 // serving returns the relay that serves an address, of which the zone and the byte sum
 // are known: the first one, from that of the sum on, that is not silent. It is nil if
 // there is none, or if we are it ourselves. If all are silent, it is the first one.
-func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
+func (z *zones) serving(id anode.Zone, sum uint32) *zoneRelay { return z.servingBut(nil, id, sum) }
+
+// servingBut is serving as if the zone file did not have one of its relays.
+func (z *zones) servingBut(but *zoneRelay, id anode.Zone, sum uint32) (first *zoneRelay) {
 	f := z.files[id]
 	if f == nil {
 		z.want(id)
@@ -120,8 +124,8 @@ func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
 		if r.Addresses[0] == z.l.n.address {
 			return first
 		}
-		a := z.anchor(id, (sum+k)%uint32(f.Relays()), r)
-		if a == nil {
+		a := z.relay(id, (sum+k)%uint32(f.Relays()), r)
+		if a == nil || a == but {
 			continue
 		}
 		if a.state != RelaySilent {
@@ -134,17 +138,17 @@ func (z *zones) serving(id anode.Zone, sum uint32) (first *anchor) {
 	return first
 }
 
-// anchor returns the relay that a zone file names, which is in use from now on; nil if it
+// relay returns the relay that a zone file names, which is in use from now on; nil if it
 // cannot be.
-func (z *zones) anchor(id anode.Zone, index uint32, r zone.Relay) *anchor {
+func (z *zones) relay(id anode.Zone, index uint32, r zone.Relay) *zoneRelay {
 	address := r.Addresses[0]
 	if a := z.relays[address]; a != nil {
 		return a
 	}
-	if z.l.n.book.Standing(address) == book.Blocked || len(z.relays) >= maxAnchors {
+	if z.l.n.book.Standing(address) == book.Blocked || len(z.relays) >= maxZoneRelays {
 		return nil
 	}
-	a := &anchor{z: z, address: address, zone: id, index: index, file: z.files[id], state: RelayConnecting, users: map[*peer.Peer]bool{}, used: z.l.now}
+	a := &zoneRelay{z: z, address: address, zone: id, index: index, file: z.files[id], state: RelayConnecting, users: map[*peer.Peer]bool{}, used: z.l.now}
 	z.relays[address] = a
 	if !a.adopt() {
 		delete(z.relays, address)
@@ -159,10 +163,13 @@ func (z *zones) anchor(id anode.Zone, index uint32, r zone.Relay) *anchor {
 func (z *zones) keeps(a anode.Address) bool { return z.relays[a] != nil }
 
 // drop ends the use of a relay.
-func (z *zones) drop(a *anchor) {
+func (z *zones) drop(a *zoneRelay) {
 	delete(z.relays, a.address)
 	if z.own == a {
 		z.own = nil
+	}
+	if z.spare == a {
+		z.spare = nil
 	}
 	if a.peer.Standing() == book.Relay {
 		z.l.drop(a.peer)
@@ -271,20 +278,22 @@ func (z *zones) tick() mono.Time {
 	return z.due
 }
 
-// settleOwn chooses where others find us.
+// settleOwn chooses where others find us. Two relays show how the NAT in front of us
+// works, and if one falls silent the other one knows us already.
 func (z *zones) settleOwn() {
-	if z.files[z.l.n.address.Zone()] == nil {
-		z.own = nil
-		return
+	id, sum := z.l.n.address.Zone(), z.l.n.address.Sum()
+	var own, spare *zoneRelay
+	if z.files[id] != nil {
+		if own = z.serving(id, sum); own != nil {
+			spare = z.servingBut(own, id, sum)
+		}
 	}
-	a := z.serving(z.l.n.address.Zone(), z.l.n.address.Sum())
-	if a == z.own {
-		return
+	for _, before := range []*zoneRelay{z.own, z.spare} {
+		if before != nil && before != own && before != spare {
+			before.left = z.l.now // others may look for us there for a while
+		}
 	}
-	if z.own != nil {
-		z.own.left = z.l.now // others may look for us there for a while
-	}
-	z.own = a
+	z.own, z.spare = own, spare
 }
 
 // prune ends the use of relays that nobody needs.
@@ -305,14 +314,15 @@ func (z *zones) linksChanged() {
 	z.moved()
 }
 
-// anchors returns the relays that we are registered with, our own first.
-func (z *zones) anchors() (list []*peer.Peer) {
+// preferred returns the relays that we are registered with, our own first.
+func (z *zones) preferred() (list []*peer.Peer) {
+	for _, a := range []*zoneRelay{z.own, z.spare} {
+		if a != nil && a.state == RelayRegistered {
+			list = append(list, a.peer)
+		}
+	}
 	for _, a := range z.list() {
-		switch {
-		case a.state != RelayRegistered:
-		case a == z.own:
-			list = slices.Insert(list, 0, a.peer)
-		default:
+		if a.state == RelayRegistered && a != z.own && a != z.spare {
 			list = append(list, a.peer)
 		}
 	}
@@ -354,3 +364,9 @@ func (l *loop) relayingStatus() RelayingStatus {
 
 // udp is an endpoint of a zone file as the links have it.
 func udp(a netip.AddrPort) link.Endpoint { return link.Endpoint{Addr: a} }
+
+// kept reports whether the way to a relay is kept open, or stays open by itself.
+func (r *reach) kept(p *peer.Peer) bool {
+	return r.outside.mapping.Kind == path.None ||
+		slices.ContainsFunc(r.anchors.list, func(x *anchor) bool { return x.peer == p && !x.silent() })
+}
