@@ -124,10 +124,16 @@ func TestPace(t *testing.T) {
 	var p Pace
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 		equal(t, p.Failed(0), want*time.Minute)
-		equal(t, p.Failing(), true)
 	}
 	equal(t, p.Found(time.Hour, 0), time.Hour)
-	equal(t, p.Failing(), false)
 	equal(t, p.Failed(0.5), 63*time.Second)
 	equal(t, p.Found(time.Hour, 0.5), 63*time.Minute)
+	p.First = 2 * time.Second
+	for _, want := range []time.Duration{2, 4, 8, 16, 32, 64} {
+		equal(t, p.Failed(0), want*time.Second)
+	}
+	for range 1000 {
+		p.Failed(0)
+	}
+	equal(t, p.Failed(0), time.Hour)
 }

@@ -7,11 +7,15 @@ import (
 	"net/http"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"anodenet/anode"
 )
 
-const maxRedirects = 3
+const (
+	maxRedirects = 3
+	nameTimeout  = 4 * time.Second // to find the addresses of a name, and to connect to one
+)
 
 // NewClient makes a client that connects only to addresses for which allow returns true;
 // nil stands for Public. It asks before every connection, after names were resolved and for
@@ -21,23 +25,24 @@ func NewClient(allow func(netip.Addr) bool) *http.Client {
 	if allow == nil {
 		allow = Public
 	}
-	dialer := &net.Dialer{
-		Timeout: attemptTimeout,
-		Control: func(_, address string, _ syscall.RawConn) error {
-			a, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return err
-			}
-			if !allow(a.Addr().Unmap()) {
-				return fmt.Errorf("%w: %s", ErrNotPublic, a.Addr().Unmap())
-			}
-			return nil
-		},
+	control := func(_, address string, _ syscall.RawConn) error {
+		a, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		if !allow(a.Addr().Unmap()) {
+			return fmt.Errorf("%w: %s", ErrNotPublic, a.Addr().Unmap())
+		}
+		return nil
 	}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				network, address = dialed(network, address)
+				dialer := &net.Dialer{Timeout: attemptTimeout, Control: control}
+				if _, err := netip.ParseAddrPort(address); err != nil {
+					dialer.Timeout = nameTimeout
+				}
 				return dialer.DialContext(ctx, network, address)
 			},
 			DisableKeepAlives:      true,

@@ -60,10 +60,10 @@ func (h *host) zoneFile() control.ZoneFile {
 func TestNetZone(t *testing.T) {
 	t.Parallel()
 	a, b, r := zoneLab(t)
+	b.joinZone() // before there is a relay
 	r.joinZone("--relay")
 	within(t, dialWait, "the zone file to be served", func() bool { return r.zoneFile().Served == zoneIP+":80" })
 	a.joinZone()
-	b.joinZone()
 	a.add(b)
 	b.add(a)
 	for _, h := range []*host{a, b, r} {

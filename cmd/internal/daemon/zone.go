@@ -72,6 +72,7 @@ const (
 	wantFor      = 24 * time.Hour // how long a zone is followed after somebody looked for an address in it
 	retryAfter   = time.Second    // after the network has changed
 	retryEvery   = 5 * time.Second
+	firstPause   = 2 * time.Second // after the first failure, if there is no copy of the own zone's file
 )
 
 // followed is a zone whose file is wanted.
@@ -197,8 +198,11 @@ func (s *zones) follow(ctx context.Context, z anode.Zone) {
 	if f.copy, f.checked, err = s.cache.Load(z); err != nil {
 		s.log.Warn("the copy of a zone file cannot be read", "zone", z, "err", err)
 	}
-	if f.copy.File != nil {
+	switch {
+	case f.copy.File != nil:
 		s.give(ctx, z, f)
+	case z == s.own():
+		f.pace.First = firstPause // its relay may just be starting
 	}
 	if !s.watches {
 		s.watches = true
@@ -286,7 +290,7 @@ func (s *zones) take(ctx context.Context, r fetched) {
 	}
 	changed := f.copy.File == nil || !bytes.Equal(f.copy.File.Bytes(), r.copy.File.Bytes())
 	again := f.err != nil
-	f.copy, f.checked, f.err = r.copy, now, nil
+	f.copy, f.checked, f.err, f.pace.First = r.copy, now, nil, 0
 	f.due = now.Add(f.pace.Found(f.copy.File.TTL(), rand.Float64()))
 	s.keep(r.zone, f, changed)
 	switch {

@@ -290,6 +290,23 @@ func TestZonesNetwork(t *testing.T) {
 	})
 }
 
+// Without a copy, the file of the own zone is looked for more often at first: its relay may
+// just be starting.
+func TestZonesFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		w := newZoneWorld(t, ownZone, dir, siteSettings{}).start()
+		w.pass(10 * time.Second)
+		if len(w.asked) != 3 {
+			t.Errorf("asked %d times in 10 s, want at 0, 2 and 6 s", len(w.asked))
+		}
+		w.pass(24 * time.Hour)
+		if n := len(w.asked); n > 36 {
+			t.Errorf("%d tries on a day on which all fail", n)
+		}
+		w.stop()
+	})
+}
+
 // Zones are bounded: those of peers stay, and those that somebody looked into go, the oldest
 // first, and after a day.
 func TestZonesBound(t *testing.T) {
