@@ -31,32 +31,48 @@ func (p peer) exchange(ctx context.Context, request []byte, take func([]byte) er
 		return unsent(ctx, err)
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	defer ending(ctx, c)()
 
-	b := make([]byte, pcpMost+1) // one more, to see that a packet is too long
-	for wait := firstWait; ctx.Err() == nil; wait *= 2 {
+	for wait := firstWait; ; wait *= 2 {
 		if _, err := c.Write(request); err != nil {
 			return unsent(ctx, err)
 		}
-		until := time.Now().Add(wait)
-		for {
-			c.SetReadDeadline(until)
-			if ctx.Err() != nil {
-				return ctx.Err() // the deadline replaced that of AfterFunc
-			}
-			n, err := c.Read(b)
-			if err == nil {
-				err = take(b[:n])
-			} else if !isTimeout(err) {
-				return unsent(ctx, err)
-			} else {
-				break
-			}
-			if !errors.Is(err, errOther) {
-				return err
-			}
+		if err := patient(ctx, c, time.Now().Add(wait)); err != nil {
+			return err
+		}
+		if err := listen(ctx, c, take); !isTimeout(err) || ctx.Err() != nil {
+			return err
 		}
 	}
+}
+
+// listen passes packets to take until it returns anything but errOther.
+func listen(ctx context.Context, c net.Conn, take func([]byte) error) error {
+	b := make([]byte, pcpMost+1) // one more, to see that a packet is too long
+	for {
+		n, err := c.Read(b)
+		if isTimeout(err) && ctx.Err() == nil {
+			return err
+		}
+		if err != nil {
+			return unsent(ctx, err)
+		}
+		if err := take(b[:n]); !errors.Is(err, errOther) {
+			return err
+		}
+	}
+}
+
+// ending has reads and writes of the socket end when ctx does, until the returned function
+// is called.
+func ending(ctx context.Context, c net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+}
+
+// patient has reads wait until a time. The error is that of ctx if it has ended: the
+// deadline that ending set may have been replaced.
+func patient(ctx context.Context, c net.Conn, until time.Time) error {
+	c.SetReadDeadline(until)
 	return ctx.Err()
 }
 
@@ -72,6 +88,9 @@ func unsent(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &failure{code: NoAnswer, detail: "nobody listens on the port"}
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		err = errno
 	}
 	return &failure{code: Failed, detail: err.Error()}
 }

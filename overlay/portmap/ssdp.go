@@ -21,7 +21,7 @@ import (
 // multicast does not pass many a firewall of ours. The answer has the shape of an HTTP
 // response, and says where the device's description is.
 const (
-	searchAgain = 500 * time.Millisecond // the only repetition
+	searchAgain = 500 * time.Millisecond // between searches, of which there are two
 	maxAnswer   = 2048                   // bytes of an answer
 )
 
@@ -45,23 +45,43 @@ func (f finder) multicast() netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0x0c}).WithZone(f.route.Interface)
 }
 
+// local is where searches leave from. To a link-local router that is our own link-local
+// address, which the system chooses: the router would answer our global address from one
+// of its global addresses, which we do not know.
+func (f finder) local() netip.Addr {
+	if f.route.Gateway.IsLinkLocalUnicast() && f.route.Source.Is6() {
+		return netip.IPv6Unspecified()
+	}
+	return f.route.Source
+}
+
 // find returns the place of the description. Whoever else answers is ignored.
 func (f finder) find(ctx context.Context) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.route.Source, 0)))
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.local(), 0)))
 	if err != nil {
 		return nil, unsent(ctx, err)
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	defer ending(ctx, c)()
 
-	if err := f.ask(c); err != nil {
-		return nil, unsent(ctx, err)
+	last := &failure{code: NoAnswer}
+	for range 2 {
+		if err := f.ask(c); err != nil {
+			return nil, unsent(ctx, err)
+		}
+		if err := patient(ctx, c, time.Now().Add(searchAgain)); err != nil {
+			return nil, err
+		}
+		if place, err := f.listen(ctx, c, last); !isTimeout(err) || ctx.Err() != nil {
+			return place, err
+		}
 	}
-	again := time.AfterFunc(searchAgain, func() { f.ask(c) })
-	defer again.Stop()
-	return f.listen(ctx, c)
+	if err := patient(ctx, c, time.Time{}); err != nil {
+		return nil, err
+	}
+	return f.listen(ctx, c, last)
 }
 
 // ask sends the searches. It fails if not even the one to the gateway leaves.
@@ -95,19 +115,21 @@ func (f finder) aim(c *net.UDPConn) error {
 	return ipv6.NewPacketConn(c).SetMulticastInterface(i)
 }
 
-// listen waits for the gateway's answer.
-func (f finder) listen(ctx context.Context, c *net.UDPConn) (*url.URL, error) {
-	last := &failure{code: NoAnswer}
+// listen waits for the gateway's answer. If ctx ends for want of one, it returns last, which
+// it sets to what is wrong with the answers that came; at a deadline of the socket it returns
+// that error.
+func (f finder) listen(ctx context.Context, c *net.UDPConn, last *failure) (*url.URL, error) {
 	b := make([]byte, maxAnswer)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(b)
-		if err != nil {
-			if ctx.Err() == context.DeadlineExceeded {
-				return nil, last
-			}
+		switch {
+		case ctx.Err() == context.DeadlineExceeded:
+			return nil, last
+		case isTimeout(err) && ctx.Err() == nil:
+			return nil, err
+		case err != nil:
 			return nil, unsent(ctx, err)
-		}
-		if from.Addr().Unmap().WithZone("") != f.route.Gateway {
+		case from.Addr().Unmap().WithZone("") != f.route.Gateway:
 			if last.detail == "" {
 				last.detail = "only other devices answered"
 			}
@@ -120,7 +142,7 @@ func (f finder) listen(ctx context.Context, c *net.UDPConn) (*url.URL, error) {
 		if err == nil {
 			return place, nil
 		}
-		last = &failure{code: Failed, detail: err.Error()}
+		*last = failure{code: Failed, detail: err.Error()}
 	}
 }
 
