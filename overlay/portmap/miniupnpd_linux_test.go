@@ -119,8 +119,9 @@ func (r *rig) wire(input string) {
 		"ip addr add 5.6.7.1/24 dev eth0", "ip addr add 2001:db8:2::1/64 dev eth0 nodad", "ip -6 route add default via 2001:db8:2::7")
 }
 
-// miniupnpd starts the router's daemon and waits until it listens.
-func (r *rig) miniupnpd() {
+// miniupnpd starts the router's daemon and waits until it listens. kill ends it as a power
+// failure would.
+func (r *rig) miniupnpd() (kill func()) {
 	r.t.Helper()
 	file := filepath.Join(r.dir, "miniupnpd.conf")
 	conf := "ext_ifname=wan\nlistening_ip=lan\nport=0\nenable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\nupnp_nat_table_name=filter\n" +
@@ -155,6 +156,12 @@ func (r *rig) miniupnpd() {
 		r.t.Fatal("miniupnpd has ended")
 	case <-time.After(10 * time.Second):
 		r.t.Fatal("miniupnpd does not listen")
+	}
+	return func() {
+		c.Process.Kill()
+		<-ended
+		os.Remove(filepath.Join(r.dir, "pid"))
+		r.run("router", "", "nft flush chain inet filter miniupnpd", "nft flush chain inet filter prerouting_miniupnpd")
 	}
 }
 
@@ -264,6 +271,17 @@ func (r *rig) reaches(to netip.AddrPort) bool {
 	return c.Run() == nil
 }
 
+// reachesSoon reports whether it answers within a few seconds.
+func (r *rig) reachesSoon(to netip.AddrPort) bool {
+	r.t.Helper()
+	for late := time.Now().Add(10 * time.Second); time.Now().Before(late); {
+		if r.reaches(to) {
+			return true
+		}
+	}
+	return false
+}
+
 // runInternet is the process on the internet: it sends packets to a place, and fails if none
 // comes back.
 func runInternet(t *testing.T, to string) {
@@ -282,15 +300,23 @@ func runInternet(t *testing.T, to string) {
 	t.Fatal("no answer")
 }
 
-// left returns the router's rules about our port, after some patience.
-func (r *rig) left() (rules string) {
+// left returns the router's rules about our port, after some patience. One does not count:
+// miniupnpd 2.3.1 refuses to remove an IPv6 pinhole of PCP that was renewed, as if the
+// nonce were another one, and removes it when its time is over.
+func (r *rig) left(k Kind) (rules string) {
 	r.t.Helper()
 	for late := time.Now().Add(3 * time.Second); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
 		out, err := r.command("router", "nft", "list", "ruleset").Output()
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if rules = string(out); !strings.Contains(rules, "8737") {
+		rules = ""
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "8737") && !(k == PCP && strings.Contains(line, "0x20010db8000100000000000000000002")) {
+				rules += line
+			}
+		}
+		if rules == "" {
 			return ""
 		}
 	}
@@ -316,7 +342,7 @@ func TestMiniupnpd(t *testing.T) {
 			r := newRig(t)
 			r.wire(c.input)
 			places := []netip.AddrPort{netip.MustParseAddrPort("5.6.7.8:8737"), netip.MustParseAddrPort("[2001:db8:1::2]:8737")}
-			r.miniupnpd()
+			kill := r.miniupnpd()
 			for _, to := range places {
 				if r.reaches(to) {
 					t.Errorf("%s was open before", to)
@@ -332,11 +358,20 @@ func TestMiniupnpd(t *testing.T) {
 					t.Errorf("no packet from the internet reaches %s", places[i])
 				}
 			}
+			if c.want == PCP { // which announces restarts
+				kill()
+				r.miniupnpd()
+				for _, to := range places {
+					if !r.reachesSoon(to) {
+						t.Errorf("no packet from the internet reaches %s after a restart of the router", to)
+					}
+				}
+			}
 			m.stop()
 			if err := <-m.ended; err != nil {
 				t.Errorf("the host's process: %v", err)
 			}
-			if left := r.left(); left != "" {
+			if left := r.left(c.want); left != "" {
 				t.Errorf("something is left: %s", left)
 			}
 		})

@@ -75,8 +75,9 @@ type Config struct {
 type Mapper struct {
 	config Config
 	log    *slog.Logger
-	make   func(Route) []protocol // replaced by tests
-	poke   chan struct{}          // the network has changed; holds one
+	make   func(Route) []protocol // replaced by tests, as is hear
+	hear   func(ctx context.Context, r Route, heard func()) error
+	poke   chan struct{} // the network has changed; holds one
 	state  atomic.Pointer[State]
 	pace   [2]*rate.Limiter // of IPv4 and IPv6
 }
@@ -90,7 +91,7 @@ func New(c Config) (*Mapper, error) {
 		c.Key = make([]byte, 32)
 		rand.Read(c.Key) // never fails
 	}
-	m := &Mapper{config: c, log: c.Log, poke: make(chan struct{}, 1), pace: [2]*rate.Limiter{newPace(), newPace()}}
+	m := &Mapper{config: c, log: c.Log, hear: hear, poke: make(chan struct{}, 1), pace: [2]*rate.Limiter{newPace(), newPace()}}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -117,7 +118,7 @@ func (m *Mapper) NetworkChanged() {
 
 // Run keeps mappings until ctx ends. It then removes them, within a second, and returns nil.
 func (m *Mapper) Run(ctx context.Context) error {
-	r := &run{Mapper: m, ctx: ctx, reports: make(chan report), keepers: make(map[Route]*keeper), ending: make(map[Route]<-chan struct{})}
+	r := &run{Mapper: m, ctx: ctx, reports: make(chan report), announcements: make(chan *keeper), keepers: make(map[Route]*keeper), ending: make(map[Route]<-chan struct{})}
 	defer r.running.Wait()
 	for {
 		r.network()
@@ -129,6 +130,11 @@ func (m *Mapper) Run(ctx context.Context) error {
 				again = true
 			case p := <-r.reports:
 				r.take(p)
+			case k := <-r.announcements:
+				if r.keepers[k.route] == k {
+					k.wake()
+					r.restarted(k)
+				}
 			}
 		}
 	}
@@ -140,6 +146,8 @@ type run struct {
 	ctx     context.Context
 	running sync.WaitGroup
 	reports chan report
+
+	announcements chan *keeper // whose gateway says that it has restarted
 
 	keepers map[Route]*keeper
 	ending  map[Route]<-chan struct{} // those that remove their mapping now
@@ -205,7 +213,22 @@ func (r *run) start(route Route) *keeper {
 		}
 		k.run(ctx)
 	})
+	if route.Source.Is4() { // as a rule, the same gateway does both
+		r.running.Go(func() {
+			if err := r.hear(ctx, route, func() { r.announced(ctx, k) }); err != nil && ctx.Err() == nil {
+				r.log.Info("port mapping: restarts of the gateway are noticed late", "gateway", route.Gateway, "err", err)
+			}
+		})
+	}
 	return k
+}
+
+// announced tells Run that the gateway has restarted.
+func (r *run) announced(ctx context.Context, k *keeper) {
+	select {
+	case r.announcements <- k:
+	case <-ctx.Done():
+	}
 }
 
 // take takes news in.
@@ -215,14 +238,20 @@ func (r *run) take(p report) {
 	}
 	p.from.result = p.result
 	if p.restarted {
-		r.log.Info("port mapping: the gateway has restarted", "gateway", p.result.Gateway)
-		for _, k := range r.keepers {
-			if k != p.from {
-				k.wake()
-			}
-		}
+		r.restarted(p.from)
 	}
 	r.publish()
+}
+
+// restarted has the other keepers renew their mappings, since the gateway of one has
+// restarted.
+func (r *run) restarted(but *keeper) {
+	r.log.Info("port mapping: the gateway has restarted", "gateway", but.route.Gateway)
+	for _, k := range r.keepers {
+		if k != but {
+			k.wake()
+		}
+	}
 }
 
 // publish passes the state on if it has changed.

@@ -3,6 +3,7 @@ package portmap
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -99,12 +100,13 @@ func (j *journal) add(what string) {
 
 // stage is a Mapper with actors, in a bubble of virtual time.
 type stage struct {
-	t      *testing.T
-	mapper *Mapper
-	states []State
-	actors map[Route][]*actor
-	stop   context.CancelFunc
-	ended  chan error
+	t        *testing.T
+	mapper   *Mapper
+	states   []State
+	actors   map[Route][]*actor
+	stop     context.CancelFunc
+	ended    chan error
+	announce chan bool
 
 	mu      sync.Mutex
 	network Network
@@ -128,7 +130,7 @@ func (s *stage) move(n Network, err error) {
 
 // newStage makes actors for the routes; what is missing answers nothing.
 func newStage(t *testing.T, n Network, off Places, actors ...*actor) *stage {
-	s := &stage{t: t, network: n, actors: make(map[Route][]*actor), ended: make(chan error, 1)}
+	s := &stage{t: t, network: n, actors: make(map[Route][]*actor), ended: make(chan error, 1), announce: make(chan bool)}
 	for _, a := range actors {
 		s.actors[a.route] = append(s.actors[a.route], a)
 	}
@@ -139,6 +141,16 @@ func newStage(t *testing.T, n Network, off Places, actors ...*actor) *stage {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	s.mapper.hear = func(ctx context.Context, _ Route, heard func()) error {
+		for {
+			select {
+			case <-s.announce:
+				heard()
+			case <-ctx.Done():
+				return nil
+			}
+		}
 	}
 	s.mapper.make = func(r Route) (list []protocol) {
 		for _, a := range s.actors[r] {
@@ -424,6 +436,64 @@ func TestRestartedGateway(t *testing.T) {
 		}
 		s.end()
 	})
+}
+
+// TestAnnouncement: what the gateway announces has all mappings renewed at once.
+func TestAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := []*actor{{name: PCP, route: home, grant: grant{lease: Lease}}, {name: PCP, route: six, grant: grant{lease: Lease}}}
+		s := newStage(t, Network{Route4: home, Route6: six}, Places{}, list...)
+		s.start()
+		pass(time.Minute)
+		s.announce <- true
+		pass(time.Millisecond)
+		if a, b := list[0].adds.Load(), list[1].adds.Load(); a != 2 || b != 2 {
+			t.Errorf("asked %d and %d times", a, b)
+		}
+		s.end()
+	})
+}
+
+// TestHear: only the gateway's announcements count, and not all of many.
+func TestHear(t *testing.T) {
+	at := func(s string) *net.UDPConn {
+		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	ear, gateway, other := at("127.0.0.1:0"), at("127.0.0.2:0"), at("127.0.0.3:0")
+	ctx, cancel := context.WithCancel(within(t))
+	heard, ended := make(chan bool, 100), make(chan error, 1)
+	go func() {
+		ended <- hearOn(ctx, ear, gateway.LocalAddr().(*net.UDPAddr).AddrPort(), func() { heard <- true })
+	}()
+	pmp := []byte{0, 128, 0, 0, 0, 0, 0, 1, 198, 51, 100, 7}
+	pcp := append([]byte{2, 128}, make([]byte, 22)...)
+	other.WriteTo(pmp, ear.LocalAddr())
+	gateway.WriteTo([]byte("hello"), ear.LocalAddr())
+	gateway.WriteTo(pmp[:11], ear.LocalAddr())
+	gateway.WriteTo(make([]byte, 2000), ear.LocalAddr())
+	for range 50 {
+		gateway.WriteTo(pmp, ear.LocalAddr())
+		gateway.WriteTo(pcp, ear.LocalAddr())
+	}
+	<-heard
+	<-heard
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || len(heard) != 0 {
+		t.Errorf("%v, heard %d more", err, len(heard))
+	}
+	for _, c := range []struct {
+		b    []byte
+		want bool
+	}{{pmp, true}, {pcp, true}, {pmp[:11], false}, {pcp[:20], false}, {nil, false}, {[]byte{0, 128, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0}, false}} {
+		if isAnnouncement(c.b) != c.want {
+			t.Errorf("%x: %v", c.b, !c.want)
+		}
+	}
 }
 
 // TestSilentLater: a mapping stands while it may, and is gone afterwards or when the gateway
