@@ -28,8 +28,8 @@ import (
 // Each is a network namespace. The host is this program again, as a process of its own,
 // since any thread may open a socket; so is who sends from the internet.
 const (
-	inHost     = "ANODE_PORTMAP_TEST_HOST"
-	inInternet = "ANODE_PORTMAP_TEST_INTERNET" // the place to send to
+	inHost     = "PORTMAP_TEST_HOST"
+	inInternet = "PORTMAP_TEST_INTERNET" // the place to send to
 )
 
 // rig is the three namespaces. They have no names, and end with the processes in them.
