@@ -14,6 +14,14 @@ type Network struct {
 	Addresses []netip.Addr
 }
 
+// Same reports whether a and b have the same routes and addresses, in any order.
+func (a Network) Same(b Network) bool {
+	sorted := func(list []netip.Addr) []netip.Addr {
+		return slices.SortedFunc(slices.Values(list), netip.Addr.Compare)
+	}
+	return a.Route4 == b.Route4 && a.Route6 == b.Route6 && slices.Equal(sorted(a.Addresses), sorted(b.Addresses))
+}
+
 // Route is how packets to the internet leave. It is comparable.
 type Route struct {
 	Gateway   netip.Addr // the router; invalid if it is not known; no zone
