@@ -172,6 +172,9 @@ func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
 	return limit, on
 }
 
+// Hint implements peer.Shell.
+func (s *shell) Hint(ep link.Endpoint) bool { return s.l.links.mayHint(ep, s.l.isOverlay) }
+
 // Own implements peer.Shell.
 func (s *shell) Own() []wire.Endpoint {
 	return s.l.reach.own()
