@@ -296,7 +296,11 @@ func (h *Host) by(i *Interface, next netip.Addr, e link.Endpoint) (path, error) 
 		return path{}, syscall.ENETUNREACH
 	}
 	if !p.from.IsValid() {
-		if p.from = h.source(i, next); !p.from.IsValid() {
+		to := next
+		if dst := e.Addr.Addr(); next.IsLinkLocalUnicast() && !dst.IsLinkLocalUnicast() {
+			to = dst // a gateway's address says nothing about the scope of the source
+		}
+		if p.from = h.source(i, to); !p.from.IsValid() {
 			return path{}, syscall.EADDRNOTAVAIL
 		}
 	}

@@ -71,8 +71,7 @@ func (h *Host) complain(p *packet, kind ICMPKind, mtu int) {
 		return
 	}
 	h.w.count["icmp_errors"]++
-	e := packet{to: p.from, hops: 64, icmp: &ICMPError{Kind: kind, MTU: mtu, From: p.from, To: p.to}}
-	e.from = netip.AddrPortFrom(h.global(x.from), 0)
+	e := packet{from: netip.AddrPortFrom(x.from, 0), to: p.from, hops: 64, icmp: &ICMPError{kind, mtu, p.from, p.to}}
 	switch {
 	case x.out == nil && h.nat != nil && h.nat.errorIn(&e):
 		h.route(nil, e)
@@ -81,22 +80,6 @@ func (h *Host) complain(p *packet, kind ICMPKind, mtu int) {
 	default:
 		h.leave(e, x)
 	}
-}
-
-// global returns a, or if that is link-local another address of the host that is not,
-// since routers do not forward from link-local addresses.
-func (h *Host) global(a netip.Addr) netip.Addr {
-	if !a.IsLinkLocalUnicast() {
-		return a
-	}
-	for _, i := range h.ifs {
-		for _, p := range i.prefixes {
-			if b := p.Addr(); b.Is4() == a.Is4() && !b.IsLinkLocalUnicast() {
-				return b
-			}
-		}
-	}
-	return a
 }
 
 // hear takes an ICMP error about a packet of the host itself.

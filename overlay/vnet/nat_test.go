@@ -222,6 +222,15 @@ func TestNATPorts(t *testing.T) {
 				t.Errorf("seen as %v when all ports are taken, %v", e, h.w.Counters())
 			}
 		}},
+		{"sequential leaves no port unused", NATConfig{Mapping: AddressAndPortDependent, Ports: PortChoice{Order: Sequential, Step: 2, Low: 2000, High: 2003}}, func(t *testing.T, h *home) {
+			used := map[uint16]bool{}
+			for k, r := range []string{x1, x2, y1, "203.0.113.2:1001"} {
+				used[h.seen(h.a, r).Port()] = true
+				if len(used) != k+1 {
+					t.Errorf("ports %v", used)
+				}
+			}
+		}},
 		{"contiguous for each host", NATConfig{Mapping: AddressAndPortDependent, Ports: PortChoice{Order: Contiguous}}, func(t *testing.T, h *home) {
 			a, b := h.seen(h.a, x1).Port(), h.seen(h.b, x1).Port()
 			h.wantPort(h.seen(h.a, x2), following(a, 1))
@@ -517,6 +526,24 @@ func TestNATErrors(t *testing.T) {
 			want(&outer, ICMPError{PortUnreachable, 0, x, e})
 		})
 	}
+}
+
+// An error about a packet that took the hairpin speaks of what its sender knows.
+func TestNATHairpinError(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		h := newHome(t, w, NATConfig{Hairpin: HairpinExternal})
+		var got []ICMPError
+		h.a.OnICMP(func(e ICMPError) { got = append(got, e) })
+		b := h.seen(h.b, x1)
+		h.b.conn.Close()
+		if err := h.a.send("x", link.Endpoint{Addr: b}); err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+		if want := (ICMPError{PortUnreachable, 0, netip.MustParseAddrPort("10.0.0.2:5000"), b}); !slices.Equal(got, []ICMPError{want}) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
 }
 
 // The NAT of a carrier behind that of a home, each with its own behaviour.

@@ -106,8 +106,9 @@ type Site struct {
 	LAN    []*Segment // of each host; none if the host itself is on Access
 
 	// Nil where there is none.
-	NAT      *NAT // the one next to the hosts
-	Carrier  *NAT // of Double, the other one
+	Router   *Host // next to the hosts; what listens on it can play a PCP server
+	NAT      *NAT  // the one next to the hosts
+	Carrier  *NAT  // of Double, the other one
 	Firewall *Firewall
 
 	net    *Internet
@@ -203,6 +204,7 @@ func (s *Site) router(what string) *Host {
 // behind puts each host on a LAN of its own behind a router: 192.168.1.0/24, as at
 // everybody's home, and 192.168.2.0/24.
 func (s *Site) behind(r *Host) {
+	s.Router = r
 	for k, h := range s.Hosts {
 		lan := s.net.w.Segment(fmt.Sprintf("LAN of %s", h.name), Link{Delay: time.Millisecond})
 		net := func(host byte) netip.Prefix {
@@ -234,6 +236,7 @@ func (s *Site) double() {
 // firewalled puts the host on an IPv6 LAN behind a router with a stateful firewall.
 func (s *Site) firewalled() {
 	r := s.router("router")
+	s.Router = r
 	s.used++
 	s.edge = r.Attach(s.Access, netip.PrefixFrom(s.public6(0, 1), 64))
 	s.upstream6(r)

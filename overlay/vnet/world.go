@@ -8,13 +8,42 @@
 //
 // Each host is a link.Network, and its sockets behave as link.System's do on Linux,
 // errors included. Packets are UDP payloads with addresses; nothing below UDP is
-// simulated, except ICMP errors for Host.Diagnose.
+// simulated, except ICMP errors, for Host.Diagnose and Host.OnICMP.
+//
+// # NATs and firewalls
+//
+// A NAT is a router that translates the UDP packets which leave by its outside interface,
+// and those that come in by it to one of its addresses (RFC 4787):
+//
+//	        inside       |  mapping, with its permits     |  outside
+//	                     |                                |
+//	192.168.1.9:8737 ----|--> 51.0.1.1:8737 -------------|--> 51.0.3.1:8737
+//	                     |                                |
+//	192.168.1.9:8737 <---|--- 51.0.1.1:8737 <--[permit?]--|--- 51.0.3.1:8737
+//	                     |                                |
+//	     twin <----------|----- hairpin <--[permit?]      |
+//
+// The first packet of an inside endpoint makes a mapping: one for all remotes, one for each
+// remote address, or one for each remote endpoint (Mapping). PortChoice says which outside
+// port it has. Each packet to a remote permits it to answer; what others send is dropped,
+// as far as Filtering depends on who they are. Mapping and permits end when neither side
+// has used them for the Lifetime. Forward and Map make explicit mappings, which let
+// everyone in.
+//
+// A Firewall watches over one interface of a host or router, without translation. Both
+// may be on one router, and one NAT may be behind another.
+//
+// An Internet joins sites of named kinds, for tests that go through all pairs of them:
+//
+//	host -- LAN -- router with NAT -- access segment -- Internet -- access segment -- ...
+//
+// # Repeatability
 //
 // A run with the same seed gives the same result, if what the nodes themselves do is
 // determined by what they read and when. For this, all happens in one place, in the order
 // of (time, sender, number): a Write only notes its packets, which leave a Tick later,
-// when all that is sent at one moment is known. Each interface has its own source of
-// randomness.
+// when all that is sent at one moment is known. Each interface and each NAT has its own
+// source of randomness.
 package vnet
 
 import (
@@ -36,23 +65,25 @@ const Tick = time.Microsecond
 type World struct {
 	seed uint64
 
-	running sync.Mutex // held by run, so that taps see packets in order
+	timer *time.Timer   // for the next event
+	stop  chan struct{} // closed by Close
+	ended chan struct{} // closed when run has ended
 
 	mu     sync.Mutex
 	closed bool
 	hosts  []*Host
 	events events
 	free   []*event // to be used again
-	timer  *time.Timer
 	count  map[string]uint64
 	tapped []func()
 }
 
 // New makes an empty world. Close it before the bubble ends.
 func New(seed uint64) *World {
-	w := &World{seed: seed, count: make(map[string]uint64)}
-	w.timer = time.AfterFunc(time.Hour, w.run)
+	w := &World{seed: seed, count: make(map[string]uint64), timer: time.NewTimer(time.Hour),
+		stop: make(chan struct{}), ended: make(chan struct{})}
 	w.timer.Stop()
+	go w.run()
 	return w
 }
 
@@ -83,16 +114,19 @@ func Seed(t TB) uint64 {
 	return seed
 }
 
-// Close ends all reads and watches and stops the world.
+// Close ends all reads and watches and stops the world. It must not be called by a tap.
 func (w *World) Close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-	w.timer.Stop()
-	w.events = nil
-	for _, h := range w.hosts {
-		h.close()
+	if !w.closed {
+		w.closed = true
+		close(w.stop)
+		w.events = nil
+		for _, h := range w.hosts {
+			h.close()
+		}
 	}
+	w.mu.Unlock()
+	<-w.ended
 }
 
 // Counters counts what happened to all packets, by name: "sent", "delivered", and the
@@ -146,9 +180,11 @@ func (w *World) later(at time.Time, sender, number uint64, do func()) {
 
 // event returns an event that is not in use.
 func (w *World) event(at time.Time, sender, number uint64) *event {
-	e := new(event)
+	var e *event
 	if n := len(w.free); n > 0 {
 		e, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		e = new(event)
 	}
 	e.at, e.sender, e.number = at, sender, number
 	return e
@@ -165,10 +201,23 @@ func (w *World) add(e *event) {
 	}
 }
 
-// run handles all events that are due.
+// run handles events until the world is closed. All happens on this one goroutine, since
+// one for each event would cost more than the event.
 func (w *World) run() {
-	w.running.Lock()
-	defer w.running.Unlock()
+	defer close(w.ended)
+	defer w.timer.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-w.timer.C:
+			w.due()
+		}
+	}
+}
+
+// due handles all events that are due.
+func (w *World) due() {
 	w.mu.Lock()
 	now := time.Now()
 	for len(w.events) > 0 && !w.events[0].at.After(now) {
