@@ -25,9 +25,10 @@ import (
 
 // Config is a whole configuration. Its keys are listed by Config.keys.
 type Config struct {
-	Zone   Zone   `toml:"zone"`
-	Secret Secret `toml:"secret"`
-	// Portmap asks the network's gateway to let the port in, except in the networks of
+	Zone   Zone    `toml:"zone"`
+	Secret Secret  `toml:"secret"`
+	STUN   Servers `toml:"stun"`
+	// Portmap asks the network's router to let the port in, except in the networks of
 	// PortmapOff: names of interfaces, prefixes and addresses.
 	Portmap    bool     `toml:"portmap"`
 	PortmapOff []string `toml:"portmap_off"`
@@ -129,6 +130,7 @@ func (c *Config) keys() []key {
 	return []key{
 		{"zone", textOf("up to 8 hex digits", &c.Zone), "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
 		{"secret", textOf("\"file:PATH\", the name of a file that holds it", &c.Secret), "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
+		{"stun", servers{&c.STUN}, "STUN servers that may tell this machine how the internet sees it, as\n[\"udp:HOST:PORT\"]: of use where no peer can tell it. They learn its address. Empty: none."},
 		{"portmap", truth{&c.Portmap}, "Ask the network's router to let packets from the internet in (PCP, NAT-PMP or UPnP),\nso that peers in other networks reach this machine without a relay."},
 		{"portmap_off", networksOf(&c.PortmapOff), "Networks in which no router is asked, by interface or address:\n[\"eth0\", \"192.168.7.0/24\"]."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},

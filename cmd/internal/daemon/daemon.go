@@ -193,6 +193,7 @@ func (d *daemon) tasks(stop func()) []task {
 		{"info2 peers", d.followPeers},
 		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
+		{"sleep", d.followSleep},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
@@ -201,6 +202,9 @@ func (d *daemon) tasks(stop func()) []task {
 	}
 	if d.ports != nil {
 		list = append(list, task{"port mapping", d.ports.run})
+	}
+	if len(d.cfg.STUN) > 0 {
+		list = append(list, task{"stun", d.followSTUN})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
