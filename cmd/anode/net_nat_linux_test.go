@@ -1,0 +1,334 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+)
+
+// Environment variables of scripts/natlab.
+const (
+	natReport = "NATLAB_REPORT" // a file to which a line is added for each row; all rows run
+	natKeep   = "NATLAB_KEEP"   // a directory for the logs of the daemons
+	natQuick  = "NATLAB_QUICK"  // packets are not counted for whole minutes
+)
+
+// TestNetNAT: two hosts behind real NATs reach each other: directly wherever a direct path
+// exists, else through a relay.
+func TestNetNAT(t *testing.T) {
+	all := os.Getenv(natReport) != ""
+	if all {
+		addLine(t, reportHead)
+	}
+	for _, row := range topologies {
+		if !all && !row.always {
+			continue
+		}
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			m := measurement{row: row, packets: -1, later: -1}
+			defer m.report(t)
+			m.run(t, all && os.Getenv(natQuick) == "")
+		})
+	}
+}
+
+// measurement is what a row showed.
+type measurement struct {
+	row     topology
+	got     way
+	first   time.Duration // until the first ping was answered; 0: none was
+	direct  time.Duration // until the path was direct, at both ends; 0: it never was
+	big     time.Duration // until a long ping was answered after that; 0: none was
+	lost    float64       // of long pings, in percent
+	packets int           // that a and b sent in the first minute, without the pings
+	later   int           // and in the second; -1: not counted
+	why     string        // what a says
+	faults  []string
+
+	began time.Time
+	base  int       // datagrams before that
+	pings []*pinger // since
+}
+
+func (m *measurement) fault(format string, args ...any) {
+	m.faults = append(m.faults, fmt.Sprintf(format, args...))
+}
+
+// Limits of a measurement.
+const (
+	firstLimit  = 5 * time.Second // for the first reply
+	directLimit = time.Second     // for a direct path, from the first request on
+	patience    = 8 * time.Second // until it is given up
+	maxPackets  = 300             // in the first minute
+	maxLater    = 20              // in the second, by a relay
+)
+
+// run measures. A whole measurement counts the packets of a minute, or two.
+func (m *measurement) run(t *testing.T, whole bool) {
+	l := build(t, m.row)
+	defer l.keep(m.row.name)
+	l.start()
+	m.began, m.base, m.later = time.Now(), l.datagrams(), -1
+	m.connect(l)
+	m.long(l)
+	if whole && m.first > 0 {
+		m.wait(l, m.began.Add(time.Minute))
+	}
+	m.packets = m.spent(l)
+	if whole && m.got == relay {
+		m.wait(l, m.began.Add(2*time.Minute))
+		m.later = m.spent(l) - m.packets
+	}
+	m.why = l.why()
+	m.judge()
+}
+
+// ping is pinging from a to b, in the measurement's account.
+func (m *measurement) ping(l *laboratory, every time.Duration, size int) *pinger {
+	p := l.a.pinging(l.b, every, size)
+	m.pings = append(m.pings, p)
+	return p
+}
+
+// connect sends pings until the path is direct, or that has been waited for long enough.
+func (m *measurement) connect(l *laboratory) {
+	p := m.ping(l, 50*time.Millisecond, 100)
+	limit := patience
+	if m.row.want != direct {
+		limit /= 2
+	}
+	for m.direct == 0 && time.Since(m.began) < limit {
+		time.Sleep(5 * time.Millisecond)
+		if l.way(l.a, l.b) == direct && l.way(l.b, l.a) == direct {
+			m.direct = time.Since(m.began)
+		}
+		if _, ok := p.first(); !ok && time.Since(m.began) > firstLimit {
+			break
+		}
+	}
+	p.stop()
+	m.first, _ = p.first()
+}
+
+// long checks that packets of full size pass.
+func (m *measurement) long(l *laboratory) {
+	if m.first == 0 {
+		m.got = none
+		return
+	}
+	p := m.ping(l, 20*time.Millisecond, 1400)
+	answered := func() bool { _, ok := p.first(); return ok }
+	for start := time.Now(); !answered() && time.Since(start) < 3*time.Second; {
+		time.Sleep(5 * time.Millisecond)
+	}
+	m.big, _ = p.first()
+	from := time.Now()
+	time.Sleep(2 * time.Second)
+	to := time.Now()
+	p.stop()
+	sent, came := p.score(from, to)
+	m.lost = 100 * float64(sent-came) / float64(max(1, sent))
+	m.got = l.way(l.a, l.b)
+}
+
+// wait sends a ping a second until then.
+func (m *measurement) wait(l *laboratory, until time.Time) {
+	p := m.ping(l, time.Second, 100)
+	time.Sleep(time.Until(until))
+	p.stop()
+}
+
+// spent is how many datagrams a and b have sent beside those of the pings.
+func (m *measurement) spent(l *laboratory) int {
+	n := l.datagrams() - m.base
+	for _, p := range m.pings {
+		sent, answered := p.score(time.Time{}, time.Now())
+		n -= sent + answered
+	}
+	return n
+}
+
+// judge compares what was measured with what must be.
+func (m *measurement) judge() {
+	limit := m.row.limit
+	if limit == 0 {
+		limit = directLimit
+	}
+	switch {
+	case m.got != m.row.want:
+		m.fault("got %s", m.got)
+	case m.got == direct && m.direct > limit:
+		m.fault("direct after %v", m.direct)
+	}
+	if m.got != none && m.lost > m.row.loss()+5 {
+		m.fault("%.0f %% lost", m.lost)
+	}
+	if m.packets > maxPackets {
+		m.fault("too many packets")
+	}
+	if m.later > maxLater {
+		m.fault("%d packets in the second minute", m.later)
+	}
+}
+
+// reportHead is the head of the lines that report writes.
+var reportHead = fmt.Sprintf(reportLine, "topology", "wanted", "got", "first", "direct", "long", "lost", "packets", "", "what a says")
+
+const reportLine = "%-24s %-7s %-7s %7s %7s %7s %5s %8s  %-6s %s\n"
+
+// report adds the row to the report, if one is wanted, and fails the test if it must.
+func (m *measurement) report(t *testing.T) {
+	verdict := "ok"
+	if len(m.faults) > 0 || m.got == "" {
+		verdict = "FAIL"
+	}
+	packets := fmt.Sprint(m.packets)
+	if m.later >= 0 {
+		packets += fmt.Sprintf("+%d", m.later)
+	}
+	line := fmt.Sprintf(reportLine, m.row.name, m.row.want, m.got, inMillis(m.first), inMillis(m.direct), inMillis(m.big),
+		fmt.Sprintf("%.0f%%", m.lost), packets, verdict, strings.Join(append(m.faults, m.why), "; "))
+	t.Log("\n" + reportHead + line)
+	if verdict != "ok" {
+		t.Fail()
+	}
+	if os.Getenv(natReport) != "" {
+		addLine(t, line)
+	}
+}
+
+// addLine adds a line to the report.
+func addLine(t *testing.T, line string) {
+	t.Helper()
+	f, err := os.OpenFile(os.Getenv(natReport), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(line); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inMillis is a duration in milliseconds, or a dash.
+func inMillis(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return fmt.Sprint(d.Milliseconds())
+}
+
+// start starts the daemons, and waits until a and b have their relays. Both know where those
+// are, and nothing of each other but the address.
+func (l *laboratory) start() {
+	for i, r := range l.relays {
+		site := firstRelay + i
+		r.launch(append(quiet, "--peer", l.a.address.String(), "--peer", l.b.address.String(), "--set", "log.level=debug")...)
+		for _, h := range []*host{l.a, l.b} {
+			h.run(h.bin, "peers", "add", r.address.String(), r.name, "--state", h.state(),
+				"--endpoint", fmt.Sprintf("udp:9.0.%d.2:8737", site), "--endpoint", fmt.Sprintf("udp:[2a00:0:%d::2]:8737", site))
+		}
+	}
+	l.a.add(l.b)
+	l.b.add(l.a)
+	for _, h := range []*host{l.a, l.b} {
+		h.launch(append(quiet, "--set", "log.level=debug")...)
+	}
+	for _, h := range []*host{l.a, l.b} {
+		for _, r := range l.relays {
+			l.register(h, r)
+		}
+	}
+	time.Sleep(time.Second) // what a node has to find out at its start
+}
+
+// register waits until a host is connected to its relay. A node that does not do that by
+// itself is told to.
+func (l *laboratory) register(h, r *host) {
+	start, told := time.Now(), false
+	within(l.t, dialWait, h.name+" to reach "+r.name, func() bool {
+		if p, ok := l.peer(h, r); ok && p.State == overlay.StateUp {
+			return true
+		}
+		if !told && time.Since(start) > 2*time.Second {
+			told = true
+			h.tryAnode("ping", r.name, "-c1")
+		}
+		return false
+	})
+}
+
+// peer is what h says of another host; false while it does not answer.
+func (l *laboratory) peer(h, other *host) (overlay.PeerStatus, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, ok := l.clients[h]
+	if !ok {
+		c = control.NewClient(h.socket())
+		l.clients[h] = c
+		l.t.Cleanup(c.Close)
+	}
+	s, err := c.Status(ctx)
+	for _, p := range s.Peers {
+		if err == nil && p.Address == other.address {
+			return p, true
+		}
+	}
+	return overlay.PeerStatus{}, false
+}
+
+// way is how h sends to another host.
+func (l *laboratory) way(h, other *host) way {
+	p, ok := l.peer(h, other)
+	switch {
+	case !ok || p.State != overlay.StateUp || p.Path.Kind == overlay.PathNone:
+		return none
+	case p.Path.Kind == overlay.PathRelay:
+		return relay
+	}
+	return direct
+}
+
+// datagrams is how many UDP datagrams a and b have sent.
+func (l *laboratory) datagrams() (n int) {
+	for _, h := range []*host{l.a, l.b} {
+		k := h.kernel()
+		n += k["UdpOutDatagrams"] + k["Udp6OutDatagrams"]
+	}
+	return n
+}
+
+// why is the first line of what a says about b.
+func (l *laboratory) why() string {
+	out, _ := l.a.tryAnode("why", l.b.name)
+	first, _, _ := strings.Cut(out, "\n")
+	return first
+}
+
+// keep copies the logs of the daemons to where they were asked for.
+func (l *laboratory) keep(name string) {
+	dir := os.Getenv(natKeep)
+	if dir == "" {
+		return
+	}
+	dir = filepath.Join(dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.t.Error(err)
+	}
+	for _, h := range append([]*host{l.a, l.b}, l.relays...) {
+		if h.node == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, h.name+".log"), []byte(h.node.output()), 0o644); err != nil {
+			l.t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package main_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"anodenet/cmd/internal/control"
+)
+
+// box is a machine between a host and the internet: a router, with or without a firewall
+// and a NAT.
+type box struct {
+	nat      string // how it translates what leaves, in nft's words; WAN is its own address outside. Empty: not at all
+	fixed    bool   // it gives port 8737 of each machine inside one port outside, for all destinations
+	full     bool   // and lets everybody in by it
+	hairpin  bool   // from inside too
+	open     bool   // it drops nothing that comes from outside
+	together bool   // machines in two of its networks reach each other by their own addresses
+	lifetime int    // seconds that it remembers silent UDP; 0: as Linux
+	noUDP    bool   // it drops all UDP
+}
+
+// boxes are those that topologies are made of. Linux translates with a mapping for each
+// destination, but leaves a port as it is while it can, which others see as one mapping for
+// all. Only random and sequential ports differ.
+var boxes = map[string]box{
+	"router":   {open: true},
+	"firewall": {}, // stateful, without a NAT
+	// What most homes have: the port stays, and only who was written to gets in.
+	"home": {nat: "masquerade"},
+	// Home without the rule that drops what nobody asked for. Such a packet takes the place
+	// in the NAT that the host inside needs when it answers.
+	"trusting": {nat: "masquerade", open: true},
+	// Home with another port outside.
+	"moved": {nat: "masquerade", fixed: true},
+	"cone":  {nat: "masquerade", fixed: true, full: true},
+	// Cone that also turns round what machines inside send to each other's ports outside.
+	"hairpin": {nat: "masquerade", fixed: true, full: true, hairpin: true},
+	// Symmetric: another port for each destination.
+	"random":     {nat: "masquerade random"},
+	"fully":      {nat: "masquerade fully-random"},
+	"sequential": {nat: "snat to WAN:numgen inc mod 20000 offset 30000"},
+	// A provider's, which forgets quickly.
+	"carrier":           {nat: "masquerade", lifetime: 10},
+	"carrier-random":    {nat: "masquerade fully-random", lifetime: 10},
+	"carrier-hairpin":   {nat: "masquerade", fixed: true, full: true, hairpin: true, lifetime: 10},
+	"no-udp":            {nat: "masquerade", noUDP: true},
+	"home-between-lans": {nat: "masquerade", together: true},
+}
+
+// place is where a host is.
+type place struct {
+	boxes  []string // from the internet to the host
+	shared int      // how many of the other host's boxes, from outside, come before these
+	lan    bool     // in the other host's network, behind all its boxes
+	v6     bool     // it has IPv6 too
+	no4    bool     // it has no IPv4
+	line   *line    // nil: a home's
+}
+
+// behind is a place with IPv4.
+func behind(boxes ...string) place { return place{boxes: boxes} }
+
+// gateway is a box in a laboratory.
+type gateway struct {
+	*host
+	box
+	outside netip.Addr // IPv4
+	uplink  *uplink    // nil: it is inside another one
+	prefix6 string     // of its IPv6 networks, without the last groups
+	lans    []lan
+}
+
+// lan is a network inside a gateway: a bridge.
+type lan struct {
+	dev      string
+	prefix   netip.Prefix // IPv4, with the gateway as .1
+	machines []netip.Addr
+}
+
+// laboratory is two hosts, a and b, and relays, on an internet.
+type laboratory struct {
+	t        *testing.T
+	internet *internet
+	a, b     *host
+	relays   []*host
+	chains   map[*host][]*gateway // from the internet to the host
+	clients  map[*host]*control.Client
+}
+
+// build makes a laboratory. No daemon runs yet.
+func build(t *testing.T, row topology) *laboratory {
+	l := &laboratory{t: t, internet: newInternet(t), chains: map[*host][]*gateway{}, clients: map[*host]*control.Client{}}
+	l.a, l.b = newHost(t, "a"), newHost(t, "b")
+	l.put(l.a, row.a, 1, nil)
+	l.put(l.b, row.b, 2, l.chains[l.a])
+	for i := range max(1, row.relays) {
+		r := newHost(t, fmt.Sprintf("r%d", i+1))
+		l.relays = append(l.relays, r)
+		l.put(r, place{boxes: []string{"router"}, v6: true, line: &centreLine}, firstRelay+i, nil)
+	}
+	for _, chain := range l.chains {
+		for _, g := range chain {
+			g.rule()
+		}
+	}
+	return l
+}
+
+// firstRelay is the number of the first relay's site.
+const firstRelay = 3
+
+// put connects a host. The number is its site's, which its addresses have.
+func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
+	chain := append([]*gateway(nil), other[:p.shared]...)
+	if p.lan {
+		chain = other
+	}
+	for i, name := range p.boxes {
+		b, ok := boxes[name]
+		if !ok {
+			l.t.Fatalf("no box is named %s", name)
+		}
+		if len(chain) == 0 {
+			chain = append(chain, l.outermost(b, p, site))
+		} else {
+			chain = append(chain, l.inner(b, chain[len(chain)-1], fmt.Sprintf("100.%d.%d.0/24", 63+i, site)))
+		}
+	}
+	last := chain[len(chain)-1]
+	if !p.lan {
+		prefix := fmt.Sprintf("192.168.%d.0/24", len(last.lans)+1)
+		if last.nat == "" {
+			prefix = fmt.Sprintf("9.0.%d.0/24", site)
+		}
+		last.addLAN(prefix)
+	}
+	l.chains[h] = chain
+	last.serve(h, p)
+}
+
+// outermost makes a box with an uplink.
+func (l *laboratory) outermost(b box, p place, site int) *gateway {
+	g := &gateway{host: newGatewayHost(l.t), box: b, prefix6: fmt.Sprintf("2a00:0:%d", site)}
+	quality := homeLine
+	if p.line != nil {
+		quality = *p.line
+	}
+	var networks []netip.Prefix
+	if !p.no4 {
+		networks = append(networks, netip.MustParsePrefix(fmt.Sprintf("9.0.%d.0/24", site)))
+	}
+	if p.v6 {
+		networks = append(networks, netip.MustParsePrefix(g.prefix6+"::/48"))
+	}
+	g.uplink = l.internet.attach(g.host, quality, networks...)
+	if !p.no4 {
+		g.outside = networks[0].Addr().Next()
+		if b.nat != "" {
+			g.ip(fmt.Sprintf("addr add %s/32 dev wan", g.outside))
+		}
+		g.ip("route add default dev wan")
+	}
+	if p.v6 {
+		g.ip("-6 route add default dev wan")
+	}
+	return g
+}
+
+// inner makes a box inside another.
+func (l *laboratory) inner(b box, outer *gateway, prefix string) *gateway {
+	g := &gateway{host: newGatewayHost(l.t), box: b}
+	outer.addLAN(prefix)
+	g.outside = outer.plug(g.host, "wan", len(outer.lans)-1)
+	return g
+}
+
+func newGatewayHost(t *testing.T) *host {
+	g := newMachine(t, "gateway")
+	g.sysctl("ipv4/ip_forward=1")
+	g.sysctl("ipv6/conf/all/forwarding=1")
+	return g
+}
+
+// addLAN makes one more network inside.
+func (g *gateway) addLAN(prefix string) {
+	p := netip.MustParsePrefix(prefix)
+	dev := fmt.Sprintf("lan%d", len(g.lans))
+	g.ip("link add "+dev+" type bridge", "link set "+dev+" addrgenmode none", "link set "+dev+" up",
+		fmt.Sprintf("addr add %s/%d brd + dev %s", p.Addr().Next(), p.Bits(), dev))
+	g.lans = append(g.lans, lan{dev: dev, prefix: p})
+}
+
+// plug connects a machine's interface to a network, with the next address, and makes the
+// gateway its default route.
+func (g *gateway) plug(h *host, dev string, network int) netip.Addr {
+	n := &g.lans[network]
+	address := n.prefix.Addr().Next().Next()
+	for range n.machines {
+		address = address.Next()
+	}
+	n.machines = append(n.machines, address)
+	port := fmt.Sprintf("%sp%d", n.dev, len(n.machines))
+	g.ip(fmt.Sprintf("link add %s type veth peer name %s netns %d", port, dev, h.tid),
+		fmt.Sprintf("link set %s addrgenmode none", port), fmt.Sprintf("link set %s master %s up", port, n.dev))
+	h.ip(fmt.Sprintf("addr add %s/%d brd + dev %s", address, n.prefix.Bits(), dev), "link set "+dev+" up",
+		fmt.Sprintf("route add default via %s dev %s", n.prefix.Addr().Next(), dev))
+	return address
+}
+
+// serve connects a host to the newest network, with what its place has of IPv4 and IPv6.
+func (g *gateway) serve(h *host, p place) {
+	network := len(g.lans) - 1
+	if !p.v6 {
+		onlyIPv4(h)
+	}
+	g.plug(h, "eth0", network)
+	if p.no4 {
+		h.ip("-4 addr flush dev eth0")
+	}
+	if p.v6 {
+		n, net6 := g.lans[network], fmt.Sprintf("%s:%d", g.prefix6, network)
+		if len(n.machines) == 1 {
+			g.ip(fmt.Sprintf("addr add %s::1/64 dev %s nodad", net6, n.dev))
+		}
+		h.ip(fmt.Sprintf("addr add %s::%d/64 dev eth0 nodad", net6, len(n.machines)+1),
+			fmt.Sprintf("-6 route add default via %s::1", net6))
+	}
+}
+
+// rule writes the box's rules.
+func (g *gateway) rule() {
+	g.t.Helper()
+	if g.lifetime > 0 {
+		for _, key := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
+			g.sysctl(fmt.Sprintf("netfilter/%s=%d", key, g.lifetime))
+		}
+	}
+	g.run("nft", "flush ruleset\n"+g.filter()+g.translate())
+}
+
+// filter is the box's firewall. What comes from outside must belong to what has left, or be
+// let in by a rule of the NAT.
+func (g *gateway) filter() string {
+	var forward, input []string
+	if g.noUDP {
+		forward = append(forward, "meta l4proto udp drop")
+	}
+	if !g.open {
+		forward = append(forward, `iifname "wan" ct state new ct status & dnat == 0 drop`)
+		input = append(input, `iifname "wan" ct state new drop`)
+	}
+	if g.nat != "" && !g.together {
+		forward = append(forward, `iifname "lan*" oifname "lan*" ct status & dnat == 0 drop`)
+	}
+	return table("inet filter", map[string][]string{
+		"forward { type filter hook forward priority 0": forward,
+		"input { type filter hook input priority 0":     input,
+	})
+}
+
+// translate is the box's NAT.
+func (g *gateway) translate() string {
+	if g.nat == "" {
+		return ""
+	}
+	var in, out []string
+	number := 0
+	for _, n := range g.lans {
+		for _, m := range n.machines {
+			number++
+			port := 21000 + number
+			if g.fixed {
+				out = append(out, fmt.Sprintf(`oifname "wan" ip saddr %s udp sport 8737 snat to %s:%d`, m, g.outside, port))
+			}
+			if g.full {
+				in = append(in, fmt.Sprintf(`iifname "wan" udp dport %d dnat to %s:8737`, port, m))
+			}
+			if g.hairpin {
+				in = append(in, fmt.Sprintf(`iifname "lan*" ip daddr %s udp dport %d dnat to %s:8737`, g.outside, port, m))
+				out = append(out, fmt.Sprintf(`oifname "lan*" ip saddr %s udp sport 8737 snat to %s:%d`, m, g.outside, port))
+			}
+		}
+	}
+	out = append(out, `oifname "wan" meta l4proto udp `+strings.ReplaceAll(g.nat, "WAN", g.outside.String()), `oifname "wan" masquerade`)
+	return table("ip nat", map[string][]string{
+		"out { type nat hook postrouting priority 100": out,
+		"in { type nat hook prerouting priority -100":  in,
+	})
+}
+
+// table is a table of nft with chains of rules.
+func table(name string, chains map[string][]string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table %s {\n", name)
+	for head, rules := range chains {
+		fmt.Fprintf(&b, "chain %s\n%s\n}\n", head, strings.Join(rules, "\n"))
+	}
+	return b.String() + "}\n"
+}
