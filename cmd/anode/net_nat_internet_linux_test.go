@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -28,6 +29,9 @@ type internet struct {
 
 	mu      sync.RWMutex
 	uplinks []*uplink
+
+	recording sync.Mutex
+	pcap      *os.File // nil: nothing is recorded
 }
 
 // line is the quality of an uplink, each way.
@@ -49,7 +53,6 @@ type uplink struct {
 	networks []netip.Prefix // that are reached by it
 	line     atomic.Pointer[line]
 	up, down chan late
-	sent     atomic.Int64 // UDP packets from the site
 }
 
 func newInternet(t *testing.T) *internet {
@@ -110,9 +113,7 @@ func (u *uplink) read() {
 		if err != nil {
 			return
 		}
-		if protocol(buf[:n]) == unix.IPPROTO_UDP {
-			u.sent.Add(1)
-		}
+		u.internet.note(buf[:n])
 		u.push(u.up, append([]byte(nil), buf[:n]...))
 	}
 }
@@ -157,15 +158,44 @@ func (n *internet) forward(packet []byte) {
 	}
 }
 
-// protocol is the number of what an IP packet carries, 0 if it is none.
-func protocol(p []byte) int {
-	switch {
-	case len(p) >= 20 && p[0]>>4 == 4:
-		return int(p[9])
-	case len(p) >= 40 && p[0]>>4 == 6:
-		return int(p[6])
+// record writes what sites send to a file in pcap's format, until the test ends.
+func (n *internet) record(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return 0
+	const rawIP = 101
+	header := []uint32{0xa1b2c3d4, 4<<16 | 2, 0, 0, 1 << 16, rawIP} // magic, version, zone, accuracy, longest
+	if err := binary.Write(f, binary.LittleEndian, header); err != nil {
+		t.Fatal(err)
+	}
+	n.recording.Lock()
+	n.pcap = f
+	n.recording.Unlock()
+	t.Cleanup(func() {
+		n.recording.Lock()
+		defer n.recording.Unlock()
+		n.pcap = nil
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// note records a packet.
+func (n *internet) note(packet []byte) {
+	n.recording.Lock()
+	defer n.recording.Unlock()
+	if n.pcap == nil {
+		return
+	}
+	now, length := time.Now(), uint32(len(packet))
+	head := binary.LittleEndian.AppendUint32(nil, uint32(now.Unix()))
+	head = binary.LittleEndian.AppendUint32(head, uint32(now.Nanosecond()/1000))
+	head = binary.LittleEndian.AppendUint32(head, length)
+	head = binary.LittleEndian.AppendUint32(head, length)
+	n.pcap.Write(append(head, packet...)) // an error: the disk is full, and the record ends here
 }
 
 // destination is the address that an IP packet is for.

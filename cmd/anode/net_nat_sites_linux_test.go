@@ -3,8 +3,13 @@ package main_test
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"anodenet/cmd/internal/control"
 )
@@ -20,6 +25,7 @@ type box struct {
 	together bool   // machines in two of its networks reach each other by their own addresses
 	lifetime int    // seconds that it remembers silent UDP; 0: as Linux
 	noUDP    bool   // it drops all UDP
+	maps     string // a line of miniupnpd's configuration: it opens ports for who asks. Empty: it does not
 }
 
 // boxes are those that topologies are made of. Linux translates with a mapping for each
@@ -41,13 +47,28 @@ var boxes = map[string]box{
 	// Symmetric: another port for each destination.
 	"random":     {nat: "masquerade random"},
 	"fully":      {nat: "masquerade fully-random"},
-	"sequential": {nat: "snat to WAN:numgen inc mod 20000 offset 30000"},
+	"sequential": {nat: "snat to WAN:numgen inc mod 2000 map " + nextPorts(2000)},
+	// The same by nft's shorter words, whose counter is in the host's order of bytes: each
+	// port is 256 above the last.
+	"sequential-256": {nat: "snat to WAN:numgen inc mod 20000 offset 30000"},
 	// A provider's, which forgets quickly.
 	"carrier":           {nat: "masquerade", lifetime: 10},
 	"carrier-random":    {nat: "masquerade fully-random", lifetime: 10},
 	"carrier-hairpin":   {nat: "masquerade", fixed: true, full: true, hairpin: true, lifetime: 10},
 	"no-udp":            {nat: "masquerade", noUDP: true},
 	"home-between-lans": {nat: "masquerade", together: true},
+	// Symmetric, but it opens ports by UPnP IGD, or by NAT-PMP and PCP.
+	"upnp": {nat: "masquerade random", maps: "enable_upnp=yes"},
+	"pcp":  {nat: "masquerade random", maps: "enable_upnp=no\nenable_natpmp=yes"},
+}
+
+// nextPorts is a map of nft from 0, 1, 2 to ports that follow each other.
+func nextPorts(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("%d : %d", i, 30000+i)
+	}
+	return "{ " + strings.Join(list, ", ") + " }"
 }
 
 // place is where a host is.
@@ -60,9 +81,6 @@ type place struct {
 	line   *line    // nil: a home's
 }
 
-// behind is a place with IPv4.
-func behind(boxes ...string) place { return place{boxes: boxes} }
-
 // gateway is a box in a laboratory.
 type gateway struct {
 	*host
@@ -71,6 +89,8 @@ type gateway struct {
 	uplink  *uplink    // nil: it is inside another one
 	prefix6 string     // of its IPv6 networks, without the last groups
 	lans    []lan
+
+	rebooted int // times
 }
 
 // lan is a network inside a gateway: a bridge.
@@ -82,31 +102,53 @@ type lan struct {
 
 // laboratory is two hosts, a and b, and relays, on an internet.
 type laboratory struct {
-	t        *testing.T
-	internet *internet
-	a, b     *host
-	relays   []*host
-	chains   map[*host][]*gateway // from the internet to the host
-	clients  map[*host]*control.Client
+	t         *testing.T
+	internet  *internet
+	a, b      *host
+	relays    []*host
+	chains    map[*host][]*gateway // from the internet to the host
+	clients   map[*host]*control.Client
+	odometers []*odometer // of a and b
 }
 
-// build makes a laboratory. No daemon runs yet.
+// newLaboratory is one without machines.
+func newLaboratory(t *testing.T) *laboratory {
+	return &laboratory{t: t, internet: newInternet(t), chains: map[*host][]*gateway{}, clients: map[*host]*control.Client{}}
+}
+
+// build makes the laboratory of a topology. No daemon runs yet.
 func build(t *testing.T, row topology) *laboratory {
-	l := &laboratory{t: t, internet: newInternet(t), chains: map[*host][]*gateway{}, clients: map[*host]*control.Client{}}
+	l := newLaboratory(t)
 	l.a, l.b = newHost(t, "a"), newHost(t, "b")
 	l.put(l.a, row.a, 1, nil)
 	l.put(l.b, row.b, 2, l.chains[l.a])
+	l.odometers = []*odometer{l.a.odometer("eth0"), l.b.odometer("eth0")}
 	for i := range max(1, row.relays) {
 		r := newHost(t, fmt.Sprintf("r%d", i+1))
 		l.relays = append(l.relays, r)
-		l.put(r, place{boxes: []string{"router"}, v6: true, line: &centreLine}, firstRelay+i, nil)
+		l.put(r, centre, firstRelay+i, nil)
 	}
+	l.rules()
+	return l
+}
+
+// centre is where relays are.
+var centre = place{boxes: []string{"router"}, v6: true, line: &centreLine}
+
+// innermost is the box next to a host.
+func (l *laboratory) innermost(h *host) *gateway {
+	chain := l.chains[h]
+	return chain[len(chain)-1]
+}
+
+// rules has all boxes write their rules.
+func (l *laboratory) rules() {
 	for _, chain := range l.chains {
 		for _, g := range chain {
 			g.rule()
+			g.serveMaps()
 		}
 	}
-	return l
 }
 
 // firstRelay is the number of the first relay's site.
@@ -118,7 +160,7 @@ func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
 	if p.lan {
 		chain = other
 	}
-	for i, name := range p.boxes {
+	for _, name := range p.boxes {
 		b, ok := boxes[name]
 		if !ok {
 			l.t.Fatalf("no box is named %s", name)
@@ -126,7 +168,12 @@ func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
 		if len(chain) == 0 {
 			chain = append(chain, l.outermost(b, p, site))
 		} else {
-			chain = append(chain, l.inner(b, chain[len(chain)-1], fmt.Sprintf("100.%d.%d.0/24", 63+i, site)))
+			outer := chain[len(chain)-1]
+			prefix := fmt.Sprintf("10.%d.%d.0/24", len(chain), site)
+			if outer.lifetime > 0 { // a provider's
+				prefix = fmt.Sprintf("100.64.%d.0/24", site)
+			}
+			chain = append(chain, l.inner(b, outer, prefix))
 		}
 	}
 	last := chain[len(chain)-1]
@@ -181,7 +228,19 @@ func newGatewayHost(t *testing.T) *host {
 	g := newMachine(t, "gateway")
 	g.sysctl("ipv4/ip_forward=1")
 	g.sysctl("ipv6/conf/all/forwarding=1")
+	// What a bridge passes on does not concern the firewall.
+	for _, family := range []string{"ip", "ip6"} {
+		if key := "bridge/bridge-nf-call-" + family + "tables"; g.hasSysctl(key) {
+			g.sysctl(key + "=0")
+		}
+	}
 	return g
+}
+
+// hasSysctl reports whether the kernel has a key of net.
+func (h *host) hasSysctl(key string) bool {
+	_, err := in(h, func() (os.FileInfo, error) { return os.Stat("/proc/sys/net/" + key) })
+	return err == nil
 }
 
 // addLAN makes one more network inside.
@@ -216,17 +275,36 @@ func (g *gateway) serve(h *host, p place) {
 	if !p.v6 {
 		onlyIPv4(h)
 	}
-	g.plug(h, "eth0", network)
+	dev := fmt.Sprintf("eth%d", h.links())
+	g.plug(h, dev, network)
 	if p.no4 {
-		h.ip("-4 addr flush dev eth0")
+		h.ip("-4 addr flush dev " + dev)
 	}
 	if p.v6 {
 		n, net6 := g.lans[network], fmt.Sprintf("%s:%d", g.prefix6, network)
 		if len(n.machines) == 1 {
-			g.ip(fmt.Sprintf("addr add %s::1/64 dev %s nodad", net6, n.dev))
+			// Without a link-local address it would ask for nobody's link address.
+			g.ip(fmt.Sprintf("addr add fe80::1/64 dev %s nodad", n.dev), fmt.Sprintf("addr add %s::1/64 dev %s nodad", net6, n.dev))
 		}
-		h.ip(fmt.Sprintf("addr add %s::%d/64 dev eth0 nodad", net6, len(n.machines)+1),
+		h.ip(fmt.Sprintf("addr add %s::%d/64 dev %s nodad", net6, len(n.machines)+1, dev),
 			fmt.Sprintf("-6 route add default via %s::1", net6))
+	}
+}
+
+// links is how many interfaces the host has beside lo and the adapter.
+func (h *host) links() int {
+	return strings.Count(h.run("ip", "-brief", "link", "show", "type", "veth"), "\n")
+}
+
+// reboot has the box forget all connections, and give other ports than before.
+func (g *gateway) reboot() {
+	g.rebooted++
+	g.rule()
+	_, err := in(g.host, func() (struct{}, error) {
+		return struct{}{}, netlink.ConntrackTableFlush(netlink.ConntrackTable)
+	})
+	if err != nil {
+		g.t.Fatal(err)
 	}
 }
 
@@ -255,10 +333,35 @@ func (g *gateway) filter() string {
 	if g.nat != "" && !g.together {
 		forward = append(forward, `iifname "lan*" oifname "lan*" ct status & dnat == 0 drop`)
 	}
-	return table("inet filter", map[string][]string{
+	chains := map[string][]string{
 		"forward { type filter hook forward priority 0": forward,
 		"input { type filter hook input priority 0":     input,
-	})
+	}
+	if g.maps != "" { // the chains that miniupnpd writes to
+		chains["miniupnpd {"], chains["prerouting_miniupnpd {"], chains["postrouting_miniupnpd {"] = nil, nil, nil
+		chains["pre { type nat hook prerouting priority -101"] = []string{"jump prerouting_miniupnpd"}
+		chains["post { type nat hook postrouting priority 99"] = []string{"jump postrouting_miniupnpd"}
+	}
+	return table("inet filter", chains)
+}
+
+// serveMaps has the box open ports for who asks.
+func (g *gateway) serveMaps() {
+	if g.maps == "" {
+		return
+	}
+	daemon, err := exec.LookPath("miniupnpd")
+	if err != nil {
+		need(g.t, "miniupnpd")
+	}
+	conf := filepath.Join(g.dir, "miniupnpd.conf")
+	text := fmt.Sprintf("ext_ifname=wan\nlistening_ip=lan0\n%s\nlease_file=%s\nuuid=5ce64921-5afe-4123-a8df-16%010d\n",
+		g.maps, filepath.Join(g.dir, "leases"), g.tid)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	p := g.start(daemon, "-d", "-f", conf, "-P", filepath.Join(g.dir, "miniupnpd.pid"))
+	within(g.t, dialWait, "miniupnpd", func() bool { return strings.Contains(p.output(), " starting ") })
 }
 
 // translate is the box's NAT.
@@ -271,7 +374,7 @@ func (g *gateway) translate() string {
 	for _, n := range g.lans {
 		for _, m := range n.machines {
 			number++
-			port := 21000 + number
+			port := 21000 + 1000*g.rebooted + number
 			if g.fixed {
 				out = append(out, fmt.Sprintf(`oifname "wan" ip saddr %s udp sport 8737 snat to %s:%d`, m, g.outside, port))
 			}
@@ -284,7 +387,11 @@ func (g *gateway) translate() string {
 			}
 		}
 	}
-	out = append(out, `oifname "wan" meta l4proto udp `+strings.ReplaceAll(g.nat, "WAN", g.outside.String()), `oifname "wan" masquerade`)
+	nat := strings.ReplaceAll(g.nat, "WAN", g.outside.String())
+	if nat == "masquerade" && g.rebooted > 0 {
+		nat = fmt.Sprintf("masquerade to :%d-%d", 40000+1000*g.rebooted, 40999+1000*g.rebooted)
+	}
+	out = append(out, `oifname "wan" meta l4proto udp `+nat, `oifname "wan" masquerade`)
 	return table("ip nat", map[string][]string{
 		"out { type nat hook postrouting priority 100": out,
 		"in { type nat hook prerouting priority -100":  in,
