@@ -189,11 +189,11 @@ func (w *writer) Write(ts []link.Train) (sent int, err error) {
 	}
 	if len(out) > 0 {
 		w.number++
-		h.w.add(event{at: time.Now().Add(Tick), sender: w.sender, number: w.number, do: func() {
+		h.w.later(time.Now().Add(Tick), w.sender, w.number, func() {
 			for _, l := range out {
 				h.send(l.p, l.x)
 			}
-		}})
+		})
 	}
 	return sent, err
 }
@@ -222,11 +222,12 @@ func (w *writer) train(t *link.Train, out *[]leaving) (err error) {
 		c.count["tx_unreachable"]++
 		return err
 	}
+	buf := slices.Clone(t.Buf)
 	for off, end := 0, 0; ; off = end {
-		if end = off + t.Size; t.Size <= 0 || end > len(t.Buf) {
-			end = len(t.Buf)
+		if end = off + t.Size; t.Size <= 0 || end > len(buf) {
+			end = len(buf)
 		}
-		p := packet{from: netip.AddrPortFrom(x.from, c.port), to: e.Addr, data: slices.Clone(t.Buf[off:end]), hops: 64}
+		p := packet{from: netip.AddrPortFrom(x.from, c.port), to: e.Addr, data: buf[off:end:end], hops: 64}
 		if x.out != nil && p.size() > x.out.seg.mtu {
 			c.count["tx_too_big"]++
 			err = syscall.EMSGSIZE
@@ -236,7 +237,7 @@ func (w *writer) train(t *link.Train, out *[]leaving) (err error) {
 			h.w.count["sent"]++
 			*out = append(*out, leaving{p, x})
 		}
-		if end == len(t.Buf) {
+		if end == len(buf) {
 			return err
 		}
 	}

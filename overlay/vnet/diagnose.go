@@ -9,35 +9,57 @@ import (
 	"anodenet/overlay/link"
 )
 
-// diagnoseFor is how long link.System waits for an ICMP error.
-const diagnoseFor = 3500 * time.Millisecond
+const (
+	diagnoseFor   = 3500 * time.Millisecond // as long as link.System waits for an ICMP error
+	diagnoseAgain = 900 * time.Millisecond  // when link.System sends a second datagram
+)
 
 var _ link.Diagnoser = (*Host)(nil)
 
 // Diagnose implements link.Diagnoser.
 func (h *Host) Diagnose(ctx context.Context, ep link.Endpoint) link.Symptom {
 	told := make(chan link.Symptom, 1)
-	if err := h.probe(ep, func(x link.Symptom) {
+	port, done := h.listenICMP(func(x link.Symptom) {
 		select {
 		case told <- x:
 		default:
 		}
-	}); err != nil {
-		return link.SymptomOf(err)
-	}
-	end := time.NewTimer(diagnoseFor)
-	defer end.Stop()
-	select {
-	case x := <-told:
-		return x
-	case <-end.C:
-	case <-ctx.Done():
+	})
+	defer done()
+	for _, wait := range []time.Duration{diagnoseAgain, diagnoseFor - diagnoseAgain} {
+		if err := h.probe(port, ep); err != nil {
+			return link.SymptomOf(err)
+		}
+		end := time.NewTimer(wait)
+		select {
+		case x := <-told:
+			end.Stop()
+			return x
+		case <-ctx.Done():
+			end.Stop()
+			return link.Silence
+		case <-end.C:
+		}
 	}
 	return link.Silence
 }
 
-// probe sends a datagram of one byte from a port that nothing else has.
-func (h *Host) probe(ep link.Endpoint, told func(link.Symptom)) error {
+// listenICMP takes a port that nothing else has, and passes on the ICMP errors that come
+// to it until done is called.
+func (h *Host) listenICMP(told func(link.Symptom)) (port uint16, done func()) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	port = h.freePort()
+	h.probes[port] = told
+	return port, func() {
+		h.w.mu.Lock()
+		defer h.w.mu.Unlock()
+		delete(h.probes, port)
+	}
+}
+
+// probe sends a datagram of one byte.
+func (h *Host) probe(port uint16, ep link.Endpoint) error {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	if h.refuses {
@@ -47,12 +69,8 @@ func (h *Host) probe(ep link.Endpoint, told func(link.Symptom)) error {
 	if err != nil {
 		return err
 	}
-	for h.conns[h.nextPort] != nil {
-		h.nextPort++
-	}
-	p := packet{from: netip.AddrPortFrom(x.from, h.nextPort), to: ep.Addr, data: []byte{0}, hops: 64, told: told}
-	h.nextPort++
+	p := packet{from: netip.AddrPortFrom(x.from, port), to: ep.Addr, data: []byte{0}, hops: 64}
 	h.writers++
-	h.w.add(event{at: time.Now().Add(Tick), sender: h.number<<32 | h.writers, do: func() { h.send(p, x) }})
+	h.w.later(time.Now().Add(Tick), h.number<<32|h.writers, 0, func() { h.send(p, x) })
 	return nil
 }

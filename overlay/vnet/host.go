@@ -30,6 +30,9 @@ type Host struct {
 	writers  uint64
 	nextPort uint16
 	watches  map[*watch]struct{}
+	nat      *NAT
+	probes   map[uint16]func(link.Symptom) // the ports of Diagnose
+	onICMP   []func(ICMPError)
 }
 
 var _ link.Network = (*Host)(nil)
@@ -48,7 +51,8 @@ func (w *World) Host(name string) *Host {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &Host{w: w, name: name, number: uint64(len(w.hosts) + 1), nextPort: 40000,
-		conns: make(map[uint16]*Conn), watches: make(map[*watch]struct{})}
+		conns: make(map[uint16]*Conn), watches: make(map[*watch]struct{}),
+		probes: make(map[uint16]func(link.Symptom))}
 	w.hosts = append(w.hosts, h)
 	return h
 }
@@ -196,11 +200,7 @@ func (h *Host) Listen(port uint16) (link.Conn, error) {
 		return nil, link.ErrClosed
 	}
 	if port == 0 {
-		for h.conns[h.nextPort] != nil {
-			h.nextPort++
-		}
-		port = h.nextPort
-		h.nextPort++
+		port = h.freePort()
 	}
 	if h.conns[port] != nil {
 		return nil, fmt.Errorf("vnet: port %d: %w", port, syscall.EADDRINUSE)
@@ -208,6 +208,15 @@ func (h *Host) Listen(port uint16) (link.Conn, error) {
 	c := newConn(h, port)
 	h.conns[port] = c
 	return c, nil
+}
+
+// freePort returns a port that no socket has.
+func (h *Host) freePort() uint16 {
+	for h.conns[h.nextPort] != nil || h.probes[h.nextPort] != nil || h.nextPort == 0 {
+		h.nextPort++
+	}
+	h.nextPort++
+	return h.nextPort - 1
 }
 
 // ListenBeacons implements link.Network. Any number of such sockets share the port; they
@@ -287,7 +296,11 @@ func (h *Host) by(i *Interface, next netip.Addr, e link.Endpoint) (path, error) 
 		return path{}, syscall.ENETUNREACH
 	}
 	if !p.from.IsValid() {
-		if p.from = h.source(i, next); !p.from.IsValid() {
+		to := next
+		if dst := e.Addr.Addr(); next.IsLinkLocalUnicast() && !dst.IsLinkLocalUnicast() {
+			to = dst // a gateway's address says nothing about the scope of the source
+		}
+		if p.from = h.source(i, to); !p.from.IsValid() {
 			return path{}, syscall.EADDRNOTAVAIL
 		}
 	}
@@ -352,17 +365,29 @@ func (h *Host) receive(in *Interface, p packet) {
 	switch {
 	case h.asleep:
 		h.w.count["drop_asleep"]++
-	case in.broadcast(dst), slices.ContainsFunc(h.ifs, func(i *Interface) bool { return i.has(dst) }):
+	case in.firewall != nil && !in.firewall.in(&p):
+	case h.nat != nil && h.nat.receive(in, &p):
+	case in.broadcast(dst), h.owns(dst):
 		h.accept(in, p)
 	case h.forward:
-		h.route(p)
+		h.route(in, p)
 	default:
 		h.w.count["drop_not_mine"]++
 	}
 }
 
-// route forwards a packet.
-func (h *Host) route(p packet) {
+// owns reports whether a is an address of the host.
+func (h *Host) owns(a netip.Addr) bool {
+	for _, i := range h.ifs {
+		if i.has(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// route forwards a packet that came in by an interface; nil is by none.
+func (h *Host) route(in *Interface, p packet) {
 	w := h.w
 	if p.hops--; p.hops <= 0 {
 		w.count["drop_hops"]++
@@ -375,11 +400,23 @@ func (h *Host) route(p packet) {
 	x, err := h.find(link.Endpoint{Addr: p.to})
 	if err != nil || x.out == nil {
 		w.count["drop_no_route"]++
-		p.tell(link.NoHost)
+		h.complain(&p, HostUnreachable, 0)
 		return
 	}
 	if x.out.broadcast(x.next) {
 		w.count["drop_broadcast"]++ // a router keeps directed broadcasts out (RFC 2644)
+		return
+	}
+	if h.nat != nil && h.nat.separates(in, x.out) {
+		w.count["drop_nat_isolated"]++
+		return
+	}
+	h.leave(p, x)
+}
+
+// leave lets a packet that the host does not send itself leave by a path.
+func (h *Host) leave(p packet, x path) {
+	if h.nat != nil && x.out == h.nat.outside && !h.nat.outbound(&p) {
 		return
 	}
 	x.out.transmit(p, x.next)
@@ -387,6 +424,10 @@ func (h *Host) route(p packet) {
 
 // accept passes a packet for this host to its sockets.
 func (h *Host) accept(in *Interface, p packet) {
+	if p.icmp != nil {
+		h.hear(*p.icmp)
+		return
+	}
 	e := link.Endpoint{Addr: p.from, Local: p.to.Addr(), If: in.index}
 	all := in.broadcast(p.to.Addr())
 	if all {
@@ -406,6 +447,6 @@ func (h *Host) accept(in *Interface, p packet) {
 		c.put(e, p.data)
 	case !all:
 		h.w.count["drop_no_socket"]++
-		p.tell(link.PortClosed)
+		h.complain(&p, PortUnreachable, 0)
 	}
 }

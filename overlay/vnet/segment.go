@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"anodenet/overlay/link"
 )
 
 // DefaultMTU is a segment's MTU if none is given.
@@ -67,7 +65,7 @@ func (s *Segment) SetLink(l Link) {
 	s.link = l
 }
 
-// Tap calls f for each packet put onto the segment, from the world's goroutine, in
+// Tap calls f for each UDP packet put onto the segment, from the world's goroutine, in
 // order. f must not block.
 func (s *Segment) Tap(f func(Packet)) {
 	s.w.mu.Lock()
@@ -86,6 +84,7 @@ type Interface struct {
 	up       bool
 	prefixes []netip.Prefix
 	link     *Link // in place of the segment's
+	firewall *Firewall
 	random   *rand.Rand
 	sender   uint64
 	number   uint64
@@ -116,7 +115,7 @@ func (i *Interface) SetUp(up bool) {
 // prefix.
 func (i *Interface) SetAddrs(prefixes ...netip.Prefix) {
 	i.host.w.mu.Lock()
-	i.prefixes = slices.Clone(prefixes)
+	i.readdress(prefixes)
 	i.host.w.mu.Unlock()
 	i.host.changed()
 }
@@ -127,9 +126,16 @@ func (i *Interface) Move(s *Segment, prefixes ...netip.Prefix) {
 	i.seg.ifs = slices.DeleteFunc(i.seg.ifs, func(x *Interface) bool { return x == i })
 	i.seg = s
 	s.ifs = append(s.ifs, i)
-	i.prefixes = slices.Clone(prefixes)
+	i.readdress(prefixes)
 	i.host.w.mu.Unlock()
 	i.host.changed()
+}
+
+func (i *Interface) readdress(prefixes []netip.Prefix) {
+	i.prefixes = slices.Clone(prefixes)
+	if n := i.host.nat; n != nil && n.outside == i {
+		n.readdressed()
+	}
 }
 
 // has reports whether a is one of the interface's addresses.
@@ -172,14 +178,15 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 		w.count["drop_interface_down"]++
 		return
 	}
-	if p.size() > s.mtu {
-		w.count["drop_too_big"]++
+	if i.firewall != nil && !i.firewall.out(&p) {
 		return
 	}
-	for _, f := range s.taps {
-		seen := Packet{At: time.Now(), Segment: s.name, From: p.from, To: p.to, Data: p.data}
-		w.tapped = append(w.tapped, func() { f(seen) })
+	if p.size() > s.mtu {
+		w.count["drop_too_big"]++
+		i.host.complain(&p, TooBig, s.mtu)
+		return
 	}
+	i.tap(&p)
 	l := s.link
 	if i.link != nil {
 		l = *i.link
@@ -202,7 +209,19 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 	}
 	if !found && !all {
 		w.count["drop_no_neighbour"]++
-		p.tell(link.NoHost)
+		i.host.complain(&p, HostUnreachable, 0)
+	}
+}
+
+// tap shows p to the taps of the segment.
+func (i *Interface) tap(p *packet) {
+	s := i.seg
+	if len(s.taps) == 0 || p.icmp != nil {
+		return
+	}
+	seen := Packet{At: time.Now(), Segment: s.name, From: p.from, To: p.to, Data: p.data}
+	for _, f := range s.taps {
+		i.host.w.tapped = append(i.host.w.tapped, func() { f(seen) })
 	}
 }
 
@@ -256,12 +275,7 @@ func (i *Interface) deliver(to *Interface, p packet, l *Link, queued time.Durati
 
 func (i *Interface) arrive(to *Interface, p packet, at time.Time) {
 	i.number++
-	seg := i.seg
-	i.host.w.add(event{at: at, sender: i.sender, number: i.number, do: func() {
-		if !to.up || to.seg != seg {
-			i.host.w.count["drop_interface_down"]++
-			return
-		}
-		to.host.receive(to, p)
-	}})
+	e := i.host.w.event(at, i.sender, i.number)
+	e.p, e.to, e.seg = p, to, i.seg
+	i.host.w.add(e)
 }
