@@ -27,6 +27,7 @@ func TestNetNATBoxes(t *testing.T) {
 		{"home", "kept", "the destination"},
 		{"trusting", "kept", "the destination"},
 		{"moved", "one", "the destination"},
+		{"known", "one", "the destination's address"},
 		{"cone", "one", "anybody"},
 		{"hairpin", "one", "anybody"},
 		{"random", "any", "the destination"},
@@ -38,10 +39,11 @@ func TestNetNATBoxes(t *testing.T) {
 		t.Run(c.box, func(t *testing.T) {
 			t.Parallel()
 			l := newLaboratory(t)
-			a, one, two := newMachine(t, "a"), newMachine(t, "one"), newMachine(t, "two")
+			a, one, two, stranger := newMachine(t, "a"), newMachine(t, "one"), newMachine(t, "two"), newMachine(t, "stranger")
 			l.put(a, behind(c.box), 1, nil)
 			l.put(one, centre, 2, nil)
 			l.put(two, centre, 3, nil)
+			l.put(stranger, centre, 4, nil)
 			l.rules()
 			from := a.bind(8737)
 			servers := []*net.UDPConn{one.bind(1000), one.bind(1001), two.bind(1000)}
@@ -61,10 +63,13 @@ func TestNetNATBoxes(t *testing.T) {
 			if servers[0].WriteToUDPAddrPort([]byte("in"), seen[0]); !asWanted(from, true) {
 				t.Error("the destination's answer does not get in")
 			}
-			for i, s := range []*net.UDPConn{one.bind(2000), two.bind(2000)} {
-				s.WriteToUDPAddrPort([]byte("in"), seen[0])
-				if want := c.admits == "anybody"; !asWanted(from, want) {
-					t.Errorf("stranger %d gets in: %v, want %v", i, !want, want)
+			for other, wanted := range map[*net.UDPConn]bool{
+				one.bind(2000):      c.admits != "the destination",
+				stranger.bind(2000): c.admits == "anybody",
+			} {
+				other.WriteToUDPAddrPort([]byte("in"), seen[0])
+				if !asWanted(from, wanted) {
+					t.Errorf("%v gets in: %v, want %v", other.LocalAddr(), !wanted, wanted)
 				}
 			}
 		})

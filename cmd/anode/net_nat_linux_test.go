@@ -36,11 +36,13 @@ func TestNetNAT(t *testing.T) {
 		}
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			m := measurement{row: row, strict: all, packets: -1, later: -1}
+			m := measurement{row: row, strict: all}
 			defer m.report(t)
 			l := m.quickly(t, places)
 			if all && os.Getenv(natQuick) == "" {
 				m.patiently(l)
+			} else if row.change.do == nil {
+				m.count(l)
 			}
 			m.why = l.why()
 			m.judge()
@@ -58,13 +60,13 @@ type measurement struct {
 	big     time.Duration // until a long ping was answered after that; 0: none was
 	lost    float64       // of long pings, in percent
 	pause   time.Duration // after the change, in which nothing arrived; 0: there was no change
-	packets int           // that a and b sent in the first minute, without the pings
-	later   int           // and in the second; -1: not counted
+	again   time.Duration // until the path was what it must be, for good; 0: always
+	packets []int         // that a and b sent, without the pings: in the first minute; by a relay also in a second, and in a third without pings
 	why     string        // what a says
 	faults  []string
 
 	began time.Time
-	base  int       // packets before that
+	base  int       // packets before that, or before the last that were counted
 	pings []*pinger // since
 }
 
@@ -78,7 +80,7 @@ const (
 	directLimit = time.Second           // for a direct path, from the first request on
 	patience    = 8 * time.Second       // until it is given up
 	maxPackets  = 300                   // in the first minute
-	maxLater    = 20                    // in the second, by a relay
+	maxLater    = 20                    // in each after that, by a relay
 	maxPause    = 3 * time.Second       // after a change
 	busy        = 60 * time.Millisecond // that a busy machine adds to the first reply
 )
@@ -100,24 +102,29 @@ func (m *measurement) quickly(t *testing.T, places chan struct{}) *laboratory {
 	m.began, m.base = time.Now(), l.sent()
 	m.connect(l)
 	m.long(l)
-	if m.row.change.do == nil {
-		m.packets = m.spent(l)
-	} else {
+	if m.row.change.do != nil {
 		m.change(l)
 	}
 	return l
 }
 
-// patiently counts the packets of a minute, or two.
+// patiently counts the packets of a minute, or of three.
 func (m *measurement) patiently(l *laboratory) {
 	if m.row.change.do != nil || m.got == none {
 		return
 	}
-	m.wait(l, m.began.Add(time.Minute))
-	m.packets = m.spent(l)
-	if m.got == relay {
-		m.wait(l, m.began.Add(2*time.Minute))
-		m.later = m.spent(l) - m.packets
+	for minute := range 3 {
+		until := m.began.Add(time.Duration(minute+1) * time.Minute)
+		if minute < 2 {
+			p := m.ping(l, time.Second, 100)
+			time.Sleep(time.Until(until))
+			p.stop()
+		}
+		time.Sleep(time.Until(until))
+		m.count(l)
+		if m.got != relay {
+			break
+		}
 	}
 }
 
@@ -170,60 +177,75 @@ func (m *measurement) long(l *laboratory) {
 	m.got = l.way(l.a, l.b)
 }
 
-// change has something happen, and measures how long nothing arrives after it.
+// change has something happen, and measures how long nothing arrives after it, and when the
+// path is again what it must be.
 func (m *measurement) change(l *laboratory) {
-	if m.first == 0 {
+	switch {
+	case m.first == 0:
 		return
-	}
-	observe := func() { time.Sleep(2 * maxPause) }
-	if m.row.change.idle {
-		m.row.change.do(l)
-		p := m.ping(l, 50*time.Millisecond, 100)
-		observe()
-		p.stop()
-		ok := false
-		if m.pause, ok = p.first(); !ok {
-			m.fault("no ping is answered after %v", 2*maxPause)
-		}
-	} else {
-		const pace = 300_000
-		streams := []*stream{streaming(l.t, l.a, l.b, false, pace), streaming(l.t, l.a, l.b, true, pace)}
-		time.Sleep(1500 * time.Millisecond)
-		m.row.change.do(l)
-		since := time.Now()
-		observe()
-		for _, s := range streams {
-			pause, err := s.pause(since)
-			m.pause = max(m.pause, pause)
-			if err != nil {
-				m.fault("%s: %v", s.name, err)
-			}
-			s.stop()
-		}
+	case m.row.change.idle:
+		m.changeIdle(l)
+	default:
+		m.changeLoaded(l)
 	}
 	if m.pause > maxPause {
 		m.fault("a pause of %v", m.pause.Round(time.Millisecond))
 	}
-	if got := l.way(l.a, l.b); got != m.row.want {
-		m.fault("then %s", got)
+	if m.again > maxPause {
+		m.fault("not %s for %v", m.row.want, m.again.Round(time.Millisecond))
 	}
 }
 
-// wait sends a ping a second until then.
-func (m *measurement) wait(l *laboratory, until time.Time) {
-	p := m.ping(l, time.Second, 100)
-	time.Sleep(time.Until(until))
+// changeIdle is a change before a ping.
+func (m *measurement) changeIdle(l *laboratory) {
+	m.row.change.do(l)
+	p := m.ping(l, 50*time.Millisecond, 100)
+	m.observe(l)
 	p.stop()
+	ok := false
+	if m.pause, ok = p.first(); !ok {
+		m.fault("no ping is answered after %v", 2*maxPause)
+	}
 }
 
-// spent is how many packets a and b have sent beside those of the pings.
-func (m *measurement) spent(l *laboratory) int {
-	n := l.sent() - m.base
+// changeLoaded is a change under two streams of data.
+func (m *measurement) changeLoaded(l *laboratory) {
+	const pace = 300_000 // bytes a second
+	streams := []*stream{streaming(l.t, l.a, l.b, false, pace), streaming(l.t, l.a, l.b, true, pace)}
+	time.Sleep(1500 * time.Millisecond)
+	m.row.change.do(l)
+	since := time.Now()
+	m.observe(l)
+	for _, s := range streams {
+		pause, err := s.pause(since)
+		m.pause = max(m.pause, pause)
+		if err != nil {
+			m.fault("%s: %v", s.name, err)
+		}
+		s.stop()
+	}
+}
+
+// observe watches the path for twice as long as it may be another than it must be.
+func (m *measurement) observe(l *laboratory) {
+	start := time.Now()
+	for now := start; now.Sub(start) < 2*maxPause; now = time.Now() {
+		if l.way(l.a, l.b) != m.row.want || l.way(l.b, l.a) != m.row.want {
+			m.again = time.Since(start)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// count notes how many packets a and b have sent since the last time, beside those of pings.
+func (m *measurement) count(l *laboratory) {
+	total := l.sent()
 	for _, p := range m.pings {
 		sent, answered := p.score(time.Time{}, time.Now())
-		n -= sent + answered
+		total -= sent + answered
 	}
-	return n
+	m.packets = append(m.packets, total-m.base)
+	m.base = total
 }
 
 // judge compares what was measured with what must be.
@@ -247,18 +269,17 @@ func (m *measurement) judge() {
 	if first := 2*m.row.trip() + busy; m.strict && m.row.loss() == 0 && m.first > first {
 		m.fault("first reply after %v, more than %v", m.first.Round(time.Millisecond), first)
 	}
-	if m.packets > maxPackets {
-		m.fault("too many packets")
-	}
-	if m.later > maxLater {
-		m.fault("%d packets in the second minute", m.later)
+	for i, n := range m.packets {
+		if limit := []int{maxPackets, maxLater, maxLater}[i]; n > limit {
+			m.fault("more than %d packets in minute %d", limit, i+1)
+		}
 	}
 }
 
 // reportHead is the head of the lines that report writes.
-var reportHead = fmt.Sprintf(reportLine, "topology", "wanted", "got", "first", "direct", "long", "lost", "packets", "pause", "", "what a says")
+var reportHead = fmt.Sprintf(reportLine, "topology", "wanted", "got", "first", "direct", "long", "lost", "packets", "pause", "again", "", "what a says")
 
-const reportLine = "%-24s %-7s %-7s %7s %7s %7s %5s %8s %7s  %-6s %s\n"
+const reportLine = "%-24s %-7s %-7s %7s %7s %7s %5s %12s %7s %7s  %-6s %s\n"
 
 // report adds the row to the report, if one is wanted, and fails the test if it must.
 func (m *measurement) report(t *testing.T) {
@@ -266,15 +287,9 @@ func (m *measurement) report(t *testing.T) {
 	if len(m.faults) > 0 || m.got == "" {
 		verdict = "FAIL"
 	}
-	packets := "-"
-	if m.packets >= 0 {
-		packets = fmt.Sprint(m.packets)
-	}
-	if m.later >= 0 {
-		packets += fmt.Sprintf("+%d", m.later)
-	}
+	packets := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(m.packets)), "+"), "[]")
 	line := fmt.Sprintf(reportLine, m.row.name, m.row.want, m.got, inMillis(m.first), inMillis(m.direct), inMillis(m.big),
-		fmt.Sprintf("%.0f%%", m.lost), packets, inMillis(m.pause), verdict, strings.Join(append(m.faults, m.why), "; "))
+		fmt.Sprintf("%.0f%%", m.lost), packets, inMillis(m.pause), inMillis(m.again), verdict, strings.Join(append(m.faults, m.why), "; "))
 	t.Log("\n" + reportHead + line)
 	if verdict != "ok" {
 		t.Fail()

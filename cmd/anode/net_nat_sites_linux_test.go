@@ -19,6 +19,7 @@ import (
 type box struct {
 	nat      string // how it translates what leaves, in nft's words; WAN is its own address outside. Empty: not at all
 	fixed    bool   // it gives port 8737 of each machine inside one port outside, for all destinations
+	known    bool   // and lets in by it whom something was sent to, from whatever port
 	full     bool   // and lets everybody in by it
 	hairpin  bool   // from inside too
 	open     bool   // it drops nothing that comes from outside
@@ -41,6 +42,7 @@ var boxes = map[string]box{
 	"trusting": {nat: "masquerade", open: true},
 	// Home with another port outside.
 	"moved": {nat: "masquerade", fixed: true},
+	"known": {nat: "masquerade", fixed: true, known: true},
 	"cone":  {nat: "masquerade", fixed: true, full: true},
 	// Cone that also turns round what machines inside send to each other's ports outside.
 	"hairpin": {nat: "masquerade", fixed: true, full: true, hairpin: true},
@@ -106,6 +108,7 @@ type laboratory struct {
 	internet  *internet
 	a, b      *host
 	relays    []*host
+	gateways  []*gateway
 	chains    map[*host][]*gateway // from the internet to the host
 	clients   map[*host]*control.Client
 	odometers []*odometer // of a and b
@@ -143,11 +146,9 @@ func (l *laboratory) innermost(h *host) *gateway {
 
 // rules has all boxes write their rules.
 func (l *laboratory) rules() {
-	for _, chain := range l.chains {
-		for _, g := range chain {
-			g.rule()
-			g.serveMaps()
-		}
+	for _, g := range l.gateways {
+		g.rule()
+		g.serveMaps()
 	}
 }
 
@@ -165,16 +166,14 @@ func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
 		if !ok {
 			l.t.Fatalf("no box is named %s", name)
 		}
+		var g *gateway
 		if len(chain) == 0 {
-			chain = append(chain, l.outermost(b, p, site))
+			g = l.outermost(b, p, site)
 		} else {
-			outer := chain[len(chain)-1]
-			prefix := fmt.Sprintf("10.%d.%d.0/24", len(chain), site)
-			if outer.lifetime > 0 { // a provider's
-				prefix = fmt.Sprintf("100.64.%d.0/24", site)
-			}
-			chain = append(chain, l.inner(b, outer, prefix))
+			g = l.inner(b, chain[len(chain)-1], site)
 		}
+		l.gateways = append(l.gateways, g)
+		chain = append(chain, g)
 	}
 	last := chain[len(chain)-1]
 	if !p.lan {
@@ -217,8 +216,12 @@ func (l *laboratory) outermost(b box, p place, site int) *gateway {
 }
 
 // inner makes a box inside another.
-func (l *laboratory) inner(b box, outer *gateway, prefix string) *gateway {
+func (l *laboratory) inner(b box, outer *gateway, site int) *gateway {
 	g := &gateway{host: newGatewayHost(l.t), box: b}
+	prefix := fmt.Sprintf("10.%d.%d.0/24", len(outer.lans), site)
+	if outer.lifetime > 0 { // a provider's
+		prefix = fmt.Sprintf("100.64.%d.0/24", site)
+	}
 	outer.addLAN(prefix)
 	g.outside = outer.plug(g.host, "wan", len(outer.lans)-1)
 	return g
@@ -378,6 +381,9 @@ func (g *gateway) translate() string {
 			if g.fixed {
 				out = append(out, fmt.Sprintf(`oifname "wan" ip saddr %s udp sport 8737 snat to %s:%d`, m, g.outside, port))
 			}
+			if g.known {
+				in = append(in, fmt.Sprintf(`iifname "wan" ip saddr @known udp dport %d dnat to %s:8737`, port, m))
+			}
 			if g.full {
 				in = append(in, fmt.Sprintf(`iifname "wan" udp dport %d dnat to %s:8737`, port, m))
 			}
@@ -392,16 +398,21 @@ func (g *gateway) translate() string {
 		nat = fmt.Sprintf("masquerade to :%d-%d", 40000+1000*g.rebooted, 40999+1000*g.rebooted)
 	}
 	out = append(out, `oifname "wan" meta l4proto udp `+nat, `oifname "wan" masquerade`)
-	return table("ip nat", map[string][]string{
+	chains := map[string][]string{
 		"out { type nat hook postrouting priority 100": out,
 		"in { type nat hook prerouting priority -100":  in,
-	})
+	}
+	if g.known {
+		chains["note { type filter hook forward priority 0"] = []string{`oifname "wan" meta l4proto udp update @known { ip daddr }`}
+		return table("ip nat", chains, "set known { type ipv4_addr; flags dynamic,timeout; timeout 1m; }")
+	}
+	return table("ip nat", chains)
 }
 
-// table is a table of nft with chains of rules.
-func table(name string, chains map[string][]string) string {
+// table is a table of nft with chains of rules, and sets.
+func table(name string, chains map[string][]string, sets ...string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table %s {\n", name)
+	fmt.Fprintf(&b, "table %s {\n%s\n", name, strings.Join(sets, "\n"))
 	for head, rules := range chains {
 		fmt.Fprintf(&b, "chain %s\n%s\n}\n", head, strings.Join(rules, "\n"))
 	}
