@@ -1,11 +1,13 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ const (
 	natReport = "NATLAB_REPORT" // a file to which a line is added for each row; all rows run
 	natKeep   = "NATLAB_KEEP"   // a directory for the logs of the daemons, and what crossed the internet
 	natQuick  = "NATLAB_QUICK"  // packets are not counted for whole minutes
+	natPlaces = "NATLAB_PLACES" // how many rows are measured at a time; 2 unless said
 )
 
 // TestNetNAT: two hosts behind real NATs reach each other: directly wherever a direct path
@@ -29,7 +32,11 @@ func TestNetNAT(t *testing.T) {
 		addLine(t, reportHead)
 	}
 	// While a row is measured, the machine must not be busy; afterwards rows only wait.
-	places := make(chan struct{}, 2)
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(natPlaces), "2"))
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q", natPlaces, os.Getenv(natPlaces))
+	}
+	places := make(chan struct{}, n)
 	for _, row := range topologies {
 		if !all && !row.always {
 			continue

@@ -155,12 +155,18 @@ func (l *laboratory) rules() {
 // firstRelay is the number of the first relay's site.
 const firstRelay = 3
 
-// put connects a host. The number is its site's, which its addresses have.
+// put makes a host's place and connects it. The number is its site's, which its addresses
+// have.
 func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
-	chain := append([]*gateway(nil), other[:p.shared]...)
+	l.connect(h, p, l.lay(p, site, other))
+}
+
+// lay makes the boxes of a place, with a network for the host in the last one.
+func (l *laboratory) lay(p place, site int, other []*gateway) []*gateway {
 	if p.lan {
-		chain = other
+		return other
 	}
+	chain := append([]*gateway(nil), other[:p.shared]...)
 	for _, name := range p.boxes {
 		b, ok := boxes[name]
 		if !ok {
@@ -176,15 +182,18 @@ func (l *laboratory) put(h *host, p place, site int, other []*gateway) {
 		chain = append(chain, g)
 	}
 	last := chain[len(chain)-1]
-	if !p.lan {
-		prefix := fmt.Sprintf("192.168.%d.0/24", len(last.lans)+1)
-		if last.nat == "" {
-			prefix = fmt.Sprintf("9.0.%d.0/24", site)
-		}
-		last.addLAN(prefix)
+	prefix := fmt.Sprintf("192.168.%d.0/24", len(last.lans)+1)
+	if last.nat == "" {
+		prefix = fmt.Sprintf("9.0.%d.0/24", site)
 	}
+	last.addLAN(prefix)
+	return chain
+}
+
+// connect connects a host to the newest network of the last of some boxes.
+func (l *laboratory) connect(h *host, p place, chain []*gateway) {
 	l.chains[h] = chain
-	last.serve(h, p)
+	l.innermost(h).serve(h, p)
 }
 
 // outermost makes a box with an uplink.
@@ -275,10 +284,11 @@ func (g *gateway) plug(h *host, dev string, network int) netip.Addr {
 // serve connects a host to the newest network, with what its place has of IPv4 and IPv6.
 func (g *gateway) serve(h *host, p place) {
 	network := len(g.lans) - 1
-	if !p.v6 {
+	links := h.links()
+	if !p.v6 && links == 0 { // later it would switch off the adapter's IPv6 too
 		onlyIPv4(h)
 	}
-	dev := fmt.Sprintf("eth%d", h.links())
+	dev := fmt.Sprintf("eth%d", links)
 	g.plug(h, dev, network)
 	if p.no4 {
 		h.ip("-4 addr flush dev " + dev)

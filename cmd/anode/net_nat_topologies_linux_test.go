@@ -217,11 +217,13 @@ func changeAddress(l *laboratory) {
 // moveTo brings a to another place, by another interface.
 func moveTo(boxes ...string) change {
 	return change{do: func(l *laboratory) {
-		l.a.ip("link set eth0 down")
-		l.put(l.a, behind(boxes...), firstRelay+len(l.relays), nil)
-		for _, g := range l.chains[l.a] {
+		p := behind(boxes...)
+		chain := l.lay(p, firstRelay+len(l.relays), nil)
+		for _, g := range chain {
 			g.rule()
 		}
+		l.a.ip("link set eth0 down")
+		l.connect(l.a, p, chain)
 	}}
 }
 
