@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
@@ -21,13 +22,17 @@ func (s *signals) message(m *message) error {
 		return s.stale(m)
 	case wire.Ping:
 		s.l.reply(m, wire.Pong, m.body)
-	case wire.Pong: // a sign of life, which is noted already; our own pings travel sealed
+		s.keeps(m)
+	case wire.Pong: // our own pings travel sealed
+		s.keeps(m)
 	case wire.EPCReq:
 		return s.epcReq(m)
 	case wire.EPC:
 		return s.epc(m)
 	case wire.EPI:
 		return s.epi(m)
+	case wire.NATT:
+		return s.natt(m)
 	case wire.NetIDReq:
 		return s.netIDReq(m)
 	case wire.Probe:
@@ -63,14 +68,19 @@ func (s *signals) errorMessage(m *message) error {
 	return err
 }
 
-// epcReq answers a check, and has the way that it came by checked in turn.
+// epcReq answers a check, and has the way that it came by checked in turn. Our own question
+// goes first: who gets the answer may send by us at once, and is relayed only after it has
+// answered.
 func (s *signals) epcReq(m *message) error {
 	id, err := wire.ParseEPC(m.body)
 	if err != nil {
 		return err
 	}
+	if s.came(m) == path.New {
+		s.l.tick(m.peer)
+		s.l.shell.flush()
+	}
 	s.l.reply(m, wire.EPC, wire.AppendEPC(nil, id))
-	s.came(m)
 	return nil
 }
 
@@ -91,14 +101,24 @@ func (s *signals) epc(m *message) error {
 
 // came notes along which way an authentic packet came. Added peers have budgets with
 // their ways; those of all strangers have one together.
-func (s *signals) came(m *message) {
+func (s *signals) came(m *message) path.Result {
 	w, ok := s.l.way(m)
 	if !ok {
 		s.l.n.counters.count(dHint)
-		return
+		return path.Full
 	}
-	if m.peer.Came(s.l.now, m.machine, w, path.Heard).Refused() {
+	r := m.peer.Came(s.l.now, m.machine, w, path.Heard)
+	if r.Refused() {
 		s.l.n.counters.count(dHint)
+	}
+	return r
+}
+
+// keeps takes a sign of life by which an added peer keeps its way to us open: where it comes from is
+// where the peer is reached, perhaps since now.
+func (s *signals) keeps(m *message) {
+	if m.in == nil && m.hop == 0 && m.peer.Standing() >= book.Added {
+		s.came(m)
 	}
 }
 
@@ -137,7 +157,7 @@ func (s *signals) netIDReq(m *message) error {
 		return nil
 	}
 	s.l.reply(m, wire.NetID, wire.NetIDMsg{Request: x.Request, Endpoint: from}.Append(nil))
-	return nil
+	return nil // no keeps: it may come from a socket that was opened for the question alone
 }
 
 // probe answers a probe of the path's size.

@@ -24,6 +24,7 @@ type Status struct {
 	Open     bool              `json:"open"`    // everybody is let in, not only the peers that were added
 	Secret   bool              `json:"secret"`  // there is a network secret
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
+	Reach    ReachStatus       `json:"reach"`
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -60,6 +61,9 @@ type PeerStatus struct {
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`
 	LastSeen *time.Time    `json:"last_seen"` // null: never
+
+	Ways     []WayStatus     `json:"ways"`     // all that are known
+	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines
 }
 
 // PathStatus is the way that packets to a peer take now. All its fields are always

@@ -59,6 +59,7 @@ type fixture struct {
 	mu        sync.Mutex
 	status    overlay.Status
 	endpoints map[anode.Address][]wire.Endpoint // given by people
+	hosts     map[anode.Address][]peerbook.Host
 }
 
 func newFixture() *fixture { return &fixture{status: fixtureStatus()} }
@@ -78,7 +79,7 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 	var entries []peerbook.Entry
 	for _, p := range f.status.Peers {
 		if p.Allowed || p.Blocked {
-			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	b, _, err := peerbook.Open(f.status.Address, peerbook.NewMemory(entries...), nil)
@@ -91,9 +92,9 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 	}
 	e := c.After
 	if f.endpoints == nil {
-		f.endpoints = map[anode.Address][]wire.Endpoint{}
+		f.endpoints, f.hosts = map[anode.Address][]wire.Endpoint{}, map[anode.Address][]peerbook.Host{}
 	}
-	f.endpoints[e.Address] = e.Endpoints
+	f.endpoints[e.Address], f.hosts[e.Address] = e.Endpoints, e.Hosts
 	k := slices.IndexFunc(f.status.Peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
 	switch {
 	case !e.Added && !e.Blocked && k >= 0:
@@ -114,7 +115,7 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 
 func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) {
-		return b.Add(p.Address, p.Name, p.Endpoints, time.Now())
+		return b.AddEntry(p, time.Now())
 	})
 }
 
@@ -147,11 +148,11 @@ func (f *fixture) change(a anode.Address, do func(i int)) error {
 	return overlay.ErrUnknownPeer
 }
 
-func (f *fixture) AddEndpoints(_ context.Context, a anode.Address, es []wire.Endpoint) (peerbook.Change, error) {
+func (f *fixture) AddEndpoints(_ context.Context, a anode.Address, es []peerbook.Place) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.AddEndpoints(a, es) })
 }
 
-func (f *fixture) RemoveEndpoint(_ context.Context, a anode.Address, e wire.Endpoint) (peerbook.Change, error) {
+func (f *fixture) RemoveEndpoint(_ context.Context, a anode.Address, e peerbook.Place) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.RemoveEndpoint(a, e) })
 }
 
@@ -160,7 +161,7 @@ func (f *fixture) Entries() (list []overlay.Peer) {
 	defer f.mu.Unlock()
 	for _, p := range f.status.Peers {
 		if p.Allowed || p.Blocked {
-			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	return list

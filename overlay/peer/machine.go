@@ -29,7 +29,9 @@ type Machine struct {
 	told     mono.Time     // when the peer was last told where we are
 	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
 	clash    clash
+	opening  opening
 	stand    stand     // what it said about us
+	doubted  mono.Time // when the relay was last asked since nothing came by it
 	repeats  int       // how often its HELLO came again, although we answered it
 	renewed  mono.Time // when a handshake was last begun because of what it said
 }
@@ -38,6 +40,10 @@ type Machine struct {
 const (
 	silentFor   = 3 * time.Second        // with HELLOs unanswered: the machine is lost
 	unheardFor  = time.Second            // data sent and nothing heard: its ways are checked
+	doubtLeast  = 300 * time.Millisecond // data sent and nothing heard: the relay, or a stale way, is checked
+	staleAfter  = 5 * time.Second        // a way that was not heard for so long may be gone
+	doubtMore   = 200 * time.Millisecond // than two round trips
+	relayEvery  = 2 * time.Second        // a peer that only receives answers after half a second
 	pausedFor   = 750 * time.Millisecond // data stopped coming: its way is checked once
 	flowing     = 2 * time.Second        // data came or went so recently: it flows
 	tellEvery   = 15 * time.Second       // our endpoints to a peer behind a relay
@@ -105,11 +111,11 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 	}
 	m.noteHeard(now)
 	due = min(due, m.listen(now), m.clash.tick(now))
-	due = min(due, m.check(now, do.Hello != nil))
+	due = min(due, m.check(now, do.Hello != nil), m.judge(now))
 	m.route(now)
 	m.transit(now, do.GaveUp)
 	m.flush(now)
-	return min(due, m.measure(now), m.tell(now)), do.GaveUp
+	return min(due, m.measure(now), m.tell(now), m.punch(now)), do.GaveUp
 }
 
 // shake sends the HELLO that is due. The way in use may be dead: it is checked, and
@@ -134,7 +140,7 @@ func (m *Machine) shake(now mono.Time) {
 // session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed {
+		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -164,7 +170,7 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if !shook && r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -176,14 +182,15 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 const maxProposed = 2
 
 // ask sends one EPC_REQ. One to an endpoint that a session's packet proposed is sealed in
-// that session; others go to machines that may have no session with us.
+// that session, as is one of an attempt, since what comes by such a way is no replay; others
+// go to machines that may have no session with us.
 func (m *Machine) ask(now mono.Time, r path.Request) {
 	s := m.set.Current(now.Duration())
-	if r.Origin != path.Roamed || s == nil {
+	if r.Origin != path.Roamed && !r.Burst || s == nil {
 		m.peer.Reply(now, r.Way.Endpoint, m.ID(), wire.EPCReq, wire.AppendEPC(nil, r.ID))
 		return
 	}
-	if r.Try < maxProposed {
+	if r.Try < maxProposed || r.Burst {
 		to := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
 		m.peer.env.Shell.Seal(m.peer.Contact, &to, wire.AppendEPC([]byte{byte(wire.EPCReq)}, r.ID), 0)
 	}
@@ -226,22 +233,50 @@ func (m *Machine) noteHeard(now mono.Time) {
 // listen has ways checked where data is unanswered, or stopped coming: whoever only
 // receives would otherwise never notice that nothing can come any more.
 func (m *Machine) listen(now mono.Time) (next mono.Time) {
+	next = mono.Never
 	if m.state != Up {
 		return mono.Never
 	}
 	f := m.set.Flow()
 	if f.Unheard != 0 && now.Sub(mono.Time(f.Unheard)) >= unheardFor {
 		m.silent(now)
+		m.peer.seek(now)
+	} else if f.Unheard != 0 {
+		next = m.doubt(now, mono.Time(f.Unheard))
 	}
 	data := mono.Time(f.Data)
 	if data == 0 || m.paused >= data || now.Sub(data) > flowing {
-		return mono.Never
+		return next
 	}
 	if now.Sub(data) < pausedFor {
-		return data.Add(pausedFor)
+		return min(next, data.Add(pausedFor))
 	}
 	m.paused = now
 	m.silent(now)
+	return next
+}
+
+// doubt has the way in use checked if data has gone unanswered for two round trips: a relay that
+// has lost us drops what we send, and says nothing, and so does a NAT that has forgotten us while
+// nothing was said. One exchange with the relay is cheap, and of direct ways only those are doubted
+// that were not heard just before, so this comes before all ways are checked. since is when the
+// data was sent.
+func (m *Machine) doubt(now, since mono.Time) mono.Time {
+	best, ok := m.ways.Best()
+	if !ok || m.doubted >= since || now.Sub(m.doubted) < relayEvery || best.Direct() && since.Sub(best.Heard) < staleAfter {
+		return mono.Never
+	}
+	at := since.Add(max(2*best.RTT+doubtMore, doubtLeast))
+	if now < at {
+		return at
+	}
+	m.doubted = now
+	if best.Direct() {
+		m.silent(now)
+		m.peer.seek(now)
+	} else {
+		m.peer.env.Shell.CheckRelay(best.Via)
+	}
 	return mono.Never
 }
 
@@ -335,10 +370,10 @@ func (m *Machine) used(now mono.Time, r *Route) {
 }
 
 // tell sends our endpoints to an added peer behind a relay, so that it tries directly
-// (draft 4.2.6), as long as data flows.
+// (draft 4.2.6), as long as data flows. Those that take NAT_T get PUNCH instead.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || r.Way.Direct() || !m.peer.added() {
+	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.takes {
 		return mono.Never
 	}
 	if now.Sub(m.told) < tellEvery {

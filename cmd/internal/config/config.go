@@ -18,8 +18,8 @@ import (
 	"log/slog"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/info2"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
 
@@ -82,9 +82,15 @@ type Log struct {
 
 // Peer is one that is added for as long as the configuration names it.
 type Peer struct {
-	Address   anode.Address   `toml:"address"`
-	Name      string          `toml:"name"`
-	Endpoints []wire.Endpoint `toml:"endpoints"`
+	Address   anode.Address `toml:"address"`
+	Name      string        `toml:"name"`
+	Endpoints []book.Place  `toml:"endpoints"`
+}
+
+// Entry returns a peer as a book takes it.
+func (p Peer) Entry() book.Entry {
+	endpoints, hosts := book.Split(p.Endpoints)
+	return book.Entry{Address: p.Address, Name: p.Name, Endpoints: endpoints, Hosts: hosts}
 }
 
 // The bounds of the adapter's MTU: what IPv6 demands (RFC 8200, 5), and the

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 )
 
 func newAddress(t testing.TB) anode.Address {
@@ -25,9 +25,9 @@ func newAddress(t testing.TB) anode.Address {
 	return id.Address()
 }
 
-func endpoint(t testing.TB, text string) wire.Endpoint {
+func endpoint(t testing.TB, text string) book.Place {
 	t.Helper()
-	e, err := wire.EndpointFromText(text)
+	e, err := book.ParsePlace(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ format = "json"
 [[peers]]
 address = "` + a.String() + `"
 name = "north"
-endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
+endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +121,8 @@ endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
 		Policy: Policy{Open: true},
 		Info2:  Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
 		Log:    Log{slog.LevelDebug, FormatJSON},
-		Peers: []Peer{{a, "north", []wire.Endpoint{
-			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
+		Peers: []Peer{{a, "north", []book.Place{
+			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:home.example.org:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
 		}}},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -181,6 +181,8 @@ func TestProblems(t *testing.T) {
 		{"peer's name", "[[peers]]\naddress = \"" + a + "\"\nname = \"North Pole\"\n", []string{`3:8: peers.name: not a name for a peer: "North Pole"`}},
 		{"endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:1.2.3.4:5\",\n \"udp:here\",\n 1]\n", []string{
 			`4:2: peers.endpoints: not a usable endpoint: "udp:here"`, `5:2: peers.endpoints: want an endpoint such as "udp:192.0.2.1:8737", not 1`}},
+		{"a mistyped address", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:10.0.0.300:1\"]\n", []string{`3:14: peers.endpoints: not a usable endpoint: "udp:10.0.0.300:1": the IP address is not valid`}},
+		{"too many names", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [" + strings.Repeat("\"a.example:5\",", 5) + "]\n", []string{`2:11: peers.endpoints: 5 host names are more than the 4 that a peer can have`}},
 		{"endpoints as a text", "[[peers]]\naddress = \"" + a + "\"\nendpoints = \"udp:1.2.3.4:5\"\n", []string{`3:13: peers.endpoints: want a list such as ["udp:192.0.2.1:8737"], not the text "udp:1.2.3.4:5"`}},
 		{"too many endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [" + strings.Repeat("\"udp:1.2.3.4:5\",", 17) + "]\n", []string{`2:11: peers.endpoints: 17 are more than the 16 that a peer can have`}},
 		{"same peer", strings.Repeat("[[peers]]\naddress = \""+a+"\"\n", 2), []string{"4:11: peers.address: " + a + " appears twice, first in line 2"}},
@@ -352,15 +354,15 @@ func TestOrigins(t *testing.T) {
 func TestPeersAreJoined(t *testing.T) {
 	a, b := newAddress(t), newAddress(t)
 	file := write(t, "[[peers]]\naddress = \""+a.String()+"\"\nname = \"north\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
-	flags := []Flag{{"--peer", "peers", a.String() + "@udp:192.0.2.2:2@udp:192.0.2.3:3"}}
+	flags := []Flag{{"--peer", "peers", a.String() + "@udp:192.0.2.2:2@home.example.org:3"}}
 	s := Source{File: file, Flags: flags, Env: []string{"ANODE_PEERS=east=" + b.String() + ", " + a.String()}}
 	for range 2 { // a second Load sees the same
 		c, err := s.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []Peer{{a, "north", []wire.Endpoint{
-			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:192.0.2.3:3"),
+		want := []Peer{{a, "north", []book.Place{
+			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:home.example.org:3"),
 		}}, {Address: b, Name: "east"}}
 		if !reflect.DeepEqual(c.Peers, want) {
 			t.Errorf("got\n%v, want\n%v", c.Peers, want)

@@ -52,6 +52,8 @@ type Options struct {
 	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
+	// Resolve finds the addresses of host names; nil is the operating system.
+	Resolve Resolver
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -173,6 +175,8 @@ type task struct {
 // tasks are the services, in the order in which they start. stop ends the daemon.
 func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
+	hosts := d.newHosts()
+	server.SetHosts(hosts.look)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
@@ -180,6 +184,7 @@ func (d *daemon) tasks(stop func()) []task {
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
+		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
