@@ -96,6 +96,7 @@ func ports(seen []netip.AddrPort) string {
 // TestNetNATTaken: in a box that drops nothing, a packet that nobody asked for takes the
 // place in the NAT that the answer to it needs.
 func TestNetNATTaken(t *testing.T) {
+	t.Parallel()
 	for box, want := range map[string]bool{"home": true, "trusting": false} {
 		l := newLaboratory(t)
 		a, one, two := newMachine(t, "a"), newMachine(t, "one"), newMachine(t, "two")
@@ -118,9 +119,40 @@ func TestNetNATTaken(t *testing.T) {
 	}
 }
 
+// TestNetNATReboot: a box that was rebooted gives another port, is of the same kind, and lets
+// nobody in by the old one.
+func TestNetNATReboot(t *testing.T) {
+	t.Parallel()
+	for _, box := range []string{"home", "moved"} {
+		l := newLaboratory(t)
+		a, one := newMachine(t, "a"), newMachine(t, "one")
+		l.put(a, behind(box), 1, nil)
+		l.put(one, centre, 2, nil)
+		l.rules()
+		from, servers := a.bind(8737), []*net.UDPConn{one.bind(1000), one.bind(1001)}
+		var seen [2][2]netip.AddrPort
+		for i := range seen {
+			for k, s := range servers {
+				from.WriteToUDPAddrPort([]byte("out"), netip.AddrPortFrom(netip.MustParseAddr("9.0.2.2"), uint16(1000+k)))
+				seen[i][k], _ = heard(s)
+			}
+			if i == 0 {
+				l.innermost(a).reboot()
+				if servers[0].WriteToUDPAddrPort([]byte("in"), seen[0][0]); !asWanted(from, false) {
+					t.Errorf("%s: it still knows the connection", box)
+				}
+			}
+		}
+		if seen[0][0] == seen[1][0] || seen[0][0] != seen[0][1] || seen[1][0] != seen[1][1] {
+			t.Errorf("%s: a is %v, and then %v", box, seen[0], seen[1])
+		}
+	}
+}
+
 // TestNetNATHairpin: two machines behind one box reach each other by their ports outside
 // where it turns packets round, and by their own addresses where it forwards them.
 func TestNetNATHairpin(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		box              string
 		outside, between bool
@@ -277,19 +309,18 @@ func TestNetNATIPv6(t *testing.T) {
 
 // TestNetNATForgets: a carrier forgets a port that was silent for longer than its lifetime.
 func TestNetNATForgets(t *testing.T) {
-	if !long() {
-		t.Skip("it takes 22 seconds, in which nothing happens; LONG=1 runs it")
-	}
+	t.Parallel()
 	l := newLaboratory(t)
 	a, one := newMachine(t, "a"), newMachine(t, "one")
 	l.put(a, behind("carrier", "home"), 1, nil)
 	l.put(one, centre, 2, nil)
+	l.chains[a][0].lifetime = 2 // seconds; a test need not wait for 10
 	l.rules()
 	from, server := a.bind(8737), one.bind(1000)
 	for _, c := range []struct {
 		silent time.Duration
 		want   bool
-	}{{8 * time.Second, true}, {13 * time.Second, false}} {
+	}{{time.Second, true}, {5 * time.Second, false}} {
 		from.WriteToUDPAddrPort([]byte("out"), netip.MustParseAddrPort("9.0.2.2:1000"))
 		at, _ := heard(server)
 		time.Sleep(c.silent)

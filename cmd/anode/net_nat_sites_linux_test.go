@@ -403,11 +403,11 @@ func (g *gateway) translate() string {
 			}
 		}
 	}
-	nat := strings.ReplaceAll(g.nat, "WAN", g.outside.String())
-	if nat == "masquerade" && g.rebooted > 0 {
-		nat = fmt.Sprintf("masquerade to :%d-%d", 40000+1000*g.rebooted, 40999+1000*g.rebooted)
+	if g.nat == "masquerade" && g.rebooted > 0 {
+		// Of a range Linux would choose at random for each destination.
+		out = append(out, fmt.Sprintf(`oifname "wan" udp sport 8737 masquerade to :%d`, 40000+g.rebooted))
 	}
-	out = append(out, `oifname "wan" meta l4proto udp `+nat, `oifname "wan" masquerade`)
+	out = append(out, `oifname "wan" meta l4proto udp `+strings.ReplaceAll(g.nat, "WAN", g.outside.String()), `oifname "wan" masquerade`)
 	chains := map[string][]string{
 		"out { type nat hook postrouting priority 100": out,
 		"in { type nat hook prerouting priority -100":  in,
