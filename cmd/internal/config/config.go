@@ -25,16 +25,17 @@ import (
 
 // Config is a whole configuration. Its keys are listed by Config.keys.
 type Config struct {
-	Zone   Zone   `toml:"zone"`
-	Secret Secret `toml:"secret"`
-	Listen Listen `toml:"listen"`
-	Tun    Tun    `toml:"tun"`
-	Link   Link   `toml:"link"`
-	Policy Policy `toml:"policy"`
-	Relay  Relay  `toml:"relay"`
-	Info2  Info2  `toml:"info2"`
-	Log    Log    `toml:"log"`
-	Peers  []Peer `toml:"peers"`
+	Zone   Zone    `toml:"zone"`
+	Secret Secret  `toml:"secret"`
+	STUN   Servers `toml:"stun"`
+	Listen Listen  `toml:"listen"`
+	Tun    Tun     `toml:"tun"`
+	Link   Link    `toml:"link"`
+	Policy Policy  `toml:"policy"`
+	Relay  Relay   `toml:"relay"`
+	Info2  Info2   `toml:"info2"`
+	Log    Log     `toml:"log"`
+	Peers  []Peer  `toml:"peers"`
 }
 
 // Listen sets where packets come in.
@@ -124,6 +125,7 @@ func (c *Config) keys() []key {
 	return []key{
 		{"zone", textOf("up to 8 hex digits", &c.Zone), "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
 		{"secret", textOf("\"file:PATH\", the name of a file that holds it", &c.Secret), "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
+		{"stun", servers{&c.STUN}, "STUN servers that may tell this machine how the internet sees it, as\n[\"udp:HOST:PORT\"]: of use where no peer can tell it. They learn its address. Empty: none."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},

@@ -488,3 +488,29 @@ func checkPlaces(t *testing.T, b []byte, err error) {
 		}
 	}
 }
+
+// STUN servers are a list in the file, and separated by commas elsewhere.
+func TestServers(t *testing.T) {
+	for text, want := range map[string]string{
+		`stun = ["udp:stun.example.org:3478"]`:      `["udp:stun.example.org:3478"]`,
+		`stun = ["udp:[2001:db8::1]:1", "udp:a:2"]`: `["udp:[2001:db8::1]:1", "udp:a:2"]`,
+		`stun = []`: `[]`,
+	} {
+		c, err := Parse([]byte(text))
+		if got := (servers{&c.STUN}).format(); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`stun = "udp:a:1"`, `stun = ["a:1"]`, `stun = ["udp:a"]`, `stun = ["udp:a:0"]`, `stun = ["udp::1"]`, `stun = [1]`, `stun = ["udp:a:1","udp:b:1","udp:c:1"]`} {
+		if _, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "udp:HOST:PORT") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := Source{Env: []string{"ANODE_STUN=udp:a:1,udp:b:2"}}.Load()
+	if err != nil || len(c.STUN) != 2 {
+		t.Fatalf("%v, %v", c.STUN, err)
+	}
+	if host, port := c.STUN[1].HostPort(); host != "b" || port != 2 {
+		t.Errorf("%q, %d", host, port)
+	}
+}

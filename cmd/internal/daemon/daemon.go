@@ -186,11 +186,15 @@ func (d *daemon) tasks(stop func()) []task {
 		{"info2 peers", d.followPeers},
 		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
+		{"sleep", d.followSleep},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
 		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
 		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
+	}
+	if len(d.cfg.STUN) > 0 {
+		list = append(list, task{"stun", d.followSTUN})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
