@@ -28,7 +28,7 @@ type Config struct {
 	Zone   Zone    `toml:"zone"`
 	Secret Secret  `toml:"secret"`
 	STUN   Servers `toml:"stun"`
-	// Portmap asks the network's router to let the port in, except in the networks of
+	// Portmap asks the network's gateway to let the port in, except in the networks of
 	// PortmapOff: names of interfaces, prefixes and addresses.
 	Portmap    bool     `toml:"portmap"`
 	PortmapOff []string `toml:"portmap_off"`

@@ -200,11 +200,11 @@ func (d *daemon) tasks(stop func()) []task {
 		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
 		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
 	}
-	if d.ports != nil {
-		list = append(list, task{"port mapping", d.ports.run})
-	}
 	if len(d.cfg.STUN) > 0 {
 		list = append(list, task{"stun", d.followSTUN})
+	}
+	if d.ports != nil {
+		list = append(list, task{"port mapping", d.ports.run})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
