@@ -114,7 +114,7 @@ func (v list) set(x any) bool {
 	return true
 }
 func (v list) parse(s string) bool {
-	words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	words := append([]string(nil), strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...) // nil if there are none
 	if !v.fit(words) {
 		return false
 	}
