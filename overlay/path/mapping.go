@@ -17,7 +17,7 @@ type Mapping struct {
 	Ports    PortKind
 	Last     netip.AddrPort // the newest mapping seen; if Kind is Independent, that of the main socket
 	Step     int            // from one mapping's port to the next, if Ports is Sequential
-	At       mono.Time      // when Last was seen
+	At       mono.Time      // when the question was sent that Last is the answer to
 	Lifetime time.Duration  // of a mapping through which nothing passes, measured; 0: unknown
 }
 
@@ -59,7 +59,7 @@ type Sample struct {
 	Main  bool           // it is the main socket, and none that was opened for the question
 	To    netip.AddrPort // who was asked
 	Seen  netip.AddrPort // what the answer says
-	At    mono.Time      // when it came
+	At    mono.Time      // when the question was sent, which is when a new mapping is made
 }
 
 const (
@@ -140,17 +140,18 @@ func agreement(before []Sample, s *Sample) (same, other bool) {
 	return same, other
 }
 
-// ports tells how the ports of mappings are chosen, by samples in the order of time. One step may
-// be an accident; two show a rule.
+// ports tells how the ports of mappings are chosen, by samples in the order of time. A step counts
+// only between sockets that were opened for the question, one after the other: when a mapping of
+// the main socket was made is not known. One step may be an accident; two show a rule.
 func ports(list []Sample) (PortKind, int) {
-	var fresh []Sample // the first sample of each mapping
 	preserved, sockets := true, map[uint16]bool{}
+	var fresh []Sample
 	for _, s := range list {
 		preserved = preserved && s.Seen.Port() == s.Local
-		sockets[s.Local] = true
-		if !slices.ContainsFunc(fresh, func(f Sample) bool { return f.Seen == s.Seen }) {
+		if !s.Main && !sockets[s.Local] {
 			fresh = append(fresh, s)
 		}
+		sockets[s.Local] = true
 	}
 	if preserved {
 		if len(sockets) > 1 {
@@ -159,18 +160,18 @@ func ports(list []Sample) (PortKind, int) {
 		return PortsUnknown, 0
 	}
 	step, steps := 0, 0
-	for k, s := range fresh[1:] {
-		if s.At.Sub(fresh[k].At) > together {
+	for k := 1; k < len(fresh); k++ {
+		if fresh[k].At.Sub(fresh[k-1].At) > together {
 			continue
 		}
-		steps++
-		d := int(s.Seen.Port()) - int(fresh[k].Seen.Port())
+		d := int(fresh[k].Seen.Port()) - int(fresh[k-1].Seen.Port())
 		if d == 0 || max(d, -d) > maxStep || step != 0 && (d > 0) != (step > 0) {
 			return Random, 0
 		}
 		if step == 0 || max(d, -d) < max(step, -step) {
 			step = d
 		}
+		steps++
 	}
 	if steps < 2 {
 		return PortsUnknown, 0
