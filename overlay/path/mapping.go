@@ -15,7 +15,7 @@ import (
 type Mapping struct {
 	Kind     MappingKind
 	Ports    PortKind
-	Last     netip.AddrPort // the newest mapping seen; if Kind is Independent, that of the main socket
+	Last     netip.AddrPort // the newest mapping seen of the main socket; where ports follow one another and depend on the destination, of any
 	Step     int            // from one mapping's port to the next, if Ports is Sequential
 	At       mono.Time      // when the question was sent that Last is the answer to
 	Lifetime time.Duration  // of a mapping through which nothing passes, measured; 0: unknown
@@ -74,8 +74,8 @@ const (
 // are ignored. own reports whether an address is one of an interface of ours. Lifetime is left 0.
 //
 // Two destinations at different addresses that see one endpoint show an independent mapping, even
-// if a third, which may lie, sees another one. With a single destination, sockets whose ports are
-// all preserved count as independent too: others will see the same port.
+// if a third, which may lie, sees another one. With a single destination, a NAT that preserves the
+// ports of all sockets counts as independent too: others will see the same port.
 func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
 	var list []Sample
 	for _, s := range samples {
@@ -109,12 +109,12 @@ func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
 		return m
 	case own(main.Seen.Addr()) && main.Seen.Port() == main.Local:
 		m.Kind = None
-	case agreed, m.Ports == Preserved && !differ:
+	case agreed, m.Ports == Preserved && !differ && main.Seen.Port() == main.Local:
 		m.Kind = Independent
 	case differ:
 		m.Kind = Dependent
 	}
-	if m.Kind == None || m.Kind == Independent {
+	if m.Ports != Sequential || m.Kind == None || m.Kind == Independent {
 		m.Last, m.At = main.Seen, main.At
 	}
 	return m
@@ -144,20 +144,14 @@ func agreement(before []Sample, s *Sample) (same, other bool) {
 // only between sockets that were opened for the question, one after the other: when a mapping of
 // the main socket was made is not known. One step may be an accident; two show a rule.
 func ports(list []Sample) (PortKind, int) {
-	preserved, sockets := true, map[uint16]bool{}
 	var fresh []Sample
 	for _, s := range list {
-		preserved = preserved && s.Seen.Port() == s.Local
-		if !s.Main && !sockets[s.Local] {
+		if !s.Main && !slices.ContainsFunc(fresh, func(f Sample) bool { return f.Local == s.Local }) {
 			fresh = append(fresh, s)
 		}
-		sockets[s.Local] = true
 	}
-	if preserved {
-		if len(sockets) > 1 {
-			return Preserved, 0
-		}
-		return PortsUnknown, 0
+	if len(fresh) > 0 && !slices.ContainsFunc(fresh, func(s Sample) bool { return s.Seen.Port() != s.Local }) {
+		return Preserved, 0 // if that of the main socket is not, another machine has it
 	}
 	step, steps := 0, 0
 	for k := 1; k < len(fresh); k++ {
