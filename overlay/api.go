@@ -75,6 +75,7 @@ func (l *loop) follow(change book.Change) {
 	if p := l.peers.get(a); p != nil && change.After.Standing() == book.Added {
 		p.Look(l.now)
 		l.touch(p)
+		l.zones.want(a.Zone())
 	}
 	l.n.events.add(Event{EventDecided, a})
 }
@@ -93,10 +94,12 @@ func (n *Node) SetOpen(ctx context.Context, open bool) error {
 	})
 }
 
-// SetRelay starts or stops forwarding for the peers that were added.
+// SetRelay starts or stops forwarding, for the peers that were added and for the zones of
+// SetRelayZones.
 func (n *Node) SetRelay(ctx context.Context, relay bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
 		n.relays.Store(relay)
+		l.clients.serve()
 		return nil
 	})
 }
