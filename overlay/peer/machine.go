@@ -21,7 +21,12 @@ type Machine struct {
 	inbound []*Inbound
 	state   State
 
-	hello    *seal.Message // the last one sent
+	hello  *seal.Message // the last one sent
+	shaken mono.Time     // when that was sent
+
+	welcomed   path.Way // where the WELCOME for a session went that nothing came in yet; zero: none
+	welcomedAt mono.Time
+
 	answered link.Endpoint // where the last WELCOME came from
 	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
 	paused   mono.Time     // when the way was last checked because data stopped coming
@@ -103,7 +108,7 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 		m.sessions()
 	}
 	if do.Hello != nil {
-		m.hello = do.Hello
+		m.hello, m.shaken = do.Hello, now
 		m.shake(now)
 	}
 	if do.Keepalive != nil {
