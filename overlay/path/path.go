@@ -234,6 +234,9 @@ func (i *Info) fail(now mono.Time) {
 	if i.State == Confirmed {
 		i.named = now // it is worth as much as one that is named now
 	}
+	if i.Punched {
+		i.Origin = min(i.Origin, i.First)
+	}
 	i.become(now, Failed)
 	i.rest = min(max(2*i.rest, firstRest), lastRest)
 	i.check = check{next: now.Add(i.rest)}

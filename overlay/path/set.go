@@ -102,10 +102,11 @@ func (s *Set) Check(now mono.Time, w Way) {
 	}
 }
 
-// checkConfirmed begins a check of the confirmed ways except one.
+// checkConfirmed begins a check of the confirmed ways except one, and except stale ones,
+// which attempts of both sides check.
 func (s *Set) checkConfirmed(now mono.Time, except *Info) {
 	for _, i := range s.ways {
-		if i.State == Confirmed && i != except && !i.check.pending {
+		if i.State == Confirmed && i != except && i.Fitness != Stale && !i.check.pending {
 			i.start(now)
 		}
 	}

@@ -145,7 +145,7 @@ func (m *Machine) shake(now mono.Time) {
 // session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
+		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
