@@ -42,6 +42,8 @@ func (l *loop) status() Status {
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Reach:    l.reach.status(),
+		Relaying: l.relayingStatus(),
+		Zones:    l.zones.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -59,6 +61,9 @@ func (l *loop) status() Status {
 		maps.Copy(s.Counters, n.cfg.Counters())
 	}
 	for _, p := range l.peers.byAddress {
+		if p.Standing() == book.Relay {
+			continue // it is with its zone
+		}
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
 	return s

@@ -1,8 +1,6 @@
 package overlay
 
 import (
-	"time"
-
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/mono"
@@ -62,7 +60,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 		for _, w := range a.Ways {
 			s := WayStatus{Endpoint: wire.UDP(w.Endpoint.Addr).String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
 				State: wayState(&w), Used: w.Used, RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
-				Size: w.Size, Proven: w.Proven, Since: inSeconds(l.now.Sub(w.Since))}
+				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
 			if !w.Direct() {
 				via := w.Via
 				s.Via = &via
@@ -111,10 +109,8 @@ func (l *loop) attempts(accounts []peer.Account) *AttemptsStatus {
 	s := &AttemptsStatus{Takes: last.Takes, Kind: last.Kind.String(), Ports: last.Ports.String(), Count: last.Attempts,
 		Requests: last.Requests, Last: last.Last.Result, Targets: last.Last.Targets}
 	if last.Last.At.Happened() {
-		s.LastAge = inSeconds(l.now.Sub(last.Last.At))
+		s.LastAge = seconds(l.now.Sub(last.Last.At))
 	}
-	s.Next = inSeconds(max(mono.Time(last.Next).Sub(l.now), 0))
+	s.Next = seconds(max(mono.Time(last.Next).Sub(l.now), 0))
 	return s
 }
-
-func inSeconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

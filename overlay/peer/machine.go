@@ -6,6 +6,7 @@ import (
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
@@ -171,7 +172,7 @@ func (m *Machine) again(now mono.Time) {
 func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 	requests, next := m.ways.Requests(now)
 	for _, r := range requests {
-		if r.Try > 0 && !m.peer.added() && m.set.Empty() {
+		if r.Try > 0 && m.peer.Standing() < book.Relay && m.set.Empty() {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
