@@ -151,6 +151,7 @@ func (s *shell) Seek(p *peer.Peer) { s.l.finder.seek(p) }
 func (s *shell) CheckRelay(a anode.Address) {
 	if p := s.l.peers.get(a); p != nil {
 		p.Recheck(s.l.now)
+		s.l.reach.doubt(p)
 		s.l.touch(p)
 		s.l.zones.suspect(a)
 	}

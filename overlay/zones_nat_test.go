@@ -188,7 +188,7 @@ func TestZoneIdle(t *testing.T) {
 			bytes += len(p.Data) + 28
 		}
 		t.Logf("%d packets and %d bytes in an hour", len(tape.all()), bytes)
-		if bytes > 1e6/24 {
+		if bytes > 1_000_000/24 {
 			t.Errorf("%d bytes in an hour: more than a megabyte a day", bytes)
 		}
 		for k := range 10 {

@@ -58,7 +58,7 @@ type zoneRelay struct {
 
 const (
 	registerEvery = 20 * time.Second // PINGs that keep us registered, where nothing else keeps the way open
-	confirmEvery  = 2 * time.Minute  // where something does
+	confirmEvery  = 4 * time.Minute  // where something does
 	firstPing     = 250 * time.Millisecond
 	shortestPing  = 200 * time.Millisecond
 	longestPing   = time.Second
@@ -171,8 +171,9 @@ func (r *zoneRelay) ping() {
 	} else {
 		to = r.offer()
 	}
+	full := r.state != RelayRegistered || r.lost || r.tries > 0 // it may have started anew, and know no short ID
 	for _, ep := range to {
-		r.peer.Reply(l.now, ep, 0, wire.Ping, r.nonce[:])
+		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
 	}
 	r.tries++
 	wait := r.patience()
