@@ -23,6 +23,7 @@ type finder struct {
 	table  *lookup.Table[waiter]
 	asked  map[*peer.Peer]*lookup.Interval // when the LAN was last asked for a known peer
 	relays []*peer.Peer                    // added peers that were reached directly, the latest last
+	wanted map[*peer.Peer]struct{}         // that no way is known to yet: see offer
 	warm   []anode.Address                 // whose endpoints are still to be tried since the start
 	warmAt mono.Time                       // when to go on with them
 }
@@ -64,6 +65,7 @@ func (f *finder) note(p *peer.Peer) {
 	}
 	if direct {
 		f.relays = append(f.relays, p)
+		f.offer(p, best.Endpoint)
 	} else if len(f.relays) < knownRelays {
 		f.relays = slices.Insert(f.relays, 0, p)
 	}
@@ -75,6 +77,7 @@ func (f *finder) note(p *peer.Peer) {
 // forget drops a peer.
 func (f *finder) forget(p *peer.Peer) {
 	delete(f.asked, p)
+	delete(f.wanted, p)
 	f.relays = slices.DeleteFunc(f.relays, func(r *peer.Peer) bool { return r == p })
 }
 
@@ -82,6 +85,7 @@ func (f *finder) forget(p *peer.Peer) {
 // by relays. Those that were reached once are checked again, for the next time.
 func (f *finder) seek(p *peer.Peer) {
 	offered, checked := 0, 0
+	f.want(p)
 	for _, r := range slices.Backward(f.relays) {
 		if r == p || r.Standing() < book.Added {
 			continue

@@ -48,9 +48,10 @@ func newLoop(n *Node, known link.State) *loop {
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
 	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies}
-	l.env = &peer.Env{Shell: l.shell, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
+	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
+	l.env.Local.Reach = l.env.Reach
 	l.links.set(known)
 	l.beacon.linksChanged()
 	for _, e := range n.book.Entries() {

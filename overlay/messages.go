@@ -81,6 +81,7 @@ var messageRules = func() [256]rule {
 		wire.EPCReq:   {either, book.Stranger, some, false, theSignals},
 		wire.EPC:      {either, book.Stranger, many, false, theSignals},
 		wire.EPI:      {either, book.Stranger, few, false, theSignals},
+		wire.NATT:     {sealed, book.Added, mono.Rate{}, false, theSignals},
 		wire.NetIDReq: {either, book.Stranger, some, false, theSignals},
 		wire.Whois:    {either, book.Stranger, some, false, theFinder},
 		wire.IAm:      {either, book.Stranger, some, false, theFinder},

@@ -95,6 +95,8 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		added := a == wire.StandingAdded
 		s.Admits = &added
 	}
+	accounts := p.Accounts()
+	s.Ways, s.Attempts = l.ways(accounts), l.attempts(accounts)
 	for _, m := range p.Each() {
 		if m.State() == peer.Up {
 			s.Machines++

@@ -163,6 +163,9 @@ func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
 	return limit, on
 }
 
+// Hint implements peer.Shell.
+func (s *shell) Hint(ep link.Endpoint) bool { return s.l.links.mayHint(ep, s.l.isOverlay) }
+
 // Own implements peer.Shell.
 func (s *shell) Own() []wire.Endpoint {
 	return s.l.links.endpoints(s.l.n.conns[0].LocalPort(), s.l.isOverlay)

@@ -28,6 +28,8 @@ func (s *signals) message(m *message) error {
 		return s.epc(m)
 	case wire.EPI:
 		return s.epi(m)
+	case wire.NATT:
+		return s.natt(m)
 	case wire.NetIDReq:
 		return s.netIDReq(m)
 	case wire.Probe:
@@ -63,14 +65,19 @@ func (s *signals) errorMessage(m *message) error {
 	return err
 }
 
-// epcReq answers a check, and has the way that it came by checked in turn.
+// epcReq answers a check, and has the way that it came by checked in turn. Our own question
+// goes first: who gets the answer may send by us at once, and is relayed only after it has
+// answered.
 func (s *signals) epcReq(m *message) error {
 	id, err := wire.ParseEPC(m.body)
 	if err != nil {
 		return err
 	}
+	if s.came(m) == path.New {
+		s.l.tick(m.peer)
+		s.l.shell.flush()
+	}
 	s.l.reply(m, wire.EPC, wire.AppendEPC(nil, id))
-	s.came(m)
 	return nil
 }
 
@@ -91,15 +98,17 @@ func (s *signals) epc(m *message) error {
 
 // came notes along which way an authentic packet came. Added peers have budgets with
 // their ways; those of all strangers have one together.
-func (s *signals) came(m *message) {
+func (s *signals) came(m *message) path.Result {
 	w, ok := s.l.way(m)
 	if !ok {
 		s.l.n.counters.count(dHint)
-		return
+		return path.Full
 	}
-	if m.peer.Came(s.l.now, m.machine, w, path.Heard).Refused() {
+	r := m.peer.Came(s.l.now, m.machine, w, path.Heard)
+	if r.Refused() {
 		s.l.n.counters.count(dHint)
 	}
+	return r
 }
 
 // epi takes an endpoint that a peer says it can be reached at.

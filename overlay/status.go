@@ -60,6 +60,9 @@ type PeerStatus struct {
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`
 	LastSeen *time.Time    `json:"last_seen"` // null: never
+
+	Ways     []WayStatus     `json:"ways"`     // all that are known
+	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines
 }
 
 // PathStatus is the way that packets to a peer take now. All its fields are always

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"anodenet/anode/wire"
 )
@@ -14,6 +15,10 @@ const (
 	tlvStanding     = 0x03 // standing[1]
 	tlvInstance     = 0x04 // instance[8]
 	tlvCapabilities = 0x05 // bits from the left, of as many bytes as it takes
+	tlvEndpoints    = 0x06 // endpoints[n], where the sender may be reached directly
+	tlvMapping      = 0x07 // mapping[1], what a NAT in front of the sender does
+
+	tlvLast = tlvMapping
 )
 
 // Capabilities are what a machine can do beyond what all can. Their numbers count bits
@@ -25,6 +30,7 @@ const (
 //	3 NAT traversal mode SPRAY
 //	4 virtual LAN
 //	5 says exactly whether it lets the other side in
+//	6 takes NAT_T PUNCH and PREDICT
 type Capabilities uint64
 
 // The capabilities that are in use.
@@ -35,7 +41,19 @@ const (
 	// whatever reason, and that says it again by STANDING when it refused something. Others
 	// may let in machines that they have not added.
 	ExactStanding Capabilities = 1 << (63 - 5)
+	// TakesPunch is a machine that sends to where we are when it is told so by NAT_T.
+	TakesPunch Capabilities = 1 << (63 - 6)
 )
+
+// MaxEndpoints is how many endpoints a machine says, and how many are read.
+const MaxEndpoints = 8
+
+// Reach is where a machine says that it may be reached directly. It is told to peers that
+// were added only.
+type Reach struct {
+	Endpoints []wire.Endpoint // of UDP, the most promising first, at most MaxEndpoints
+	Mapping   uint8           // kind of mapping in the high nibble, choice of ports in the low; see package path
+}
 
 // Announcement is what a machine says of itself in the handshake.
 type Announcement struct {
@@ -43,13 +61,14 @@ type Announcement struct {
 	Standing     wire.StandingMsg // whether it has added the other side, or lets it in
 	Instance     wire.Instance    // zero: not said
 	Capabilities Capabilities
+	Reach        Reach
 }
 
 // parseAnnouncement reads a list of TLVs. ok is false if it is malformed, or if one that
 // is known has a length that it must not have.
 func parseAnnouncement(b []byte) (a Announcement, ok bool) {
 	a.Lanes = 1
-	var seen [tlvCapabilities + 1]bool
+	var seen [tlvLast + 1]bool
 	for len(b) > 0 {
 		if len(b) < 2 || len(b) < 2+int(b[1]) {
 			return Announcement{}, false
@@ -91,11 +110,41 @@ func (a *Announcement) take(typ byte, value []byte, first bool) bool {
 		var bits [8]byte
 		copy(bits[:], value)
 		next.Capabilities = Capabilities(binary.BigEndian.Uint64(bits[:]))
+	case tlvEndpoints:
+		var ok bool
+		if next.Reach.Endpoints, ok = parseEndpoints(value); !ok {
+			return false
+		}
+	case tlvMapping:
+		if len(value) != 1 {
+			return false
+		}
+		next.Reach.Mapping = value[0]
 	}
 	if first {
 		*a = next
 	}
 	return true
+}
+
+// parseEndpoints reads endpoints, of which it keeps those of UDP. One of a kind that is not
+// known ends the list, since its length is not known either; ok is false if the list is cut
+// off.
+func parseEndpoints(b []byte) (list []wire.Endpoint, ok bool) {
+	for len(b) > 0 {
+		e, rest, err := wire.ParseEndpoint(b)
+		if errors.Is(err, wire.ErrEndpoint) {
+			break
+		}
+		if err != nil {
+			return nil, false
+		}
+		b = rest
+		if (e.Kind == wire.UDP4 || e.Kind == wire.UDP6) && len(list) < MaxEndpoints {
+			list = append(list, e)
+		}
+	}
+	return list, true
 }
 
 // append writes the TLVs. What goes without saying is left out.
@@ -117,6 +166,21 @@ func (a Announcement) append(b []byte) []byte {
 			n--
 		}
 		b = append(append(b, tlvCapabilities, byte(n)), bits[:n]...)
+	}
+	return a.Reach.append(b)
+}
+
+func (r Reach) append(b []byte) []byte {
+	if list := r.Endpoints[:min(len(r.Endpoints), MaxEndpoints)]; len(list) > 0 {
+		b = append(b, tlvEndpoints, 0)
+		at := len(b)
+		for _, e := range list {
+			b = e.Append(b)
+		}
+		b[at-1] = byte(len(b) - at) // at most MaxEndpoints times 19
+	}
+	if r.Mapping != 0 {
+		b = append(b, tlvMapping, 1, r.Mapping)
 	}
 	return b
 }

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -30,15 +31,23 @@ func TestAnnouncement(t *testing.T) {
 		{"capability 8", "05 02 0080", Announcement{Lanes: 1, Capabilities: 1 << 55}, ""},
 		{"no capabilities", "05 00", Announcement{Lanes: 1}, "-"},
 		{"capabilities to come", "05 09 20000000000000000f", Announcement{Lanes: 1, Capabilities: TakesIP6}, "05 01 20"},
-		{"unknown ones", "00 00 02 08 0102030405060708 06 01 00 ff 02 0102 03 01 01",
+		{"unknown ones", "00 00 02 08 0102030405060708 08 01 00 ff 02 0102 03 01 01",
 			Announcement{Lanes: 1, Standing: wire.StandingAdded}, "03 01 01"},
 		{"the first counts", "03 01 01 03 01 00 01 01 02 01 01 03", Announcement{Lanes: 2, Standing: wire.StandingAdded}, "01 01 02 03 01 01"},
 		{"the first counts, unknown or not", "03 01 07 03 01 01", Announcement{Lanes: 1}, "-"},
 		{"all", "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20",
-			Announcement{2, wire.StandingAdded, instance, TakesIP6}, ""},
+			Announcement{2, wire.StandingAdded, instance, TakesIP6, Reach{}}, ""},
+		{"endpoints", "06 0e 02 c0000201 2221 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
+			wire.UDP(netip.MustParseAddrPort("192.0.2.1:8737")), wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, ""},
+		{"endpoints that are not UDP", "06 0f 03 c0000201 2221 00 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
+			wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, "06 07 02 c6336401 1000"},
+		{"an endpoint to come", "06 09 02 c6336401 1000 ff 01", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
+			wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, "06 07 02 c6336401 1000"},
+		{"no endpoints", "06 00", Announcement{Lanes: 1}, "-"},
+		{"mapping", "07 01 32", Announcement{Lanes: 1, Reach: Reach{Mapping: 0x32}}, ""},
 	} {
 		got, ok := parseAnnouncement(unhex(t, c.hex))
-		if !ok || got != c.want {
+		if !ok || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, %v", c.name, got, ok)
 		}
 		again := c.hex
@@ -55,9 +64,10 @@ func TestAnnouncement(t *testing.T) {
 	for _, broken := range []string{
 		"01", "01 02 00", "03 01 01 01", "00 01", "ff ff 00", // not whole
 		"01 00", "01 02 0102", "03 00", "03 02 0101", "04 07 01020304050607", "04 09 010203040506070809", // lengths
+		"06 06 02 c0000201 22", "06 01 04", "07 00", "07 02 0000",
 		"03 01 01 03 00", "01 01 02 01 00", // also of the second
 	} {
-		if a, ok := parseAnnouncement(unhex(t, broken)); ok || a != (Announcement{}) {
+		if a, ok := parseAnnouncement(unhex(t, broken)); ok || !reflect.DeepEqual(a, Announcement{}) {
 			t.Errorf("%s: %+v", broken, a)
 		}
 	}
@@ -76,16 +86,16 @@ func TestAnnounced(t *testing.T) {
 	a.say("x")
 	w.run(time.Second)
 	x, y := a.set.Current(w.now), b.set.pending[0]
-	if got, ok := x.Announced(); !ok || got != (Announcement{1, wire.StandingNotAdded, wire.Instance{2}, 0}) {
+	if got, ok := x.Announced(); !ok || !reflect.DeepEqual(got, Announcement{1, wire.StandingNotAdded, wire.Instance{2}, 0, Reach{}}) {
 		t.Errorf("the initiator learned %+v, %v", got, ok)
 	}
-	if got, ok := y.Announced(); ok || got != (Announcement{}) {
+	if got, ok := y.Announced(); ok || !reflect.DeepEqual(got, Announcement{}) {
 		t.Errorf("the responder believes %+v before the session is confirmed", got)
 	}
 	w.drop = nil
 	a.say("y")
 	w.run(time.Second)
-	if got, ok := y.Announced(); !ok || got != (Announcement{4, wire.StandingAdded, wire.Instance{1}, TakesIP6}) {
+	if got, ok := y.Announced(); !ok || !reflect.DeepEqual(got, Announcement{4, wire.StandingAdded, wire.Instance{1}, TakesIP6, Reach{}}) {
 		t.Errorf("the responder learned %+v, %v", got, ok)
 	}
 	// Once ended it says nothing.

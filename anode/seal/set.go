@@ -38,6 +38,7 @@ type Local struct {
 	Exact       bool             // SetStanding says exactly whether we let the peer in
 	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
+	Reach       func() Reach     // where peers that were added may reach us now; nil: we say nothing, and take no NAT_T
 }
 
 func (l *Local) random() io.Reader {
@@ -79,6 +80,12 @@ func (l *Local) announcement(added bool) Announcement {
 	}
 	if l.Exact {
 		a.Capabilities |= ExactStanding
+	}
+	if l.Reach != nil {
+		a.Capabilities |= TakesPunch
+	}
+	if l.Reach != nil && added {
+		a.Reach = l.Reach()
 	}
 	return a
 }

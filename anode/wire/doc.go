@@ -87,6 +87,7 @@
 //	0x47  CLASH      s    instance[8], yours: another machine of your address has your peer ID
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]
+//	0x4a  LINGER     u    request[4] delay ms[4], at most 180000
 //	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part
@@ -125,6 +126,9 @@
 //     recipient; only the owner answers. IAM counts only for a pending request, and its
 //     address must give back what was asked. "Not found" counts only from a relay, with a
 //     MAC.
+//   - LINGER is answered by NETID after the delay, to where it came from: so its sender learns
+//     whether its NAT keeps a mapping so long without a packet. It counts only from those for
+//     whom the receiver relays, and one at a time of each.
 //   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
 //     another size than it has is dropped.
 //   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source

@@ -34,6 +34,7 @@ const (
 	Clash    Type = 0x47
 	Probe    Type = 0x48
 	ProbeAck Type = 0x49
+	Linger   Type = 0x4a
 
 	IP6  Type = 0x50
 	IP   Type = 0x51
@@ -94,6 +95,8 @@ func (t Type) String() string {
 		return "PROBE"
 	case ProbeAck:
 		return "PROBE_ACK"
+	case Linger:
+		return "LINGER"
 	case IP6:
 		return "IP6"
 	case IP:

@@ -3,14 +3,16 @@ package path
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Best returns the way to use: a confirmed one, one that answers before one that is
-// silent, direct before relayed, on-link before the rest, then the quickest. The one in
-// use is left for another of its kind only if that is clearly better, or if the one in
-// use is silent.
+// silent, one that is fit before the rest, direct before relayed unless it is much worse,
+// on-link before the rest, then the quickest. The one in use is left for another of its
+// kind only if that is clearly better, or if the one in use is silent.
 func (s *Set) Best() (Info, bool) {
 	var best *Info
+	s.weigh()
 	for _, i := range s.ways {
 		if i.State == Confirmed && (best == nil || compare(i, best) < 0) {
 			best = i
@@ -58,10 +60,38 @@ func rank(i *Info) int {
 		return 8
 	case !i.Direct():
 		return 2 + min(i.Hops, 2)/2
+	case i.Fitness != Fit:
+		return 7
+	case i.worse:
+		return 4
 	case !i.OnLink:
 		return 1
 	}
 	return 0
+}
+
+// weigh compares the direct ways with the best relayed one.
+func (s *Set) weigh() {
+	var relayed *Info
+	for _, i := range s.ways {
+		if i.State == Confirmed && !i.Direct() && !i.silent() && (relayed == nil || compare(i, relayed) < 0) {
+			relayed = i
+		}
+	}
+	for _, i := range s.ways {
+		i.worse = relayed != nil && i.State == Confirmed && i.Direct() && i.muchWorse(relayed)
+	}
+}
+
+// A direct way is much worse than a relayed one by its round trip, or by losses that the
+// relayed one does not have. One that is in use, or was left for that, stays so within a
+// margin.
+func (i *Info) muchWorse(relayed *Info) bool {
+	slow, lossy := 3*relayed.RTT+100*time.Millisecond, 0.2
+	if i.worse {
+		slow, lossy = slow*2/3, lossy/2
+	}
+	return i.RTT > slow || i.Loss.Rate() > lossy && 2*relayed.Loss.Rate() < i.Loss.Rate()
 }
 
 // compare is negative if a is better than b.
@@ -70,10 +100,10 @@ func compare(a, b *Info) int {
 }
 
 // count returns how many places of an origin are taken. Confirmed ways have places of
-// their own, except those that the user gave.
+// their own, except those that the user gave, and so have targets of attempts.
 func (s *Set) count(o Origin) (n int) {
 	for _, i := range s.ways {
-		if i.Origin == o && (i.State != Confirmed || o == Static) {
+		if i.Origin == o && !i.Punched && (i.State != Confirmed || o == Static) {
 			n++
 		}
 	}
@@ -84,7 +114,7 @@ func (s *Set) count(o Origin) (n int) {
 // The user's are never given up.
 func (s *Set) stalest(o Origin) (worst *Info) {
 	for _, i := range s.ways {
-		if i.Origin == o && o != Static && i.State == Failed && (worst == nil || i.named < worst.named) {
+		if i.Origin == o && o != Static && !i.Punched && i.State == Failed && (worst == nil || i.named < worst.named) {
 			worst = i
 		}
 	}

@@ -15,6 +15,9 @@
 // A hint is an endpoint that somebody else names. Each origin of hints has places and a
 // budget of its own, so that a flood of one kind takes nothing from the others; the
 // price of a hint includes all requests that its check may cost.
+//
+// Behind NATs a direct way opens only if both sides send at the same moment. Their attempts
+// (Plan) have budgets of their own, and each checks its targets by a burst of requests.
 package path
 
 import (
@@ -29,6 +32,7 @@ import (
 const (
 	maxTries     = 5
 	firstRetry   = 250 * time.Millisecond // doubles with each try, up to lastRetry
+	relayRetry   = 20 * time.Millisecond  // the first by a relay: if it was just reached itself, it may have dropped the first packet
 	slowRetry    = time.Second            // the first retry of a way with a long round trip
 	lastRetry    = 4 * time.Second
 	retain       = 10 * time.Minute // a failed way that nobody named again is forgotten
@@ -40,7 +44,7 @@ const (
 )
 
 // places is how many unconfirmed ways of each origin a set holds (for Static: all ways).
-var places = [...]int{Beacon: 1, Heard: 1, Roamed: 1, Told: 4, Relay: 3, Stored: 2, Static: 4}
+var places = [...]int{Beacon: 1, Heard: 1, Roamed: 1, Told: 4, Predicted: 1, Relay: 3, Stored: 2, Static: 4}
 
 // hintBudget is what each origin of hints has. One token pays for the check of one way,
 // which is up to maxTries requests.
@@ -62,18 +66,19 @@ type Origin uint8
 
 // The origins of ways.
 const (
-	Beacon Origin = iota // an unsigned packet came from there: anybody on the link can forge it
-	Heard                // an authentic packet came from there, which may be a replay
-	Roamed               // the newest packet of a session came from there
-	Told                 // the peer says so (EPI, NAT_T)
-	Relay                // it leads through a peer that may relay
-	Stored               // it worked before
-	Static               // the user gave it
+	Beacon    Origin = iota // an unsigned packet came from there: anybody on the link can forge it
+	Heard                   // an authentic packet came from there, which may be a replay
+	Roamed                  // the newest packet of a session came from there
+	Told                    // the peer says so (EPI, NAT_T, handshakes)
+	Predicted               // the peer says that its NAT will give it that one next
+	Relay                   // it leads through a peer that may relay
+	Stored                  // it worked before
+	Static                  // the user gave it
 )
 
 // String returns the origin's name.
 func (o Origin) String() string {
-	return [...]string{"beacon", "heard", "roamed", "told", "relay", "stored", "static"}[o]
+	return [...]string{"beacon", "heard", "roamed", "told", "predicted", "relay", "stored", "static"}[o]
 }
 
 // hint reports whether somebody else decides what ways of this origin there are.
@@ -113,29 +118,67 @@ func (r Result) String() string {
 	return [...]string{"new", "known", "full", "budget"}[r]
 }
 
+// Fitness says what a confirmed direct way is good for, while there are others.
+type Fitness uint8
+
+// The fitnesses.
+const (
+	Fit      Fitness = iota
+	Unproven         // no large packet was answered on it yet
+	Small            // only small packets get through
+	Stale            // it leads through a NAT, and was silent for longer than a NAT remembers
+)
+
+// String returns the fitness's name.
+func (f Fitness) String() string {
+	return [...]string{"fit", "unproven", "small", "stale"}[f]
+}
+
 // Info is what is known of one way.
 type Info struct {
 	Way
-	Origin Origin
-	State  State
-	OnLink bool          // its endpoint is on one of our links
-	RTT    time.Duration // smoothed; 0 until confirmed
-	Hops   int           // of the last EPC
-	Heard  mono.Time     // when the last EPC or other authentic packet came
+	Origin  Origin
+	First   Origin // who named it before it was confirmed
+	State   State
+	Fitness Fitness       // see Set.Judge
+	OnLink  bool          // its endpoint is on one of our links
+	Punched bool          // it is checked by attempts of both sides, and not by itself
+	RTT     time.Duration // smoothed; 0 until confirmed
+	Loss    Loss          // of requests
+	Hops    int           // of the last EPC
+	Heard   mono.Time     // when the last EPC or other authentic packet came
+	Since   mono.Time     // when the state was last another one
 
 	named    mono.Time // last Add
 	answered mono.Time // last EPC
 	rest     time.Duration
+	worse    bool // much worse than the relay
 	check    check
+}
+
+// Checking reports whether requests are under way.
+func (i *Info) Checking() bool { return i.check.pending && len(i.check.asked) > 0 }
+
+// become moves the state on.
+func (i *Info) become(now mono.Time, s State) {
+	if i.State != s || i.Since == 0 {
+		i.State, i.Since = s, now
+	}
 }
 
 // check is the check of one way. While it is pending, next is when to ask again; of a
 // failed way, when to begin anew.
 type check struct {
 	pending bool
-	asked   []request // outstanding, oldest first; at most maxTries
+	burst   bool          // of an attempt
+	over    bool          // no more requests, for want of a budget
+	wait    time.Duration // of a burst: for answers, after the last request
+	asked   []request     // outstanding, oldest first; at most maxTries
 	next    mono.Time
 }
+
+// burstWaits are the times between the requests of a burst.
+var burstWaits = [maxTries - 1]time.Duration{30 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 220 * time.Millisecond}
 
 type request struct {
 	id   uint32
@@ -147,24 +190,41 @@ type Request struct {
 	Way    Way
 	Origin Origin
 	ID     uint32
-	Try    int // of this check of the way: 0 is the first
+	Try    int  // of this check of the way: 0 is the first
+	Early  bool // it comes before the first can have been answered
+	Burst  bool // it belongs to an attempt
 }
 
 // start begins a check of the way.
 func (i *Info) start(now mono.Time) {
 	if i.State == Failed {
-		i.State = Candidate
+		i.become(now, Candidate)
 	}
 	i.check = check{pending: true, next: now}
+}
+
+// burst begins a check by a burst; answers may come wait after the last request.
+func (i *Info) burst(now mono.Time, wait time.Duration) {
+	i.start(now)
+	i.check.burst, i.check.wait = true, wait
 }
 
 // ask notes a request that is sent now.
 func (i *Info) ask(now mono.Time, id uint32) Request {
 	c := &i.check
+	early := i.Origin == Relay && i.State == Candidate && len(c.asked) == 1
 	wait := min(max(firstRetry, 2*i.RTT), slowRetry) << len(c.asked)
+	switch {
+	case c.burst && len(c.asked) < len(burstWaits):
+		wait = burstWaits[len(c.asked)]
+	case c.burst:
+		wait = c.wait
+	case i.Origin == Relay && i.State == Candidate && len(c.asked) == 0:
+		wait = relayRetry
+	}
 	c.asked = append(c.asked, request{id, now})
 	c.next = now.Add(min(wait, lastRetry))
-	return Request{i.Way, i.Origin, id, len(c.asked) - 1}
+	return Request{i.Way, i.Origin, id, len(c.asked) - 1, early, c.burst}
 }
 
 // fail ends a check without an answer.
@@ -172,7 +232,7 @@ func (i *Info) fail(now mono.Time) {
 	if i.State == Confirmed {
 		i.named = now // it is worth as much as one that is named now
 	}
-	i.State = Failed
+	i.become(now, Failed)
 	i.rest = min(max(2*i.rest, firstRest), lastRest)
 	i.check = check{next: now.Add(i.rest)}
 }
@@ -180,5 +240,6 @@ func (i *Info) fail(now mono.Time) {
 // silent reports whether the way was asked and nothing came from there in time, neither
 // an answer nor anything else.
 func (i *Info) silent() bool {
-	return i.check.pending && len(i.check.asked) > 1 && i.Heard <= i.check.asked[0].sent
+	c := &i.check
+	return c.pending && len(c.asked) > 1 && i.Heard <= c.asked[0].sent
 }

@@ -67,6 +67,13 @@ func (s *Search) Doubt() { s.sizes.recheck() }
 // Size returns the longest sealed datagram to send.
 func (s *Search) Size() int { return s.sizes.size }
 
+// Try has the size found out by several probes at once, since the way is not used before a
+// large one was answered.
+func (s *Search) Try() { s.sizes.trial = !s.sizes.proven }
+
+// Proven reports whether a datagram of Size bytes was answered.
+func (s *Search) Proven() bool { return s.sizes.proven }
+
 // Large returns from which length on a datagram counts for Traffic.Large.
 func (s *Search) Large() int { return s.sizes.size * 3 / 4 }
 

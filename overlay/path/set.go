@@ -14,8 +14,9 @@ type Set struct {
 	ways    []*Info // few, in no order
 	best    *Info   // what Best returned last
 	id      func() uint32
-	budgets [Told + 1]mono.Bucket // of hints, by origin
-	checked mono.Time             // all confirmed ways, last
+	budgets [Predicted + 1]mono.Bucket // of hints, by origin
+	checked mono.Time                  // all confirmed ways, last
+	left    int                        // requests that the attempt under way may still send
 }
 
 // NewSet returns an empty set; id returns random request IDs.
@@ -31,6 +32,9 @@ func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
 		i.OnLink = onLink
 		if o > i.Origin && s.count(o) < places[o] {
 			i.Origin = o
+			if i.State != Confirmed {
+				i.First = o
+			}
 		}
 		if i.State != Failed {
 			return Known
@@ -42,12 +46,18 @@ func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
 		return Budget
 	}
 	if i == nil {
-		i = &Info{Way: w, Origin: o, OnLink: onLink, named: now}
-		s.ways = append(s.ways, i)
+		i = s.enter(now, w, o, onLink)
 	}
 	i.start(now)
 	s.trim(o)
 	return New
+}
+
+// enter notes a way that was not known.
+func (s *Set) enter(now mono.Time, w Way, o Origin, onLink bool) *Info {
+	i := &Info{Way: w, Origin: o, First: o, OnLink: onLink, named: now, Since: now}
+	s.ways = append(s.ways, i)
+	return i
 }
 
 // Remove forgets all ways for which drop returns true.
@@ -122,6 +132,10 @@ func (s *Set) Nudge(now mono.Time, w Way) {
 	if i == nil || !i.check.pending || len(i.check.asked) == 0 {
 		return
 	}
+	if c := &i.check; c.burst && !c.over && len(c.asked) < maxTries {
+		c.next = now // it is open at last
+		return
+	}
 	last := i.check.asked[len(i.check.asked)-1].sent
 	if now.Sub(last) >= firstRetry && (i.State == Confirmed || s.pay(now, Heard)) {
 		i.start(now)
@@ -143,10 +157,16 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 			}
 		}
 		if c.pending && c.next <= now {
-			if len(c.asked) == maxTries {
+			switch {
+			case c.over || len(c.asked) == maxTries:
 				i.fail(now)
 				failed = true
-			} else {
+			case c.burst && s.left == 0:
+				c.over, c.next = true, now.Add(c.wait)
+			default:
+				if c.burst {
+					s.left--
+				}
 				due = append(due, i.ask(now, s.id()))
 			}
 		}
@@ -172,7 +192,7 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 // are only relayed ways, all direct ones that the user gave, that the peer named, or
 // that worked before. While there are none, whoever wants one names them again.
 func (i *Info) retried(relayed bool) bool {
-	return relayed && i.Direct() && i.Origin >= Told
+	return relayed && i.Direct() && i.Origin >= Told && !i.Punched
 }
 
 // Answered takes an EPC that was authentic and came from the right machine. It returns
@@ -193,7 +213,11 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 			i.RTT += (rtt - i.RTT) / 4
 		}
 		isNew := i.State != Confirmed
-		i.State, i.Heard, i.answered, i.Hops = Confirmed, now, now, hops
+		if !i.check.burst { // a burst begins before the way is open
+			i.Loss.note(k, 1)
+		}
+		i.become(now, Confirmed)
+		i.Heard, i.answered, i.Hops = now, now, hops
 		i.check, i.rest = check{}, 0
 		if i.Direct() {
 			i.Origin = max(i.Origin, Stored)

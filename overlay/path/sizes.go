@@ -39,6 +39,13 @@ func (p phase) String() string {
 // tunnels, and what IPv6's least MTU leaves (UDP over IPv6 takes 48).
 var usualSizes = [...]int{8900, 4352, 1450, 1424, 1392, 1352, 1312, 1232, 1160, 1024, 548}
 
+// Those of the usual sizes that the first probes of a way ask for.
+const (
+	common = 1424
+	narrow = 1232
+	least  = 548
+)
+
 const (
 	maxGap      = 4  // between the size that is used and one that failed
 	refineBy    = 8  // probes of a round
@@ -57,6 +64,7 @@ type sizes struct {
 	until       mono.Time // the end of the round
 	sent        outstanding
 
+	trial    bool          // the first search begins with several sizes
 	proven   bool          // the size was answered
 	verified mono.Time     // when the last verification began; 0: verify now
 	raised   mono.Time     // when larger sizes were last asked for; 0: ask now
@@ -124,6 +132,10 @@ func (z *sizes) begin(now mono.Time, used Traffic) (ask []int, next mono.Time) {
 	}
 	switch now {
 	case verify:
+		if z.trial && !z.proven {
+			z.lo, z.rounds, z.verified = 0, 1, now
+			return z.first(), now
+		}
 		z.phase, z.rounds, z.verified = verifying, 1, now
 		return []int{z.size}, now
 	case raise:
@@ -143,6 +155,8 @@ func (z *sizes) turn(now mono.Time, used Traffic) []int {
 	case z.phase == verifying:
 		z.lo, z.hi, z.rounds = 0, 0, 1
 		return z.wide()
+	case z.phase == wide && z.lo == 0 && z.rounds <= wideTries && z.trial:
+		return append(z.first(), least)
 	case z.phase == wide && z.lo == 0 && z.rounds <= wideTries:
 		return z.wide()
 	case z.phase == wide && z.lo == 0:
@@ -178,6 +192,12 @@ func (z *sizes) narrow() {
 	if z.hi == 0 {
 		z.hi = z.limit + 1
 	}
+}
+
+// first asks for few sizes: the limit, and what is left of it on common and on narrow links.
+func (z *sizes) first() []int {
+	z.phase, z.hi = wide, 0
+	return falling([]int{z.limit, min(z.limit, common), min(z.limit, narrow)})
 }
 
 // wide asks for the limit and all usual sizes above the largest answered.

@@ -48,6 +48,7 @@ type Marks struct {
 	Checks  Budget       // checks of a relay because others' packets seem to come from it
 	Sealed  Budget       // sealed messages to the loop
 	Refused Budget       // packets that were not sent, since the peer would drop them
+	NATT    Budget       // NAT_T
 	Told    Budget       // STANDINGs because of packets of the peer that were refused
 }
 

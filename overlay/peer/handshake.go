@@ -32,6 +32,9 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 	if ok {
 		m.came(now, w, path.Heard)
 	}
+	if !ok || !w.Direct() {
+		p.renew()
+	}
 	reply, pending, err := m.set.OnHello(now.Duration(), peerID, body)
 	m.sessions() // the lanes have to know it before the answer can be answered
 	if reply != nil {
@@ -110,6 +113,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 		}
 	}
 	m.answered = ep
+	m.opening.ready, m.opening.began = now, true
 	if ok {
 		m.came(now, w, path.Heard)
 	}
@@ -138,6 +142,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 		return
 	}
 	p.seen = now
+	m.opening.ready, m.opening.began = now, false
 	m.set.Confirm(now.Duration(), in.Session)
 	if p.unknown != nil {
 		p.adoptWays(now, m)

@@ -29,6 +29,7 @@ type Machine struct {
 	told     mono.Time     // when the peer was last told where we are
 	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
 	clash    clash
+	opening  opening
 	stand    stand     // what it said about us
 	repeats  int       // how often its HELLO came again, although we answered it
 	renewed  mono.Time // when a handshake was last begun because of what it said
@@ -105,11 +106,11 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 	}
 	m.noteHeard(now)
 	due = min(due, m.listen(now), m.clash.tick(now))
-	due = min(due, m.check(now, do.Hello != nil))
+	due = min(due, m.check(now, do.Hello != nil), m.judge(now))
 	m.route(now)
 	m.transit(now, do.GaveUp)
 	m.flush(now)
-	return min(due, m.measure(now), m.tell(now)), do.GaveUp
+	return min(due, m.measure(now), m.tell(now), m.punch(now)), do.GaveUp
 }
 
 // shake sends the HELLO that is due. The way in use may be dead: it is checked, and
@@ -134,7 +135,7 @@ func (m *Machine) shake(now mono.Time) {
 // session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed {
+		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -164,7 +165,7 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
-		if !shook && r.Try == 0 && r.Origin != path.Roamed && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -176,14 +177,15 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 const maxProposed = 2
 
 // ask sends one EPC_REQ. One to an endpoint that a session's packet proposed is sealed in
-// that session; others go to machines that may have no session with us.
+// that session, as is one of an attempt, since what comes by such a way is no replay; others
+// go to machines that may have no session with us.
 func (m *Machine) ask(now mono.Time, r path.Request) {
 	s := m.set.Current(now.Duration())
-	if r.Origin != path.Roamed || s == nil {
+	if r.Origin != path.Roamed && !r.Burst || s == nil {
 		m.peer.Reply(now, r.Way.Endpoint, m.ID(), wire.EPCReq, wire.AppendEPC(nil, r.ID))
 		return
 	}
-	if r.Try < maxProposed {
+	if r.Try < maxProposed || r.Burst {
 		to := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
 		m.peer.env.Shell.Seal(m.peer.Contact, &to, wire.AppendEPC([]byte{byte(wire.EPCReq)}, r.ID), 0)
 	}
@@ -335,10 +337,10 @@ func (m *Machine) used(now mono.Time, r *Route) {
 }
 
 // tell sends our endpoints to an added peer behind a relay, so that it tries directly
-// (draft 4.2.6), as long as data flows.
+// (draft 4.2.6), as long as data flows. Those that take NAT_T get PUNCH instead.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || r.Way.Direct() || !m.peer.added() {
+	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.takes {
 		return mono.Never
 	}
 	if now.Sub(m.told) < tellEvery {

@@ -51,8 +51,13 @@ type Shell interface {
 	// Link returns the longest sealed datagram that our end of a way to ep takes, and
 	// whether ep is on one of our links.
 	Link(ep link.Endpoint) (limit int, on bool)
+	// Hint reports whether packets may be sent to ep because the peer said so.
+	Hint(ep link.Endpoint) bool
 	// Own lists the endpoints at which a peer may try to reach us directly.
 	Own() []wire.Endpoint
+	// Renew has the outside asked for a fresh Mapping, which Env.Mapping returns as soon as the
+	// answer comes: within a round trip to a relay.
+	Renew()
 	// Changed is told what is different about p.
 	Changed(p *Peer, what Change)
 }
@@ -72,9 +77,10 @@ type Env struct {
 	Shell   Shell
 	Local   *seal.Local // our side of handshakes; replaced by Reshake
 	Log     *slog.Logger
-	Request func() uint32 // random request IDs
-	Trains  func() bool   // whether the system sends trains
-	Open    func() bool   // whether everybody is let in; nil: only who was added
+	Request func() uint32       // random request IDs
+	Trains  func() bool         // whether the system sends trains
+	Open    func() bool         // whether everybody is let in; nil: only who was added
+	Mapping func() path.Mapping // how the outside sees us; nil: nothing is known
 }
 
 // Peer is one address. It belongs to the loop, except Contact.
@@ -155,7 +161,7 @@ func (p *Peer) Reshake(now mono.Time) {
 	var wanted []*Machine
 	for _, m := range live {
 		x := newMachine(p, m.ID())
-		x.ways, x.sizes = m.ways, m.sizes
+		x.ways, x.sizes, x.opening = m.ways, m.sizes, m.opening
 		m.close()
 		if m == last {
 			p.unknown = x
@@ -238,6 +244,10 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 // want looks for ways to a machine and shakes hands with it.
 func (p *Peer) want(now mono.Time, m *Machine) {
 	p.seek(now)
+	if m.set.Unanswered(now.Duration()) == 0 {
+		p.renew()
+	}
+	m.opening.wanted = now
 	if err := m.set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}

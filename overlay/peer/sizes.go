@@ -22,7 +22,7 @@ type sized struct {
 }
 
 // maxSized is of how many ways a machine keeps what was measured.
-const maxSized = 4
+const maxSized = 8
 
 // of returns the search for the size of a way, begun if the way is new.
 func (s *sizes) of(env *Env, w path.Way) *path.Search {
@@ -38,6 +38,16 @@ func (s *sizes) of(env *Env, w path.Way) *path.Search {
 	list[0] = x
 	s.list = list[:min(len(list), maxSized)]
 	return &x.Search
+}
+
+// find returns what was measured of a way, or nil.
+func (s *sizes) find(w path.Way) *path.Search {
+	for _, x := range s.list {
+		if x.way == w {
+			return &x.Search
+		}
+	}
+	return nil
 }
 
 // doubtEvery is how often a probe of the peer's makes us verify our own size.
@@ -57,22 +67,45 @@ func (ms *machines) Probed(now mono.Time, in *Inbound, size int) {
 	}
 }
 
-// measure sends the probes of the path's size that are due, to added peers.
+// measure sends the probes of the path's size that are due, to added peers: on the way in
+// use, and on direct ones that are to be used once a large packet got through.
 func (m *Machine) measure(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
 	if r == nil || !m.peer.added() {
 		return mono.Never
 	}
+	next = m.try(now, r)
 	x := m.sizes.of(m.peer.env, r.Way)
 	best, _ := m.ways.Best()
-	probes, next := x.Due(now, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()},
-		m.peer.env.Trains() && r.Way.Direct())
+	next = min(next, m.probe(now, r, x, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()}))
+	if x.Size() != r.Datagram || x.Trains() != r.Trains {
+		m.route(now)
+	}
+	return next
+}
+
+// try probes the direct ways that no large packet was answered on.
+func (m *Machine) try(now mono.Time, r *Route) (next mono.Time) {
+	next = mono.Never
+	for _, w := range m.ways.Ways() {
+		if w.State != path.Confirmed || !w.Direct() || w.Fitness != path.Unproven || w.Way == r.Way {
+			continue
+		}
+		x := m.sizes.of(m.peer.env, w.Way)
+		x.Try()
+		to := *r
+		to.Way = w.Way
+		next = min(next, m.probe(now, &to, x, w.RTT, path.Traffic{Heard: m.heard()}))
+	}
+	return next
+}
+
+// probe sends the probes of one way that are due.
+func (m *Machine) probe(now mono.Time, r *Route, x *path.Search, rtt time.Duration, used path.Traffic) (next mono.Time) {
+	probes, next := x.Due(now, rtt, used, m.peer.env.Trains() && r.Way.Direct())
 	for _, b := range probes {
 		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
 		m.peer.env.Shell.Seal(m.peer.Contact, r, msg.AppendProbe([]byte{byte(wire.Probe)}), b.Count)
-	}
-	if x.Size() != r.Datagram || x.Trains() != r.Trains {
-		m.route(now)
 	}
 	return next
 }

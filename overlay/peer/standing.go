@@ -33,6 +33,7 @@ func (p *Peer) admits() bool {
 func (m *Machine) announced(now mono.Time, it seal.Announcement) {
 	exact := it.Capabilities&seal.ExactStanding != 0
 	m.stands(now, it.Standing, exact && it.Standing == wire.StandingNotAdded)
+	m.reaches(now, it)
 }
 
 // stands notes what a machine said about us.

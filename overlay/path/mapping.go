@@ -1,0 +1,175 @@
+package path
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"anodenet/overlay/mono"
+)
+
+// Mapping is how the outside sees our main socket by IPv4: what a NAT makes of it, as far as the
+// answers of others show. IPv6 has none. What others say may be a lie: it only decides which
+// endpoints are worth a try.
+type Mapping struct {
+	Kind     MappingKind
+	Ports    PortKind
+	Last     netip.AddrPort // the newest mapping seen; if Kind is Independent, that of the main socket
+	Step     int            // from one mapping's port to the next, if Ports is Sequential
+	At       mono.Time      // when Last was seen
+	Lifetime time.Duration  // of a mapping through which nothing passes, measured; 0: unknown
+}
+
+// MappingKind says on what the endpoint depends at which the outside sees us (RFC 4787, 4.1).
+type MappingKind uint8
+
+// The kinds of mappings.
+const (
+	Unknown     MappingKind = iota
+	None                    // no NAT: an interface has the address that is seen
+	Independent             // everybody sees the same endpoint
+	Dependent               // each destination sees another one: a "symmetric" NAT
+)
+
+// String returns a stable word.
+func (k MappingKind) String() string {
+	return [...]string{"unknown", "none", "independent", "dependent"}[k]
+}
+
+// PortKind says how a NAT chooses the port of a new mapping.
+type PortKind uint8
+
+// The ways to choose ports.
+const (
+	PortsUnknown PortKind = iota
+	Preserved             // the port of the socket, where it is free
+	Sequential            // a small constant step after that of the mapping before
+	Random
+)
+
+// String returns a stable word.
+func (k PortKind) String() string {
+	return [...]string{"unknown", "preserved", "sequential", "random"}[k]
+}
+
+// Sample is one answer to the question at which endpoint somebody sees us.
+type Sample struct {
+	Local uint16         // the port of our socket
+	Main  bool           // it is the main socket, and none that was opened for the question
+	To    netip.AddrPort // who was asked
+	Seen  netip.AddrPort // what the answer says
+	At    mono.Time      // when it came
+}
+
+// maxStep is the longest step between ports that is taken for a constant one. In between, other
+// programs behind the same NAT may take ports too.
+const maxStep = 32
+
+// Classify tells the kind of a NAT by samples that were taken within a short time. Samples by IPv6
+// are ignored. own reports whether an address is one of an interface of ours. Lifetime is left 0.
+//
+// Two destinations at different addresses that see one endpoint show an independent mapping, even
+// if a third, which may lie, sees another one. With a single destination, sockets whose ports are
+// all preserved count as independent too: others will see the same port.
+func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
+	var list []Sample
+	for _, s := range samples {
+		s.To, s.Seen = unmap(s.To), unmap(s.Seen)
+		if s.Seen.Addr().Is4() && s.To.Addr().Is4() {
+			list = append(list, s)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Sample) int { return cmp.Compare(a.At, b.At) })
+	if len(list) == 0 {
+		return Mapping{}
+	}
+	newest := list[len(list)-1]
+	m := Mapping{Last: newest.Seen, At: newest.At}
+	m.Ports, m.Step = ports(list)
+	var main *Sample // the newest of the main socket, or the newest that two agree on
+	agreed, differ := false, false
+	for k := range list {
+		s := &list[k]
+		if !s.Main {
+			continue
+		}
+		same, other := agreement(list[:k], s)
+		if same || !agreed {
+			main = s
+		}
+		agreed, differ = agreed || same, differ || other
+	}
+	switch {
+	case main == nil:
+		return m
+	case own(main.Seen.Addr()) && main.Seen.Port() == main.Local:
+		m.Kind = None
+	case agreed, m.Ports == Preserved && !differ:
+		m.Kind = Independent
+	case differ:
+		m.Kind = Dependent
+	}
+	if m.Kind == None || m.Kind == Independent {
+		m.Last, m.At = main.Seen, main.At
+	}
+	return m
+}
+
+// agreement compares a sample of the main socket with the latest that each other destination gave
+// before it: same reports whether one at another address saw the same endpoint, and other whether
+// one saw a different endpoint.
+func agreement(before []Sample, s *Sample) (same, other bool) {
+	done := map[netip.AddrPort]bool{s.To: true}
+	for _, b := range slices.Backward(before) {
+		if !b.Main || done[b.To] {
+			continue
+		}
+		done[b.To] = true
+		switch {
+		case b.Seen != s.Seen:
+			other = true
+		case b.To.Addr() != s.To.Addr():
+			same = true
+		}
+	}
+	return same, other
+}
+
+// ports tells how the ports of mappings are chosen, by samples in the order of time. One step may
+// be an accident; two show a rule.
+func ports(list []Sample) (PortKind, int) {
+	var fresh []Sample // the first sample of each mapping
+	preserved, sockets := true, map[uint16]bool{}
+	for _, s := range list {
+		preserved = preserved && s.Seen.Port() == s.Local
+		sockets[s.Local] = true
+		if !slices.ContainsFunc(fresh, func(f Sample) bool { return f.Seen == s.Seen }) {
+			fresh = append(fresh, s)
+		}
+	}
+	if preserved {
+		if len(sockets) > 1 {
+			return Preserved, 0
+		}
+		return PortsUnknown, 0
+	}
+	step := 0
+	for k, s := range fresh[1:] {
+		d := int(s.Seen.Port()) - int(fresh[k].Seen.Port())
+		if d == 0 || max(d, -d) > maxStep || step != 0 && (d > 0) != (step > 0) {
+			return Random, 0
+		}
+		if step == 0 || max(d, -d) < max(step, -step) {
+			step = d
+		}
+	}
+	if len(fresh) < 3 {
+		return PortsUnknown, 0
+	}
+	return Sequential, step
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
