@@ -58,6 +58,13 @@ const (
 	dWrite
 	dDiagnosis // questions why an endpoint does not answer
 	dCopies    // of a broadcast, by another lane
+	dNetID     // answers about our endpoint that nobody asked for
+	dLinger    // questions to be answered late, beyond one of each peer
+	dSTUN      // answers of STUN servers that nobody asked for, or that cannot be read
+	dExtra     // what came to a second socket and is no answer
+	cKeepalives
+	cRebound // times at which others saw another endpoint of us than before
+	cWoken   // times at which the node found that it had not run for a while
 
 	counterCount
 )
@@ -78,6 +85,7 @@ var counterNames = [counterCount]string{
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
 	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
+	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -93,6 +93,7 @@ func (f *finder) seek(p *peer.Peer) {
 		if best, ok := r.Best(); ok && best.Direct() && offered < maxRelays {
 			p.Offer(f.l.now, path.Way{Endpoint: best.Endpoint, Via: r.Address}, path.Relay)
 			offered++
+			f.l.reach.introduce(r, best.Heard)
 			if p.Unanswered(f.l.now) > relayDoubted {
 				r.Want(f.l.now) // a session shows whether a copy of us has our peer ID, and our answers with it
 				f.l.touch(r)

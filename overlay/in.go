@@ -102,15 +102,19 @@ func (rx *receiver) train(t *link.Train) {
 func (rx *receiver) packet(p []byte, t *link.Train) {
 	n := rx.n
 	if len(p) < wire.MinPacket {
-		n.counters.count(dShort)
+		rx.foreign(p, t, dShort)
 		return
 	}
 	to, why, ok := rx.recipient(p)
 	if !ok {
-		n.counters.count(why)
+		rx.foreign(p, t, why)
 		return
 	}
 	if to != n.id && !to.IsZero() {
+		if p[0] == 1 && p[1] == wire.FlagFullSender && n.looksSTUN(p) {
+			rx.foreign(p, t, dNotOurs)
+			return
+		}
 		rx.forward(p, t, to)
 		return
 	}
@@ -127,6 +131,18 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 		return
 	}
 	rx.deliver(in, msg, p, t)
+}
+
+// foreign drops what is no packet of ours, unless the answer of a STUN server is expected and this
+// may be it.
+func (rx *receiver) foreign(p []byte, t *link.Train, why counter) {
+	if !rx.n.looksSTUN(p) || rx.beacons {
+		rx.n.counters.count(why)
+	} else if rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()) {
+		rx.n.post(event{kind: evSTUN, ep: t.Endpoint, msg: append([]byte(nil), p...)})
+	} else {
+		rx.n.counters.count(dSourceRate)
+	}
 }
 
 // recipient returns the short ID that a packet is for, or why it is dropped. No

@@ -22,6 +22,8 @@ const (
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
+	evSTUN                      // msg: a packet from ep that may be the answer of a STUN server
+	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
 	evTell                      // in: a packet of it from ep was refused, which it should know
 )
@@ -37,6 +39,7 @@ type event struct {
 	ula     anode.ULA
 	ep      link.Endpoint
 	msg     []byte
+	extra   *extra
 }
 
 func (e *event) messageType() wire.Type { return wire.Type(e.msg[0]) }
@@ -82,7 +85,7 @@ func (n *lanes) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evUnsigned, evUnknown:
+	case evUnsigned, evUnknown, evSTUN:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

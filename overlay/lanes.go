@@ -30,6 +30,7 @@ type lanes struct {
 	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
 	relays    atomic.Bool   // packets are forwarded
 	ownID     atomic.Uint32 // our peer ID
+	stunWaits atomic.Bool   // an answer of a STUN server may come
 }
 
 // init sets what is the same for all nodes.

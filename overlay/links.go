@@ -3,7 +3,6 @@ package overlay
 import (
 	"net/netip"
 
-	"anodenet/anode/wire"
 	"anodenet/overlay/link"
 )
 
@@ -53,21 +52,6 @@ func (k *links) mtu(ep link.Endpoint) (mtu int) {
 		mtu = max(mtu, i.MTU)
 	}
 	return mtu
-}
-
-// maxOwn is how many endpoints of our own are told to a peer.
-const maxOwn = 8
-
-// endpoints lists where we may be reached directly.
-func (k *links) endpoints(port uint16, overlay func(netip.Addr) bool) (list []wire.Endpoint) {
-	for _, i := range k.state.Interfaces {
-		for _, x := range i.Prefixes {
-			if a := x.Addr(); len(list) < maxOwn && a.IsGlobalUnicast() && !overlay(a) {
-				list = append(list, wire.UDP(netip.AddrPortFrom(a, port)))
-			}
-		}
-	}
-	return list
 }
 
 // mayHint reports whether a packet may be sent to an endpoint because somebody named

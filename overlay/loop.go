@@ -18,19 +18,22 @@ import (
 // the rest of its state; it passes them what comes in, and what they have in common: the
 // peers, our links, and ways to send.
 type loop struct {
-	n     *Node
-	now   mono.Time
-	shell *shell
-	env   *peer.Env
-	peers peers
-	links links
-	gate  gate
+	n      *Node
+	now    mono.Time
+	before mono.Time // the now before
+	slept  mono.Time // when it was last found that the node had not run
+	shell  *shell
+	env    *peer.Env
+	peers  peers
+	links  links
+	gate   gate
 
 	signals signals
 	finder  finder
 	beacon  beacon
 	copies  copies
-	parts   [partCount]part // these four
+	reach   reach
+	parts   [partCount]part // these five
 	errors  mono.Bucket     // ERRORs that are sent
 }
 
@@ -47,13 +50,15 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
-	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies}
+	l.reach = newReach(l)
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.env.Local.Reach = l.env.Reach
 	l.links.set(known)
 	l.beacon.linksChanged()
+	l.reach.linksChanged()
 	for _, e := range n.book.Entries() {
 		l.decide(e)
 		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {
@@ -67,6 +72,7 @@ func newLoop(n *Node, known link.State) *loop {
 func (l *loop) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	defer l.reach.close()
 	for {
 		next := l.settle()
 		if next == mono.Never {
@@ -78,26 +84,62 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case k := <-l.n.inbox.calls:
-			l.now = l.n.now()
+			l.wake(next)
 			k.done <- k.run(l)
 		case list := <-l.n.inbox.links:
-			l.now = l.n.now()
+			l.wake(next)
 			l.linksChanged(list)
 		case e := <-l.n.inbox.authentic:
+			l.wake(next)
 			l.drain(e, l.n.inbox.authentic)
 		case e := <-l.n.inbox.waiting:
+			l.wake(next)
 			l.drain(e, l.n.inbox.waiting)
 		case e := <-l.n.inbox.unsigned:
+			l.wake(next)
 			l.drain(e, l.n.inbox.unsigned)
 		case <-timer.C:
-			l.now = l.n.now()
+			l.wake(next)
 		}
 	}
 }
 
+// lateBy is how late a timer is if the process, or the machine, did not run meanwhile.
+const lateBy = 5 * time.Second
+
+// wake sets the time after a wait that should have ended at due.
+func (l *loop) wake(due mono.Time) {
+	l.before, l.now = l.now, l.n.now()
+	if due != mono.Never && l.now.Sub(due) > lateBy {
+		l.woke()
+	}
+}
+
+// woke does what is needed after a while in which the node did not run: links, NATs and peers may
+// be other ones than before. Peers with which data flowed before are spoken to at once.
+func (l *loop) woke() {
+	if l.now.Sub(l.slept) < time.Second { // that is known already
+		return
+	}
+	l.slept = l.now
+	l.n.counters.count(cWoken)
+	for _, p := range l.peers.byAddress {
+		p.Woke(l.now, l.before)
+	}
+	l.linksChanged(l.links.state)
+}
+
+// Woke tells the node that the machine has slept, as soon as the system says so. It notices that
+// itself too, but only when its next timer is late.
+func (n *Node) Woke(ctx context.Context) error {
+	return n.call(ctx, func(l *loop) error {
+		l.woke()
+		return nil
+	})
+}
+
 // drain handles an event and those behind it, up to a bound.
 func (l *loop) drain(e event, rest <-chan event) {
-	l.now = l.n.now()
 	l.handle(e)
 	for range min(len(rest), inboxRounds) {
 		l.handle(<-rest)
@@ -159,6 +201,10 @@ func (l *loop) handle(e event) {
 		}
 	case evWaiting:
 		l.finder.waiting(e.ula, waiter{msg: e.msg, unasked: e.unasked})
+	case evSTUN:
+		l.reach.stunAnswer(e.msg, e.ep)
+	case evExtra:
+		l.extraAnswer(e)
 	case evRefused:
 		if p := l.peers.get(e.contact.Address); p != nil {
 			p.Refused(l.now)
@@ -252,6 +298,7 @@ func (l *loop) decide(e book.Entry) {
 	}
 	l.sources(p)
 	l.finder.known(p)
+	l.reach.greet(p, e)
 	l.touch(p)
 }
 
@@ -260,6 +307,7 @@ func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
 	l.peers.remove(p)
 	l.finder.forget(p)
+	l.reach.forget(p)
 	l.n.events.peer(EventRemoved, p)
 }
 

@@ -48,6 +48,7 @@ const (
 	theFinder
 	theBeacon
 	theCopies
+	theReach
 
 	partCount
 )
@@ -83,6 +84,8 @@ var messageRules = func() [256]rule {
 		wire.EPI:      {either, book.Stranger, few, false, theSignals},
 		wire.NATT:     {sealed, book.Added, mono.Rate{}, false, theSignals},
 		wire.NetIDReq: {either, book.Stranger, some, false, theSignals},
+		wire.NetID:    {either, book.Stranger, some, false, theReach},
+		wire.Linger:   {unsealed, book.Added, mono.Rate{}, false, theReach},
 		wire.Whois:    {either, book.Stranger, some, false, theFinder},
 		wire.IAm:      {either, book.Stranger, some, false, theFinder},
 

@@ -29,9 +29,20 @@ func newShell(l *loop) *shell {
 
 // Plain implements peer.Shell.
 func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, machine uint8, full bool) {
-	mac, err := p.Key()
+	b, err := s.sign(p, t, body, machine, full)
 	if err != nil {
 		return
+	}
+	if x := link.SymptomOf(s.write(b, to)); x != link.Silence {
+		p.Found(s.l.now, to, x)
+	}
+}
+
+// sign makes an unsealed packet in s.buf.
+func (s *shell) sign(p *peer.Peer, t wire.Type, body []byte, machine uint8, full bool) ([]byte, error) {
+	mac, err := p.Key()
+	if err != nil {
+		return nil, err
 	}
 	n := s.l.n
 	h := wire.Header{Sender: wire.Party{ID: n.id}, Recipient: wire.Party{ID: p.ID}, SenderPeer: n.peerID(), RecipientPeer: machine, Type: t}
@@ -40,9 +51,7 @@ func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, 
 	}
 	b := h.Append(s.buf[:0], body)
 	mac.Sign(b, &s.scratch)
-	if x := link.SymptomOf(s.write(b, to)); x != link.Silence {
-		p.Found(s.l.now, to, x)
-	}
+	return b, nil
 }
 
 // write sends one unsealed packet; b is in s.buf.
@@ -168,7 +177,7 @@ func (s *shell) Hint(ep link.Endpoint) bool { return s.l.links.mayHint(ep, s.l.i
 
 // Own implements peer.Shell.
 func (s *shell) Own() []wire.Endpoint {
-	return s.l.links.endpoints(s.l.n.conns[0].LocalPort(), s.l.isOverlay)
+	return s.l.reach.own()
 }
 
 // Changed implements peer.Shell.
@@ -177,6 +186,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.finder.note(p)
+		s.l.reach.changed(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}

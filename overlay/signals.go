@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
@@ -21,7 +22,9 @@ func (s *signals) message(m *message) error {
 		return s.stale(m)
 	case wire.Ping:
 		s.l.reply(m, wire.Pong, m.body)
-	case wire.Pong: // a sign of life, which is noted already; our own pings travel sealed
+		s.keeps(m)
+	case wire.Pong: // our own pings travel sealed
+		s.keeps(m)
 	case wire.EPCReq:
 		return s.epcReq(m)
 	case wire.EPC:
@@ -111,6 +114,14 @@ func (s *signals) came(m *message) path.Result {
 	return r
 }
 
+// keeps takes a sign of life by which an added peer keeps its way to us open: where it comes from is
+// where the peer is reached, perhaps since now.
+func (s *signals) keeps(m *message) {
+	if m.in == nil && m.hop == 0 && m.peer.Standing() >= book.Added {
+		s.came(m)
+	}
+}
+
 // epi takes an endpoint that a peer says it can be reached at.
 func (s *signals) epi(m *message) error {
 	x, err := wire.ParseEPI(m.body)
@@ -146,7 +157,7 @@ func (s *signals) netIDReq(m *message) error {
 		return nil
 	}
 	s.l.reply(m, wire.NetID, wire.NetIDMsg{Request: x.Request, Endpoint: from}.Append(nil))
-	return nil
+	return nil // no keeps: it may come from a socket that was opened for the question alone
 }
 
 // probe answers a probe of the path's size.

@@ -87,7 +87,7 @@
 //	0x47  CLASH      s    instance[8], yours: another machine of your address has your peer ID
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]
-//	0x4a  LINGER     u    request[4] delay ms[4], at most 180000
+//	0x4a  LINGER     h    request[4] delay ms[4], at most 180000
 //	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part

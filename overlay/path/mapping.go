@@ -62,9 +62,13 @@ type Sample struct {
 	At    mono.Time      // when it came
 }
 
-// maxStep is the longest step between ports that is taken for a constant one. In between, other
-// programs behind the same NAT may take ports too.
-const maxStep = 32
+const (
+	// maxStep is the longest step between ports that is taken for a constant one. In between,
+	// other programs behind the same NAT may take ports too.
+	maxStep = 32
+	// together is how close in time two samples are whose ports are compared.
+	together = 5 * time.Second
+)
 
 // Classify tells the kind of a NAT by samples that were taken within a short time. Samples by IPv6
 // are ignored. own reports whether an address is one of an interface of ours. Lifetime is left 0.
@@ -154,8 +158,12 @@ func ports(list []Sample) (PortKind, int) {
 		}
 		return PortsUnknown, 0
 	}
-	step := 0
+	step, steps := 0, 0
 	for k, s := range fresh[1:] {
+		if s.At.Sub(fresh[k].At) > together {
+			continue
+		}
+		steps++
 		d := int(s.Seen.Port()) - int(fresh[k].Seen.Port())
 		if d == 0 || max(d, -d) > maxStep || step != 0 && (d > 0) != (step > 0) {
 			return Random, 0
@@ -164,7 +172,7 @@ func ports(list []Sample) (PortKind, int) {
 			step = d
 		}
 	}
-	if len(fresh) < 3 {
+	if steps < 2 {
 		return PortsUnknown, 0
 	}
 	return Sequential, step

@@ -31,6 +31,7 @@ type Machine struct {
 	clash    clash
 	opening  opening
 	stand    stand     // what it said about us
+	doubted  mono.Time // when the relay was last asked since nothing came by it
 	repeats  int       // how often its HELLO came again, although we answered it
 	renewed  mono.Time // when a handshake was last begun because of what it said
 }
@@ -39,6 +40,10 @@ type Machine struct {
 const (
 	silentFor   = 3 * time.Second        // with HELLOs unanswered: the machine is lost
 	unheardFor  = time.Second            // data sent and nothing heard: its ways are checked
+	doubtLeast  = 300 * time.Millisecond // data sent and nothing heard: the relay, or a stale way, is checked
+	staleAfter  = 5 * time.Second        // a way that was not heard for so long may be gone
+	doubtMore   = 200 * time.Millisecond // than two round trips
+	relayEvery  = 2 * time.Second        // a peer that only receives answers after half a second
 	pausedFor   = 750 * time.Millisecond // data stopped coming: its way is checked once
 	flowing     = 2 * time.Second        // data came or went so recently: it flows
 	tellEvery   = 15 * time.Second       // our endpoints to a peer behind a relay
@@ -228,22 +233,50 @@ func (m *Machine) noteHeard(now mono.Time) {
 // listen has ways checked where data is unanswered, or stopped coming: whoever only
 // receives would otherwise never notice that nothing can come any more.
 func (m *Machine) listen(now mono.Time) (next mono.Time) {
+	next = mono.Never
 	if m.state != Up {
 		return mono.Never
 	}
 	f := m.set.Flow()
 	if f.Unheard != 0 && now.Sub(mono.Time(f.Unheard)) >= unheardFor {
 		m.silent(now)
+		m.peer.seek(now)
+	} else if f.Unheard != 0 {
+		next = m.doubt(now, mono.Time(f.Unheard))
 	}
 	data := mono.Time(f.Data)
 	if data == 0 || m.paused >= data || now.Sub(data) > flowing {
-		return mono.Never
+		return next
 	}
 	if now.Sub(data) < pausedFor {
-		return data.Add(pausedFor)
+		return min(next, data.Add(pausedFor))
 	}
 	m.paused = now
 	m.silent(now)
+	return next
+}
+
+// doubt has the way in use checked if data has gone unanswered for two round trips: a relay that
+// has lost us drops what we send, and says nothing, and so does a NAT that has forgotten us while
+// nothing was said. One exchange with the relay is cheap, and of direct ways only those are doubted
+// that were not heard just before, so this comes before all ways are checked. since is when the
+// data was sent.
+func (m *Machine) doubt(now, since mono.Time) mono.Time {
+	best, ok := m.ways.Best()
+	if !ok || m.doubted >= since || now.Sub(m.doubted) < relayEvery || best.Direct() && since.Sub(best.Heard) < staleAfter {
+		return mono.Never
+	}
+	at := since.Add(max(2*best.RTT+doubtMore, doubtLeast))
+	if now < at {
+		return at
+	}
+	m.doubted = now
+	if best.Direct() {
+		m.silent(now)
+		m.peer.seek(now)
+	} else {
+		m.peer.env.Shell.CheckRelay(best.Via)
+	}
 	return mono.Never
 }
 

@@ -195,11 +195,7 @@ func (ms *machines) LinksChanged(now mono.Time) {
 				m.ways.Add(now, w.Way, w.Origin, on)
 			}
 		}
-		if m.state == Idle || m.state == Unreachable {
-			m.ways.Silent(now)
-		} else {
-			m.ways.Suspect(now)
-		}
+		m.ways.Moved(now, m.state != Idle && m.state != Unreachable)
 		m.told = 0
 		if r := m.line.Route.Load(); r != nil {
 			limit, _ := m.peer.env.Shell.Link(r.Way.Endpoint)
