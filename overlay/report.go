@@ -42,6 +42,7 @@ func (l *loop) status() Status {
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Reach:    l.reach.status(),
+		Network:  l.networkStatus(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -61,6 +62,7 @@ func (l *loop) status() Status {
 	for _, p := range l.peers.byAddress {
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
+	s.explain()
 	return s
 }
 
@@ -119,6 +121,7 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		}
 		if r := p.Route.Load(); r != nil {
 			s.Path.MTU = mtuOf(r)
+			s.PathAge = seconds(l.now.Sub(p.RoutedSince()))
 		}
 	}
 	return s

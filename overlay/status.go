@@ -25,6 +25,7 @@ type Status struct {
 	Secret   bool              `json:"secret"`  // there is a network secret
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
 	Reach    ReachStatus       `json:"reach"`
+	Network  NetworkStatus     `json:"network"`
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -61,6 +62,10 @@ type PeerStatus struct {
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`
 	LastSeen *time.Time    `json:"last_seen"` // null: never
+
+	PathReason   Reason  `json:"path_reason"`          // why the path is not a better one; empty: there is none, or nothing is known against it
+	PathReasonAt string  `json:"path_reason_endpoint"` // the endpoint that it is about; empty: none
+	PathAge      float64 `json:"path_s"`               // how long packets have taken this path; 0: there is none
 
 	Ways     []WayStatus     `json:"ways"`     // all that are known
 	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines

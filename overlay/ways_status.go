@@ -1,8 +1,6 @@
 package overlay
 
 import (
-	"time"
-
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/mono"
@@ -23,6 +21,7 @@ type WayStatus struct {
 	Loss     float64        `json:"loss"`    // of checks, 0 to 1
 	Size     int            `json:"size"`    // of the longest datagram, bytes; 0: not known
 	Proven   bool           `json:"proven"`  // one of that size was answered
+	Silent   bool           `json:"silent"`  // several packets to it were not answered
 	Since    float64        `json:"since_s"` // how long the state has been this one
 }
 
@@ -61,7 +60,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 	for _, a := range accounts {
 		for _, w := range a.Ways {
 			s := WayStatus{Endpoint: wire.UDP(w.Endpoint.Addr).String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
-				State: wayState(&w), Used: w.Used, RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
+				State: wayState(&w), Used: w.Used, Silent: w.Unanswered(), RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
 				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
 			if !w.Direct() {
 				via := w.Via
@@ -116,5 +115,3 @@ func (l *loop) attempts(accounts []peer.Account) *AttemptsStatus {
 	s.Next = seconds(max(mono.Time(last.Next).Sub(l.now), 0))
 	return s
 }
-
-func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
