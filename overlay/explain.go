@@ -18,8 +18,41 @@ func (s *Status) explain() {
 		if p.Reason == ReasonNoAnswer || p.Reason == ReasonNoEndpoint {
 			p.Reason, p.ReasonAt = o.refine(p)
 		}
+		p.explainWays()
 		p.PathReason, p.PathReasonAt = s.obstacle(p)
 	}
+}
+
+// explainWays says of each way that is not used why not.
+func (p *PeerStatus) explainWays() {
+	relay := slices.IndexFunc(p.Ways, func(w WayStatus) bool { return w.Used && w.Via != nil })
+	for k := range p.Ways {
+		w := &p.Ways[k]
+		switch {
+		case w.Used:
+		case w.State == WayNotUsable:
+			w.Reason = ReasonNoRoute
+		case w.Silent:
+			w.Reason = ReasonNoAnswer
+		case w.State == WaySmall:
+			w.Reason = ReasonPMTUBlackhole
+		case w.State == WayUnproven, w.State == WayChecking:
+			w.Reason = ReasonPunching
+		case w.State == WayWorks && w.Via == nil && relay >= 0:
+			w.Reason = w.worse(&p.Ways[relay])
+		}
+	}
+}
+
+// worse says why a direct way that works is not used in place of a relayed one.
+func (w *WayStatus) worse(relay *WayStatus) Reason {
+	switch {
+	case w.Loss > lossyFrom && w.Loss > 2*relay.Loss:
+		return ReasonLossy
+	case w.RTT > relay.RTT:
+		return ReasonRelayBetter
+	}
+	return NoReason
 }
 
 // outlook is what all peers together show about our network: it tells apart why one of them
@@ -148,25 +181,11 @@ func (s *Status) obstacle(p *PeerStatus) (Reason, string) {
 	return here.between(&there)
 }
 
-// unused says why direct ways that answer are not used.
+// unused says why a direct way that answers is not used.
 func (p *PeerStatus) unused() (Reason, string) {
-	relay := slices.IndexFunc(p.Ways, func(w WayStatus) bool { return w.Used && w.Via != nil })
 	for _, w := range p.Ways {
-		if w.Via != nil || w.Used {
-			continue
-		}
-		switch w.State {
-		case WaySmall:
-			return ReasonPMTUBlackhole, w.Endpoint
-		case WayWorks:
-			if relay >= 0 && w.Loss > lossyFrom && w.Loss > 2*p.Ways[relay].Loss {
-				return ReasonLossy, w.Endpoint
-			}
-			if relay >= 0 && w.RTT > p.Ways[relay].RTT {
-				return ReasonRelayBetter, w.Endpoint
-			}
-		case WayUnproven:
-			return ReasonPunching, w.Endpoint
+		if w.Via == nil && (w.State == WaySmall || w.State == WayWorks || w.State == WayUnproven) && w.Reason != NoReason {
+			return w.Reason, w.Endpoint
 		}
 	}
 	return NoReason, ""

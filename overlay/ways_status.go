@@ -16,6 +16,7 @@ type WayStatus struct {
 	Origin   string         `json:"origin"`  // who named it: beacon, heard, roamed, told, predicted, relay, stored, static
 	OnLink   bool           `json:"on_link"`
 	State    WayState       `json:"state"`
+	Reason   Reason         `json:"reason"`  // why it is not used; empty: it is, or another one is as good
 	Used     bool           `json:"used"`    // packets leave on it now
 	RTT      float64        `json:"rtt_ms"`  // 0: not measured
 	Loss     float64        `json:"loss"`    // of checks, 0 to 1
