@@ -36,7 +36,7 @@ func (p *PeerStatus) explainWays() {
 			w.Reason = ReasonNoAnswer
 		case w.State == WaySmall:
 			w.Reason = ReasonPMTUBlackhole
-		case w.State == WayUnproven, w.State == WayChecking:
+		case relay >= 0 && (w.State == WayUnproven || w.State == WayChecking):
 			w.Reason = ReasonPunching
 		case w.State == WayWorks && w.Via == nil && relay >= 0:
 			w.Reason = w.worse(&p.Ways[relay])

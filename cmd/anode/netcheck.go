@@ -308,7 +308,7 @@ func (n *netAnswer) verdict() verdict {
 // printNet prints the answer for people.
 func (a *app) printNet(n netAnswer, names map[anode.Address]string) {
 	for _, f := range netFacts(n, names) {
-		wrapped(a.out, a.columnsOf(), fmt.Sprintf("%-12s", f[0]), strings.Repeat(" ", 12), f[1])
+		wrapped(a.out, a.columnsOf(), fmt.Sprintf("%-14s", f[0]), strings.Repeat(" ", 14), f[1])
 	}
 	fmt.Fprintln(a.out)
 	wrapped(a.out, a.columnsOf(), "", "", sentence(strings.ToUpper(n.Says[:1])+n.Says[1:]))
@@ -383,13 +383,13 @@ func mappingWords(n netNAT) string {
 func lifetimeWords(n netNAT) string {
 	text := "not measured yet"
 	if n.Lifetime > 0 {
-		text = fmt.Sprintf("the router keeps an idle connection for at least %s", age(secondsOf(n.Lifetime)))
+		text = fmt.Sprintf("the router keeps an idle connection for at least %.0f s", n.Lifetime)
 	}
 	if n.Mapping == "none" && n.Lifetime == 0 {
 		text = "nothing has to be kept open"
 	}
 	if n.Keepalive > 0 {
-		text += fmt.Sprintf("; a packet every %s keeps the way in open", age(secondsOf(n.Keepalive)))
+		text += fmt.Sprintf("; a packet every %.0f s keeps the way in open", n.Keepalive)
 	}
 	return text
 }

@@ -46,7 +46,7 @@ func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) 
 	openThere := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router of %s, or forward UDP port %d to it", nameOf(p), usualPort)
 	switch p.PathReason {
 	case overlay.ReasonPunching:
-		return "a direct path to " + who + " is being opened; until then packets take the relay", "wait a few seconds; then anode why " + nameOf(p)
+		return "a direct path to " + who + " is being opened, and packets take the relay until then", "wait a few seconds; then anode why " + nameOf(p)
 	case overlay.ReasonFamilyMismatch:
 		return fmt.Sprintf("this machine has only IPv%s, and %s only IPv%s, so no packet can go directly", familyOf(s.Network), who, otherFamily(s.Network)),
 			"nothing, if the relay is fast enough; otherwise ask the internet provider of either side for the other version of IP"

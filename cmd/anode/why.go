@@ -65,8 +65,8 @@ func (a *app) whyCommand() *cobra.Command {
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
 			"If the path leads through a relay: why there is no direct one. It sends one ping.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
-			"Codes in \"code\" and \"path_code\" of --json, beside \"up\" and those of doctor about routes:\n" + codesHelp(peerReasons()) +
-			"\nCodes in \"path_code\" alone, why the path is not a better one:\n" + codesHelp(pathReasons()),
+			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
+			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()),
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
@@ -260,7 +260,6 @@ func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
 	}
 	for _, n := range w.Notes {
 		wrapped(a.out, a.columnsOf(), "", "", sentence("Also: "+n.Says))
-		wrapped(a.out, a.columnsOf(), "try: ", "     ", n.Try)
 	}
 	fmt.Fprintln(a.out)
 	for _, f := range whyFacts(w, names, a.now()) {

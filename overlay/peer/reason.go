@@ -62,13 +62,18 @@ const (
 	Removed Reason = "removed"  // it was removed while the message waited
 )
 
-// Reasons lists all reasons, in the order of their groups.
+// Reasons lists all reasons.
 func Reasons() []Reason {
-	return []Reason{Blocked, NotAddedHere, NotAddedThere, OtherSecret, AnotherVersion, NoSession,
+	return append([]Reason{Blocked, NotAddedHere, NotAddedThere, OtherSecret, AnotherVersion, NoSession,
 		NotHeardThere, NotRunning, NoMachine, Rejected, NoAnswer, SendRefused, NoRoute, NoEndpoint,
-		UDPBlocked, RelaySilent, RelayPolicy, PeerAsleep, NotAtRelay,
+		NoPortmap, TooMuch, Removed}, PathReasons()...)
+}
+
+// PathReasons lists those that follow from what several peers, relays and ways show together.
+func PathReasons() []Reason {
+	return []Reason{UDPBlocked, RelaySilent, RelayPolicy, PeerAsleep, NotAtRelay,
 		Punching, FamilyMismatch, Hairpin, HereSymmetric, PeerSymmetric, BothSymmetric, Firewalled, NoCandidates, NoTraversal,
-		PMTUBlackhole, Lossy, RelayBetter, NoPortmap, TooMuch, Removed}
+		PMTUBlackhole, Lossy, RelayBetter}
 }
 
 // Text returns a reason in words that follow the name of the peer and a colon.
