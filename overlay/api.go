@@ -7,8 +7,8 @@ import (
 	"anodenet/overlay/book"
 )
 
-// Peer is what people decided about an address. Of an argument, Address, Name and
-// Endpoints count.
+// Peer is what people decided about an address. Of an argument, Address, Name, Endpoints
+// and Hosts count.
 type Peer = book.Entry
 
 // The verbs below write to the book first, in the caller's goroutine, and then have the
@@ -16,7 +16,7 @@ type Peer = book.Entry
 
 // AddPeer adds a peer and keeps it, or updates one that is known.
 func (n *Node) AddPeer(ctx context.Context, p Peer) (book.Change, error) {
-	return n.verb(ctx, func() (book.Change, error) { return n.book.Add(p.Address, p.Name, p.Endpoints, n.cfg.Clock.Now()) })
+	return n.verb(ctx, func() (book.Change, error) { return n.book.AddEntry(p, n.cfg.Clock.Now()) })
 }
 
 // RemovePeer forgets a peer. Its sessions end.
@@ -75,6 +75,7 @@ func (l *loop) follow(change book.Change) {
 	if p := l.peers.get(a); p != nil && change.After.Standing() == book.Added {
 		p.Look(l.now)
 		l.touch(p)
+		l.zones.want(a.Zone())
 	}
 	l.n.events.add(Event{EventDecided, a})
 }
@@ -93,10 +94,12 @@ func (n *Node) SetOpen(ctx context.Context, open bool) error {
 	})
 }
 
-// SetRelay starts or stops forwarding for the peers that were added.
+// SetRelay starts or stops forwarding, for the peers that were added and for the zones of
+// SetRelayZones.
 func (n *Node) SetRelay(ctx context.Context, relay bool) error {
-	return n.call(ctx, func(*loop) error {
+	return n.call(ctx, func(l *loop) error {
 		n.relays.Store(relay)
+		l.clients.serve()
 		return nil
 	})
 }

@@ -13,6 +13,8 @@ const (
 	cRxBytes
 	cRelayedPackets
 	cRelayedBytes
+	cClientPackets // of clients, that were relayed
+	cClientBytes
 	cControlRx // unsealed messages that were authentic
 	cControlTx
 	cHandshakes
@@ -27,6 +29,10 @@ const (
 	dInboxAuthentic
 	dInboxWaiting
 	dInboxUnsigned
+	dInboxClients
+	dClients // that there was no room for
+	dClientLimit
+	dTotalLimit
 	dUnknownSession
 	dSealAuth
 	dSealReplay
@@ -73,6 +79,8 @@ const (
 var counterNames = [counterCount]string{
 	cTxPackets: "tx_packets", cTxBytes: "tx_bytes", cRxPackets: "rx_packets", cRxBytes: "rx_bytes",
 	cRelayedPackets: "relayed_packets", cRelayedBytes: "relayed_bytes",
+	cClientPackets: "relayed_client_packets", cClientBytes: "relayed_client_bytes",
+	dInboxClients: "drop_inbox_clients", dClients: "drop_clients", dClientLimit: "drop_client_limit", dTotalLimit: "drop_total_limit",
 	cControlRx: "control_rx", cControlTx: "control_tx", cHandshakes: "handshakes",
 	dShort: "drop_short", dFlags: "drop_flags", dHeader: "drop_header", dNotOurs: "drop_not_ours",
 	dRelayRefused: "drop_relay_refused", dRelayHops: "drop_relay_hops", dSourceRate: "drop_source_rate",

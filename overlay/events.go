@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"anodenet/anode"
@@ -45,12 +46,14 @@ type Watch struct {
 	wake   chan struct{} // holds one; closed by Close
 	list   []Event       // under events.mu
 	has    map[Event]struct{}
+	kinds  []EventKind // never changed; empty: all
 	closed bool
 }
 
-// Watch begins to watch. The caller calls Close in the end.
-func (n *Node) Watch() *Watch {
-	w := &Watch{events: &n.events, wake: make(chan struct{}, 1), has: map[Event]struct{}{}}
+// Watch begins to watch for events of some kinds, or, without kinds, of all. EventMissed
+// comes in any case. The caller calls Close in the end.
+func (n *Node) Watch(kinds ...EventKind) *Watch {
+	w := &Watch{events: &n.events, kinds: kinds, wake: make(chan struct{}, 1), has: map[Event]struct{}{}}
 	n.events.mu.Lock()
 	defer n.events.mu.Unlock()
 	if n.events.watchers == nil {
@@ -110,6 +113,9 @@ func (e *events) add(x Event) {
 
 // add is called with events.mu held.
 func (w *Watch) add(x Event) {
+	if len(w.kinds) > 0 && !slices.Contains(w.kinds, x.Kind) {
+		return
+	}
 	if _, waits := w.has[x]; waits {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"anodenet/anode"
 	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
@@ -64,10 +65,11 @@ type outlook struct {
 	is     map[string]bool // the addresses of silent
 }
 
-// relayOutlook is a peer that can be a relay.
+// relayOutlook is a peer, or a relay of a zone, that can lead to others.
 type relayOutlook struct {
-	peer    *PeerStatus
-	refuses bool // it has not added us
+	address  anode.Address
+	endpoint string
+	refuses  bool // it has not added us
 }
 
 // enough is how many silent ones show that the fault is ours.
@@ -84,7 +86,12 @@ func (s *Status) outlook() *outlook {
 			o.way(s, w)
 		}
 		if p.State != StateUnreachable && p.Path.Via == nil && (p.Path.Kind == PathDirect || p.Path.Kind == PathLAN) {
-			o.relays = append(o.relays, relayOutlook{p, p.Admits != nil && !*p.Admits})
+			o.relays = append(o.relays, relayOutlook{p.Address, p.Path.Endpoint, p.Admits != nil && !*p.Admits})
+		}
+	}
+	for _, z := range s.Zones {
+		for _, r := range z.Relays {
+			o.zoneRelay(s, r)
 		}
 	}
 	for _, x := range s.Reach.Seen {
@@ -112,6 +119,18 @@ func (o *outlook) way(s *Status, w WayStatus) {
 	}
 }
 
+// zoneRelay takes a relay of a zone.
+func (o *outlook) zoneRelay(s *Status, r ZoneRelayStatus) {
+	w := WayStatus{Endpoint: r.Endpoint, Origin: path.Static.String(), State: WayFailed, Silent: true}
+	if r.State == RelayRegistered {
+		w.State = WayWorks
+		o.relays = append(o.relays, relayOutlook{r.Address, r.Endpoint, false})
+	}
+	if r.State != RelayConnecting {
+		o.way(s, w)
+	}
+}
+
 // answers reports whether a way works, for small packets at least.
 func (s WayState) answers() bool {
 	return s == WayWorks || s == WayUnproven || s == WaySmall || s == WayStale
@@ -127,7 +146,7 @@ func addrOf(endpoint string) (netip.Addr, bool) {
 // refine says more about a peer that does not answer, by what the relays and all the others
 // show.
 func (o *outlook) refine(p *PeerStatus) (Reason, string) {
-	relays := slices.DeleteFunc(slices.Clone(o.relays), func(r relayOutlook) bool { return r.peer == p })
+	relays := slices.DeleteFunc(slices.Clone(o.relays), func(r relayOutlook) bool { return r.address == p.Address })
 	switch {
 	case !o.heard && len(o.silent) >= enough:
 		return ReasonUDPBlocked, ""
@@ -139,11 +158,11 @@ func (o *outlook) refine(p *PeerStatus) (Reason, string) {
 	willing := slices.IndexFunc(relays, func(r relayOutlook) bool { return !r.refuses })
 	switch {
 	case willing < 0:
-		return ReasonRelayPolicy, relays[0].peer.Path.Endpoint
+		return ReasonRelayPolicy, relays[0].endpoint
 	case p.LastSeen != nil:
 		return ReasonPeerAsleep, p.ReasonAt
 	case p.Reason == ReasonNoEndpoint:
-		return ReasonNotAtRelay, relays[willing].peer.Path.Endpoint
+		return ReasonNotAtRelay, relays[willing].endpoint
 	}
 	return p.Reason, p.ReasonAt
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -81,9 +82,27 @@ func (f *finder) forget(p *peer.Peer) {
 	f.relays = slices.DeleteFunc(f.relays, func(r *peer.Peer) bool { return r == p })
 }
 
+// client returns the peer with an address that registered here, which is a stranger; nil
+// if none has.
+func (f *finder) client(x wire.WhoisMsg) *peer.Peer {
+	c := f.l.clients.find(&x, true)
+	if c == nil {
+		return nil
+	}
+	p, err := f.l.meet(c.address, noSite)
+	if err != nil {
+		return nil
+	}
+	if !p.HasKey() {
+		p.SetKey(seal.NewMAC(c.key))
+	}
+	return p
+}
+
 // seek looks for ways to a peer: on the LAN, less often the longer it is not found, and
 // by relays. Those that were reached once are checked again, for the next time.
 func (f *finder) seek(p *peer.Peer) {
+	f.l.zones.seek(p)
 	offered, checked := 0, 0
 	f.want(p)
 	for _, r := range slices.Backward(f.relays) {
@@ -161,8 +180,13 @@ func (f *finder) waiting(u anode.ULA, w waiter) {
 	if u == f.l.n.ula {
 		return
 	}
+	var p *peer.Peer
 	if c := f.l.n.index.byULA(u); c != nil {
-		p := f.l.peers.get(c.Address)
+		p = f.l.peers.get(c.Address)
+	} else {
+		p = f.client(wire.WhoisMsg{Kind: wire.WhoisULA, ULA: u, ID: u.ID()})
+	}
+	if p != nil {
 		p.Send(f.l.now, peer.Waiting{Msg: w.msg, Unasked: w.unasked})
 		f.l.touch(p)
 		return
@@ -193,6 +217,7 @@ func (f *finder) tickLookups() mono.Time {
 	for _, m := range ask {
 		f.askLAN(m)
 		f.askPeers(m)
+		f.l.zones.ask(m)
 	}
 	for _, e := range over {
 		for _, w := range e.Waiters {
@@ -328,14 +353,27 @@ func (f *finder) whois(m *message) error {
 		f.l.n.counters.count(dReflection)
 		return nil
 	}
-	answer := wire.IAmMsg{Request: x.Request} // not found
-	for c := f.l.n.index.byID(x.ID); c != nil; c = c.Next.Load() {
-		if c.Standing() >= book.Added && x.Matches(c.Address) {
-			answer.Address = c.Address
+	f.l.reply(m, wire.IAm, wire.IAmMsg{Request: x.Request, Address: f.named(&x, false)}.Append(nil))
+	return nil
+}
+
+// named returns the address that a WHOIS asks for, of an added peer or of a client. The
+// zero address is "not found". A guest is told of nobody who is not in a zone that is
+// served.
+func (f *finder) named(x *wire.WhoisMsg, guest bool) (found anode.Address) {
+	n := f.l.n
+	if x.Matches(n.address) {
+		return n.address
+	}
+	for c := n.index.byID(x.ID); c != nil; c = c.Next.Load() {
+		if c.Standing() >= book.Added && x.Matches(c.Address) && (!guest || n.servesZone(c.Address.Zone())) {
+			found = c.Address
 		}
 	}
-	f.l.reply(m, wire.IAm, answer.Append(nil))
-	return nil
+	if c := f.l.clients.find(x, !guest); found.IsZero() && c != nil {
+		return c.address
+	}
+	return found
 }
 
 // iAm takes the answer to a WHOIS of ours. The address proves itself.

@@ -69,6 +69,7 @@ func (g *gate) unsigned(b []byte, ep link.Endpoint) {
 	case h.MAC == [8]byte{}:
 		g.withoutMAC(&h, msg, ep)
 	case h.Type == wire.Hello && !g.cookie(&h, msg, ep):
+	case g.l.clients.newcomer(&h, msg, b, ep):
 	default:
 		if p := g.authenticate(&h, b, ep); p != nil {
 			g.authentic(p, &h, msg, ep)
@@ -187,6 +188,7 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer.Pe
 // an endpoint: it only has one checked.
 func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
 	g.l.n.counters.count(cControlRx)
+	g.l.clients.stranger(p, h, ep)
 	p.Signed(g.l.now)
 	g.l.take(&message{peer: p, type_: h.Type, body: msg, from: ep, hop: h.Hop, machine: h.SenderPeer})
 	g.l.touch(p)

@@ -20,13 +20,15 @@ const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {
-	n       *lanes
-	q       Queue
-	beacons bool // reads the beacons' socket, where nothing sealed belongs
-	relay   *relay
-	reply   *sender       // PONGs
-	sources mono.Networks // of what is not authentic
-	scratch seal.Scratch
+	n         *lanes
+	q         Queue
+	beacons   bool // reads the beacons' socket, where nothing sealed belongs
+	relay     *relay
+	reply     *sender       // PONGs
+	answers   outbox        // to clients
+	sources   mono.Networks // of what is not authentic
+	newcomers mono.Networks // of those who may want to register
+	scratch   seal.Scratch
 
 	now    mono.Time
 	last   *peer.Inbound // of the packet before, since trains come from one peer
@@ -49,7 +51,8 @@ type noted struct {
 }
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
-	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters)}
+	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters),
+		answers: outbox{w: w, counters: &n.counters}, newcomers: newNewcomers()}
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed. beacons
@@ -69,6 +72,7 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 		}
 		rx.relay.flush()
 		rx.reply.flush()
+		rx.answers.flush()
 		if err := q.Flush(); err != nil {
 			n.log.Debug("adapter", "err", err)
 		}
@@ -162,6 +166,9 @@ func (rx *receiver) recipient(p []byte) (to anode.ID, why counter, ok bool) {
 	if c := rx.n.index.byParty(&h.Recipient); c != nil {
 		return c.ID, 0, true
 	}
+	if c := rx.n.clients.get(&h.Recipient.Address); c != nil {
+		return c.id, 0, true
+	}
 	return to, dNotOurs, false
 }
 
@@ -191,12 +198,18 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 		return
 	}
 	c := rx.signer(&h, p)
+	if c == nil {
+		if x := rx.client(&h, p); x != nil {
+			rx.fromClient(x, &h, msg, p, t.Endpoint)
+			return
+		}
+	}
 	switch {
 	case c != nil && c.Marks.Signed.Allow(rx.now, signedRate):
 		n.post(event{kind: evSigned, contact: c, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	case c != nil:
 		n.counters.count(dBudget)
-	case rx.unkeyed(&h) || rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()):
+	case rx.unkeyed(&h) || rx.registers(&h) && rx.newcomers.Allow(rx.now, t.Endpoint.Addr.Addr()) || rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()):
 		n.post(event{kind: evUnsigned, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	default:
 		n.counters.count(dSourceRate)

@@ -25,6 +25,7 @@ const (
 	evSTUN                      // msg: a packet from ep that may be the answer of a STUN server
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
+	evClient                    // msg: a whole packet from ep that bears the MAC of client
 	evTell                      // in: a packet of it from ep was refused, which it should know
 )
 
@@ -36,6 +37,7 @@ type event struct {
 	unasked bool
 	in      *peer.Inbound
 	contact *peer.Contact
+	client  *client
 	ula     anode.ULA
 	ep      link.Endpoint
 	msg     []byte
@@ -49,6 +51,7 @@ const (
 	authenticInbox = 1024
 	waitingInbox   = 256
 	unsignedInbox  = 1024
+	clientsInbox   = 1024
 )
 
 // inbox is what waits for the loop.
@@ -56,6 +59,7 @@ type inbox struct {
 	authentic chan event      // of packets that were opened or bear an added peer's MAC
 	waiting   chan event      // of the adapter
 	unsigned  chan event      // of anybody
+	clients   chan event      // of those who registered
 	links     chan link.State // holds the newest alone
 	calls     chan call
 }
@@ -65,6 +69,7 @@ func newInbox() inbox {
 		authentic: make(chan event, authenticInbox),
 		waiting:   make(chan event, waitingInbox),
 		unsigned:  make(chan event, unsignedInbox),
+		clients:   make(chan event, clientsInbox),
 		links:     make(chan link.State, 1),
 		calls:     make(chan call),
 	}
@@ -85,6 +90,8 @@ func (n *lanes) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
+	case evClient:
+		to, full = n.inbox.clients, dInboxClients
 	case evUnsigned, evUnknown, evSTUN:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}

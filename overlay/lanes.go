@@ -27,17 +27,22 @@ type lanes struct {
 	pings     pings
 	fragments fragments
 	budgets   budgets
-	admits    atomic.Uint32 // from which standing on the adapter's policy lets everything in
-	relays    atomic.Bool   // packets are forwarded
+	clients   *clientIndex
+	total     total                        // of what is relayed for clients
+	admits    atomic.Uint32                // from which standing on the adapter's policy lets everything in
+	relays    atomic.Bool                  // packets are forwarded
+	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
+	limits    atomic.Pointer[RelayLimits]
 	ownID     atomic.Uint32 // our peer ID
 	stunWaits atomic.Bool   // an answer of a STUN server may come
 }
 
 // init sets what is the same for all nodes.
 func (n *lanes) init() {
-	n.index, n.inbox = newIndex(), newInbox()
+	n.index, n.inbox, n.clients = newIndex(), newInbox(), newClientIndex()
 	n.budgets.init()
 	n.setOpen(false)
+	n.limits.Store(new(DefaultRelayLimits()))
 }
 
 // peerID is our peer ID.

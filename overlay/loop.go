@@ -33,7 +33,10 @@ type loop struct {
 	beacon  beacon
 	copies  copies
 	reach   reach
-	parts   [partCount]part // these five
+	portmap PortmapStatus // as it was told last
+	zones   zones
+	clients clients
+	parts   [partCount]part // these six
 	errors  mono.Bucket     // ERRORs that are sent
 }
 
@@ -51,7 +54,9 @@ func newLoop(n *Node, known link.State) *loop {
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
 	l.reach = newReach(l)
-	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach}
+	l.zones = newZones(l)
+	l.clients = newClients(l)
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
@@ -59,6 +64,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.links.set(known)
 	l.beacon.linksChanged()
 	l.reach.linksChanged()
+	l.zones.start()
 	for _, e := range n.book.Entries() {
 		l.decide(e)
 		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {
@@ -98,6 +104,9 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.n.inbox.unsigned:
 			l.wake(next)
 			l.drain(e, l.n.inbox.unsigned)
+		case e := <-l.n.inbox.clients:
+			l.wake(next)
+			l.drain(e, l.n.inbox.clients)
 		case <-timer.C:
 			l.wake(next)
 		}
@@ -155,6 +164,7 @@ func (l *loop) settle() mono.Time {
 			next = min(next, p.tick())
 		}
 	}
+	next = min(next, l.clients.tick())
 	l.tickPeers() // a part may have found something for one
 	l.shell.flush()
 	return min(next, l.peers.schedule.Due())
@@ -184,6 +194,8 @@ func (l *loop) handle(e event) {
 		l.gate.cookied(e.contact, e.msg, e.ep)
 	case evSigned:
 		l.gate.signed(e.contact, e.msg, e.ep)
+	case evClient:
+		l.clients.signed(e.client, e.msg, e.ep)
 	case evSealed:
 		l.sealed(e)
 	case evConfirm:
@@ -286,10 +298,15 @@ func (l *loop) decide(e book.Entry) {
 	case s == book.Stranger && p.Standing() != book.Stranger:
 		p.Dismiss()
 		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
+		l.zones.adopted(e.Address)
 		return
 	}
 	if s != book.Stranger {
 		l.peers.strangers.forget(p)
+	}
+	if s == book.Blocked {
+		l.clients.block(e.Address)
+		defer l.zones.adopted(e.Address)
 	}
 	p.Name = e.Name
 	p.Decide(l.now, s, e.Endpoints)
@@ -308,7 +325,10 @@ func (l *loop) drop(p *peer.Peer) {
 	l.peers.remove(p)
 	l.finder.forget(p)
 	l.reach.forget(p)
-	l.n.events.peer(EventRemoved, p)
+	l.zones.forget(p)
+	if p.Standing() != book.Relay {
+		l.n.events.peer(EventRemoved, p)
+	}
 }
 
 // linksChanged passes a new state of our links to all parts.

@@ -49,6 +49,7 @@ const (
 	theBeacon
 	theCopies
 	theReach
+	theZones
 
 	partCount
 )
@@ -66,7 +67,8 @@ type message struct {
 
 // messageRules are all rules about who may send us what, and how. What is not in the
 // table is dropped and counted. A budget is for those who were not added: added peers
-// have one each for all that the loop does for them, the same for all types.
+// have one each for all that the loop does for them, the same for all types. So have
+// relays for what they send unsealed.
 var messageRules = func() [256]rule {
 	few, some, many := mono.Rate{PerSecond: 1, Burst: 2}, mono.Rate{PerSecond: 10, Burst: 20}, mono.Rate{PerSecond: 100, Burst: 100}
 	hello := mono.Rate{PerSecond: 500, Burst: 500} // and 50 a site: see gate
@@ -129,7 +131,7 @@ func (n *lanes) admit(now mono.Time, t wire.Type, isSealed bool, s book.Standing
 		return badType
 	case s < r.from:
 		return tooLow
-	case s < book.Added && r.budget != mono.Rate{} && !n.budgets.strangers[t].Allow(now):
+	case s < book.Added && !(s >= book.Relay && !isSealed) && r.budget != mono.Rate{} && !n.budgets.strangers[t].Allow(now):
 		return overBudget
 	}
 	return admitted

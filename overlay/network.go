@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
@@ -9,8 +10,26 @@ import (
 
 // NetworkStatus is what the node's own network is, for each version of IP.
 type NetworkStatus struct {
-	IPv4 FamilyStatus `json:"ipv4"`
-	IPv6 FamilyStatus `json:"ipv6"`
+	IPv4    FamilyStatus  `json:"ipv4"`
+	IPv6    FamilyStatus  `json:"ipv6"`
+	Portmap PortmapStatus `json:"port_mapping"`
+}
+
+// PortmapStatus is what became of asking the network's router to let packets in. Its codes are
+// those of package portmap.
+type PortmapStatus struct {
+	Code     string `json:"code"` // empty: the router is not asked
+	Says     string `json:"says"`
+	Gateway  string `json:"gateway"`  // the router; empty: none
+	Protocol string `json:"protocol"` // by which it opened a port; empty: it has not
+}
+
+// SetPortmap notes what became of asking the router, for the status.
+func (n *Node) SetPortmap(ctx context.Context, s PortmapStatus) error {
+	return n.call(ctx, func(l *loop) error {
+		l.portmap = s
+		return nil
+	})
 }
 
 // FamilyStatus is one version of IP on our interfaces.
@@ -28,7 +47,7 @@ func (l *loop) networkStatus() NetworkStatus {
 	s, all := l.links.state, slices.Concat(public, private)
 	return NetworkStatus{
 		IPv4: familyStatus(all, s.Route4, netip.Addr.Is4),
-		IPv6: familyStatus(all, s.Route6, netip.Addr.Is6),
+		IPv6: familyStatus(all, s.Route6, netip.Addr.Is6), Portmap: l.portmap,
 	}
 }
 

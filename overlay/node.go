@@ -18,6 +18,7 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -55,20 +56,27 @@ type Config struct {
 	Identity    *anode.Identity
 	Book        *book.Book // nil: one in memory, with nobody in it
 	Network     link.Network
-	Device      Device   // nil: no adapter; the node still answers pings and relays
-	Queues      []Queue  // the device's; each has a lane: goroutines, a socket, a receiver index
-	Port        uint16   // UDP port; 0 lets the system choose
-	Open        bool     // let everybody in, not only the peers that were added
-	PSK         [32]byte // the network secret; zeros: none
-	StandardAES bool     // seal with the standard library's AES-GCM, even where ours runs
-	Relay       bool     // forward for the peers that were added
-	Clock       Clock    // nil: the system's
+	Device      Device       // nil: no adapter; the node still answers pings and relays
+	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
+	Port        uint16       // UDP port; 0 lets the system choose
+	Open        bool         // let everybody in, not only the peers that were added
+	PSK         [32]byte     // the network secret; zeros: none
+	StandardAES bool         // seal with the standard library's AES-GCM, even where ours runs
+	Relay       bool         // forward for the peers that were added
+	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
+	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
+	Clock       Clock        // nil: the system's
 	Log         *slog.Logger
 	Version     string
 
 	// Counters returns counters of what runs beside the node, for its Status. It is called by
 	// the loop and must not wait. It may be nil.
 	Counters func() map[string]uint64
+
+	// WantZone is told that the file of a zone is wanted: of our own, of an added peer's, or of
+	// one that somebody looks for an address in. SetZone brings it. It is called by the loop
+	// and must not wait; of one zone once a minute at most. It may be nil.
+	WantZone func(anode.Zone)
 }
 
 // Node is a running node. New makes it, Run runs it.
@@ -102,6 +110,9 @@ func New(cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
+	if err := checkRelayZones(cfg.RelayZones); err != nil {
+		return nil, err
+	}
 	peerID, err := ownPeerID(cfg.Book)
 	if err != nil {
 		return nil, err
@@ -122,6 +133,8 @@ func New(cfg Config) (*Node, error) {
 	n.ownID.Store(uint32(peerID))
 	n.setOpen(cfg.Open)
 	n.relays.Store(cfg.Relay)
+	n.setRelayZones(cfg.RelayZones)
+	n.limits.Store(cmp.Or(cfg.RelayLimits, new(DefaultRelayLimits())))
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)

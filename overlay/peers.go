@@ -149,11 +149,12 @@ func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
 	return p, nil
 }
 
-// sources enters the endpoints at which an added peer is confirmed into the index:
-// packets from there are relayed, and packets of others from there came by a relay.
+// sources enters the endpoints at which an added peer or a zone's relay is confirmed into
+// the index: packets of others from there came by a relay, and those of an added peer are
+// relayed.
 func (l *loop) sources(p *peer.Peer) {
 	var now []link.Endpoint
-	if p.Standing() >= book.Added {
+	if p.Standing() >= book.Relay {
 		for w := range p.Direct {
 			now = append(now, at(w.Endpoint))
 		}

@@ -5,6 +5,8 @@ import (
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
 
 // hopLimit is how many relays a packet may cross (draft 3.1).
@@ -13,8 +15,8 @@ const hopLimit = 3
 // relayTrains is how many trains are written at once: of mixed traffic, each packet is one.
 const relayTrains = 256
 
-// relay forwards packets for peers that were added (draft 2.3), without keys, in
-// the buffers that they were read into: a train that goes to one peer stays one.
+// relay forwards packets for peers that were added, and for clients (draft 2.3), without
+// keys, in the buffers that they were read into: a train that goes to one peer stays one.
 type relay struct {
 	w        link.Writer
 	counters *counters
@@ -22,11 +24,14 @@ type relay struct {
 	open     bool // the last train may grow
 
 	// Of the batch that was read, whose packets are alike: what the index said last.
-	from    *link.Train // nil: nothing yet
-	allowed bool        // an added peer sent it
-	hop     hop
+	from   *link.Train // nil: nothing yet
+	sender payer
+	hop    hop
 
+	credit         credit // of the limit of all clients
 	packets, bytes int
+	clientPackets  int // of packets
+	clientBytes    int // of bytes
 }
 
 // hop is where packets to one machine go next.
@@ -35,29 +40,34 @@ type hop struct {
 	machine uint8
 	ep      link.Endpoint
 	refused counter // why they go nowhere; 0: they do
+	served  bool    // it is of a zone that we relay for
 }
 
 func newRelay(w link.Writer, c *counters) *relay {
 	return &relay{w: w, counters: c, trains: make([]link.Train, 0, relayTrains)}
 }
 
-// forward relays one packet of a train that was read. Only what comes from an
-// endpoint of an added peer is relayed, and only to an added peer: a stranger can
-// spend nothing of ours.
+// forward relays one packet of a train that was read. Only what comes from an endpoint of
+// an added peer or a client is relayed, and only to such: a stranger can spend nothing of
+// ours. A client's packets bear its own ID.
 func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
 	n, r := rx.n, rx.relay
 	if machine := recipientPeer(p); r.hop.to != to || r.hop.machine != machine {
 		r.hop = n.nextHop(to, machine)
 	}
 	if r.from != t {
-		c := n.index.source(t.Endpoint)
-		r.from, r.allowed = t, c != nil && c.Standing() >= book.Added
+		r.from, r.sender = t, rx.payer(t)
 	}
+	y := &r.sender
 	switch {
 	case r.hop.refused != 0:
 		n.counters.count(r.hop.refused)
-	case !r.allowed || r.hop.ep.Addr == t.Endpoint.Addr: // or it would go back to where it came from
+	case !y.allowed || r.hop.ep.Addr == t.Endpoint.Addr: // or it would go back to where it came from
 		n.counters.count(dRelayRefused)
+	case y.client != nil && (!y.client.sent(p) || y.client.guest && !r.hop.served):
+		n.counters.count(dRelayRefused)
+	case rx.pay(y, t) != 0:
+		n.counters.count(y.verdict)
 	case !wire.BumpHop(p, hopLimit):
 		n.counters.count(dRelayHops)
 	default:
@@ -65,22 +75,54 @@ func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
 	}
 }
 
-// nextHop looks up where packets to a machine go.
+// payer returns who a train is relayed for.
+func (rx *receiver) payer(t *link.Train) payer {
+	if c := rx.n.index.source(t.Endpoint); c != nil && c.Standing() >= book.Added {
+		return payer{allowed: true}
+	}
+	if rx.n.serves.Load() == nil {
+		return payer{}
+	}
+	b := rx.n.clients.places.get(placeOf(t.Endpoint))
+	if b == nil {
+		return payer{}
+	}
+	if rx.now.Sub(mono.Time(b.heard.Load())) >= markEvery {
+		b.heard.Store(int64(rx.now))
+	}
+	return payer{allowed: true, client: b.client}
+}
+
+// nextHop looks up where packets to a machine go: to an added peer, or else to a client.
 func (n *lanes) nextHop(to anode.ID, machine uint8) hop {
 	h := hop{to: to, machine: machine, refused: dNotOurs}
 	c := n.index.byID(to)
-	if c == nil {
+	if c != nil {
+		h.refused = dRelayRefused
+		if !n.relays.Load() || c.Standing() == book.Blocked {
+			return h
+		}
+		if ep, ok := forwardTo(c, machine); ok {
+			h.ep, h.refused, h.served = ep, 0, n.servesZone(c.Address.Zone())
+			return h
+		}
+	}
+	if n.serves.Load() == nil || !n.relays.Load() {
 		return h
 	}
-	h.refused = dRelayRefused
-	f := c.Forward.Load()
-	if f == nil || !n.relays.Load() || c.Standing() < book.Added {
-		return h
-	}
-	if ep, ok := f.To(machine); ok {
-		h.ep, h.refused = ep, 0
+	if x, b := n.clientNamed(to, machine); x != nil {
+		h.ep, h.refused, h.served = b.place.endpoint(), 0, !x.guest
 	}
 	return h
+}
+
+// forwardTo returns where packets to a machine of an added peer go; ok is false if it is
+// none, or nowhere.
+func forwardTo(c *peer.Contact, machine uint8) (ep link.Endpoint, ok bool) {
+	if f := c.Forward.Load(); f != nil && c.Standing() >= book.Added {
+		return f.To(machine)
+	}
+	return ep, false
 }
 
 // recipientPeer is the recipient's peer ID in any packet that RecipientID has read.
@@ -97,6 +139,10 @@ func recipientPeer(p []byte) uint8 {
 func (r *relay) add(p []byte, t *link.Train, to link.Endpoint) {
 	r.packets++
 	r.bytes += len(p)
+	if r.sender.client != nil {
+		r.clientPackets++
+		r.clientBytes += len(p)
+	}
 	if k := len(r.trains) - 1; r.open && k >= 0 {
 		last := &r.trains[k]
 		end := len(last.Buf)
@@ -124,5 +170,8 @@ func (r *relay) flush() {
 	}
 	r.counters.add(cRelayedPackets, r.packets)
 	r.counters.add(cRelayedBytes, r.bytes)
+	r.counters.add(cClientPackets, r.clientPackets)
+	r.counters.add(cClientBytes, r.clientBytes)
+	r.clientPackets, r.clientBytes = 0, 0
 	r.trains, r.open, r.packets, r.bytes = r.trains[:0], false, 0, 0
 }

@@ -43,6 +43,8 @@ func (l *loop) status() Status {
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Reach:    l.reach.status(),
 		Network:  l.networkStatus(),
+		Relaying: l.relayingStatus(),
+		Zones:    l.zones.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -60,6 +62,9 @@ func (l *loop) status() Status {
 		maps.Copy(s.Counters, n.cfg.Counters())
 	}
 	for _, p := range l.peers.byAddress {
+		if p.Standing() == book.Relay {
+			continue // it is with its zone
+		}
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
 	s.explain()

@@ -22,6 +22,10 @@ func (n *Node) resolve(ctx context.Context, key lookup.Key) (anode.Address, erro
 				return nil
 			}
 		}
+		if p := l.finder.client(key.Whois()); p != nil {
+			answer <- p.Address
+			return nil
+		}
 		if l.finder.table.Ask(l.now, key, waiter{found: answer}, 0, lookup.Person) == lookup.Full {
 			return fmt.Errorf("%w: too many searches are under way", ErrUnknownPeer)
 		}

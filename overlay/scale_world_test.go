@@ -176,6 +176,8 @@ func (w *scaleWorld) feed(p []byte, from link.Endpoint) {
 	t := link.Train{Buf: p, Size: len(p), Endpoint: from}
 	w.rx.train(&t)
 	w.rx.reply.flush()
+	w.rx.relay.flush()
+	w.rx.answers.flush()
 	w.drain()
 }
 
@@ -187,6 +189,8 @@ func (w *scaleWorld) drain() {
 		case e := <-w.n.inbox.authentic:
 			w.l.handle(e)
 		case e := <-w.n.inbox.unsigned:
+			w.l.handle(e)
+		case e := <-w.n.inbox.clients:
 			w.l.handle(e)
 		default:
 			w.l.settle()
@@ -243,6 +247,7 @@ type remote struct {
 	scratch seal.Scratch
 	set     *seal.Set
 	session *seal.Session
+	pongs   int
 }
 
 func newRemote(tb testing.TB, node anode.Address, a netip.Addr) *remote {
@@ -311,6 +316,8 @@ func (r *remote) take(c *scaleClock, p []byte) (answers [][]byte) {
 	switch h.Type {
 	case wire.EPCReq:
 		return [][]byte{r.plain(wire.EPC, msg)}
+	case wire.Pong:
+		r.pongs++
 	case wire.Welcome:
 		if r.session, err = r.set.OnWelcome(c.since, h.SenderPeer, msg); err != nil {
 			r.tb.Fatal(err)

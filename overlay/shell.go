@@ -151,7 +151,9 @@ func (s *shell) Seek(p *peer.Peer) { s.l.finder.seek(p) }
 func (s *shell) CheckRelay(a anode.Address) {
 	if p := s.l.peers.get(a); p != nil {
 		p.Recheck(s.l.now)
+		s.l.reach.doubt(p)
 		s.l.touch(p)
+		s.l.zones.suspect(a)
 	}
 }
 
@@ -187,6 +189,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 		s.l.sources(p)
 		s.l.finder.note(p)
 		s.l.reach.changed(p)
+		s.l.zones.follow(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}
@@ -194,7 +197,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedClash != 0 {
 		n.log.Warn("two machines of one address use the same peer ID; one was told to choose another", "peer", p.Label())
 	}
-	if what&peer.ChangedState != 0 {
+	if what&peer.ChangedState != 0 && p.Standing() != book.Relay {
 		n.events.peer(EventPeer, p)
 	}
 }

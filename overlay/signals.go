@@ -25,6 +25,7 @@ func (s *signals) message(m *message) error {
 		s.keeps(m)
 	case wire.Pong: // our own pings travel sealed
 		s.keeps(m)
+		return s.l.zones.message(m)
 	case wire.EPCReq:
 		return s.epcReq(m)
 	case wire.EPC:

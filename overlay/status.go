@@ -26,9 +26,55 @@ type Status struct {
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
 	Reach    ReachStatus       `json:"reach"`
 	Network  NetworkStatus     `json:"network"`
+	Relaying RelayingStatus    `json:"relaying"`
+	Zones    []ZoneStatus      `json:"zones"` // in use
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
+
+// RelayingStatus is what the node does as a relay for the clients of its zones, who were
+// not added. What it does for peers that were added is in the counters alone.
+type RelayingStatus struct {
+	Zones   []anode.Zone `json:"zones"`   // whose addresses may register
+	Clients int          `json:"clients"` // that are registered
+	Packets uint64       `json:"packets"` // of clients that were forwarded
+	Bytes   uint64       `json:"bytes"`
+	Limits  RelayLimits  `json:"limits"`
+	// Packets that were dropped, by the limit that was reached.
+	DroppedClient uint64 `json:"dropped_client_limit"`
+	DroppedTotal  uint64 `json:"dropped_total_limit"`
+}
+
+// ZoneStatus is one zone in use.
+type ZoneStatus struct {
+	Zone     anode.Zone        `json:"zone"`
+	Own      bool              `json:"own"`  // the node's address is in it
+	Name     string            `json:"name"` // as the zone file has it
+	Revision uint64            `json:"revision"`
+	Total    int               `json:"relays_total"` // that the zone file names
+	Relays   []ZoneRelayStatus `json:"relays"`       // that are in use
+}
+
+// ZoneRelayStatus is one relay of a zone in use.
+type ZoneRelayStatus struct {
+	Index    uint32        `json:"index"` // of its zr entry
+	Address  anode.Address `json:"address"`
+	Own      bool          `json:"own"` // the node is registered there to be found
+	State    RelayState    `json:"state"`
+	Endpoint string        `json:"endpoint"` // empty: none has answered
+	RTT      float64       `json:"rtt_ms"`   // 0: not measured
+}
+
+// RelayState says how far things are with a relay.
+type RelayState string
+
+// The states of a relay of a zone. One that is silent is tried again, and another one is
+// used meanwhile.
+const (
+	RelayConnecting RelayState = "connecting" // it has not answered yet
+	RelayRegistered RelayState = "registered"
+	RelaySilent     RelayState = "silent"
+)
 
 // TunStatus names the adapter.
 type TunStatus struct {

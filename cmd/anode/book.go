@@ -204,7 +204,7 @@ func sameEntries(a, b []book.Entry) bool {
 
 func sameEntry(a, b book.Entry) bool {
 	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.Since.Equal(b.Since) &&
-		slices.Equal(a.Endpoints, b.Endpoints)
+		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Hosts, b.Hosts)
 }
 
 // openStore opens the state directory's book with the peers of the configuration, as a
@@ -249,7 +249,7 @@ func (a *app) readStore(m *store.Memory, self anode.Address) (peerBook, error) {
 	}
 	var fixed []book.Entry
 	for _, p := range cfg.Peers {
-		fixed = append(fixed, book.Entry{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+		fixed = append(fixed, p.Entry())
 	}
 	b, report, err := book.Open(self, stateFile{m, a.state, self, warn}, fixed)
 	if err != nil {
@@ -266,7 +266,7 @@ func (b storeBook) close() {}
 func (b storeBook) list(context.Context) ([]entry, error) {
 	list := []entry{}
 	for _, e := range b.book.Entries() {
-		list = append(list, entryOf(control.EntryOf(e, b.book.Learned(e.Address))))
+		list = append(list, entryOf(control.EntryOf(e, b.book.Learned(e.Address), nil)))
 	}
 	return list, nil
 }
@@ -290,7 +290,7 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 }
 
 func (b storeBook) add(_ context.Context, r control.AddRequest) (control.Added, error) {
-	c, err := b.book.Add(r.Address, r.Name, r.Endpoints, time.Now())
+	c, err := b.book.AddEntry(r.Entry(), time.Now())
 	return control.AddedBy(c), err
 }
 
@@ -328,7 +328,7 @@ func (b storeBook) endpoints(_ context.Context, r control.EndpointsRequest) (con
 	if !e.Added && !e.Blocked {
 		return control.Endpoints{}, book.ErrUnknownPeer
 	}
-	return control.EndpointsOf(e, b.book.Learned(r.Address)), nil
+	return control.EndpointsOf(e, b.book.Learned(r.Address), nil), nil
 }
 
 // find resolves PEER in a book, and in DNS if it looks like a domain name.

@@ -3,10 +3,14 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/cmd/internal/control"
 )
 
@@ -23,7 +27,9 @@ func (a *app) endpointsCommand() *cobra.Command {
 		Use:   "endpoints PEER",
 		Short: "List where a peer may be found; add or remove endpoints",
 		Long: "List where a peer may be found: the endpoints that people gave, and those that the\n" +
-			"node learned. The node learns an endpoint each time that it meets the peer.",
+			"node learned. The node learns an endpoint each time that it meets the peer.\n\n" +
+			"An endpoint is udp:IP:PORT, or udp:NAME:PORT with the name of a machine. While the\n" +
+			"daemon runs, it looks the name up, and again when the peer cannot be reached.",
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 	}
@@ -37,7 +43,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 			return a.json(endpointsAnswer{schema, peer.Address, peer.Name, list})
 		case how.tsv:
 			a.tsv(endpointRows(list))
-		case len(list.Given)+len(list.Learned) == 0:
+		case len(list.Given)+len(list.Hosts)+len(list.Learned) == 0:
 			fmt.Fprintf(a.out, "None is known. To add one: anode peers endpoints add %s udp:IP:PORT\n", cmp.Or(peer.Name, peer.ID.String()))
 		default:
 			a.columns(endpointRows(list))
@@ -53,10 +59,42 @@ func endpointRows(list control.Endpoints) [][]string {
 	for _, e := range list.Given {
 		rows = append(rows, []string{e.String(), "given"})
 	}
+	for _, h := range list.Hosts {
+		rows = append(rows, []string{h.Endpoint.String(), strings.Join(slices.Concat([]string{"given"}, hostFault(h)), ", ")})
+		for _, ip := range h.Addresses {
+			rows = append(rows, []string{wire.UDP(netip.AddrPortFrom(ip, h.Endpoint.Port)).String(), "address of " + h.Endpoint.Name})
+		}
+	}
 	for _, e := range list.Learned {
 		rows = append(rows, []string{e.String(), "learned"})
 	}
 	return rows
+}
+
+// hostFault says in a few words what is wrong with a host name; nothing if it is found.
+func hostFault(h control.Host) []string {
+	switch h.State {
+	case control.HostFound, control.HostUnknown:
+		return nil
+	case control.HostAsking:
+		return []string{"not looked up yet"}
+	}
+	return []string{h.Problem}
+}
+
+// givenNotes lists the endpoints that people gave, and what is wrong with host names.
+func givenNotes(list control.Endpoints) (notes []string) {
+	for _, e := range list.Given {
+		notes = append(notes, e.String())
+	}
+	for _, h := range list.Hosts {
+		note := h.Endpoint.String()
+		if fault := hostFault(h); fault != nil {
+			note += " (" + strings.Join(fault, "") + ")"
+		}
+		notes = append(notes, note)
+	}
+	return notes
 }
 
 // endpointsVerb is the verb that adds or removes.

@@ -50,6 +50,13 @@ func fixtureStatus() overlay.Status {
 	return overlay.Status{
 		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
 		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440, Index: 3, Problems: []overlay.TunProblem{}}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
+		Reach: overlay.ReachStatus{
+			Mapping: "dependent", Ports: "sequential", Step: 1, Endpoint: "udp:203.0.113.5:1024", Lifetime: 25, Keepalive: 20,
+			Own:    []string{"udp:[2001:db8::1]:8737", "udp:203.0.113.5:1024", "udp:10.0.0.1:8737"},
+			Public: []string{"udp:[2001:db8::1]:8737", "udp:203.0.113.5:1024"}, Mapped: []string{},
+			Seen:    []overlay.SeenStatus{{Endpoint: "udp:203.0.113.5:1024", By: &via, From: "udp:192.0.2.7:8737", Age: 3}},
+			Anchors: []overlay.AnchorStatus{{Address: northAddress, Name: "north", Endpoint: "udp:192.0.2.7:8737", State: "kept", RTT: 37.25, Age: 3, Interval: 20}},
+		},
 		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }
@@ -59,6 +66,7 @@ type fixture struct {
 	mu        sync.Mutex
 	status    overlay.Status
 	endpoints map[anode.Address][]wire.Endpoint // given by people
+	hosts     map[anode.Address][]peerbook.Host
 }
 
 func newFixture() *fixture { return &fixture{status: fixtureStatus()} }
@@ -78,7 +86,7 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 	var entries []peerbook.Entry
 	for _, p := range f.status.Peers {
 		if p.Allowed || p.Blocked {
-			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			entries = append(entries, peerbook.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	b, _, err := peerbook.Open(f.status.Address, peerbook.NewMemory(entries...), nil)
@@ -91,9 +99,9 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 	}
 	e := c.After
 	if f.endpoints == nil {
-		f.endpoints = map[anode.Address][]wire.Endpoint{}
+		f.endpoints, f.hosts = map[anode.Address][]wire.Endpoint{}, map[anode.Address][]peerbook.Host{}
 	}
-	f.endpoints[e.Address] = e.Endpoints
+	f.endpoints[e.Address], f.hosts[e.Address] = e.Endpoints, e.Hosts
 	k := slices.IndexFunc(f.status.Peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
 	switch {
 	case !e.Added && !e.Blocked && k >= 0:
@@ -114,7 +122,7 @@ func (f *fixture) verb(do func(*peerbook.Book) (peerbook.Change, error)) (peerbo
 
 func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) {
-		return b.Add(p.Address, p.Name, p.Endpoints, time.Now())
+		return b.AddEntry(p, time.Now())
 	})
 }
 
@@ -147,11 +155,11 @@ func (f *fixture) change(a anode.Address, do func(i int)) error {
 	return overlay.ErrUnknownPeer
 }
 
-func (f *fixture) AddEndpoints(_ context.Context, a anode.Address, es []wire.Endpoint) (peerbook.Change, error) {
+func (f *fixture) AddEndpoints(_ context.Context, a anode.Address, es []peerbook.Place) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.AddEndpoints(a, es) })
 }
 
-func (f *fixture) RemoveEndpoint(_ context.Context, a anode.Address, e wire.Endpoint) (peerbook.Change, error) {
+func (f *fixture) RemoveEndpoint(_ context.Context, a anode.Address, e peerbook.Place) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.RemoveEndpoint(a, e) })
 }
 
@@ -160,7 +168,7 @@ func (f *fixture) Entries() (list []overlay.Peer) {
 	defer f.mu.Unlock()
 	for _, p := range f.status.Peers {
 		if p.Allowed || p.Blocked {
-			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	return list

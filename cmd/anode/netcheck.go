@@ -47,6 +47,8 @@ type netNAT struct {
 // netPortmap is what the router opens for this machine.
 type netPortmap struct {
 	Code      string   `json:"code"`      // mapped, no_portmap, or not_needed
+	Reason    string   `json:"reason"`    // what the router answered: see the documentation of package portmap; empty: it is not asked
+	Says      string   `json:"says"`      // the same in words
 	Endpoints []string `json:"endpoints"` // that it opened
 }
 
@@ -55,7 +57,7 @@ type netRelay struct {
 	Address  anode.Address `json:"address"`
 	Name     string        `json:"name"`
 	Endpoint string        `json:"endpoint"`
-	State    string        `json:"state"`  // kept, idle, asked, silent; reached: it is not needed to be found
+	State    string        `json:"state"`  // kept, idle, asked, silent; of a zone: registered, connecting, silent; reached: it is not needed to be found
 	RTT      float64       `json:"rtt_ms"` // 0: not known
 }
 
@@ -138,7 +140,7 @@ func netCheck(ctx context.Context, s overlay.Status, alive func(ctx context.Cont
 	n := netAnswer{
 		Schema: schema, Network: s.Network, UDP: s.Network.IPv4.Works || s.Network.IPv6.Works, Seen: slices.Clone(r.Seen),
 		NAT:     netNAT{r.Mapping, "unknown", r.Ports, r.Step, r.Lifetime, r.Keepalive, hairpinOf(s)},
-		Portmap: netPortmap{Code: string(overlay.ReasonNoPortmap), Endpoints: append([]string{}, r.Mapped...)},
+		Portmap: netPortmap{string(overlay.ReasonNoPortmap), s.Network.Portmap.Code, s.Network.Portmap.Says, append([]string{}, r.Mapped...)},
 		Relays:  relaysOf(s),
 	}
 	if n.Seen == nil {
@@ -254,6 +256,13 @@ func relaysOf(s overlay.Status) []netRelay {
 	list := []netRelay{}
 	for _, x := range s.Reach.Anchors {
 		list = append(list, netRelay{x.Address, x.Name, x.Endpoint, x.State, x.RTT})
+	}
+	for _, z := range s.Zones {
+		for _, r := range z.Relays {
+			if !slices.ContainsFunc(list, func(x netRelay) bool { return x.Address == r.Address }) {
+				list = append(list, netRelay{r.Address, z.Name, r.Endpoint, string(r.State), r.RTT})
+			}
+		}
 	}
 	for _, p := range s.Peers {
 		known := slices.ContainsFunc(list, func(r netRelay) bool { return r.Address == p.Address })
@@ -401,7 +410,10 @@ func portmapWords(p netPortmap) string {
 	case "not_needed":
 		return "not needed"
 	}
-	return "none: the router opened no port"
+	if p.Reason == "" {
+		return "none: the router is not asked (portmap in the configuration)"
+	}
+	return "none: " + p.Says
 }
 
 func joinedText(list []string) string { return strings.Join(list, ", ") }
@@ -411,7 +423,7 @@ func relayWords(r netRelay) string {
 	switch r.State {
 	case "silent":
 		return text + ": does not answer"
-	case "asked":
+	case "asked", "connecting":
 		return text + ": asked, no answer yet"
 	}
 	if r.RTT > 0 {

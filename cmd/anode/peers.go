@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay/book"
 )
@@ -81,8 +80,8 @@ func (a *app) entryRows(list []entry, long bool) [][]string {
 	full := [][]string{rows[0]}
 	for i, e := range list {
 		full = append(full, rows[i+1])
-		if len(e.Given) > 0 {
-			full = append(full, noteLines(joined(e.Given, " "), width)...)
+		if notes := givenNotes(e.Endpoints); len(notes) > 0 {
+			full = append(full, noteLines(strings.Join(notes, " "), width)...)
 		}
 		if long {
 			full = append(full, []string{"  " + e.Address.CheckForm()})
@@ -102,7 +101,7 @@ func entryState(e entry) string {
 }
 
 // joined lists endpoints.
-func joined(list []wire.Endpoint, between string) string {
+func joined[T fmt.Stringer](list []T, between string) string {
 	texts := make([]string, len(list))
 	for i, e := range list {
 		texts[i] = e.String()
@@ -119,7 +118,7 @@ func entryTSV(list []entry) [][]string {
 			seen = e.Seen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{cmp.Or(e.Name, "-"), e.ID.String(), e.ULA.String(), entryState(e), e.Address.String(),
-			seen, joined(e.Given, ","), joined(e.Learned, ",")})
+			seen, joined(e.Places(), ","), joined(e.Learned, ",")})
 	}
 	return rows
 }
@@ -138,7 +137,7 @@ func (a *app) peersAdd() *cobra.Command {
 		Args:              want(1, 2),
 		ValidArgsFunction: a.completeHeard,
 	}
-	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, `udp:IP:PORT`; repeatable")
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, `udp:IP:PORT` or udp:NAME:PORT; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, more, _ := strings.Cut(args[0], "@")
@@ -179,9 +178,9 @@ func (a *app) peersAdd() *cobra.Command {
 }
 
 // parseEndpoints reads endpoints that people gave; what names them in the error.
-func parseEndpoints(cmd *cobra.Command, what string, texts []string) (list []wire.Endpoint, err error) {
+func parseEndpoints(cmd *cobra.Command, what string, texts []string) (list []book.Place, err error) {
 	for _, text := range texts {
-		e, err := book.ParseEndpoint(text)
+		e, err := book.ParsePlace(text)
 		if err != nil {
 			return nil, usage(cmd, "%s: %v", what, err)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/overlay"
+	"anodenet/overlay/portmap"
 )
 
 // usualPort is the UDP port of anode unless somebody changes it.
@@ -110,10 +111,21 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 	return list
 }
 
-// noPortmap says that the router opens no port.
+// noPortmap says that the router opens no port, and why not.
 func noPortmap(s overlay.Status) advice {
-	return advice{string(overlay.ReasonNoPortmap), "the router of this machine opens no port for it",
-		fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router, or forward UDP port %d to this machine", portOf(s.Listen))}
+	says := "the router of this machine opens no port for it"
+	try := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router, or forward UDP port %d to this machine", portOf(s.Listen))
+	switch p := s.Network.Portmap; p.Code {
+	case "":
+		try = "portmap = true in the configuration has the router asked; " + try
+	case string(portmap.BehindNAT):
+		says += ": " + p.Says
+		try = "a router of your own behind no other one; or ask the internet provider for a public address"
+	case string(portmap.Mapped):
+	default:
+		says += ": " + p.Says
+	}
+	return advice{string(overlay.ReasonNoPortmap), says, try}
 }
 
 // natted reports whether a NAT is in front of this machine, as far as is known.

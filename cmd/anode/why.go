@@ -115,6 +115,7 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
 			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
 				w.Endpoints = &list
+				w.blameHosts()
 			}
 			return w, s, nil
 		}
@@ -312,17 +313,32 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 	return list
 }
 
+// blameHosts names a host name without addresses as the cause if nobody knows where the
+// peer is.
+func (w *whyAnswer) blameHosts() {
+	if w.Code != string(overlay.ReasonNoEndpoint) {
+		return
+	}
+	for _, h := range w.Endpoints.Hosts {
+		if fault := hostFault(h); fault != nil && len(h.Addresses) == 0 {
+			w.Says += fmt.Sprintf("; its host name %s: %s", h.Endpoint.Name, strings.Join(fault, ""))
+			w.Try = fmt.Sprintf("check the name and this machine's DNS; or give it an IP address: anode peers endpoints add %s udp:IP:PORT", nameOf(w.Peer))
+		}
+	}
+}
+
 // endpointWords lists where a peer may be found.
 func endpointWords(e control.Endpoints) string {
+	given := strings.Join(givenNotes(e), ", ")
 	switch {
-	case len(e.Given)+len(e.Learned) == 0:
+	case given == "" && len(e.Learned) == 0:
 		return "no endpoint: only beacons, and peers that know it, can lead to it"
 	case len(e.Learned) == 0:
-		return "at " + joined(e.Given, ", ") + " (given)"
-	case len(e.Given) == 0:
+		return "at " + given + " (given)"
+	case given == "":
 		return "at " + joined(e.Learned, ", ") + " (learned)"
 	}
-	return "at " + joined(e.Given, ", ") + " (given), " + joined(e.Learned, ", ") + " (learned)"
+	return "at " + given + " (given), " + joined(e.Learned, ", ") + " (learned)"
 }
 
 func hereWords(p overlay.PeerStatus) string {

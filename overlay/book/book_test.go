@@ -235,9 +235,9 @@ func TestFixed(t *testing.T) {
 	_, err = b.Rename(north, "")
 	refused("unname", err, `"conf"`)
 	must(b.SetEndpoints(north, []wire.Endpoint{ep2}))
-	_, err = b.RemoveEndpoint(north, ep1)
+	_, err = b.RemoveEndpoint(north, Place{Endpoint: ep1})
 	refused("remove endpoint", err, "there")
-	if c := must(b.RemoveEndpoint(north, ep2)); !slices.Equal(c.After.Endpoints, []wire.Endpoint{ep1}) {
+	if c := must(b.RemoveEndpoint(north, Place{Endpoint: ep2})); !slices.Equal(c.After.Endpoints, []wire.Endpoint{ep1}) {
 		t.Errorf("endpoints %v", c.After.Endpoints)
 	}
 	_, err = b.Remove(north)

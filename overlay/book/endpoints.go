@@ -7,23 +7,24 @@ import (
 	"strings"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 )
 
 // AddEndpoints gives a peer that was added more endpoints. Those that it has stay, also
 // those of the configuration.
-func (b *Book) AddEndpoints(a anode.Address, endpoints []wire.Endpoint) (Change, error) {
+func (b *Book) AddEndpoints(a anode.Address, places []Place) (Change, error) {
 	return b.change(a, func() ([]Entry, error) {
 		if _, err := b.shelf.own(a); err != nil {
 			return nil, err
 		}
-		return b.shelf.setEndpoints(a, slices.Concat(b.shelf.entry(a).Endpoints, endpoints))
+		es, hosts := Split(places)
+		e := b.shelf.entry(a)
+		return b.shelf.setEndpoints(a, slices.Concat(e.Endpoints, es), slices.Concat(e.Hosts, hosts))
 	})
 }
 
 // endpointFault says in plain words why people cannot use a text as an endpoint.
 func endpointFault(text string) string {
-	const such = "udp:192.0.2.1:8737 or udp:[2001:db8::1]:8737"
+	const such = "udp:192.0.2.1:8737, udp:[2001:db8::1]:8737 or udp:home.example.org:8737"
 	kind, place, ok := strings.Cut(text, ":")
 	if k, p, blank := strings.Cut(text, " "); blank && !strings.Contains(k, ":") {
 		kind, place, ok = k, p, true
@@ -52,8 +53,10 @@ func endpointFault(text string) string {
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {
+	case host != "" && port == "":
+		return "the port is missing, such as " + such
 	case err != nil && strings.Trim(host, "0123456789.") != "":
-		return "want an IP address; names of machines cannot be used"
+		return "want an IP address"
 	case err != nil:
 		return "the IP address is not valid"
 	case ip.Zone() != "":

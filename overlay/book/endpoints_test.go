@@ -52,20 +52,20 @@ func TestAddEndpoints(t *testing.T) {
 	one, two, three := udp("192.0.2.1:1"), udp("192.0.2.1:2"), udp("192.0.2.1:3")
 	book := open(t, NewMemory(Entry{Address: a, Added: true, Endpoints: []wire.Endpoint{one}}),
 		Entry{Address: b, Endpoints: []wire.Endpoint{two}})
-	if c, err := book.AddEndpoints(a, []wire.Endpoint{three, one}); err != nil || !slices.Equal(c.After.Endpoints, []wire.Endpoint{one, three}) {
+	if c, err := book.AddEndpoints(a, places(three, one)); err != nil || !slices.Equal(c.After.Endpoints, []wire.Endpoint{one, three}) {
 		t.Errorf("%v, %v", c.After, err)
 	}
 	// Those of the configuration are not lost when the first is given.
-	if _, err := book.AddEndpoints(b, []wire.Endpoint{three}); !errors.Is(err, ErrFixed) {
+	if _, err := book.AddEndpoints(b, places(three)); !errors.Is(err, ErrFixed) {
 		t.Errorf("%v", err)
 	}
 	if _, err := book.Add(b, "", nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := book.AddEndpoints(b, []wire.Endpoint{three}); err != nil || !slices.Equal(c.After.Endpoints, []wire.Endpoint{two, three}) {
+	if c, err := book.AddEndpoints(b, places(three)); err != nil || !slices.Equal(c.After.Endpoints, []wire.Endpoint{two, three}) {
 		t.Errorf("%v, %v", c.After, err)
 	}
-	if _, err := book.AddEndpoints(stranger, []wire.Endpoint{three}); !errors.Is(err, ErrUnknownPeer) {
+	if _, err := book.AddEndpoints(stranger, places(three)); !errors.Is(err, ErrUnknownPeer) {
 		t.Errorf("%v", err)
 	}
 }

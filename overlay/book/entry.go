@@ -36,6 +36,7 @@ type Entry struct {
 	Address   anode.Address
 	Name      string          // empty: none
 	Endpoints []wire.Endpoint // given by people, tried always; not to be changed by who reads it
+	Hosts     []Host          // endpoints given by the names of machines; not to be changed either
 	Since     time.Time       // when it was added; zero: not known
 	Added     bool            // whether or not it is blocked
 	Blocked   bool            // the key is, under this address or another
@@ -56,7 +57,7 @@ func (e Entry) Standing() Standing {
 // equal reports whether two entries say the same.
 func (e Entry) equal(f Entry) bool {
 	return e.Address == f.Address && e.Name == f.Name && slices.Equal(e.Endpoints, f.Endpoints) &&
-		e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed
+		slices.Equal(e.Hosts, f.Hosts) && e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed
 }
 
 // Change is what a verb did to the entry of the address that it was given. If the

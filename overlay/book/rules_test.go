@@ -26,7 +26,7 @@ func TestRefused(t *testing.T) {
 		"block":   func(b *Book, a anode.Address) error { _, err := b.Block(a); return err },
 		"unblock": func(b *Book, a anode.Address) error { _, err := b.Unblock(a); return err },
 		"set":     func(b *Book, a anode.Address) error { _, err := b.SetEndpoints(a, nil); return err },
-		"unset":   func(b *Book, a anode.Address) error { _, err := b.RemoveEndpoint(a, ep1); return err },
+		"unset":   func(b *Book, a anode.Address) error { _, err := b.RemoveEndpoint(a, Place{Endpoint: ep1}); return err },
 	}
 	for name, verb := range verbs {
 		var m Memory

@@ -47,8 +47,9 @@ func (s *shelf) load(e Entry) (problems []error) {
 			e.Name = ""
 		}
 	}
-	es, err := usable(e)
-	e.Endpoints, e.Fixed = es, false
+	var err []error
+	e.Endpoints, e.Hosts, err = usable(e)
+	e.Fixed = false
 	if e.Added || e.Blocked {
 		s.put(e)
 	}
@@ -104,9 +105,9 @@ func (s *shelf) fix(e Entry) (problems []error) {
 			f.Name = e.Name
 		}
 	}
-	e.Endpoints = slices.Concat(old.Endpoints, e.Endpoints)
-	es, err := usable(e)
-	f.Endpoints = es
+	e.Endpoints, e.Hosts = slices.Concat(old.Endpoints, e.Endpoints), slices.Concat(old.Hosts, e.Hosts)
+	var err []error
+	f.Endpoints, f.Hosts, err = usable(e)
 	s.fixed[e.Address] = f
 	if name := s.entry(e.Address).Name; name != "" {
 		s.names[name] = e.Address
@@ -114,8 +115,17 @@ func (s *shelf) fix(e Entry) (problems []error) {
 	return append(problems, err...)
 }
 
-// usable returns the endpoints of an entry that can be used, and why others cannot.
-func usable(e Entry) (es []wire.Endpoint, problems []error) {
+// usable returns the endpoints and the host names of an entry that can be used, and why
+// others cannot.
+func usable(e Entry) (es []wire.Endpoint, hosts []Host, problems []error) {
+	for _, h := range e.Hosts {
+		more, err := checkHosts(append(slices.Clone(hosts), h))
+		if err != nil {
+			problems = append(problems, fmt.Errorf("peer %s: %w", e.Address.ID(), err))
+			continue
+		}
+		hosts = more
+	}
 	for _, ep := range e.Endpoints {
 		more, err := checkEndpoints(append(slices.Clone(es), ep))
 		if err != nil {
@@ -124,7 +134,7 @@ func usable(e Entry) (es []wire.Endpoint, problems []error) {
 		}
 		es = more
 	}
-	return es, problems
+	return es, hosts, problems
 }
 
 // standing returns the standing of an address. A block wins over everything.
@@ -148,13 +158,14 @@ func (s *shelf) entry(a anode.Address) Entry {
 		Address:   a,
 		Name:      cmp.Or(stored.Name, fixed.Name),
 		Endpoints: stored.Endpoints,
+		Hosts:     stored.Hosts,
 		Since:     stored.Since,
 		Added:     stored.Added || fixed.Fixed,
 		Blocked:   s.standing(a) == Blocked,
 		Fixed:     fixed.Fixed,
 	}
-	if len(e.Endpoints) == 0 {
-		e.Endpoints = fixed.Endpoints
+	if len(e.Endpoints)+len(e.Hosts) == 0 {
+		e.Endpoints, e.Hosts = fixed.Endpoints, fixed.Hosts
 	}
 	return e
 }
@@ -224,14 +235,15 @@ func (s *shelf) own(a anode.Address) (Entry, error) {
 	return Entry{}, ErrUnknownPeer
 }
 
-func (s *shelf) add(a anode.Address, name string, es []wire.Endpoint, now time.Time) ([]Entry, error) {
+func (s *shelf) add(wanted Entry, now time.Time) ([]Entry, error) {
+	a, name := wanted.Address, wanted.Name
 	if err := s.checkPeer(a); err != nil {
 		return nil, err
 	}
 	if s.standing(a) == Blocked {
 		return nil, fmt.Errorf("%w: unblock it before it is added", ErrBlocked)
 	}
-	es, err := checkEndpoints(es)
+	es, hosts, err := checkPlaces(wanted.Endpoints, wanted.Hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -242,8 +254,8 @@ func (s *shelf) add(a anode.Address, name string, es []wire.Endpoint, now time.T
 		}
 		e.Name = name
 	}
-	if len(es) > 0 {
-		e.Endpoints = es
+	if len(es)+len(hosts) > 0 {
+		e.Endpoints, e.Hosts = es, hosts
 	}
 	if !e.Added {
 		e.Address, e.Added, e.Since = a, true, now.Round(0).UTC()
@@ -279,30 +291,31 @@ func (s *shelf) rename(a anode.Address, name string) ([]Entry, error) {
 	return []Entry{e}, nil
 }
 
-func (s *shelf) setEndpoints(a anode.Address, es []wire.Endpoint) ([]Entry, error) {
+func (s *shelf) setEndpoints(a anode.Address, es []wire.Endpoint, hosts []Host) ([]Entry, error) {
 	e, err := s.own(a)
 	if err != nil {
 		return nil, err
 	}
-	if e.Endpoints, err = checkEndpoints(es); err != nil {
+	if e.Endpoints, e.Hosts, err = checkPlaces(es, hosts); err != nil {
 		return nil, err
 	}
 	return []Entry{e}, nil
 }
 
-func (s *shelf) removeEndpoint(a anode.Address, ep wire.Endpoint) ([]Entry, error) {
+func (s *shelf) removeEndpoint(a anode.Address, p Place) ([]Entry, error) {
 	e, err := s.own(a)
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.Index(e.Endpoints, ep); i >= 0 {
-		e.Endpoints = slices.Delete(slices.Clone(e.Endpoints), i, i+1)
+	places := e.Places()
+	if i := slices.Index(places, p); i >= 0 {
+		e.Endpoints, e.Hosts = Split(slices.Delete(places, i, i+1))
 		return []Entry{e}, nil
 	}
-	if slices.Contains(s.fixed[a].Endpoints, ep) {
+	if slices.Contains(s.fixed[a].Places(), p) {
 		return nil, fmt.Errorf("%w: remove the endpoint there", ErrFixed)
 	}
-	return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, ep)
+	return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, p)
 }
 
 func (s *shelf) block(a anode.Address) ([]Entry, error) {

@@ -11,7 +11,13 @@ import (
 // Add adds a peer, or gives one that was added another name and other endpoints;
 // without a name or endpoints it keeps those that it has. It refuses a blocked peer.
 func (b *Book) Add(a anode.Address, name string, endpoints []wire.Endpoint, now time.Time) (Change, error) {
-	return b.change(a, func() ([]Entry, error) { return b.shelf.add(a, name, endpoints, now) })
+	return b.AddEntry(Entry{Address: a, Name: name, Endpoints: endpoints}, now)
+}
+
+// AddEntry is Add with host names among the endpoints. Of the entry, Address, Name,
+// Endpoints and Hosts count. If it has endpoints of either kind, they replace both.
+func (b *Book) AddEntry(e Entry, now time.Time) (Change, error) {
+	return b.change(e.Address, func() ([]Entry, error) { return b.shelf.add(e, now) })
 }
 
 // Remove forgets a peer that was added: its name, its endpoints, and what was learned.
@@ -25,15 +31,15 @@ func (b *Book) Rename(a anode.Address, name string) (Change, error) {
 	return b.change(a, func() ([]Entry, error) { return b.shelf.rename(a, name) })
 }
 
-// SetEndpoints replaces the endpoints of a peer that was added. With none, those of
-// the configuration hold again, if it has some.
+// SetEndpoints replaces the endpoints of a peer that was added, host names too. With none,
+// those of the configuration hold again, if it has some.
 func (b *Book) SetEndpoints(a anode.Address, endpoints []wire.Endpoint) (Change, error) {
-	return b.change(a, func() ([]Entry, error) { return b.shelf.setEndpoints(a, endpoints) })
+	return b.change(a, func() ([]Entry, error) { return b.shelf.setEndpoints(a, endpoints, nil) })
 }
 
 // RemoveEndpoint takes one endpoint away from a peer that was added.
-func (b *Book) RemoveEndpoint(a anode.Address, e wire.Endpoint) (Change, error) {
-	return b.change(a, func() ([]Entry, error) { return b.shelf.removeEndpoint(a, e) })
+func (b *Book) RemoveEndpoint(a anode.Address, p Place) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.removeEndpoint(a, p) })
 }
 
 // Block blocks the key of an address, of a peer or a stranger.

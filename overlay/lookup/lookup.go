@@ -78,6 +78,9 @@ func ByULA(u anode.ULA) Key { return Key{u, u.ID()} }
 // ByID is the key of a short ID alone, which proves less than a ULA.
 func ByID(id anode.ID) Key { return Key{ID: id} }
 
+// Whois is the question for a key, without the ID of a request.
+func (k Key) Whois() wire.WhoisMsg { return k.whois(0) }
+
 // whois is the question for a key.
 func (k Key) whois(request uint32) wire.WhoisMsg {
 	kind := wire.WhoisULA

@@ -44,7 +44,7 @@ const (
 )
 
 // places is how many unconfirmed ways of each origin a set holds (for Static: all ways).
-var places = [...]int{Beacon: 1, Heard: 1, Roamed: 1, Told: 4, Predicted: 1, Relay: 3, Stored: 2, Static: 4}
+var places = [...]int{Beacon: 1, Heard: 1, Roamed: 1, Told: 4, Predicted: 1, Relay: 3, Stored: 2, Named: 4, Static: 4}
 
 // hintBudget is what each origin of hints has. One token pays for the check of one way,
 // which is up to maxTries requests.
@@ -73,12 +73,13 @@ const (
 	Predicted               // the peer says that its NAT will give it that one next
 	Relay                   // it leads through a peer that may relay
 	Stored                  // it worked before
+	Named                   // a name that the user gave has this address, as DNS says
 	Static                  // the user gave it
 )
 
 // String returns the origin's name.
 func (o Origin) String() string {
-	return [...]string{"beacon", "heard", "roamed", "told", "predicted", "relay", "stored", "static"}[o]
+	return [...]string{"beacon", "heard", "roamed", "told", "predicted", "relay", "stored", "named", "static"}[o]
 }
 
 // hint reports whether somebody else decides what ways of this origin there are.
@@ -237,9 +238,16 @@ func (i *Info) fail(now mono.Time) {
 	i.check = check{next: now.Add(i.rest)}
 }
 
+// lossy is the loss from which on a single request without an answer says nothing.
+const lossy = 0.1
+
 // silent reports whether the way was asked and nothing came from there in time, neither
 // an answer nor anything else.
 func (i *Info) silent() bool {
 	c := &i.check
-	return c.pending && len(c.asked) > 1 && i.Heard <= c.asked[0].sent
+	most := 1
+	if i.Loss.Rate() > lossy {
+		most = 2
+	}
+	return c.pending && len(c.asked) > most && i.Heard <= c.asked[0].sent
 }

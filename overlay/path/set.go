@@ -68,6 +68,18 @@ func (s *Set) Remove(drop func(*Info) bool) {
 	}
 }
 
+// Withdraw forgets the direct ways of an origin that are not given any more. A confirmed one
+// stays in use for as long as it works, in the place of a way that worked before.
+func (s *Set) Withdraw(o Origin, given func(link.Endpoint) bool) {
+	s.Remove(func(i *Info) bool {
+		if i.Origin != o || !i.Direct() || given(i.Endpoint) {
+			return false
+		}
+		i.Origin = Stored
+		return i.State != Confirmed
+	})
+}
+
 // Suspect begins a check of every way now, after a change of our links or the peer's.
 // Confirmed ways stay in use meanwhile. Failed hints are checked within their budget.
 func (s *Set) Suspect(now mono.Time) {
@@ -92,6 +104,13 @@ func (s *Set) Silent(now mono.Time) (relay anode.Address, checked bool) {
 		relay = best.Via
 	}
 	return relay, true
+}
+
+// Check begins a check of a confirmed way, unless one is under way.
+func (s *Set) Check(now mono.Time, w Way) {
+	if i := s.find(w); i != nil && i.State == Confirmed && !i.check.pending {
+		i.start(now)
+	}
 }
 
 // checkConfirmed begins a check of the confirmed ways except one.

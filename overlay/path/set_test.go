@@ -354,3 +354,41 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// Withdraw forgets the ways of one origin that are not given any more, and keeps one that
+// works until it fails.
+func TestWithdraw(t *testing.T) {
+	for _, o := range []Origin{Named, Static} {
+		n := newNet(t)
+		other := Named + Static - o
+		works, kept, gone := numbered(0), numbered(1), numbered(2)
+		n.confirm(works, o, false, 10*ms)
+		n.s.Add(n.now, kept, o, false)
+		n.s.Add(n.now, gone, o, false)
+		n.s.Add(n.now, numbered(3), o, false)
+		n.s.Add(n.now, numbered(4), other, false)
+		n.s.Add(n.now, via("192.0.2.9:1", 1), o, false) // a relay's, which nobody gave
+		n.s.Withdraw(o, func(ep link.Endpoint) bool { return ep == kept.Endpoint })
+		got := map[Way]Origin{}
+		for _, i := range n.s.Ways() {
+			got[i.Way] = i.Origin
+		}
+		want := map[Way]Origin{works: Stored, kept: o, numbered(4): other}
+		for w, origin := range want {
+			if got[w] != origin {
+				t.Errorf("%v: %v is %v, want %v", o, w, got[w], origin)
+			}
+		}
+		if _, there := got[gone]; there {
+			t.Errorf("%v: %v is still there", o, gone)
+		}
+		if best, ok := n.s.Best(); !ok || best.Way != works {
+			t.Errorf("%v: the best is %v", o, best)
+		}
+		for k := range 2 { // their places are free
+			if r := n.s.Add(n.now, numbered(10+k), o, false); r != New {
+				t.Errorf("%v: another one is %v", o, r)
+			}
+		}
+	}
+}

@@ -90,6 +90,7 @@ type Peer struct {
 
 	queue  queue
 	stored []wire.Endpoint // tried when the peer is looked for
+	hints  []wire.Endpoint // as stored, but nobody keeps them: see Hint
 	saved  []wire.Endpoint // those that worked last, as Changed reported them
 	sought mono.Time       // when ways were last looked for
 	failed bool            // the last try to send something failed
@@ -127,13 +128,44 @@ func (p *Peer) Decide(now mono.Time, s book.Standing, endpoints []wire.Endpoint)
 		return
 	}
 	p.stored = endpoints
+	p.withdraw()
+}
+
+// Hint replaces the endpoints that are tried beside those of Decide, such as those that
+// the name of a machine has now. New ones are tried at once. It reports whether there are
+// new ones.
+func (p *Peer) Hint(now mono.Time, endpoints []wire.Endpoint) bool {
+	fresh := slices.ContainsFunc(endpoints, func(e wire.Endpoint) bool { return !slices.Contains(p.hints, e) })
+	p.hints = slices.Clone(endpoints)
+	p.withdraw()
+	if fresh && !p.blocked() {
+		p.target(now).name(now, p.hints, path.Named)
+	}
+	return fresh
+}
+
+// withdraw forgets the ways that people gave and took back.
+func (p *Peer) withdraw() {
+	in := func(list []wire.Endpoint) func(link.Endpoint) bool {
+		return func(ep link.Endpoint) bool { return slices.Contains(list, wire.UDP(ep.Addr)) }
+	}
+	for _, m := range p.all() {
+		m.ways.Withdraw(path.Static, in(p.stored))
+		m.ways.Withdraw(path.Named, in(p.hints))
+	}
+}
+
+// tryGiven names the endpoints that people gave to a machine.
+func (p *Peer) tryGiven(now mono.Time, m *Machine) {
+	m.name(now, p.stored, path.Static)
+	m.name(now, p.hints, path.Named)
 }
 
 // Learned sets the endpoints that worked the last time, and has all endpoints tried.
 func (p *Peer) Learned(now mono.Time, endpoints []wire.Endpoint) {
 	p.saved = endpoints
 	m := p.target(now)
-	m.name(now, p.stored, path.Static)
+	p.tryGiven(now, m)
 	m.name(now, p.saved, path.Stored)
 }
 
@@ -197,7 +229,7 @@ func (p *Peer) target(now mono.Time) *Machine {
 // adoptWays names the ways of the other machines, and the stored endpoints, to one that
 // is new: whoever answers there is welcome.
 func (p *Peer) adoptWays(now mono.Time, m *Machine) {
-	m.name(now, p.stored, path.Static)
+	p.tryGiven(now, m)
 	m.name(now, p.saved, path.Stored)
 	for _, x := range p.all() {
 		for _, w := range x.ways.Ways() {
@@ -267,7 +299,7 @@ func (p *Peer) seek(now mono.Time) {
 	}
 	p.sought = now
 	m := p.target(now)
-	m.name(now, p.stored, path.Static)
+	p.tryGiven(now, m)
 	m.name(now, p.saved, path.Stored)
 	p.env.Shell.Seek(p)
 	p.more = true

@@ -5,6 +5,7 @@ import (
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/mono"
 )
 
@@ -44,9 +45,9 @@ func (p *profile) SetKey(m *seal.MAC) {
 	p.publishKey()
 }
 
-// publishKey lets the lanes tell what is authentic, for added peers.
+// publishKey lets the lanes tell what is authentic, for added peers and relays.
 func (p *profile) publishKey() {
-	if p.added() {
+	if p.Standing() >= book.Relay {
 		p.MAC.Store(p.key)
 	} else {
 		p.MAC.Store(nil)

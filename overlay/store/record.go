@@ -18,6 +18,7 @@ type record struct {
 	Address   string         `json:"address"` // as the key says
 	Name      string         `json:"name,omitempty"`
 	Endpoints []string       `json:"endpoints,omitempty"`
+	Hosts     []string       `json:"hosts,omitempty"` // endpoints by the names of machines
 	Blocked   bool           `json:"blocked,omitempty"`
 	Added     time.Time      `json:"added"`              // when
 	Standing  *book.Standing `json:"standing,omitempty"` // without the block: added or stranger
@@ -31,6 +32,9 @@ func encodeEntry(e book.Entry) ([]byte, error) {
 	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, Added: e.Since, Standing: &standing}
 	for _, ep := range e.Endpoints {
 		r.Endpoints = append(r.Endpoints, ep.String())
+	}
+	for _, h := range e.Hosts {
+		r.Hosts = append(r.Hosts, h.String())
 	}
 	return json.Marshal(r)
 }
@@ -60,10 +64,18 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 		}
 		e.Endpoints = append(e.Endpoints, ep)
 	}
+	for _, text := range r.Hosts {
+		h, err := book.ParseHost(text)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		e.Hosts = append(e.Hosts, h)
+	}
 	if r.Standing != nil {
 		e.Added = *r.Standing == book.Added
 	} else {
-		e.Added = !r.Blocked || r.Name != "" || len(r.Endpoints) > 0
+		e.Added = !r.Blocked || r.Name != "" || len(r.Endpoints)+len(r.Hosts) > 0
 	}
 	return e, problems, nil
 }

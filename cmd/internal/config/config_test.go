@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 )
 
 func newAddress(t testing.TB) anode.Address {
@@ -25,9 +25,9 @@ func newAddress(t testing.TB) anode.Address {
 	return id.Address()
 }
 
-func endpoint(t testing.TB, text string) wire.Endpoint {
+func endpoint(t testing.TB, text string) book.Place {
 	t.Helper()
-	e, err := wire.EndpointFromText(text)
+	e, err := book.ParsePlace(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,8 @@ func TestParse(t *testing.T) {
 	c, err := Parse([]byte(`
 zone = "1f"
 secret = "file:/etc/anode/secret"
+portmap = false
+portmap_off = ["eth0", "192.168.7.0/24"]
 [listen]
 port = 0
 [tun]
@@ -109,20 +111,20 @@ format = "json"
 [[peers]]
 address = "` + a.String() + `"
 name = "north"
-endpoints = ["udp:192.0.2.1:8737", "udp:[2001:db8::1]:1"]
+endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"},
+		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"}, PortmapOff: []string{"eth0", "192.168.7.0/24"},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Link:   Link{RungPlain, true},
 		Policy: Policy{Open: true},
 		Info2:  Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
 		Log:    Log{slog.LevelDebug, FormatJSON},
-		Peers: []Peer{{a, "north", []wire.Endpoint{
-			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
+		Peers: []Peer{{a, "north", []book.Place{
+			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:home.example.org:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
 		}}},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -165,6 +167,9 @@ func TestProblems(t *testing.T) {
 		{"secret is not shown", "secret = \"swordfish\"\n", []string{`1:10: secret: want "file:PATH", the name of a file that holds it`}},
 		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want up to 8 hex digits, not the text "xyz"`}},
 		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want up to 8 hex digits, in quotes, not 12`}},
+		{"network", "portmap_off = [\"eth0\", \"10.0.0.0/33\"]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "10.0.0.0/33"`}},
+		{"networks as a text", "portmap_off = \"eth0\"\n", []string{`1:15: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "eth0"`}},
+		{"networks as numbers", "portmap_off = [1]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not 1`}},
 		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", []string{"3:1: not TOML: key mtu is already defined"}},
 		{"grammar", "[tun\n", []string{"1:5: not TOML: "}},
 		{"two on a line", "[tun]\nmtu = 1400 queues = 1\n", []string{"2:12: not TOML: expected newline but got 'q'"}},
@@ -181,6 +186,8 @@ func TestProblems(t *testing.T) {
 		{"peer's name", "[[peers]]\naddress = \"" + a + "\"\nname = \"North Pole\"\n", []string{`3:8: peers.name: not a name for a peer: "North Pole"`}},
 		{"endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:1.2.3.4:5\",\n \"udp:here\",\n 1]\n", []string{
 			`4:2: peers.endpoints: not a usable endpoint: "udp:here"`, `5:2: peers.endpoints: want an endpoint such as "udp:192.0.2.1:8737", not 1`}},
+		{"a mistyped address", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [\"udp:10.0.0.300:1\"]\n", []string{`3:14: peers.endpoints: not a usable endpoint: "udp:10.0.0.300:1": the IP address is not valid`}},
+		{"too many names", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [" + strings.Repeat("\"a.example:5\",", 5) + "]\n", []string{`2:11: peers.endpoints: 5 host names are more than the 4 that a peer can have`}},
 		{"endpoints as a text", "[[peers]]\naddress = \"" + a + "\"\nendpoints = \"udp:1.2.3.4:5\"\n", []string{`3:13: peers.endpoints: want a list such as ["udp:192.0.2.1:8737"], not the text "udp:1.2.3.4:5"`}},
 		{"too many endpoints", "[[peers]]\naddress = \"" + a + "\"\nendpoints = [" + strings.Repeat("\"udp:1.2.3.4:5\",", 17) + "]\n", []string{`2:11: peers.endpoints: 17 are more than the 16 that a peer can have`}},
 		{"same peer", strings.Repeat("[[peers]]\naddress = \""+a+"\"\n", 2), []string{"4:11: peers.address: " + a + " appears twice, first in line 2"}},
@@ -243,6 +250,8 @@ func TestEnvironment(t *testing.T) {
 		{"ANODE_STAT=/x", "unknown variable; did you mean ANODE_STATE?"},
 		{"ANODE_POLICY=1", "unknown variable; did you mean ANODE_POLICY_OPEN?"},
 		{"ANODE_SOMETHING_ELSE=1", "unknown variable"},
+		{"ANODE_PORTMAP_OFF=eth0,10.0.0.0/33", `want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not "eth0,10.0.0.0/33"`},
+		{"ANODE_PORTMAP_OFF=eth0 wlan0,10.0.0.0/8", ""},
 		{"ANODE_LISTEN_PORT=", ""},
 		{"ANODE_LISTEN_PRT=", ""},
 		{"ANODE_STATE=/x", ""},
@@ -352,15 +361,15 @@ func TestOrigins(t *testing.T) {
 func TestPeersAreJoined(t *testing.T) {
 	a, b := newAddress(t), newAddress(t)
 	file := write(t, "[[peers]]\naddress = \""+a.String()+"\"\nname = \"north\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
-	flags := []Flag{{"--peer", "peers", a.String() + "@udp:192.0.2.2:2@udp:192.0.2.3:3"}}
+	flags := []Flag{{"--peer", "peers", a.String() + "@udp:192.0.2.2:2@home.example.org:3"}}
 	s := Source{File: file, Flags: flags, Env: []string{"ANODE_PEERS=east=" + b.String() + ", " + a.String()}}
 	for range 2 { // a second Load sees the same
 		c, err := s.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []Peer{{a, "north", []wire.Endpoint{
-			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:192.0.2.3:3"),
+		want := []Peer{{a, "north", []book.Place{
+			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:home.example.org:3"),
 		}}, {Address: b, Name: "east"}}
 		if !reflect.DeepEqual(c.Peers, want) {
 			t.Errorf("got\n%v, want\n%v", c.Peers, want)
@@ -484,5 +493,31 @@ func checkPlaces(t *testing.T, b []byte, err error) {
 		if i > 0 && o.Line < problems[i-1].Origin.Line {
 			t.Errorf("%q is after %q", p, problems[i-1])
 		}
+	}
+}
+
+// STUN servers are a list in the file, and separated by commas elsewhere.
+func TestServers(t *testing.T) {
+	for text, want := range map[string]string{
+		`stun = ["udp:stun.example.org:3478"]`:      `["udp:stun.example.org:3478"]`,
+		`stun = ["udp:[2001:db8::1]:1", "udp:a:2"]`: `["udp:[2001:db8::1]:1", "udp:a:2"]`,
+		`stun = []`: `[]`,
+	} {
+		c, err := Parse([]byte(text))
+		if got := (servers{&c.STUN}).format(); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`stun = "udp:a:1"`, `stun = ["a:1"]`, `stun = ["udp:a"]`, `stun = ["udp:a:0"]`, `stun = ["udp::1"]`, `stun = [1]`, `stun = ["udp:a:1","udp:b:1","udp:c:1"]`} {
+		if _, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "udp:HOST:PORT") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := Source{Env: []string{"ANODE_STUN=udp:a:1,udp:b:2"}}.Load()
+	if err != nil || len(c.STUN) != 2 {
+		t.Fatalf("%v, %v", c.STUN, err)
+	}
+	if host, port := c.STUN[1].HostPort(); host != "b" || port != 2 {
+		t.Errorf("%q, %d", host, port)
 	}
 }

@@ -201,7 +201,7 @@ func (f *file) peerEndpoints(p *Peer, at where, x any) {
 			f.problem(f.origin(at.item(i).value), "peers.endpoints: want an endpoint such as \"udp:192.0.2.1:8737\", not "+describe(x))
 			continue
 		}
-		e, err := book.ParseEndpoint(s)
+		e, err := book.ParsePlace(s)
 		if err != nil {
 			f.problem(f.origin(at.item(i).value), "peers.endpoints: "+err.Error())
 			continue

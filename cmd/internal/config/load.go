@@ -332,8 +332,12 @@ func (l *loader) checkPeers() {
 			l.problem(p.name, fmt.Sprintf("peers.name: two peers are named %q, the other is %s", p.Name, other))
 		}
 		owners[p.Name] = p.Address
-		if n := len(p.Endpoints); n > book.MaxEndpoints {
+		e := p.Entry()
+		if n := len(e.Endpoints); n > book.MaxEndpoints {
 			l.problem(p.origin, fmt.Sprintf("peers.endpoints: %d are more than the %d that a peer can have", n, book.MaxEndpoints))
+		}
+		if n := len(e.Hosts); n > book.MaxHosts {
+			l.problem(p.origin, fmt.Sprintf("peers.endpoints: %d host names are more than the %d that a peer can have", n, book.MaxHosts))
 		}
 	}
 }
@@ -356,7 +360,7 @@ func ParsePeer(s string) (p Peer, err error) {
 	for more {
 		var text string
 		text, rest, more = strings.Cut(rest, "@")
-		e, err := book.ParseEndpoint(text)
+		e, err := book.ParsePlace(text)
 		if err != nil {
 			return Peer{}, err
 		}

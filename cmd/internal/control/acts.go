@@ -28,8 +28,8 @@ func LogChange(log *slog.Logger, c book.Change, by string) {
 	if c.Renamed() {
 		say("peer renamed", "was", c.Before.Name)
 	}
-	if !slices.Equal(c.Before.Endpoints, c.After.Endpoints) {
-		say("peer has other endpoints", "was", c.Before.Endpoints, "now", c.After.Endpoints)
+	if was, now := c.Before.Places(), c.After.Places(); !slices.Equal(was, now) {
+		say("peer has other endpoints", "was", was, "now", now)
 	}
 	if !c.Before.Blocked && c.After.Blocked {
 		say("peer blocked; its sessions end")

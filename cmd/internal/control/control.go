@@ -50,8 +50,8 @@ type Node interface {
 	RemovePeer(ctx context.Context, a anode.Address) (book.Change, error)
 	RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error)
 	BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error)
-	AddEndpoints(ctx context.Context, a anode.Address, endpoints []wire.Endpoint) (book.Change, error)
-	RemoveEndpoint(ctx context.Context, a anode.Address, e wire.Endpoint) (book.Change, error)
+	AddEndpoints(ctx context.Context, a anode.Address, places []book.Place) (book.Change, error)
+	RemoveEndpoint(ctx context.Context, a anode.Address, p book.Place) (book.Change, error)
 	Entries() []overlay.Peer
 	Learned(a anode.Address) []wire.Endpoint
 	Ping(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
@@ -82,9 +82,15 @@ type PingRequest struct {
 
 // AddRequest adds a peer, or changes the name or the endpoints of one that was added.
 type AddRequest struct {
-	Address   anode.Address   `json:"address"`
-	Name      string          `json:"name"`
-	Endpoints []wire.Endpoint `json:"endpoints"`
+	Address   anode.Address `json:"address"`
+	Name      string        `json:"name"`
+	Endpoints []book.Place  `json:"endpoints"`
+}
+
+// Entry returns what a request asks to be added.
+func (r AddRequest) Entry() book.Entry {
+	endpoints, hosts := book.Split(r.Endpoints)
+	return book.Entry{Address: r.Address, Name: r.Name, Endpoints: endpoints, Hosts: hosts}
 }
 
 // Added reports what an AddRequest did.
@@ -155,25 +161,31 @@ type BookEntry struct {
 type Endpoints struct {
 	Given   []wire.Endpoint `json:"endpoints"` // by people
 	Learned []wire.Endpoint `json:"learned"`   // by the node, newest first
+	Hosts   []Host          `json:"hosts"`     // by people too, by the names of machines
 }
 
 // EndpointsRequest changes the endpoints that people gave to an added peer. With nothing
 // to add or to remove it only asks for them.
 type EndpointsRequest struct {
-	Address anode.Address   `json:"address"`
-	Add     []wire.Endpoint `json:"add"`
-	Remove  []wire.Endpoint `json:"remove"`
+	Address anode.Address `json:"address"`
+	Add     []book.Place  `json:"add"`
+	Remove  []book.Place  `json:"remove"`
 }
 
 // EndpointsOf returns the endpoints of an entry, and those that were learned, as they are
-// sent: lists that may be empty, and not null.
-func EndpointsOf(e book.Entry, learned []wire.Endpoint) Endpoints {
-	return Endpoints{append([]wire.Endpoint{}, e.Endpoints...), append([]wire.Endpoint{}, learned...)}
+// sent: lists that may be empty, and not null. look says what is known of a host name; it
+// is nil where nobody resolves them.
+func EndpointsOf(e book.Entry, learned []wire.Endpoint, look HostLook) Endpoints {
+	list := Endpoints{append([]wire.Endpoint{}, e.Endpoints...), append([]wire.Endpoint{}, learned...), []Host{}}
+	for _, h := range e.Hosts {
+		list.Hosts = append(list.Hosts, look.of(h))
+	}
+	return list
 }
 
 // EntryOf returns an entry of a book as it is sent.
-func EntryOf(e book.Entry, learned []wire.Endpoint) BookEntry {
-	return BookEntry{e.Address, e.Name, e.Added, e.Blocked, e.Fixed, EndpointsOf(e, learned)}
+func EntryOf(e book.Entry, learned []wire.Endpoint, look HostLook) BookEntry {
+	return BookEntry{e.Address, e.Name, e.Added, e.Blocked, e.Fixed, EndpointsOf(e, learned, look)}
 }
 
 // Addresses are checked where they come in: JSON without an address decodes to the zero

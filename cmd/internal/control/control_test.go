@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +37,7 @@ type fakeNode struct {
 	added []overlay.Peer
 
 	endpoints map[anode.Address][]wire.Endpoint
+	hosts     map[anode.Address][]book.Host
 
 	ping func(ctx context.Context, a anode.Address, size int) (overlay.PingReply, error)
 	ula  map[anode.ULA]anode.Address // what the network knows
@@ -56,7 +59,7 @@ func (f *fakeNode) verb(do func(*book.Book) (book.Change, error)) (book.Change, 
 	var entries []book.Entry
 	for _, p := range f.peers {
 		if p.Allowed || p.Blocked {
-			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			entries = append(entries, book.Entry{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	b, _, err := book.Open(f.self, book.NewMemory(entries...), nil)
@@ -69,9 +72,9 @@ func (f *fakeNode) verb(do func(*book.Book) (book.Change, error)) (book.Change, 
 	}
 	e := c.After
 	if f.endpoints == nil {
-		f.endpoints = map[anode.Address][]wire.Endpoint{}
+		f.endpoints, f.hosts = map[anode.Address][]wire.Endpoint{}, map[anode.Address][]book.Host{}
 	}
-	f.endpoints[e.Address] = e.Endpoints
+	f.endpoints[e.Address], f.hosts[e.Address] = e.Endpoints, e.Hosts
 	k := slices.IndexFunc(f.peers, func(p overlay.PeerStatus) bool { return p.Address == e.Address })
 	switch {
 	case !e.Added && !e.Blocked && k >= 0:
@@ -91,7 +94,7 @@ func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (book.Change, erro
 	f.mu.Lock()
 	f.added = append(f.added, p)
 	f.mu.Unlock()
-	return f.verb(func(b *book.Book) (book.Change, error) { return b.Add(p.Address, p.Name, p.Endpoints, time.Now()) })
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.AddEntry(p, time.Now()) })
 }
 
 func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) (book.Change, error) {
@@ -111,11 +114,11 @@ func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (
 	})
 }
 
-func (f *fakeNode) AddEndpoints(_ context.Context, a anode.Address, es []wire.Endpoint) (book.Change, error) {
+func (f *fakeNode) AddEndpoints(_ context.Context, a anode.Address, es []book.Place) (book.Change, error) {
 	return f.verb(func(b *book.Book) (book.Change, error) { return b.AddEndpoints(a, es) })
 }
 
-func (f *fakeNode) RemoveEndpoint(_ context.Context, a anode.Address, e wire.Endpoint) (book.Change, error) {
+func (f *fakeNode) RemoveEndpoint(_ context.Context, a anode.Address, e book.Place) (book.Change, error) {
 	return f.verb(func(b *book.Book) (book.Change, error) { return b.RemoveEndpoint(a, e) })
 }
 
@@ -124,7 +127,7 @@ func (f *fakeNode) Entries() (list []overlay.Peer) {
 	defer f.mu.Unlock()
 	for _, p := range f.peers {
 		if p.Allowed || p.Blocked {
-			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address]})
+			list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Added: true, Blocked: p.Blocked, Endpoints: f.endpoints[p.Address], Hosts: f.hosts[p.Address]})
 		}
 	}
 	return list
@@ -182,7 +185,11 @@ func serveTalk(t *testing.T, node Node, talk Info2, stop func()) *Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- NewServer(node, talk, stop, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	server := NewServer(node, talk, stop, slog.New(slog.DiscardHandler))
+	server.SetHosts(func(h book.Host) Host {
+		return Host{h, HostFound, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, ""}
+	})
+	go func() { served <- server.Serve(ctx, l) }()
 	c := NewClient(path)
 	t.Cleanup(func() {
 		c.Close()
@@ -230,7 +237,7 @@ func TestPeers(t *testing.T) {
 		_, err := c.Add(ctx, r)
 		return err
 	}
-	if got, err := c.Add(ctx, AddRequest{north, "north", []wire.Endpoint{endpoint}}); err != nil || got != (Added{DidAdd, "north", ""}) {
+	if got, err := c.Add(ctx, AddRequest{north, "north", []book.Place{{Endpoint: endpoint}}}); err != nil || got != (Added{DidAdd, "north", ""}) {
 		t.Fatal(got, err)
 	}
 	if len(node.added) != 1 || node.added[0].Endpoints[0] != endpoint {
@@ -240,7 +247,7 @@ func TestPeers(t *testing.T) {
 	wantCode(t, add(AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
 	wantCode(t, add(AddRequest{Address: node.self}), CodeRefused, "own address")
 	wantCode(t, add(AddRequest{}), CodeInvalid, "not an Anode address")
-	wantCode(t, add(AddRequest{Address: south, Endpoints: []wire.Endpoint{wire.TCP(endpoint.Addr)}}), CodeInvalid, "only udp")
+	wantCode(t, add(AddRequest{Address: south, Endpoints: []book.Place{{Endpoint: wire.TCP(endpoint.Addr)}}}), CodeInvalid, "only udp")
 	if err := add(AddRequest{Address: south}); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +258,7 @@ func TestPeers(t *testing.T) {
 	if got, err := c.Add(ctx, AddRequest{Address: south, Name: "s"}); err != nil || got != (Added{DidRename, "s", ""}) {
 		t.Error(got, err)
 	}
-	if got, err := c.Add(ctx, AddRequest{Address: south, Endpoints: []wire.Endpoint{endpoint}}); err != nil || got != (Added{DidChange, "s", ""}) {
+	if got, err := c.Add(ctx, AddRequest{Address: south, Endpoints: []book.Place{{Endpoint: endpoint}}}); err != nil || got != (Added{DidChange, "s", ""}) {
 		t.Error(got, err)
 	}
 
@@ -497,39 +504,66 @@ func TestEndpoints(t *testing.T) {
 	node := &fakeNode{self: newAddress(t)}
 	c := serve(t, node, nil)
 	north := newAddress(t)
-	var list []wire.Endpoint
-	for _, text := range []string{"udp:192.0.2.1:8737", "udp:[2001:db8::1]:8737"} {
-		e, err := book.ParseEndpoint(text)
+	var places []book.Place
+	for _, text := range []string{"udp:192.0.2.1:8737", "udp:[2001:db8::1]:8737", "home.example.org"} {
+		p, err := book.ParsePlace(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, e)
+		places = append(places, p)
 	}
-	one, two := list[0], list[1]
-	ask := func(add, remove []wire.Endpoint) (Endpoints, error) {
+	list, _ := book.Split(places)
+	one, two, home := list[0], list[1], places[2].Host
+	ask := func(add, remove []book.Place) (Endpoints, error) {
 		return c.Endpoints(ctx, EndpointsRequest{Address: north, Add: add, Remove: remove})
 	}
 	var failed *Error
-	if _, err := ask(list[:1], nil); !errors.As(err, &failed) || failed.Code != CodeUnknownPeer {
+	if _, err := ask(places[:1], nil); !errors.As(err, &failed) || failed.Code != CodeUnknownPeer {
 		t.Errorf("of a stranger: %v", err)
 	}
-	if _, err := c.Add(ctx, AddRequest{Address: north, Name: "north", Endpoints: list[:1]}); err != nil {
+	if _, err := c.Add(ctx, AddRequest{Address: north, Name: "north", Endpoints: places[:1]}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ask(nil, nil); err != nil || !slices.Equal(got.Given, list[:1]) || got.Learned == nil {
+	if got, err := ask(nil, nil); err != nil || !slices.Equal(got.Given, list[:1]) || got.Learned == nil || got.Hosts == nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err := ask(list, nil); err != nil || !slices.Equal(got.Given, list) {
+	if got, err := ask(places[:2], nil); err != nil || !slices.Equal(got.Given, list) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err := ask([]wire.Endpoint{one}, []wire.Endpoint{one}); err != nil || !slices.Equal(got.Given, []wire.Endpoint{two, one}) {
+	if got, err := ask(places[:1], places[:1]); err != nil || !slices.Equal(got.Given, []wire.Endpoint{two, one}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := ask(nil, []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.9:1"))}); !errors.As(err, &failed) || failed.Code != CodeInvalid {
+	if _, err := ask(nil, []book.Place{{Endpoint: wire.UDP(netip.MustParseAddrPort("192.0.2.9:1"))}}); !errors.As(err, &failed) || failed.Code != CodeInvalid {
 		t.Errorf("one that it does not have: %v", err)
 	}
 	b, err := c.Book(ctx)
 	if err != nil || len(b.Peers) != 1 || b.Peers[0].Name != "north" || !b.Peers[0].Added || !slices.Equal(b.Peers[0].Given, []wire.Endpoint{two, one}) {
 		t.Errorf("%+v, %v", b, err)
+	}
+	found := Host{home, HostFound, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, ""}
+	if got, err := ask(places[2:], places[1:2]); err != nil || !slices.Equal(got.Given, list[:1]) || !reflect.DeepEqual(got.Hosts, []Host{found}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := ask(nil, places[2:]); err != nil || len(got.Hosts) > 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := ask(nil, places[2:]); !errors.As(err, &failed) || failed.Code != CodeInvalid {
+		t.Errorf("a name that it does not have: %v", err)
+	}
+}
+
+// TestEndpointTexts sends endpoints as other programs write them.
+func TestEndpointTexts(t *testing.T) {
+	a := newAddress(t)
+	for text, want := range map[string]string{
+		`"udp:192.0.2.1:8737"`: "", `"udp:home.example.org:8737"`: "", `"home.example.org"`: "",
+		`"10.0.0.300"`: "the IP address is not valid", `"here"`: "want udp:IP:PORT", `7`: "cannot unmarshal",
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/", strings.NewReader(`{"address": "`+a.String()+`", "endpoints": [`+text+`]}`))
+		var request AddRequest
+		if err := decode(w, r, &request); want == "" && (err != nil || len(request.Endpoints) != 1) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v", text, request.Endpoints, err)
+		}
 	}
 }

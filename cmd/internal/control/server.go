@@ -30,6 +30,7 @@ type Server struct {
 	chat Info2
 	stop func()
 	log  *slog.Logger
+	look HostLook // nil: nobody resolves host names
 }
 
 // NewServer makes a server for a node and its text network. stop ends the daemon;
@@ -202,7 +203,7 @@ func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, er
 }
 
 func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
-	change, err := s.node.AddPeer(ctx, overlay.Peer{Address: r.Address, Name: r.Name, Endpoints: r.Endpoints})
+	change, err := s.node.AddPeer(ctx, r.Entry())
 	s.act(ctx, change, err)
 	return AddedBy(change), err
 }
@@ -228,7 +229,7 @@ func (s *Server) block(ctx context.Context, r BlockRequest) (Done, error) {
 func (s *Server) book(context.Context) (Book, error) {
 	b := Book{Peers: []BookEntry{}}
 	for _, e := range s.node.Entries() {
-		b.Peers = append(b.Peers, EntryOf(e, s.node.Learned(e.Address)))
+		b.Peers = append(b.Peers, EntryOf(e, s.node.Learned(e.Address), s.look))
 	}
 	return b, nil
 }
@@ -248,7 +249,7 @@ func (s *Server) endpoints(ctx context.Context, r EndpointsRequest) (Endpoints, 
 	}
 	for _, e := range s.node.Entries() {
 		if e.Address == r.Address {
-			return EndpointsOf(e, s.node.Learned(r.Address)), nil
+			return EndpointsOf(e, s.node.Learned(r.Address), s.look), nil
 		}
 	}
 	return Endpoints{}, book.ErrUnknownPeer

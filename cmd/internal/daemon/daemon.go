@@ -28,6 +28,7 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/portmap"
 	"anodenet/platform"
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	Made func(state string)
 	// Network is where sockets come from; nil is the operating system.
 	Network link.Network
+	// Resolve finds the addresses of host names; nil is the operating system.
+	Resolve Resolver
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -96,6 +99,7 @@ type daemon struct {
 	adapter  *adapter // nil: none
 	node     *overlay.Node
 	chat     *talk
+	ports    *ports // nil: no router is asked
 }
 
 // open makes the text networks, the adapter and the node.
@@ -131,6 +135,10 @@ func (d *daemon) open() error {
 	for _, problem := range report {
 		d.log.Warn("peers", "err", problem)
 	}
+	off, err := portmap.ParsePlaces(d.cfg.PortmapOff)
+	if err != nil {
+		return err
+	}
 	c := overlay.Config{
 		Identity:    d.identity,
 		Book:        d.book,
@@ -160,6 +168,7 @@ func (d *daemon) open() error {
 		}
 		return err
 	}
+	d.ports = d.newPorts(network, off)
 	return nil
 }
 
@@ -173,6 +182,8 @@ type task struct {
 // tasks are the services, in the order in which they start. stop ends the daemon.
 func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
+	hosts := d.newHosts()
+	server.SetHosts(hosts.look)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
@@ -180,12 +191,20 @@ func (d *daemon) tasks(stop func()) []task {
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
+		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
+		{"sleep", d.followSleep},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
 		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
 		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
+	}
+	if len(d.cfg.STUN) > 0 {
+		list = append(list, task{"stun", d.followSTUN})
+	}
+	if d.ports != nil {
+		list = append(list, task{"port mapping", d.ports.run})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})

@@ -181,7 +181,7 @@ func fixedPeers(l config.Loaded, self anode.Address) ([]overlay.Peer, error) {
 		if p.Address.X() == self.X() {
 			return nil, fmt.Errorf("%s: peers.address: %s: %w", l.PeerOrigin(i), p.Address, overlay.ErrSelf)
 		}
-		list = append(list, overlay.Peer{Address: p.Address, Name: p.Name, Endpoints: p.Endpoints})
+		list = append(list, p.Entry())
 	}
 	return list, nil
 }

@@ -1,0 +1,247 @@
+package overlay
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
+)
+
+// A client is an address that registered to be relayed for, and that nobody added (draft
+// 2.3.1). It is no peer: all that is kept of it is below, some hundred bytes.
+//
+//	          PING             EPC from there          silence
+//	nothing -------> checking ----------------> at a place --------> nothing
+//	                  |   ^                       |   ^
+//	                  |   '-- from another place -'   |
+//	                  v                               |
+//	               nothing, if no EPC comes           EPC
+//
+// A PING can be replayed, so a place counts only after a check by EPC_REQ. Clients whose
+// zone is not served are guests: packets go between them and clients of served zones, and
+// to nobody else.
+type client struct {
+	// What never changes.
+	address anode.Address
+	id      anode.ID
+	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
+	site    site     // where it came from first
+	guest   bool     // its zone is not served
+
+	// The loop's alone.
+	queued bool   // in clients.checks
+	slot   int32  // in clients.list
+	check  *check // that is under way; nil: none
+
+	// Written by the loop.
+	next   atomic.Pointer[client] // another one with the same short ID
+	places atomic.Pointer[berth]  // where its machines are, the latest first; nil: nowhere
+
+	// Written by the lanes.
+	control        peer.Budget // unsealed packets of it
+	bytes, packets throttle
+}
+
+// berth is where one machine of a client is.
+type berth struct {
+	client  *client
+	place   place
+	machine uint8
+	heard   atomic.Int64 // when a packet last came from there
+	next    atomic.Pointer[berth]
+}
+
+// place is an endpoint in little memory and without pointers.
+type place struct {
+	ip   [16]byte
+	port uint16
+	on   uint32 // the interface of a link-local address
+}
+
+func placeOf(ep link.Endpoint) place {
+	p := place{ip: ep.Addr.Addr().As16(), port: ep.Addr.Port()}
+	if ep.Addr.Addr().IsLinkLocalUnicast() {
+		p.on = uint32(ep.If)
+	}
+	return p
+}
+
+func (p *place) endpoint() link.Endpoint {
+	return link.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom16(p.ip).Unmap(), p.port), If: int(p.on)}
+}
+
+// site is mono.Site in one word.
+type site uint64
+
+func siteOf(a netip.Addr) site {
+	a = mono.Site(a)
+	b := a.As16()
+	if a.Is4() {
+		return site(binary.BigEndian.Uint32(b[12:]))
+	}
+	return site(1<<63 | binary.BigEndian.Uint64(b[:])>>8)
+}
+
+// to returns where packets to a machine go: to the one that was found last if it is 0 or
+// unknown (draft 3.4).
+func (c *client) to(machine uint8) *berth {
+	first := c.places.Load()
+	for b := first; b != nil && machine != 0; b = b.next.Load() {
+		if b.machine == machine {
+			return b
+		}
+	}
+	return first
+}
+
+// at returns the berth of a machine, if it is at a place; nil otherwise.
+func (c *client) at(machine uint8, at place) *berth {
+	if b := c.to(machine); b != nil && b.machine == machine && b.place == at {
+		return b
+	}
+	return nil
+}
+
+// sent reports whether a packet bears the client as its sender.
+func (c *client) sent(p []byte) bool {
+	if p[1]&wire.FlagFullSender != 0 {
+		h, _, err := wire.Parse(p)
+		return err == nil && h.Sender.Address == c.address
+	}
+	return wire.SealedSender(p) == c.id // the same place in all packets
+}
+
+// clientIndex is how the lanes find clients. The loop writes it.
+type clientIndex struct {
+	seed      maphash.Seed
+	ids       *table[anode.ID, *client] // of several with one short ID, the head of a list
+	addresses *table[uint64, *client]   // by hash; of two with one, the later
+	places    *table[place, *berth]
+
+	count int // of clients that are somewhere; the loop's alone
+}
+
+func newClientIndex() *clientIndex {
+	seed := maphash.MakeSeed()
+	return &clientIndex{
+		seed:      seed,
+		ids:       newTable[anode.ID, *client](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
+		addresses: newTable[uint64, *client](func(h uint64) uint64 { return h }),
+		places:    newTable[place, *berth](func(p place) uint64 { return maphash.Comparable(seed, p) }),
+	}
+}
+
+func (x *clientIndex) hash(a *anode.Address) uint64 { return maphash.Bytes(x.seed, a[:]) }
+
+// get returns the client with an address, or nil.
+func (x *clientIndex) get(a *anode.Address) *client {
+	if c := x.addresses.get(x.hash(a)); c != nil && c.address == *a {
+		return c
+	}
+	return nil
+}
+
+// byParty returns the first client that a packet may name as its sender, or nil.
+func (x *clientIndex) byParty(s *wire.Party) *client {
+	if s.Full() {
+		return x.get(&s.Address)
+	}
+	return x.ids.get(s.ID)
+}
+
+func (x *clientIndex) add(c *client) {
+	c.next.Store(x.ids.get(c.id))
+	x.ids.set(c.id, c)
+	x.addresses.set(x.hash(&c.address), c)
+}
+
+func (x *clientIndex) remove(c *client) {
+	for c.places.Load() != nil {
+		x.unmoor(c.places.Load())
+	}
+	if h := x.hash(&c.address); x.addresses.get(h) == c {
+		x.addresses.delete(h)
+	}
+	switch head := x.ids.get(c.id); {
+	case head == c && c.next.Load() != nil:
+		x.ids.set(c.id, c.next.Load())
+	case head == c:
+		x.ids.delete(c.id)
+	default:
+		for p := head; p != nil; p = p.next.Load() {
+			if p.next.Load() == c {
+				p.next.Store(c.next.Load())
+			}
+		}
+	}
+}
+
+// moor enters where a machine of a client is. Whoever was there is there no more. It
+// returns the client that lost its place to this one; nil if none did.
+func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (lost *client) {
+	if old := c.to(machine); old != nil && old.machine == machine {
+		x.unmoor(old)
+	}
+	if there := x.places.get(at); there != nil {
+		lost = there.client
+		x.unmoor(there)
+	}
+	b := &berth{client: c, place: at, machine: machine}
+	b.heard.Store(int64(now))
+	if c.places.Load() == nil {
+		x.count++
+	}
+	b.next.Store(c.places.Load())
+	c.places.Store(b)
+	x.places.set(at, b)
+	return lost
+}
+
+// unmoor forgets where a machine is.
+func (x *clientIndex) unmoor(b *berth) {
+	if x.places.get(b.place) == b {
+		x.places.delete(b.place)
+	}
+	link := &b.client.places
+	for p := link.Load(); p != nil; p = link.Load() {
+		if p == b {
+			link.Store(b.next.Load())
+			if b.client.places.Load() == nil {
+				x.count--
+			}
+			return
+		}
+		link = &p.next
+	}
+}
+
+// throttle is a token bucket of any number of goroutines in one word: how far ahead of
+// its rate the traffic is, in time. What is taken may be more than a burst.
+type throttle struct{ ahead atomic.Int64 }
+
+// throttleBurst is what may pass at once: what the rate allows in this time.
+const throttleBurst = int64(100e6)
+
+// take reports whether there is room, and takes n units of perSecond. 0 is no limit.
+func (t *throttle) take(now mono.Time, n int, perSecond uint64) bool {
+	if perSecond == 0 {
+		return true
+	}
+	cost := int64(float64(n) * 1e9 / float64(perSecond))
+	for {
+		old := t.ahead.Load()
+		at := max(old, int64(now))
+		if at > int64(now)+throttleBurst {
+			return false
+		}
+		if t.ahead.CompareAndSwap(old, at+cost) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package overlay
+
+import (
+	"bytes"
+	"crypto/rand"
+	"maps"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/anode/zone"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
+)
+
+// zoneRelay is a relay of a zone that is in use.
+//
+//	            PONG                 PINGs without an answer
+//	connecting ------> registered -----------------------------.
+//	    |                  ^                                   |
+//	    |                  | PONG                              |
+//	    |                  |                                   v
+//	    '------------------+-------------------------------> silent
+//	              PINGs without an answer
+//
+// A relay sends its PONG when it has checked where we are and forwards for us; one that
+// follows the draft alone does so at once. While one is silent, it is asked ever more
+// seldom, and the next relay in the order of the zone file takes its place.
+type zoneRelay struct {
+	z       *zones
+	address anode.Address
+	zone    anode.Zone
+	index   uint32
+	file    *zone.File // that names it
+	peer    *peer.Peer // whose ways are checked as those of any peer
+	state   RelayState
+
+	// The question to it.
+	nonce [8]byte       // of the last PING
+	tries int           // PINGs since it last answered
+	next  mono.Time     // when the next one is due
+	rest  time.Duration // between two, while it is silent
+	at    link.Endpoint // where it knows us to be reached from
+	heard mono.Time
+	lost  bool // it may not know any more where we are
+
+	users     map[*peer.Peer]bool // who are spoken with through it, or were
+	used      mono.Time           // when there was last a user
+	left      mono.Time           // when it ceased to be our own
+	questions []wire.WhoisMsg     // that wait until we are registered
+}
+
+const (
+	registerEvery = 20 * time.Second // PINGs that keep us registered
+	firstPing     = 250 * time.Millisecond
+	shortestPing  = 200 * time.Millisecond
+	longestPing   = time.Second
+	doubtAfter    = 2 // PINGs without an answer: the next relay is made ready
+	silentAfter   = 4
+	firstSilence  = 10 * time.Second // between two PINGs to a silent relay; doubles
+	lastSilence   = 5 * time.Minute
+	leftFor       = 10 * time.Minute // others look for us where we were
+	unusedFor     = time.Minute
+	mostQuestions = 8
+	recentlyHeard = 200 * time.Millisecond
+)
+
+// adopt makes the peer that stands for the relay, or takes the one that is there. It
+// returns false if that one is blocked.
+func (r *zoneRelay) adopt() bool {
+	l := r.z.l
+	p := l.peers.get(r.address)
+	switch {
+	case p == nil:
+		p = l.peers.add(peer.New(l.env, r.address))
+	case p.Standing() == book.Blocked:
+		return false
+	}
+	if p.Standing() < book.Relay {
+		l.peers.strangers.forget(p)
+		p.Decide(l.now, book.Relay, nil)
+	}
+	r.peer = p
+	r.offer()
+	return true
+}
+
+// entry is what the zone file says of it.
+func (r *zoneRelay) entry() (zone.Relay, bool) {
+	e, err := r.file.Relay(r.index)
+	return e, err == nil && e.Addresses[0] == r.address
+}
+
+// named reports whether a newer file names the relay as well, and takes it.
+func (r *zoneRelay) named(f *zone.File) bool {
+	if f == nil {
+		return false
+	}
+	for k := range uint32(f.Relays()) {
+		if e, err := f.Relay(k); err == nil && e.Addresses[0] == r.address {
+			r.file, r.index = f, k
+			return true
+		}
+	}
+	return false
+}
+
+// endpoints draws one of the relay's endpoints of each family (draft 2.3.1).
+func (r *zoneRelay) endpoints() (list []link.Endpoint) {
+	e, _ := r.entry()
+	var of [2][]netip.AddrPort
+	for _, ip := range e.IPs {
+		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(ep) {
+			family := 0
+			if ip.Is6() {
+				family = 1
+			}
+			of[family] = append(of[family], ep)
+		}
+	}
+	for _, eps := range of {
+		if len(eps) > 0 {
+			list = append(list, udp(eps[mathrand.IntN(len(eps))]))
+		}
+	}
+	return list
+}
+
+// offer names endpoints of the relay to its peer, which checks them.
+func (r *zoneRelay) offer() (list []link.Endpoint) {
+	list = r.endpoints()
+	for _, ep := range list {
+		r.peer.Offer(r.z.l.now, path.Way{Endpoint: ep}, path.Stored)
+	}
+	r.z.l.touch(r.peer)
+	return list
+}
+
+// tick sends the PING that is due.
+func (r *zoneRelay) tick() mono.Time {
+	if r.z.l.now < r.next {
+		return r.next
+	}
+	if r.tries >= silentAfter && r.state != RelaySilent {
+		r.fail()
+	}
+	r.ping()
+	return r.next
+}
+
+// ping asks the relay for a sign of life, and to register us.
+func (r *zoneRelay) ping() {
+	l := r.z.l
+	if r.tries == 0 {
+		rand.Read(r.nonce[:])
+	}
+	to := []link.Endpoint(nil)
+	if best, ok := r.peer.Best(); ok && best.Direct() {
+		to = append(to, best.Endpoint)
+		if r.tries > 0 {
+			r.peer.Recheck(l.now)
+			l.touch(r.peer)
+		}
+	} else {
+		to = r.offer()
+	}
+	for _, ep := range to {
+		r.peer.Reply(l.now, ep, 0, wire.Ping, r.nonce[:])
+	}
+	r.tries++
+	wait := r.patience()
+	if r.state == RelaySilent {
+		r.rest = min(max(2*r.rest, firstSilence), lastSilence)
+		wait = r.rest
+	}
+	r.next = l.now.Add(wait)
+	if r.tries == doubtAfter {
+		r.doubt()
+	}
+}
+
+// patience is how long the answer to a PING is waited for.
+func (r *zoneRelay) patience() time.Duration {
+	d := firstPing
+	if best, ok := r.peer.Best(); ok && best.RTT > 0 {
+		d = min(max(2*best.RTT, shortestPing), longestPing)
+	}
+	return d << max(r.tries-2, 0) // 1, 1, 2, 4
+}
+
+// again begins to ask anew, whatever was known.
+func (r *zoneRelay) again() {
+	r.tries, r.rest, r.next, r.lost = 0, 0, r.z.l.now, true
+}
+
+// suspect asks the relay, if it was not heard just now and is not being asked.
+func (r *zoneRelay) suspect() {
+	now := r.z.l.now
+	if r.state == RelayRegistered && r.tries == 0 && now.Sub(r.heard) >= recentlyHeard {
+		r.next, r.lost = now, true
+		r.z.moved()
+	}
+}
+
+// doubt makes the next relay ready for those who are spoken with through this one: if it
+// answers and this one does not, it is used.
+func (r *zoneRelay) doubt() {
+	before := r.state
+	r.state = RelaySilent // for serving to pass it over
+	for _, p := range r.sorted() {
+		r.z.seek(p)
+		r.z.l.touch(p)
+	}
+	if r == r.z.own {
+		r.z.serving(r.z.l.n.address.Zone(), r.z.l.n.address.Sum())
+	}
+	r.state = before
+}
+
+// fail gives the relay up for a while.
+func (r *zoneRelay) fail() {
+	r.state, r.rest = RelaySilent, 0
+	r.z.l.n.log.Info("the zone's relay does not answer", "zone", r.zone, "relay", r.index)
+	r.doubt()
+	r.z.moved()
+}
+
+// pong takes an answer to the last PING: the relay forwards for us. Who waits for that
+// goes on.
+func (r *zoneRelay) pong(m *message) {
+	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) {
+		return
+	}
+	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
+	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
+	r.heard, r.next = r.z.l.now, r.z.l.now.Add(registerEvery)
+	r.z.moved()
+	for _, q := range r.questions {
+		r.send(q)
+	}
+	r.questions = nil
+	if was != RelayRegistered || again {
+		for _, p := range r.sorted() {
+			p.Retry(r.z.l.now, r.way())
+			r.z.l.touch(p)
+		}
+	}
+	if was == RelaySilent {
+		r.back()
+	}
+}
+
+// back brings those here whose first relay this is, and who had to use another.
+func (r *zoneRelay) back() {
+	r.z.l.n.log.Info("the zone's relay answers again", "zone", r.zone, "relay", r.index)
+	for _, other := range r.z.list() {
+		for _, p := range other.sorted() {
+			if other != r && p.Address.Zone() == r.zone && r.z.serving(r.zone, p.Address.Sum()) == r {
+				r.use(p)
+			}
+		}
+	}
+}
+
+// use has a peer spoken with through the relay.
+func (r *zoneRelay) use(p *peer.Peer) {
+	r.users[p] = true
+	r.used = r.z.l.now
+	if r.state == RelayRegistered && r.tries < doubtAfter {
+		p.Offer(r.z.l.now, r.way(), path.Relay)
+	}
+	r.z.moved()
+}
+
+// sorted returns the users in a fixed order.
+func (r *zoneRelay) sorted() []*peer.Peer {
+	return slices.SortedFunc(maps.Keys(r.users), func(p, q *peer.Peer) int { return bytes.Compare(p.ID[:], q.ID[:]) })
+}
+
+func (r *zoneRelay) way() path.Way { return path.Way{Endpoint: r.at, Via: r.address} }
+
+// ask has the relay asked for an address, now or when it knows us.
+func (r *zoneRelay) ask(m wire.WhoisMsg) {
+	r.used = r.z.l.now
+	if r.state == RelayRegistered {
+		r.send(m)
+	} else if len(r.questions) < mostQuestions && !slices.ContainsFunc(r.questions, func(x wire.WhoisMsg) bool { return x.Request == m.Request }) {
+		r.questions = append(r.questions, m)
+	}
+	r.z.moved()
+}
+
+func (r *zoneRelay) send(m wire.WhoisMsg) {
+	r.peer.Reply(r.z.l.now, r.at, 0, wire.Whois, m.Append(nil))
+}
+
+// prune forgets the users that nobody speaks with any more.
+func (r *zoneRelay) prune() {
+	for p := range r.users {
+		if s := p.State(); (s == peer.Idle || s == peer.Unreachable) && !p.Waits() {
+			delete(r.users, p)
+		}
+	}
+	if len(r.users) > 0 {
+		r.used = r.z.l.now
+	}
+	if r.state == RelaySilent {
+		r.questions = nil
+	}
+}
+
+// needed reports whether the relay is of use: it is our own, or the one that should be,
+// somebody is spoken with through it, or it was left not long ago.
+func (r *zoneRelay) needed() bool {
+	now, n := r.z.l.now, r.z.l.n
+	if r == r.z.own || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
+		return true
+	}
+	if r.zone != n.address.Zone() || r.z.own == nil {
+		return false
+	}
+	count := uint32(r.file.Relays())
+	order := func(index uint32) uint32 { return (index + count - n.address.Sum()%count) % count }
+	return order(r.index) < order(r.z.own.index)
+}
+
+func (r *zoneRelay) status() ZoneRelayStatus {
+	s := ZoneRelayStatus{Index: r.index, Address: r.address, Own: r == r.z.own, State: r.state}
+	if best, ok := r.peer.Best(); ok {
+		s.Endpoint, s.RTT = wire.UDP(best.Endpoint.Addr).String(), float64(best.RTT.Microseconds())/1000
+	}
+	return s
+}
