@@ -32,7 +32,7 @@ func facts() *Status {
 
 // other adds a peer with one way outside.
 func (s *Status) other(endpoint string, state WayState, kind PathKind) *PeerStatus {
-	s.Peers = append(s.Peers, PeerStatus{Allowed: true, State: StateUp, Path: PathStatus{Kind: kind, Endpoint: endpoint},
+	s.Peers = append(s.Peers, PeerStatus{Address: anode.Address{1, byte(len(s.Peers))}, Allowed: true, State: StateUp, Path: PathStatus{Kind: kind, Endpoint: endpoint},
 		Ways: []WayStatus{{Endpoint: endpoint, Origin: "static", State: state, Silent: state == WayFailed}}})
 	return &s.Peers[len(s.Peers)-1]
 }

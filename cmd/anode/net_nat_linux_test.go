@@ -56,6 +56,7 @@ func TestNetNAT(t *testing.T) {
 			}
 			m.why = l.why()
 			m.explained(l)
+			m.surveyed(l)
 			m.judge()
 		})
 	}
