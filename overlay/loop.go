@@ -32,6 +32,7 @@ type loop struct {
 	finder  finder
 	beacon  beacon
 	copies  copies
+	portmap PortmapStatus // as it was told last
 	zones   zones
 	clients clients
 	reach   reach

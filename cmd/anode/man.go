@@ -46,6 +46,9 @@ var manExamples = map[string]string{
 	"config check":  "anode config check\nanode config check ./anode.toml",
 	"config secret": "sudo anode config secret /etc/anode/secret\nsudo chown anode /etc/anode/secret",
 	"doctor":        "anode doctor",
+	"why":           "anode why north\nanode why north --json | jq -r .path_code",
+	"trace":         "anode trace north\nanode trace north -c 10 --json",
+	"netcheck":      "anode netcheck\nanode netcheck --json | jq -r .code",
 }
 
 // manCommand writes the manual pages, for packages. Users need no such verb: it is hidden.

@@ -36,6 +36,9 @@ func TestNetNAT(t *testing.T) {
 	if err != nil || n < 1 {
 		t.Fatalf("%s is %q", natPlaces, os.Getenv(natPlaces))
 	}
+	if list := unknownRows(); len(list) > 0 {
+		t.Errorf("there are no rows %q", list)
+	}
 	places := make(chan struct{}, n)
 	for _, row := range topologies {
 		if !all && !row.always {
@@ -52,6 +55,8 @@ func TestNetNAT(t *testing.T) {
 				m.count(l)
 			}
 			m.why = l.why()
+			m.explained(l)
+			m.surveyed(l)
 			m.judge()
 		})
 	}
