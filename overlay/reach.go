@@ -67,7 +67,7 @@ func (r *reach) linksChanged() {
 
 // changed notes that the ways to a peer are other ones.
 func (r *reach) changed(p *peer.Peer) {
-	if p.Standing() >= book.Added || r.preferred != nil {
+	if p.Standing() >= book.Relay {
 		soon := r.l.now.Add(lookAgain)
 		r.anchors.due, r.outside.due = min(r.anchors.due, soon), min(r.outside.due, soon)
 	}

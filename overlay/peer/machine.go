@@ -35,6 +35,7 @@ type Machine struct {
 	paused   mono.Time     // when the way was last checked because data stopped coming
 	onWay    mono.Time     // when a packet last came on the way in use, as the ways know
 	told     mono.Time     // when the peer was last told where we are
+	routed   mono.Time     // since when its packets take the way in use
 	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
 	clash    clash
 	opening  opening
@@ -326,6 +327,7 @@ func (m *Machine) route(now mono.Time) {
 	m.line.Route.Store(new(r)) // r itself stays on the stack: this is seldom reached
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
+		m.routed = now
 		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
 		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
