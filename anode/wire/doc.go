@@ -158,7 +158,8 @@
 //	      low one (0 unknown, 1 preserved, 2 in order, 3 random)
 //
 // What HELLO says counts once the session is confirmed. Endpoints are hints: nothing is sent
-// to private addresses on no link of ours, nor to multicast, broadcast, or the overlay's.
+// to private addresses on no link of ours, unless both sides name the same public address,
+// and so are behind one NAT, nor to multicast, broadcast, or the overlay's.
 // Those on a common link are checked at once by EPC_REQ, and all of a machine without NAT.
 //
 // NAT_T is mode[1] options, sealed, by the relay:
