@@ -48,8 +48,8 @@ const (
 	theFinder
 	theBeacon
 	theCopies
-	theZones
 	theReach
+	theZones
 
 	partCount
 )

@@ -1,12 +1,17 @@
 package overlay
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
+	"anodenet/overlay/peer"
 	"anodenet/overlay/vnet"
 )
 
@@ -67,5 +72,327 @@ func addr4(t *testing.T, h *vnet.Host) netip.Addr {
 func (x *sited) stop() {
 	for _, n := range []*testNode{x.a, x.b, x.r} {
 		n.stop()
+	}
+}
+
+// usesDirect waits until a node sends to another directly, and returns how long that took.
+func (n *testNode) usesDirect(to *testNode, most time.Duration) time.Duration {
+	n.t.Helper()
+	return n.waits(to, most, PathDirect, PathLAN)
+}
+
+// waits waits until packets to a peer take a path of one of some kinds.
+func (n *testNode) waits(to *testNode, most time.Duration, kinds ...PathKind) time.Duration {
+	n.t.Helper()
+	for begin := time.Now(); ; settle(2 * time.Millisecond) {
+		if slices.Contains(kinds, n.peer(to).Path.Kind) {
+			return time.Since(begin)
+		}
+		if time.Since(begin) > most {
+			n.t.Errorf("%s sends to %s by %v after %v, want %v: %+v", n.host.Name(), to.host.Name(), n.peer(to).Path.Kind, most, kinds, n.peer(to))
+			return most
+		}
+	}
+}
+
+// pairsDirect are the kinds of sites between which a direct way exists, and how long it may
+// take from the first packet on.
+func pairsDirect() map[[2]vnet.Kind]time.Duration {
+	const soon = 300 * time.Millisecond
+	list := map[[2]vnet.Kind]time.Duration{}
+	easy := []vnet.Kind{vnet.Open, vnet.Home, vnet.FullCone, vnet.Restricted, vnet.Masquerade, vnet.Carrier, vnet.Double, vnet.TwinsHairpin}
+	for k, a := range easy {
+		for _, b := range easy[k:] {
+			list[[2]vnet.Kind{a, b}] = soon
+		}
+		list[[2]vnet.Kind{a, vnet.SymmetricSequential}] = soon
+		list[[2]vnet.Kind{vnet.SymmetricSequential, a}] = soon
+	}
+	for _, a := range []vnet.Kind{vnet.Open, vnet.FullCone, vnet.Restricted} {
+		list[[2]vnet.Kind{a, vnet.SymmetricRandom}] = soon
+		list[[2]vnet.Kind{vnet.SymmetricRandom, a}] = soon
+	}
+	list[[2]vnet.Kind{vnet.SymmetricSequential, vnet.SymmetricSequential}] = soon
+	return list
+}
+
+// The first packet goes by the relay, and soon all go directly, at both ends.
+func TestDirectBetweenSites(t *testing.T) {
+	for kinds, most := range pairsDirect() {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newSited(t, w, kinds[0], kinds[1], nil)
+			defer x.stop()
+			x.a.say(x.b, "first")
+			if d := x.a.usesDirect(x.b, most) + x.b.usesDirect(x.a, most); d > most {
+				t.Errorf("%v: direct after %v", kinds, d)
+			}
+			x.b.heard(x.a, "first", 1)
+			x.a.say(x.b, "second")
+			settle(100 * time.Millisecond)
+			x.b.heard(x.a, "second", 1)
+			if t.Failed() {
+				t.Log(kinds)
+			}
+		})
+	}
+}
+
+// sent counts the packets that a site sends to its outside, except those to the relay.
+func (x *sited) sent(k int) func() int {
+	relay := addr4(x.a.t, x.r.host)
+	n, mu := 0, sync.Mutex{}
+	x.sites[k].Access.Tap(func(p vnet.Packet) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.From.Addr() == x.sites[k].NAT.Addr() && p.To.Addr() != relay {
+			n++
+		}
+	})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		c := n
+		n = 0
+		return c
+	}
+}
+
+// Where no direct way exists, the pair stays with its relay, and soon tries ever more
+// seldom, while data flows.
+func TestStaysRelayed(t *testing.T) {
+	for _, kinds := range [][2]vnet.Kind{{vnet.SymmetricRandom, vnet.Home}, {vnet.SymmetricRandom, vnet.SymmetricRandom}, {vnet.SymmetricRandom, vnet.SymmetricSequential}, {vnet.Twins, vnet.Twins}} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newSited(t, w, kinds[0], kinds[1], nil)
+			defer x.stop()
+			sent := []func() int{x.sent(0)}
+			if len(x.sites) > 1 {
+				sent = append(sent, x.sent(1))
+			}
+			for minute := range 8 {
+				toA, toB := flow(x.a, x.b, time.Minute, fmt.Sprint(kinds, minute), nil)
+				if minute > 0 && max(toA, toB) > 200*time.Millisecond {
+					t.Errorf("%v: nothing arrived for %v and %v", kinds, toA, toB)
+				}
+				for k, f := range sent {
+					n := f()
+					if n > 300 || minute > 0 && n >= 20 {
+						t.Errorf("%v: site %d sent %d packets in minute %d", kinds, k, n, minute)
+					}
+				}
+			}
+			p := x.a.peer(x.b)
+			if p.Path.Kind != PathRelay || p.Attempts == nil || p.Attempts.Last != peer.AttemptFailed && p.Attempts.Last != peer.AttemptNothing {
+				t.Errorf("%v: %+v %+v", kinds, p.Path, p.Attempts)
+			}
+		})
+	}
+}
+
+// picky is a host whose packets are dropped on the way where drop says so.
+type picky struct {
+	*vnet.Host
+	drop func(to netip.AddrPort, size int) bool
+}
+
+func (h *picky) Listen(port uint16) (link.Conn, error) {
+	c, err := h.Host.Listen(port)
+	return &pickyConn{c, h}, err
+}
+
+type pickyConn struct {
+	link.Conn
+	host *picky
+}
+
+func (c *pickyConn) NewWriter() link.Writer { return &pickyWriter{c.Conn.NewWriter(), c.host} }
+
+type pickyWriter struct {
+	link.Writer
+	host *picky
+}
+
+func (w *pickyWriter) Write(ts []link.Train) (int, error) {
+	var rest []link.Train
+	for _, t := range ts {
+		if !w.host.drop(t.Endpoint.Addr, t.Size) {
+			rest = append(rest, t)
+		}
+	}
+	if len(rest) > 0 {
+		if n, err := w.Writer.Write(rest); err != nil {
+			return n, err
+		}
+	}
+	return len(ts), nil
+}
+
+// dropping has what both nodes send dropped where drop says so, for packets that do not go
+// to the relay.
+type dropping struct {
+	mu   sync.Mutex
+	drop func(size int) bool
+}
+
+func (d *dropping) set(drop func(size int) bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drop = drop
+}
+
+func (d *dropping) network(relay netip.Addr) func(*Config) {
+	return func(c *Config) {
+		h, ok := c.Network.(*vnet.Host)
+		if !ok || h.Name() == "r" {
+			return
+		}
+		c.Network = &picky{h, func(to netip.AddrPort, size int) bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return to.Addr() != relay && d.drop != nil && d.drop(size)
+		}}
+	}
+}
+
+// relayAt is the address of the relay of newSited.
+var relayAt = netip.MustParseAddr("51.0.1.1")
+
+// way returns what the status says of the ways to a peer that are direct, or not.
+func (n *testNode) way(to *testNode, direct bool) (list []WayStatus) {
+	for _, w := range n.peer(to).Ways {
+		if (w.Via == nil) == direct {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// A direct way on which only small packets get through is not used while there is a relay,
+// and the status says so. It is used once large ones do.
+func TestDirectWayThatIsSmall(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var d dropping
+		d.set(func(size int) bool { return size > 800 })
+		x := newSited(t, w, vnet.Home, vnet.Home, d.network(relayAt))
+		defer x.stop()
+		large := strings.Repeat("x", 1300)
+		for k := range 100 {
+			x.a.say(x.b, fmt.Sprint(large, k))
+			settle(50 * time.Millisecond)
+			if p := x.a.peer(x.b).Path; k > 3 && p.Kind != PathRelay {
+				t.Fatalf("%+v after %d packets", p, k)
+			}
+		}
+		x.b.heard(x.a, fmt.Sprint(large, 99), 1)
+		small := 0
+		for _, w := range x.a.way(x.b, true) {
+			if w.State == WaySmall || w.State == WayUnproven {
+				small++
+			}
+		}
+		if p := x.a.peer(x.b); small != 1 || p.Attempts.Last != peer.AttemptSmall {
+			t.Errorf("%+v, %+v", p.Ways, p.Attempts)
+		}
+		d.set(nil)
+		flow(x.a, x.b, 2*time.Minute, "on", nil)
+		if p := x.a.peer(x.b).Path; p.Kind != PathDirect {
+			t.Errorf("%+v after large packets got through again", p)
+		}
+	})
+}
+
+// A direct way that begins to swallow large packets is left for the relay.
+func TestDirectWayGetsSmall(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var d dropping
+		x := newSited(t, w, vnet.Home, vnet.Home, d.network(relayAt))
+		defer x.stop()
+		x.a.say(x.b, "first")
+		x.a.usesDirect(x.b, time.Second)
+		large := strings.Repeat("x", 1300)
+		lost := 0
+		for k := range 200 {
+			if k == 50 {
+				d.set(func(size int) bool { return size > 800 })
+			}
+			before := len(x.b.dev.delivered())
+			x.a.say(x.b, fmt.Sprint(large, k))
+			x.b.say(x.a, "small")
+			settle(50 * time.Millisecond)
+			if len(x.b.dev.delivered()) == before {
+				lost++
+			}
+		}
+		if p := x.a.peer(x.b).Path; p.Kind != PathRelay || lost > 60 {
+			t.Errorf("%+v, %d of 200 lost", p, lost)
+		}
+	})
+}
+
+// When the direct way dies under data, the relay takes over within a second, and an attempt
+// brings the direct way back.
+func TestDirectWayCutUnderData(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var d dropping
+		x := newSited(t, w, vnet.Home, vnet.Home, d.network(relayAt))
+		defer x.stop()
+		x.a.say(x.b, "first")
+		x.a.usesDirect(x.b, time.Second)
+		flow(x.a, x.b, 5*time.Second, "before", nil)
+		d.set(func(int) bool { return true })
+		toA, toB := flow(x.a, x.b, 20*time.Second, "cut", nil)
+		if max(toA, toB) > time.Second {
+			t.Errorf("nothing arrived for %v and %v", toA, toB)
+		}
+		x.a.waits(x.b, 0, PathRelay)
+		d.set(nil)
+		toA, toB = flow(x.a, x.b, 20*time.Second, "mended", nil)
+		if max(toA, toB) > 200*time.Millisecond {
+			t.Errorf("nothing arrived for %v and %v after it was mended", toA, toB)
+		}
+		x.a.waits(x.b, time.Minute, PathDirect)
+	})
+}
+
+// A NAT that reboots forgets every mapping. Data goes on within a second, directly within
+// three.
+func TestNATReboots(t *testing.T) {
+	for _, kind := range []vnet.Kind{vnet.Home, vnet.Masquerade, vnet.Carrier} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newSited(t, w, kind, vnet.Home, nil)
+			defer x.stop()
+			x.a.say(x.b, "first")
+			x.a.usesDirect(x.b, time.Second)
+			flow(x.a, x.b, 5*time.Second, "before", nil)
+			x.sites[0].Reboot()
+			toA, toB := flow(x.a, x.b, 3*time.Second, "rebooted", nil)
+			if max(toA, toB) > time.Second {
+				t.Errorf("%s: nothing arrived for %v and %v", kind, toA, toB)
+			}
+			x.a.waits(x.b, 0, PathDirect)
+			x.b.waits(x.a, 0, PathDirect)
+		})
+	}
+}
+
+// After a silence that is longer than a NAT remembers, the first packet goes by the relay,
+// and nothing is lost.
+func TestStaleDirectWay(t *testing.T) {
+	for _, kind := range []vnet.Kind{vnet.Home, vnet.Carrier} {
+		for _, pause := range []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour} {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := newSited(t, w, kind, kind, nil)
+				defer x.stop()
+				x.a.say(x.b, "first")
+				x.a.usesDirect(x.b, time.Second)
+				settle(pause)
+				x.b.say(x.a, "again")
+				settle(200 * time.Millisecond)
+				x.a.heard(x.b, "again", 1)
+				x.b.usesDirect(x.a, 300*time.Millisecond)
+				if t.Failed() {
+					t.Log(kind, pause)
+				}
+			})
+		}
 	}
 }

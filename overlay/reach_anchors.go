@@ -170,6 +170,16 @@ func (r *reach) keep(x *anchor, every time.Duration) {
 	r.ask(x.peer, x.ep, nil, forMapping, 0, patience(x.rtt))
 }
 
+// doubt asks a relay now how it sees us, since nothing comes by it, or by the direct way that its
+// answer led to.
+func (r *reach) doubt(relay *peer.Peer) {
+	for _, x := range r.anchors.list {
+		if x.peer == relay && !x.silent() {
+			x.next, x.heard, r.anchors.due = r.l.now, 0, r.l.now
+		}
+	}
+}
+
 // introduce has a relay learn where we are, since packets will go by it that it takes only from
 // where it knows us: it may have started anew, or our NAT.
 func (r *reach) introduce(relay *peer.Peer, heard mono.Time) {

@@ -20,6 +20,7 @@ type ReachStatus struct {
 	Lifetime  float64        `json:"lifetime_s"`  // of a mapping without a packet, at least; 0: not known
 	Keepalive float64        `json:"keepalive_s"` // between two packets that keep the way in open; 0: none is needed, or nobody to send it to
 	Own       []string       `json:"own"`         // endpoints that peers are told, best first
+	Public    []string       `json:"public"`      // those of them that mean the same everywhere
 	Mapped    []string       `json:"mapped"`      // those of them that the router mapped
 	Seen      []SeenStatus   `json:"seen"`
 	Anchors   []AnchorStatus `json:"anchors"`
@@ -73,12 +74,15 @@ func (n *Node) SetSTUN(ctx context.Context, list []netip.AddrPort) error {
 func (r *reach) status() ReachStatus {
 	o := &r.outside
 	s := ReachStatus{Mapping: o.mapping.Kind.String(), Ports: o.mapping.Ports.String(), Step: o.mapping.Step,
-		Lifetime: r.lifetime.known(r).Seconds(), Own: []string{}, Mapped: []string{}, Seen: []SeenStatus{}, Anchors: []AnchorStatus{}}
+		Lifetime: r.lifetime.known(r).Seconds(), Own: []string{}, Public: []string{}, Mapped: []string{}, Seen: []SeenStatus{}, Anchors: []AnchorStatus{}}
 	if o.mapping.Last.IsValid() {
 		s.Endpoint = wire.UDP(o.mapping.Last).String()
 	}
 	for _, e := range r.own() {
 		s.Own = append(s.Own, e.String())
+		if routable(e.Addr.Addr()) {
+			s.Public = append(s.Public, e.String())
+		}
 	}
 	for _, a := range o.mapped {
 		s.Mapped = append(s.Mapped, wire.UDP(a).String())

@@ -41,9 +41,9 @@ func (l *loop) status() Status {
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
+		Reach:    l.reach.status(),
 		Relaying: l.relayingStatus(),
 		Zones:    l.zones.status(),
-		Reach:    l.reach.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}

@@ -151,6 +151,7 @@ func (s *shell) Seek(p *peer.Peer) { s.l.finder.seek(p) }
 func (s *shell) CheckRelay(a anode.Address) {
 	if p := s.l.peers.get(a); p != nil {
 		p.Recheck(s.l.now)
+		s.l.reach.doubt(p)
 		s.l.touch(p)
 		s.l.zones.suspect(a)
 	}
@@ -187,8 +188,8 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.finder.note(p)
-		s.l.zones.follow(p)
 		s.l.reach.changed(p)
+		s.l.zones.follow(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}

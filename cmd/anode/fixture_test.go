@@ -50,6 +50,13 @@ func fixtureStatus() overlay.Status {
 	return overlay.Status{
 		Schema: 1, Address: selfAddress, ID: selfAddress.ID(), ULA: selfAddress.ULA(), Version: "0.0.0", Uptime: 3725,
 		Tun: &overlay.TunStatus{Name: "anode0", MTU: 1440, Index: 3, Problems: []overlay.TunProblem{}}, Listen: []string{"udp:[::]:8737"}, Rung: "gso", Relay: true,
+		Reach: overlay.ReachStatus{
+			Mapping: "dependent", Ports: "sequential", Step: 1, Endpoint: "udp:203.0.113.5:1024", Lifetime: 25, Keepalive: 20,
+			Own:    []string{"udp:[2001:db8::1]:8737", "udp:203.0.113.5:1024", "udp:10.0.0.1:8737"},
+			Public: []string{"udp:[2001:db8::1]:8737", "udp:203.0.113.5:1024"}, Mapped: []string{},
+			Seen:    []overlay.SeenStatus{{Endpoint: "udp:203.0.113.5:1024", By: &via, From: "udp:192.0.2.7:8737", Age: 3}},
+			Anchors: []overlay.AnchorStatus{{Address: northAddress, Name: "north", Endpoint: "udp:192.0.2.7:8737", State: "kept", RTT: 37.25, Age: 3, Interval: 20}},
+		},
 		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }

@@ -29,8 +29,12 @@ func (a *app) idCommand() *cobra.Command {
 		Args:    want(0, 0),
 	}
 	asJSON := jsonFlag(cmd)
+	reach := cmd.Flags().Bool("reach", false, "with the endpoints at which others see this machine, for \"peers add\" there")
 	zone := cmd.Flags().String("zone", "", "`zone` of a new identity, hex digits (default 0)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *reach {
+			return a.reach(cmd, *asJSON)
+		}
 		var z anode.Zone
 		if *zone != "" {
 			var err error

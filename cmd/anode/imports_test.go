@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"anode/zone":       {"anode", "anode/wire"},
 	"overlay/mono":     {},
 	"overlay/link":     {},
+	"overlay/portmap":  {},
 	"overlay/vnet":     {"overlay/link"},
 	"overlay/path":     {"anode", "anode/wire", "overlay/link", "overlay/mono"},
 	"overlay/lookup":   {"anode", "anode/wire", "overlay/mono"},
@@ -42,12 +43,13 @@ var mayImport = map[string][]string{
 // mayUse is which modules of other people's a package may import; the standard library
 // and golang.org/x are free to all.
 var mayUse = map[string][]string{
-	"anode/seal":     {"github.com/flynn/noise"},
-	"anode/seal/...": {"github.com/mmcloughlin/avo"}, // the generator of the AES-GCM kernel
-	"overlay/store":  {"go.etcd.io/bbolt"},
-	"tun":            {"golang.zx2c4.com/wireguard/tun"},
-	"platform":       {"github.com/vishvananda/netlink"},
-	"cmd/...":        {""},
+	"anode/seal":      {"github.com/flynn/noise"},
+	"anode/seal/...":  {"github.com/mmcloughlin/avo"}, // the generator of the AES-GCM kernel
+	"overlay/portmap": {"github.com/huin/goupnp"},
+	"overlay/store":   {"go.etcd.io/bbolt"},
+	"tun":             {"golang.zx2c4.com/wireguard/tun"},
+	"platform":        {"github.com/vishvananda/netlink"},
+	"cmd/...":         {""},
 }
 
 // rule gives the entry for a package, by its name or the folder above it.

@@ -23,7 +23,7 @@ var manExamples = map[string]string{
 	"up":            "sudo anode up\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --state ~/.anode --socket ~/.anode/socket",
 	"daemon":        "systemctl enable --now anode\nsystemctl reload anode",
 	"down":          "sudo anode down",
-	"id":            "anode id\nanode id --json | jq -r .address\nanode id --state ~/.anode",
+	"id":            "anode id\nanode id --json | jq -r .address\nanode id --state ~/.anode\nanode id --reach",
 	"ip":            "ssh $(anode ip north)\ncurl \"http://[$(anode ip north)]/\"",
 	"whois":         "anode whois fd00:0:48:29a1:c0fe:45ea:288c:f18c",
 	"ping":          "anode ping north\nanode ping north -c 3",

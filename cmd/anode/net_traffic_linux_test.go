@@ -27,6 +27,7 @@ type pinger struct {
 	mu       sync.Mutex
 	sent     []time.Time
 	answered []bool
+	replied  time.Time // when the first reply came
 }
 
 // pinging starts a pinger. size is that of the IPv6 packet; the kernel neither
@@ -97,6 +98,9 @@ func (p *pinger) read() {
 		p.mu.Lock()
 		if seq := int(binary.BigEndian.Uint16(buf[6:])); seq < len(p.answered) {
 			p.answered[seq] = true
+			if p.replied.IsZero() {
+				p.replied = time.Now()
+			}
 		}
 		p.mu.Unlock()
 	}
@@ -133,6 +137,16 @@ func (p *pinger) score(from, to time.Time) (sent, answered int) {
 	return sent, answered
 }
 
+// first is the time from the first request to the first reply to any, false if there is none.
+func (p *pinger) first() (time.Duration, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.replied.IsZero() {
+		return 0, false
+	}
+	return p.replied.Sub(p.sent[0]), true
+}
+
 // silence is the longest time within which no request was answered, of those sent
 // between two times.
 func (p *pinger) silence(from, to time.Time) (longest time.Duration) {
@@ -159,11 +173,19 @@ type stream struct {
 
 	mu    sync.Mutex
 	slots []int // bytes that arrived in each slot
+	last  time.Time
+	gaps  []gap
 	err   error
 }
 
+// gap is a time in which nothing arrived.
+type gap struct{ from, to time.Time }
+
 // slot is what a stream counts its bytes in.
 const slot = 250 * time.Millisecond
+
+// shortGap is the longest gap that a stream does not note.
+const shortGap = 50 * time.Millisecond
 
 // streaming sends data at a pace. The dialling host is from, whichever way data goes.
 func streaming(t *testing.T, from, to *host, download bool, pace int) *stream {
@@ -184,7 +206,7 @@ func streaming(t *testing.T, from, to *host, download bool, pace int) *stream {
 	if !ok {
 		t.Fatal("the connection was not accepted")
 	}
-	s := &stream{name: from.name + " uploads to " + to.name, pace: pace, began: time.Now(), conns: []net.Conn{near, far}, over: make(chan struct{})}
+	s := &stream{name: from.name + " uploads to " + to.name, pace: pace, began: time.Now(), last: time.Now(), conns: []net.Conn{near, far}, over: make(chan struct{})}
 	source, sink := near, far
 	if download {
 		s.name, source, sink = from.name+" downloads from "+to.name, far, near
@@ -232,6 +254,11 @@ func (s *stream) receive(c net.Conn) {
 			s.slots = append(s.slots, 0)
 		}
 		s.slots[k] += n
+		now := time.Now()
+		if now.Sub(s.last) > shortGap {
+			s.gaps = append(s.gaps, gap{s.last, now})
+		}
+		s.last = now
 		s.mu.Unlock()
 		if err != nil {
 			s.fail(err)
@@ -285,6 +312,19 @@ func (s *stream) slump(since time.Time) (longest time.Duration) {
 		longest = max(longest, time.Duration(run)*slot)
 	}
 	return longest
+}
+
+// pause is the longest time since a moment in which nothing arrived, and the stream's error.
+func (s *stream) pause(since time.Time) (longest time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range append(s.gaps, gap{s.last, time.Now()}) {
+		if g.from.Before(since) {
+			g.from = since
+		}
+		longest = max(longest, g.to.Sub(g.from))
+	}
+	return longest, s.err
 }
 
 // rates lists kB a second by slot, for people.

@@ -87,11 +87,11 @@ func (s *Set) weigh() {
 // relayed one does not have. One that is in use, or was left for that, stays so within a
 // margin.
 func (i *Info) muchWorse(relayed *Info) bool {
-	slow, lossy := 3*relayed.RTT+100*time.Millisecond, 0.2
+	slow, loss := 3*relayed.RTT+100*time.Millisecond, 0.2
 	if i.worse {
-		slow, lossy = slow*2/3, lossy/2
+		slow, loss = slow*2/3, loss/2
 	}
-	return i.RTT > slow || i.Loss.Rate() > lossy && 2*relayed.Loss.Rate() < i.Loss.Rate()
+	return i.RTT > slow || i.Loss.Rate() > loss && 2*relayed.Loss.Rate() < i.Loss.Rate()
 }
 
 // compare is negative if a is better than b.

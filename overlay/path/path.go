@@ -238,9 +238,16 @@ func (i *Info) fail(now mono.Time) {
 	i.check = check{next: now.Add(i.rest)}
 }
 
+// lossy is the loss from which on a single request without an answer says nothing.
+const lossy = 0.1
+
 // silent reports whether the way was asked and nothing came from there in time, neither
 // an answer nor anything else.
 func (i *Info) silent() bool {
 	c := &i.check
-	return c.pending && len(c.asked) > 1 && i.Heard <= c.asked[0].sent
+	most := 1
+	if i.Loss.Rate() > lossy {
+		most = 2
+	}
+	return c.pending && len(c.asked) > most && i.Heard <= c.asked[0].sent
 }

@@ -71,6 +71,12 @@ func (s *Search) Size() int { return s.sizes.size }
 // large one was answered.
 func (s *Search) Try() { s.sizes.trial = !s.sizes.proven }
 
+// Retry has larger sizes than the present one asked for.
+func (s *Search) Retry() {
+	s.sizes.recheck()
+	s.sizes.raised = 0
+}
+
 // Proven reports whether a datagram of Size bytes was answered.
 func (s *Search) Proven() bool { return s.sizes.proven }
 

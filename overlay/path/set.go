@@ -106,6 +106,13 @@ func (s *Set) Silent(now mono.Time) (relay anode.Address, checked bool) {
 	return relay, true
 }
 
+// Check begins a check of a confirmed way, unless one is under way.
+func (s *Set) Check(now mono.Time, w Way) {
+	if i := s.find(w); i != nil && i.State == Confirmed && !i.check.pending {
+		i.start(now)
+	}
+}
+
 // checkConfirmed begins a check of the confirmed ways except one.
 func (s *Set) checkConfirmed(now mono.Time, except *Info) {
 	for _, i := range s.ways {

@@ -211,11 +211,17 @@ func (m *Machine) keepalive(s *seal.Session) {
 	}
 }
 
-// silent has the ways in use checked, since an answer is missing. If they lead through
-// a relay, that is checked too: it may have lost us, and then drops what we send.
+// silent has the ways in use checked, since an answer is missing. Relays that they lead
+// through are checked too: they may have lost us, and then drop what we send.
 func (m *Machine) silent(now mono.Time) {
-	if relay, checked := m.ways.Silent(now); checked && !relay.IsZero() {
-		m.peer.env.Shell.CheckRelay(relay)
+	if _, checked := m.ways.Silent(now); !checked {
+		return
+	}
+	m.opening.changed = now
+	for _, w := range m.ways.Ways() {
+		if w.State == path.Confirmed && !w.Direct() {
+			m.peer.env.Shell.CheckRelay(w.Via)
+		}
 	}
 }
 
@@ -264,6 +270,9 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 // data was sent.
 func (m *Machine) doubt(now, since mono.Time) mono.Time {
 	best, ok := m.ways.Best()
+	if ok && best.Direct() && m.relay() {
+		return m.doubtDirect(now, since, best)
+	}
 	if !ok || m.doubted >= since || now.Sub(m.doubted) < relayEvery || best.Direct() && since.Sub(best.Heard) < staleAfter {
 		return mono.Never
 	}

@@ -195,7 +195,8 @@ func (ms *machines) LinksChanged(now mono.Time) {
 				m.ways.Add(now, w.Way, w.Origin, on)
 			}
 		}
-		m.ways.Moved(now, m.state != Idle && m.state != Unreachable)
+		m.ways.Moved(now, m.state != Idle && m.state != Unreachable, m.coordinated)
+		m.moves(now)
 		m.told = 0
 		if r := m.line.Route.Load(); r != nil {
 			limit, _ := m.peer.env.Shell.Link(r.Way.Endpoint)

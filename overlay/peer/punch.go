@@ -40,6 +40,10 @@ type opening struct {
 	renewed mono.Time       // when our own mapping was asked for, for the next attempt; 0: it was not
 	asked   mono.Time       // when we had the other side start; 0: we did not
 
+	moved   bool      // we are elsewhere: an attempt is needed although there is a direct way
+	changed mono.Time // since when the relay may have lost us
+	doubted mono.Time // when the direct way in use was last checked since nothing came
+
 	attempt uint32    // the ID of the last one
 	fire    mono.Time // when to send to the targets; 0: that was done
 	fired   mono.Time
@@ -83,6 +87,7 @@ const (
 	guessFor      = 2 * time.Second        // a prediction is of use
 	mappingFor    = time.Second            // and so is what others saw of us
 	renewWait     = 150 * time.Millisecond // for them to say it again
+	holdFor       = time.Second            // for the relay to answer, before an attempt
 	natForgets    = 20 * time.Second       // how long a NAT remembers at least, if nothing is known of it
 	leastDatagram = 1232                   // bytes of a datagram that a direct way has to carry
 )
@@ -141,6 +146,11 @@ func (p *Peer) renew() {
 // checked at once: see opening.
 func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	o := &m.opening
+	kind, ports := MappingOf(o.mapping)
+	fickle := kind == path.Dependent || predictable(kind, ports) // the port says nothing
+	same := func(a, b link.Endpoint) bool {
+		return a.Addr == b.Addr || fickle && a.Addr.Addr() == b.Addr.Addr()
+	}
 	var there, useless []link.Endpoint
 	for _, e := range list[:min(len(list), seal.MaxEndpoints)] {
 		ep := link.Endpoint{Addr: e.Addr}
@@ -150,11 +160,10 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 			useless = append(useless, ep)
 		default:
 			there = append(there, ep)
-			fresh = fresh || !slices.Contains(o.there, ep)
+			fresh = fresh || !slices.ContainsFunc(o.there, func(x link.Endpoint) bool { return same(x, ep) })
 		}
 	}
 	o.there, o.useless = there, useless
-	kind, _ := MappingOf(o.mapping)
 	for _, ep := range there {
 		if _, on := m.peer.env.Shell.Link(ep); on || kind == path.None {
 			m.ways.Add(now, path.Way{Endpoint: ep}, path.Told, on)
@@ -240,13 +249,6 @@ func (p *Peer) lower() bool {
 	return slices.Compare(own[:], p.Address[:]) < 0
 }
 
-// Readdressed begins the attempts of all machines anew: the outside sees us elsewhere.
-func (ms *machines) Readdressed() {
-	for _, m := range ms.all() {
-		m.opening.plan.Reset()
-	}
-}
-
 // punch starts an attempt if one is due, and sends to the targets when it is time to.
 func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	o := &m.opening
@@ -258,8 +260,15 @@ func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	}
 	m.conclude()
 	r := m.line.Route.Load()
-	if m.state != Up || r == nil || r.Way.Direct() || !o.takes || !m.peer.added() || !m.active(now) {
+	if m.state != Up || r == nil || r.Way.Direct() && !o.moved || !o.takes || !m.peer.added() || !m.active(now) {
 		return mono.Never
+	}
+	via, ok := m.relayedWay()
+	if !ok {
+		return mono.Never
+	}
+	if via.Heard < o.changed && now.Sub(o.changed) < holdFor {
+		return o.changed.Add(holdFor) // the relay may have lost us: its answer comes first
 	}
 	turn := m.turn()
 	at := o.due(turn)
@@ -271,10 +280,10 @@ func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	}
 	if turn == invites && o.asked == 0 {
 		o.asked = now
-		m.sendPredict(r)
+		m.sendPredict(r.by(via))
 		return now.Add(startGrace)
 	}
-	m.start(now, r)
+	m.start(now, r.by(via), via.RTT)
 	return o.fire
 }
 
@@ -313,11 +322,18 @@ func (m *Machine) active(now mono.Time) bool {
 	return now.Sub(max(mono.Time(f.Sent), mono.Time(f.Data), m.opening.wanted)) <= flowing
 }
 
-// start sends PUNCH by the relay. It says when we send: when it arrives.
-func (m *Machine) start(now mono.Time, r *Route) {
+// by returns the route with another way.
+func (r *Route) by(w path.Info) *Route {
+	to := *r
+	to.Way, to.Datagram = w.Way, 0
+	return &to
+}
+
+// start sends PUNCH by the relay, with a round trip of rtt. It says when we send: when it
+// arrives.
+func (m *Machine) start(now mono.Time, r *Route, rtt time.Duration) {
 	o, env := &m.opening, m.peer.env
-	best, _ := m.ways.Best()
-	delay := (best.RTT / 2).Round(time.Millisecond)
+	delay := (rtt / 2).Round(time.Millisecond)
 	o.attempt, o.fire = env.Request(), now.Add(delay)
 	o.last = Attempt{At: now, Ours: true, Result: AttemptRunning}
 	m.sendPredict(r)
@@ -347,7 +363,8 @@ func (m *Machine) shoot(now mono.Time) {
 	best, _ := m.ways.Best()
 	o.fire, o.fired, o.open = 0, now, true
 	targets := m.targets(now)
-	o.invited, o.asked, o.renewed, o.guessed = false, 0, 0, 0
+	o.invited, o.moved, o.asked, o.renewed, o.guessed = false, false, 0, 0, 0
+	m.retry()
 	most := o.plan.Begin(now, len(targets))
 	o.last.Targets = m.ways.Punch(now, targets, most, burstWait+2*best.RTT)
 	o.last.Sent = most
@@ -358,6 +375,15 @@ func (m *Machine) shoot(now mono.Time) {
 		o.last.Result = AttemptBudget
 	}
 	m.peer.more = true
+}
+
+// retry has large packets tried again on direct ways that swallowed them.
+func (m *Machine) retry() {
+	for _, w := range m.ways.Ways() {
+		if x := m.sizes.find(w.Way); x != nil && w.State == path.Confirmed && w.Direct() && w.Fitness != path.Fit {
+			x.Retry()
+		}
+	}
 }
 
 // targets are what an attempt sends to: the ports that were predicted, in their order, the
@@ -457,9 +483,51 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 	return next
 }
 
+// doubtDirect has a direct way in use checked if data has gone unanswered for two round
+// trips: if there is no answer either, the relay takes over at once. The check is a single
+// request, as a rule, since a peer that only receives sends nothing for half a second.
+func (m *Machine) doubtDirect(now, since mono.Time, best path.Info) mono.Time {
+	o := &m.opening
+	if o.doubted >= since || now.Sub(o.doubted) < relayEvery {
+		return mono.Never
+	}
+	at := since.Add(max(2*best.RTT+doubtMore, doubtLeast))
+	if now < at {
+		return at
+	}
+	o.doubted = now
+	m.ways.Check(now, best.Way)
+	m.peer.more = true
+	return mono.Never
+}
+
 // relay reports whether a relayed way works.
 func (m *Machine) relay() bool {
-	return slices.ContainsFunc(m.ways.Ways(), func(w path.Info) bool { return w.State == path.Confirmed && !w.Direct() })
+	_, ok := m.relayedWay()
+	return ok
+}
+
+// relayedWay returns the best relayed way that works.
+func (m *Machine) relayedWay() (path.Info, bool) {
+	for _, w := range m.ways.Ways() { // best first
+		if w.State == path.Confirmed && !w.Direct() {
+			return w, true
+		}
+	}
+	return path.Info{}, false
+}
+
+// moves has an attempt made since we are elsewhere, or are seen elsewhere.
+func (m *Machine) moves(now mono.Time) {
+	o := &m.opening
+	o.plan.Reset()
+	o.moved, o.changed = true, now
+}
+
+// coordinated reports whether a way is checked by attempts of both sides: see opening.
+func (m *Machine) coordinated(i *path.Info) bool {
+	kind, _ := MappingOf(m.opening.mapping)
+	return i.Punched && !i.OnLink && kind != path.None && m.opening.takes && m.relay()
 }
 
 // forgets is how long our NAT remembers a way on which nothing moves.

@@ -84,11 +84,11 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 	return next
 }
 
-// try probes the direct ways that no large packet was answered on.
+// try probes the direct ways on which no large packet was answered.
 func (m *Machine) try(now mono.Time, r *Route) (next mono.Time) {
 	next = mono.Never
 	for _, w := range m.ways.Ways() {
-		if w.State != path.Confirmed || !w.Direct() || w.Fitness != path.Unproven || w.Way == r.Way {
+		if w.State != path.Confirmed || !w.Direct() || w.Fitness != path.Unproven && w.Fitness != path.Small || w.Way == r.Way {
 			continue
 		}
 		x := m.sizes.of(m.peer.env, w.Way)

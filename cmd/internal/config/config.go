@@ -25,16 +25,21 @@ import (
 
 // Config is a whole configuration. Its keys are listed by Config.keys.
 type Config struct {
-	Zone   Zone   `toml:"zone"`
-	Secret Secret `toml:"secret"`
-	Listen Listen `toml:"listen"`
-	Tun    Tun    `toml:"tun"`
-	Link   Link   `toml:"link"`
-	Policy Policy `toml:"policy"`
-	Relay  Relay  `toml:"relay"`
-	Info2  Info2  `toml:"info2"`
-	Log    Log    `toml:"log"`
-	Peers  []Peer `toml:"peers"`
+	Zone   Zone    `toml:"zone"`
+	Secret Secret  `toml:"secret"`
+	STUN   Servers `toml:"stun"`
+	// Portmap asks the network's gateway to let the port in, except in the networks of
+	// PortmapOff: names of interfaces, prefixes and addresses.
+	Portmap    bool     `toml:"portmap"`
+	PortmapOff []string `toml:"portmap_off"`
+	Listen     Listen   `toml:"listen"`
+	Tun        Tun      `toml:"tun"`
+	Link       Link     `toml:"link"`
+	Policy     Policy   `toml:"policy"`
+	Relay      Relay    `toml:"relay"`
+	Info2      Info2    `toml:"info2"`
+	Log        Log      `toml:"log"`
+	Peers      []Peer   `toml:"peers"`
 }
 
 // Listen sets where packets come in.
@@ -109,12 +114,13 @@ const NoTun = "none"
 // Default returns the configuration without any settings.
 func Default() Config {
 	return Config{
-		Listen: Listen{Port: link.Port},
-		Tun:    Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
-		Link:   Link{Rung: RungAuto},
-		Relay:  Relay{Enabled: true},
-		Info2:  Info2{Enabled: true, Port: info2.Port},
-		Log:    Log{Level: slog.LevelInfo, Format: FormatText},
+		Portmap: true,
+		Listen:  Listen{Port: link.Port},
+		Tun:     Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
+		Link:    Link{Rung: RungAuto},
+		Relay:   Relay{Enabled: true},
+		Info2:   Info2{Enabled: true, Port: info2.Port},
+		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
 	}
 }
 
@@ -124,6 +130,9 @@ func (c *Config) keys() []key {
 	return []key{
 		{"zone", textOf("up to 8 hex digits", &c.Zone), "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
 		{"secret", textOf("\"file:PATH\", the name of a file that holds it", &c.Secret), "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
+		{"stun", servers{&c.STUN}, "STUN servers that may tell this machine how the internet sees it, as\n[\"udp:HOST:PORT\"]: of use where no peer can tell it. They learn its address. Empty: none."},
+		{"portmap", truth{&c.Portmap}, "Ask the network's router to let packets from the internet in (PCP, NAT-PMP or UPnP),\nso that peers in other networks reach this machine without a relay."},
+		{"portmap_off", networksOf(&c.PortmapOff), "Networks in which no router is asked, by interface or address:\n[\"eth0\", \"192.168.7.0/24\"]."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},

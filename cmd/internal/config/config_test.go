@@ -84,6 +84,8 @@ func TestParse(t *testing.T) {
 	c, err := Parse([]byte(`
 zone = "1f"
 secret = "file:/etc/anode/secret"
+portmap = false
+portmap_off = ["eth0", "192.168.7.0/24"]
 [listen]
 port = 0
 [tun]
@@ -115,7 +117,7 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 		t.Fatal(err)
 	}
 	want := Config{
-		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"},
+		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"}, PortmapOff: []string{"eth0", "192.168.7.0/24"},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Link:   Link{RungPlain, true},
 		Policy: Policy{Open: true},
@@ -165,6 +167,9 @@ func TestProblems(t *testing.T) {
 		{"secret is not shown", "secret = \"swordfish\"\n", []string{`1:10: secret: want "file:PATH", the name of a file that holds it`}},
 		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want up to 8 hex digits, not the text "xyz"`}},
 		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want up to 8 hex digits, in quotes, not 12`}},
+		{"network", "portmap_off = [\"eth0\", \"10.0.0.0/33\"]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "10.0.0.0/33"`}},
+		{"networks as a text", "portmap_off = \"eth0\"\n", []string{`1:15: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "eth0"`}},
+		{"networks as numbers", "portmap_off = [1]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not 1`}},
 		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", []string{"3:1: not TOML: key mtu is already defined"}},
 		{"grammar", "[tun\n", []string{"1:5: not TOML: "}},
 		{"two on a line", "[tun]\nmtu = 1400 queues = 1\n", []string{"2:12: not TOML: expected newline but got 'q'"}},
@@ -245,6 +250,8 @@ func TestEnvironment(t *testing.T) {
 		{"ANODE_STAT=/x", "unknown variable; did you mean ANODE_STATE?"},
 		{"ANODE_POLICY=1", "unknown variable; did you mean ANODE_POLICY_OPEN?"},
 		{"ANODE_SOMETHING_ELSE=1", "unknown variable"},
+		{"ANODE_PORTMAP_OFF=eth0,10.0.0.0/33", `want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not "eth0,10.0.0.0/33"`},
+		{"ANODE_PORTMAP_OFF=eth0 wlan0,10.0.0.0/8", ""},
 		{"ANODE_LISTEN_PORT=", ""},
 		{"ANODE_LISTEN_PRT=", ""},
 		{"ANODE_STATE=/x", ""},
@@ -486,5 +493,31 @@ func checkPlaces(t *testing.T, b []byte, err error) {
 		if i > 0 && o.Line < problems[i-1].Origin.Line {
 			t.Errorf("%q is after %q", p, problems[i-1])
 		}
+	}
+}
+
+// STUN servers are a list in the file, and separated by commas elsewhere.
+func TestServers(t *testing.T) {
+	for text, want := range map[string]string{
+		`stun = ["udp:stun.example.org:3478"]`:      `["udp:stun.example.org:3478"]`,
+		`stun = ["udp:[2001:db8::1]:1", "udp:a:2"]`: `["udp:[2001:db8::1]:1", "udp:a:2"]`,
+		`stun = []`: `[]`,
+	} {
+		c, err := Parse([]byte(text))
+		if got := (servers{&c.STUN}).format(); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`stun = "udp:a:1"`, `stun = ["a:1"]`, `stun = ["udp:a"]`, `stun = ["udp:a:0"]`, `stun = ["udp::1"]`, `stun = [1]`, `stun = ["udp:a:1","udp:b:1","udp:c:1"]`} {
+		if _, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "udp:HOST:PORT") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := Source{Env: []string{"ANODE_STUN=udp:a:1,udp:b:2"}}.Load()
+	if err != nil || len(c.STUN) != 2 {
+		t.Fatalf("%v, %v", c.STUN, err)
+	}
+	if host, port := c.STUN[1].HostPort(); host != "b" || port != 2 {
+		t.Errorf("%q, %d", host, port)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"anodenet/overlay/portmap"
 )
 
 // key is one scalar of a Config: its name as in the file, where its value is, and its
@@ -90,6 +92,66 @@ func (v text) format() string      { return quote(v.give()) }
 func (v text) plain() any          { return v.give() }
 func (v text) quoted() bool        { return true }
 
+// list is texts, in brackets in the file, and separated by blanks or commas elsewhere.
+type list struct {
+	wanted string
+	fit    func([]string) bool
+	p      *[]string
+}
+
+func (v list) want() string { return v.wanted }
+func (v list) set(x any) bool {
+	items, ok := x.([]any)
+	var words []string
+	for _, item := range items {
+		s, isText := item.(string)
+		words, ok = append(words, s), ok && isText
+	}
+	if !ok || !v.fit(words) {
+		return false
+	}
+	*v.p = words
+	return true
+}
+func (v list) parse(s string) bool {
+	words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	if !v.fit(words) {
+		return false
+	}
+	*v.p = words
+	return true
+}
+func (v list) format() string {
+	var quoted []string
+	for _, s := range *v.p {
+		quoted = append(quoted, quote(s))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+func (v list) plain() any   { return append([]string{}, *v.p...) }
+func (v list) quoted() bool { return false }
+
+// culprit returns what is wrong with a value of a file: its first bad item, or all of it if
+// it is no list.
+func (v list) culprit(x any) any {
+	items, _ := x.([]any)
+	for _, item := range items {
+		if s, ok := item.(string); !ok || !v.fit([]string{s}) {
+			return item
+		}
+	}
+	return x
+}
+
+// networksOf are networks as package portmap reads them.
+func networksOf(p *[]string) list {
+	return list{
+		"a list of interfaces and networks, such as [\"eth0\", \"192.168.7.0/24\"]",
+		func(words []string) bool { _, err := portmap.ParsePlaces(words); return err == nil },
+		p,
+	}
+}
+
 // textOf is a text that its type reads and writes.
 func textOf(wanted string, p interface {
 	encoding.TextUnmarshaler
@@ -160,6 +222,9 @@ func wrong(k key, got string) string {
 
 // wrongTOML is the same for a value of a file.
 func wrongTOML(k key, x any) string {
+	if l, ok := k.value.(list); ok {
+		x = l.culprit(x)
+	}
 	got := describe(x)
 	if _, isText := x.(string); !isText && k.value.quoted() {
 		return fmt.Sprintf("%s: want %s, in quotes, not %s", k.name, k.value.want(), got)

@@ -50,18 +50,17 @@ func unknownVariable(keys []key, variable string) string {
 }
 
 // meant adds the name that was probably meant, if there is one: the nearest, or those that
-// end with the same word (port: listen.port, info2.port).
+// end with the same word (port: listen.port, info2.port), which come first for a single word.
 func meant(problem, name string, known []string) string {
 	var list []string
-	if near := nearest(name, known); near != "" {
-		list = []string{near}
-	} else {
-		last := strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
-		for _, k := range known {
-			if last != "" && strings.HasSuffix(k, "."+last) {
-				list = append(list, k)
-			}
+	last := strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
+	for _, k := range known {
+		if last != "" && strings.HasSuffix(k, "."+last) {
+			list = append(list, k)
 		}
+	}
+	if near := nearest(name, known); near != "" && (len(list) == 0 || strings.Contains(name, ".")) {
+		list = []string{near}
 	}
 	if len(list) == 0 {
 		return problem

@@ -28,6 +28,7 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/portmap"
 	"anodenet/platform"
 )
 
@@ -98,6 +99,7 @@ type daemon struct {
 	adapter  *adapter // nil: none
 	node     *overlay.Node
 	chat     *talk
+	ports    *ports // nil: no router is asked
 }
 
 // open makes the text networks, the adapter and the node.
@@ -133,6 +135,10 @@ func (d *daemon) open() error {
 	for _, problem := range report {
 		d.log.Warn("peers", "err", problem)
 	}
+	off, err := portmap.ParsePlaces(d.cfg.PortmapOff)
+	if err != nil {
+		return err
+	}
 	c := overlay.Config{
 		Identity:    d.identity,
 		Book:        d.book,
@@ -162,6 +168,7 @@ func (d *daemon) open() error {
 		}
 		return err
 	}
+	d.ports = d.newPorts(network, off)
 	return nil
 }
 
@@ -186,11 +193,18 @@ func (d *daemon) tasks(stop func()) []task {
 		{"info2 peers", d.followPeers},
 		{"host names", hosts.run},
 		{"hangup", func(ctx context.Context) error { return reloader.run(ctx, d.options.Hangup) }},
+		{"sleep", d.followSleep},
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
 		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
 		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
+	}
+	if len(d.cfg.STUN) > 0 {
+		list = append(list, task{"stun", d.followSTUN})
+	}
+	if d.ports != nil {
+		list = append(list, task{"port mapping", d.ports.run})
 	}
 	if d.options.Ready != nil {
 		list = append(list, task{"ready", func(ctx context.Context) error { d.options.Ready(ctx, d.node); return nil }})
