@@ -27,25 +27,23 @@ import (
 // zone is not served are guests: packets go between them and clients of served zones, and
 // to nobody else.
 type client struct {
-	// What never changes.
-	address anode.Address
-	id      anode.ID
-	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
-	site    site     // where it came from first
-	guest   bool     // its zone is not served
+	// What lanes read for each packet comes first, to lie together.
+	id             anode.ID
+	next           atomic.Pointer[client] // another one with the same short ID; the loop writes it
+	places         atomic.Pointer[berth]  // where its machines are, the latest first; the loop writes it
+	bytes, packets throttle               // of what is forwarded; the lanes write it
+	control        peer.Budget            // unsealed packets of it; the lanes write it
+	guest          bool                   // its zone is not served; it never changes
 
 	// The loop's alone.
 	queued bool   // in clients.checks
 	slot   int32  // in clients.list
 	check  *check // that is under way; nil: none
 
-	// Written by the loop.
-	next   atomic.Pointer[client] // another one with the same short ID
-	places atomic.Pointer[berth]  // where its machines are, the latest first; nil: nowhere
-
-	// Written by the lanes.
-	control        peer.Budget // unsealed packets of it
-	bytes, packets throttle
+	// What never changes.
+	address anode.Address
+	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
+	site    site     // where it came from first
 }
 
 // berth is where one machine of a client is.
@@ -228,12 +226,22 @@ type throttle struct{ ahead atomic.Int64 }
 // throttleBurst is what may pass at once: what the rate allows in this time.
 const throttleBurst = int64(100e6)
 
-// take reports whether there is room, and takes n units of perSecond. 0 is no limit.
-func (t *throttle) take(now mono.Time, n int, perSecond uint64) bool {
+// rate is a limit as it is computed with: nanoseconds for one unit. 0 is no limit.
+type rate float64
+
+func newRate(perSecond uint64) rate {
+	if perSecond == 0 {
+		return 0
+	}
+	return rate(1e9 / float64(perSecond))
+}
+
+// take reports whether there is room, and takes n units.
+func (t *throttle) take(now mono.Time, n int, perSecond rate) bool {
 	if perSecond == 0 {
 		return true
 	}
-	cost := int64(float64(n) * 1e9 / float64(perSecond))
+	cost := int64(float64(n) * float64(perSecond))
 	for {
 		old := t.ahead.Load()
 		at := max(old, int64(now))

@@ -353,7 +353,7 @@ func (z *zones) status() []ZoneStatus {
 // relayingStatus describes what the node does as a relay of zones.
 func (l *loop) relayingStatus() RelayingStatus {
 	c := &l.n.counters
-	s := RelayingStatus{Zones: []anode.Zone{}, Limits: *l.n.limits.Load(), Clients: l.clients.x.count,
+	s := RelayingStatus{Zones: []anode.Zone{}, Limits: l.n.limits.Load().RelayLimits, Clients: l.clients.x.count,
 		Packets: c[cClientPackets].Load(), Bytes: c[cClientBytes].Load(),
 		DroppedClient: c[dClientLimit].Load(), DroppedTotal: c[dTotalLimit].Load()}
 	if list := l.n.serves.Load(); list != nil {
