@@ -120,7 +120,7 @@ type clientIndex struct {
 	seed      maphash.Seed
 	ids       *table[anode.ID, *client] // of several with one short ID, the head of a list
 	addresses *table[uint64, *client]   // by hash; of two with one, the later
-	places    *table[place, *berth]
+	places    *table[uint64, *berth]    // the same; the key is not in it, to take less memory
 
 	count int // of clients that are somewhere; the loop's alone
 }
@@ -131,11 +131,21 @@ func newClientIndex() *clientIndex {
 		seed:      seed,
 		ids:       newTable[anode.ID, *client](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
 		addresses: newTable[uint64, *client](func(h uint64) uint64 { return h }),
-		places:    newTable[place, *berth](func(p place) uint64 { return maphash.Comparable(seed, p) }),
+		places:    newTable[uint64, *berth](func(h uint64) uint64 { return h }),
 	}
 }
 
 func (x *clientIndex) hash(a *anode.Address) uint64 { return maphash.Bytes(x.seed, a[:]) }
+
+func (x *clientIndex) hashPlace(p place) uint64 { return maphash.Comparable(x.seed, p) }
+
+// at returns who is at a place, or nil.
+func (x *clientIndex) at(p place) *berth {
+	if b := x.places.get(x.hashPlace(p)); b != nil && b.place == p {
+		return b
+	}
+	return nil
+}
 
 // get returns the client with an address, or nil.
 func (x *clientIndex) get(a *anode.Address) *client {
@@ -186,7 +196,7 @@ func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (l
 	if old := c.to(machine); old != nil && old.machine == machine {
 		x.unmoor(old)
 	}
-	if there := x.places.get(at); there != nil {
+	if there := x.at(at); there != nil {
 		lost = there.client
 		x.unmoor(there)
 	}
@@ -197,14 +207,14 @@ func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (l
 	}
 	b.next.Store(c.places.Load())
 	c.places.Store(b)
-	x.places.set(at, b)
+	x.places.set(x.hashPlace(at), b)
 	return lost
 }
 
 // unmoor forgets where a machine is.
 func (x *clientIndex) unmoor(b *berth) {
-	if x.places.get(b.place) == b {
-		x.places.delete(b.place)
+	if x.at(b.place) == b {
+		x.places.delete(x.hashPlace(b.place))
 	}
 	link := &b.client.places
 	for p := link.Load(); p != nil; p = link.Load() {

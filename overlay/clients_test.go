@@ -153,7 +153,7 @@ func TestPingByARelay(t *testing.T) {
 			}
 		}
 	}
-	if b := w.n.clients.places.get(placeOf(other.ep)); b == nil || b.client.address != other.local.Identity.Address() {
+	if b := w.n.clients.at(placeOf(other.ep)); b == nil || b.client.address != other.local.Identity.Address() {
 		t.Error("a relay lost its place to somebody behind it")
 	}
 	if c := w.n.clients.count; c != 1 {
