@@ -27,9 +27,30 @@ const (
 	ReasonSendRefused    = peer.SendRefused
 	ReasonNoRoute        = peer.NoRoute
 	ReasonNoEndpoint     = peer.NoEndpoint
+	ReasonUDPBlocked     = peer.UDPBlocked
+	ReasonRelaySilent    = peer.RelaySilent
+	ReasonRelayPolicy    = peer.RelayPolicy
+	ReasonPeerAsleep     = peer.PeerAsleep
+	ReasonNotAtRelay     = peer.NotAtRelay
+	ReasonPunching       = peer.Punching
+	ReasonFamilyMismatch = peer.FamilyMismatch
+	ReasonHairpin        = peer.Hairpin
+	ReasonHereSymmetric  = peer.HereSymmetric
+	ReasonPeerSymmetric  = peer.PeerSymmetric
+	ReasonBothSymmetric  = peer.BothSymmetric
+	ReasonFirewalled     = peer.Firewalled
+	ReasonNoCandidates   = peer.NoCandidates
+	ReasonNoTraversal    = peer.NoTraversal
+	ReasonPMTUBlackhole  = peer.PMTUBlackhole
+	ReasonLossy          = peer.Lossy
+	ReasonRelayBetter    = peer.RelayBetter
+	ReasonNoPortmap      = peer.NoPortmap
 	ReasonTooMuch        = peer.TooMuch
 	ReasonRemoved        = peer.Removed
 )
+
+// Reasons lists all reasons.
+func Reasons() []Reason { return peer.Reasons() }
 
 // UnreachableError says why a message could not be sent. It is an ErrUnreachable, and an
 // ErrBlocked if that is the reason.

@@ -41,9 +41,10 @@ func (l *loop) status() Status {
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
-		Reach:    l.reach.status(),
+		Network:  l.networkStatus(),
 		Relaying: l.relayingStatus(),
 		Zones:    l.zones.status(),
+		Reach:    l.reach.status(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}
@@ -66,6 +67,7 @@ func (l *loop) status() Status {
 		}
 		s.Peers = append(s.Peers, l.peerStatus(p))
 	}
+	s.explain()
 	return s
 }
 
@@ -124,6 +126,7 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		}
 		if r := p.Route.Load(); r != nil {
 			s.Path.MTU = mtuOf(r)
+			s.PathAge = seconds(l.now.Sub(p.RoutedSince()))
 		}
 	}
 	return s

@@ -24,9 +24,10 @@ type Status struct {
 	Open     bool              `json:"open"`    // everybody is let in, not only the peers that were added
 	Secret   bool              `json:"secret"`  // there is a network secret
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
-	Reach    ReachStatus       `json:"reach"`
+	Network  NetworkStatus     `json:"network"`
 	Relaying RelayingStatus    `json:"relaying"`
 	Zones    []ZoneStatus      `json:"zones"` // in use
+	Reach    ReachStatus       `json:"reach"`
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }
@@ -107,6 +108,10 @@ type PeerStatus struct {
 	RxBytes  uint64        `json:"rx_bytes"`
 	TxBytes  uint64        `json:"tx_bytes"`
 	LastSeen *time.Time    `json:"last_seen"` // null: never
+
+	PathReason   Reason  `json:"path_reason"`          // why the path is not a better one; empty: there is none, or nothing is known against it
+	PathReasonAt string  `json:"path_reason_endpoint"` // the endpoint that it is about; empty: none
+	PathAge      float64 `json:"path_s"`               // how long packets have taken this path; 0: there is none
 
 	Ways     []WayStatus     `json:"ways"`     // all that are known
 	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines

@@ -16,11 +16,13 @@ type WayStatus struct {
 	Origin   string         `json:"origin"`  // who named it: beacon, heard, roamed, told, predicted, relay, stored, static
 	OnLink   bool           `json:"on_link"`
 	State    WayState       `json:"state"`
+	Reason   Reason         `json:"reason"`  // why it is not used; empty: it is, or another one is as good
 	Used     bool           `json:"used"`    // packets leave on it now
 	RTT      float64        `json:"rtt_ms"`  // 0: not measured
 	Loss     float64        `json:"loss"`    // of checks, 0 to 1
 	Size     int            `json:"size"`    // of the longest datagram, bytes; 0: not known
 	Proven   bool           `json:"proven"`  // one of that size was answered
+	Silent   bool           `json:"silent"`  // several packets to it were not answered
 	Since    float64        `json:"since_s"` // how long the state has been this one
 }
 
@@ -59,7 +61,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 	for _, a := range accounts {
 		for _, w := range a.Ways {
 			s := WayStatus{Endpoint: wire.UDP(w.Endpoint.Addr).String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
-				State: wayState(&w), Used: w.Used, RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
+				State: wayState(&w), Used: w.Used, Silent: w.Unanswered(), RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
 				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
 			if !w.Direct() {
 				via := w.Via

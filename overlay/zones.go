@@ -42,7 +42,7 @@ type zones struct {
 
 const (
 	wantEvery      = time.Minute // for one zone
-	maxWantedZones = 64          // zones of which the last question is remembered
+	maxFilesWanted = 64          // zones of which the last question is remembered
 	maxZoneRelays  = 64
 	maxTurns       = 8 // relays of one zone that are tried for one address
 	pruneEvery     = 30 * time.Second
@@ -80,7 +80,7 @@ func (z *zones) want(id anode.Zone) {
 	if at, ok := z.wanted[id]; ok && z.l.now.Sub(at) < wantEvery {
 		return
 	}
-	if len(z.wanted) >= maxWantedZones {
+	if len(z.wanted) >= maxFilesWanted {
 		clear(z.wanted)
 	}
 	z.wanted[id] = z.l.now

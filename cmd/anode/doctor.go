@@ -68,6 +68,7 @@ func checks() []check {
 		{"queues", checkQueues},
 		{"machines", checkMachines},
 		{"routes", checkRoutes},
+		{"reach", checkReach},
 		{"peers", checkPeers},
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"anodenet/anode"
 	"anodenet/cmd/internal/config"
 	"anodenet/overlay"
 	"anodenet/platform"
@@ -258,7 +257,7 @@ func judgePeers(s overlay.Status) []finding {
 		if x.State == overlay.StateUp {
 			up++
 		}
-		list = append(list, judgePeer(x, s.Address)...)
+		list = append(list, judgePeer(x, s)...)
 	}
 	switch {
 	case added == 0:
@@ -273,9 +272,9 @@ func judgePeers(s overlay.Status) []finding {
 const leastMTU = 1280
 
 // judgePeer judges one peer that was added.
-func judgePeer(x overlay.PeerStatus, self anode.Address) []finding {
+func judgePeer(x overlay.PeerStatus, s overlay.Status) []finding {
 	topic := "peer " + nameOf(x)
-	if what, try := reasonWords(x, self); what != "" {
+	if what, try := reasonWords(x, s.Address); what != "" {
 		return []finding{{topic, bad, what, try, string(x.Reason)}}
 	}
 	if x.State == overlay.StateUnreachable {
@@ -283,6 +282,10 @@ func judgePeer(x overlay.PeerStatus, self anode.Address) []finding {
 	}
 	if x.State == overlay.StateConnecting {
 		return []finding{{topic, warn, "there is no connection yet: a path is looked for, or keys are exchanged", "wait a moment; then anode why " + nameOf(x), "connecting"}}
+	}
+	if x.PathReason != "" && x.PathReason != overlay.ReasonPunching {
+		what, try := pathReasonWords(x, s)
+		return []finding{{topic, slow, "it is reached through " + pathWord(x.Path, namesOf(s.Peers)) + ", not directly: " + what, try, string(x.PathReason)}}
 	}
 	if mtu := x.Path.MTU; mtu > 0 && mtu < leastMTU {
 		return []finding{{topic, slow, fmt.Sprintf("the path to it carries packets of %d bytes at most, but IPv6 sends up to %d, so long ones go in two parts", mtu, leastMTU),

@@ -96,7 +96,7 @@ func (a *app) ping(ctx context.Context, client *control.Client, peer control.Res
 	case errors.Is(err, errNoReply):
 		return a.unreached(ctx, client, peer, label+" did not answer")
 	case errors.Is(err, errNotDirect):
-		return &failure{exitUnreachable, label + " has no direct path", "anode status --long; or give it an endpoint: anode peers endpoints add PEER udp:IP:PORT"}
+		return &failure{exitUnreachable, label + " has no direct path", "anode why PEER; or give it an endpoint: anode peers endpoints add PEER udp:IP:PORT"}
 	}
 	return err
 }

@@ -49,5 +49,5 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonRemoved:
 		return who + " was removed", "anode peers add " + p.Address.String()
 	}
-	return "", ""
+	return outsideWords(p, self)
 }

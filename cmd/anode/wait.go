@@ -64,7 +64,7 @@ func (a *app) wait(ctx context.Context, w *waiter, timeout time.Duration) error 
 	case limited.Err() == nil && explain(err).exit != exitUnreachable:
 		return err
 	case w.reached: // but not directly
-		return &failure{exitUnreachable, fmt.Sprintf("%s has no direct path after %v", labelOf(w.peer.Name, w.peer.ID), timeout), "anode status --long"}
+		return &failure{exitUnreachable, fmt.Sprintf("%s has no direct path after %v", labelOf(w.peer.Name, w.peer.ID), timeout), "anode why PEER"}
 	}
 	return a.unreached(ctx, w.client, w.peer, fmt.Sprintf("%s was not reached in %v", labelOf(w.peer.Name, w.peer.ID), timeout))
 }

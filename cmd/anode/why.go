@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 const (
 	whyFind = 5 * time.Second // to find the peer, perhaps in DNS
 	whyPing = 5 * time.Second // for the reply to a ping
+	whyOpen = 4 * time.Second // for an attempt to open a direct path to end
+	whyLook = 200 * time.Millisecond
 )
 
 // whyAnswer is the JSON of why.
@@ -28,7 +31,11 @@ type whyAnswer struct {
 	Reachable bool               `json:"reachable"` // by programs, not only by pings
 	Says      string             `json:"says"`
 	Try       string             `json:"try,omitempty"`
-	Code      string             `json:"code"` // "up", or why the peer cannot be reached
+	Code      string             `json:"code"`      // "up", or why the peer cannot be reached
+	PathCode  overlay.Reason     `json:"path_code"` // why the path is not a better one; empty: nothing is known against it
+	PathSays  string             `json:"path_says,omitempty"`
+	PathTry   string             `json:"path_try,omitempty"`
+	Notes     []advice           `json:"notes"` // what else would help
 	Ping      whyPinged          `json:"ping"`
 	Route     *whyRoute          `json:"route"`     // null: not known, or there is no adapter
 	Endpoints *control.Endpoints `json:"endpoints"` // where the peer may be found; null: not known
@@ -56,8 +63,10 @@ func (a *app) whyCommand() *cobra.Command {
 		Use:   "why PEER",
 		Short: "Explain by which path a peer can be reached, or why not",
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
-			"It sends one ping.\n\n" +
-			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.",
+			"If the path leads through a relay: why there is no direct one. It sends one ping.\n\n" +
+			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
+			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
+			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()),
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
@@ -92,16 +101,17 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 		return w, s, silence(finding, err)
 	}
 	ping := pingOnce(ctx, client, found.Address)
+	if s, err = settled(ctx, client, found.Address); err != nil {
+		return w, s, err
+	}
 	asking, stop := context.WithTimeout(ctx, checkLimit)
 	defer stop()
-	if s, err = client.Status(asking); err != nil {
-		return w, s, silence(asking, err)
-	}
 	if found.Address == s.Address {
 		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
 	}
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
+			p = outsideChecked(asking, p)
 			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
 			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
 				w.Endpoints = &list
@@ -111,6 +121,47 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 		}
 	}
 	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
+}
+
+// settled returns the status once no attempt to open a direct path to a peer is under way, or
+// after a while.
+func settled(ctx context.Context, client *control.Client, a anode.Address) (s overlay.Status, err error) {
+	look := time.NewTicker(whyLook)
+	defer look.Stop()
+	for range whyOpen / whyLook {
+		asking, stop := context.WithTimeout(ctx, checkLimit)
+		s, err = client.Status(asking)
+		err = silence(asking, err)
+		stop()
+		k := slices.IndexFunc(s.Peers, func(p overlay.PeerStatus) bool { return p.Address == a })
+		if err != nil || k < 0 || s.Peers[k].PathReason != overlay.ReasonPunching {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-look.C:
+		}
+	}
+	return s, nil
+}
+
+// outsideChecked tells apart a relay that is off and a network that blocks UDP: the machine of
+// the relay answers by TCP.
+func outsideChecked(ctx context.Context, p overlay.PeerStatus) overlay.PeerStatus {
+	if p.Reason == overlay.ReasonRelaySilent && answersTCP(ctx, p.ReasonAt) {
+		p.Reason, p.ReasonAt = overlay.ReasonUDPBlocked, ""
+	}
+	return p
+}
+
+// codesHelp lists codes for the help.
+func codesHelp(list []reasonLine) string {
+	var b strings.Builder
+	for _, l := range list {
+		fmt.Fprintf(&b, "  %-16s %s\n", l.code, l.says)
+	}
+	return b.String()
 }
 
 // silence returns the error of a request to the daemon, in words if its time was over.
@@ -165,7 +216,7 @@ func kernelRoute(m machine, s overlay.Status, p overlay.PeerStatus) *whyRoute {
 
 // explainPeer decides from the facts whether a peer can be reached.
 func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyRoute) whyAnswer {
-	w := whyAnswer{Schema: schema, Ping: ping, Route: r, Peer: p}
+	w := whyAnswer{Schema: schema, Ping: ping, Route: r, Peer: p, Notes: []advice{}}
 	if p.Reason == "" {
 		p.Reason = ping.reason // the ping knows it first
 	}
@@ -185,6 +236,14 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 		w.Try = "anode up without --tun none"
 	default:
 		w.Says, w.Code, w.Reachable = label(p)+" can be reached", "up", true
+		if p.Path.Kind == overlay.PathRelay {
+			w.Says += ", through " + route(p.Path, namesOf(s.Peers))
+		}
+	}
+	if p.PathReason != "" && string(p.PathReason) != w.Code {
+		w.PathCode = p.PathReason
+		w.PathSays, w.PathTry = pathReasonWords(p, s)
+		w.Notes = append(w.Notes, pathAdvice(p, s)...)
 	}
 	return w
 }
@@ -195,6 +254,13 @@ func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
 	wrapped(a.out, a.columnsOf(), "", "", sentence(w.Says))
 	if w.Try != "" {
 		wrapped(a.out, a.columnsOf(), "try: ", "     ", w.Try)
+	}
+	if w.PathSays != "" {
+		wrapped(a.out, a.columnsOf(), "", "", sentence("No direct path: "+w.PathSays))
+		wrapped(a.out, a.columnsOf(), "try: ", "     ", w.PathTry)
+	}
+	for _, n := range w.Notes {
+		wrapped(a.out, a.columnsOf(), "", "", sentence("Also: "+n.Says))
 	}
 	fmt.Fprintln(a.out)
 	for _, f := range whyFacts(w, names, a.now()) {
@@ -214,7 +280,7 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 	add("here", hereWords(p))
 	add("there", thereWords(p))
 	add("state", stateWords(p))
-	add("path", pathWords(p.Path, names))
+	add("path", pathWords(p.Path, names)+agoWords(p))
 	if w.Ping.RTT != nil {
 		add("ping", fmt.Sprintf("answered just now in %s ms, %s", millis(*w.Ping.RTT), route(*w.Ping.Path, names)))
 	} else {
@@ -231,6 +297,12 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 	}
 	if p.RxBytes+p.TxBytes > 0 {
 		add("traffic", bytesOf(p.RxBytes)+" received, "+bytesOf(p.TxBytes)+" sent")
+	}
+	if p.Attempts != nil && p.Attempts.Count > 0 {
+		add("attempts", attemptWords(*p.Attempts))
+	}
+	for _, x := range p.Ways {
+		add("way", wayWords(x, names))
 	}
 	if r := w.Route; r != nil {
 		add("route", routeWords(*r))

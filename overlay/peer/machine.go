@@ -22,12 +22,18 @@ type Machine struct {
 	inbound []*Inbound
 	state   State
 
-	hello    *seal.Message // the last one sent
+	hello  *seal.Message // the last one sent
+	shaken mono.Time     // when that was sent
+
+	welcomed   path.Way // where the WELCOME for a session went that nothing came in yet; zero: none
+	welcomedAt mono.Time
+
 	answered link.Endpoint // where the last WELCOME came from
 	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
 	paused   mono.Time     // when the way was last checked because data stopped coming
 	onWay    mono.Time     // when a packet last came on the way in use, as the ways know
 	told     mono.Time     // when the peer was last told where we are
+	routed   mono.Time     // since when its packets take the way in use
 	others   uint16        // of the unknown machine: the peer IDs that answered checks, a bit each
 	clash    clash
 	opening  opening
@@ -104,7 +110,7 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 		m.sessions()
 	}
 	if do.Hello != nil {
-		m.hello = do.Hello
+		m.hello, m.shaken = do.Hello, now
 		m.shake(now)
 	}
 	if do.Keepalive != nil {
@@ -141,7 +147,7 @@ func (m *Machine) shake(now mono.Time) {
 // session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
+		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -311,6 +317,7 @@ func (m *Machine) route(now mono.Time) {
 	m.line.Route.Store(new(r)) // r itself stays on the stack: this is seldom reached
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
+		m.routed = now
 		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
 		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)

@@ -6,7 +6,8 @@ import "errors"
 // words are stable: scripts read them.
 type Reason string
 
-// The reasons. A peer has at most one at a time: the first of these groups that holds.
+// The reasons. A peer has at most one at a time: the first of these groups that holds. Why
+// its path is not a better one is a reason of its own.
 const (
 	NoReason Reason = "" // nothing is known to be wrong
 
@@ -30,10 +31,50 @@ const (
 	NoRoute       Reason = "no_route"        // there is no route to where it is, or no network at all
 	NoEndpoint    Reason = "no_endpoint"     // nobody knows where it is
 
+	// Nothing of it comes, neither directly nor by a relay.
+	UDPBlocked  Reason = "udp_blocked"  // nothing comes from anywhere outside: UDP is blocked here
+	RelaySilent Reason = "relay_silent" // no relay that could lead to it answers
+	RelayPolicy Reason = "relay_policy" // the relay that leads to it does not forward for us
+	PeerAsleep  Reason = "peer_asleep"  // it was heard earlier, and is silent now
+	NotAtRelay  Reason = "not_at_relay" // it was never heard, and the relays answer
+
+	// There is a path to it, and no direct one.
+	Punching       Reason = "punching"        // an attempt to open a direct way is under way, or about to begin
+	FamilyMismatch Reason = "family_mismatch" // one has only IPv4, the other only IPv6
+	Hairpin        Reason = "hairpin"         // both are behind one NAT, which sends nothing back inside
+	HereSymmetric  Reason = "here_symmetric"  // our NAT takes an unforeseeable port for each destination
+	PeerSymmetric  Reason = "peer_symmetric"  // its NAT does
+	BothSymmetric  Reason = "both_symmetric"  // both do
+	Firewalled     Reason = "firewalled"      // it should be possible, and nothing gets through
+	NoCandidates   Reason = "no_candidates"   // it names no endpoint that we may send to
+	NoTraversal    Reason = "no_traversal"    // its program takes part in no attempts
+
+	// There is a direct path, and it is not used.
+	PMTUBlackhole Reason = "pmtu_blackhole" // large packets get lost on it
+	Lossy         Reason = "lossy"          // it loses packets, and the relay does not
+	RelayBetter   Reason = "relay_better"   // it is much slower than the relay
+
+	// What would help.
+	NoPortmap Reason = "no_portmap" // the router maps no port to us
+
 	// Of one message.
 	TooMuch Reason = "too_much" // too many messages wait for it
 	Removed Reason = "removed"  // it was removed while the message waited
 )
+
+// Reasons lists all reasons.
+func Reasons() []Reason {
+	return append([]Reason{Blocked, NotAddedHere, NotAddedThere, OtherSecret, AnotherVersion, NoSession,
+		NotHeardThere, NotRunning, NoMachine, Rejected, NoAnswer, SendRefused, NoRoute, NoEndpoint,
+		NoPortmap, TooMuch, Removed}, PathReasons()...)
+}
+
+// PathReasons lists those that follow from what several peers, relays and ways show together.
+func PathReasons() []Reason {
+	return []Reason{UDPBlocked, RelaySilent, RelayPolicy, PeerAsleep, NotAtRelay,
+		Punching, FamilyMismatch, Hairpin, HereSymmetric, PeerSymmetric, BothSymmetric, Firewalled, NoCandidates, NoTraversal,
+		PMTUBlackhole, Lossy, RelayBetter}
+}
 
 // Text returns a reason in words that follow the name of the peer and a colon.
 func (r Reason) Text() string {
@@ -70,6 +111,49 @@ func (r Reason) Text() string {
 		return "too many messages wait for it"
 	case Removed:
 		return "it was removed"
+	}
+	return r.pathText()
+}
+
+// pathText is Text for the reasons that are about relays, and about paths that are not used.
+func (r Reason) pathText() string {
+	switch r {
+	case UDPBlocked:
+		return "nothing comes from outside this network: UDP seems to be blocked here"
+	case RelaySilent:
+		return "no relay that leads to it answers"
+	case RelayPolicy:
+		return "the relay that leads to it does not forward for this machine"
+	case PeerAsleep:
+		return "it was heard earlier, and is silent now"
+	case NotAtRelay:
+		return "the relays answer, and nothing of it arrives there"
+	case Punching:
+		return "a direct path is being opened"
+	case FamilyMismatch:
+		return "one side has only IPv4, the other only IPv6"
+	case Hairpin:
+		return "both are behind one router, which sends nothing back inside"
+	case HereSymmetric:
+		return "the router or provider here takes another port for each connection"
+	case PeerSymmetric:
+		return "the router or provider there takes another port for each connection"
+	case BothSymmetric:
+		return "the routers or providers of both sides take another port for each connection"
+	case Firewalled:
+		return "a firewall or router of one side lets direct packets not in"
+	case NoCandidates:
+		return "it names no address that this machine can try"
+	case NoTraversal:
+		return "its version of anode cannot open direct paths through routers"
+	case PMTUBlackhole:
+		return "large packets get lost on the direct path"
+	case Lossy:
+		return "the direct path loses many packets"
+	case RelayBetter:
+		return "the direct path is much slower than the relay"
+	case NoPortmap:
+		return "the router here opens no port for this machine"
 	}
 	return ""
 }

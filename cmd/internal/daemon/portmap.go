@@ -38,6 +38,7 @@ type ports struct {
 type portNode interface {
 	Status(ctx context.Context) (overlay.Status, error)
 	SetMapped(ctx context.Context, endpoints []link.Endpoint) error
+	SetPortmap(ctx context.Context, s overlay.PortmapStatus) error
 }
 
 // newPorts returns nil if no router is to be asked.
@@ -108,11 +109,23 @@ func (p *ports) changed(ctx context.Context, st portmap.State) {
 			p.log.Warn("the node was not told of mapped ports", "err", err)
 		}
 	}
+	if err := p.node.SetPortmap(ctx, portmapStatus(st.IPv4)); err != nil && ctx.Err() == nil {
+		p.log.Warn("the node was not told of the router", "err", err)
+	}
 	mapped := mappedText(st)
 	if text := string(st.IPv4.Code) + " " + mapped; text != p.logged && st.IPv4.Code != portmap.Asking {
 		p.logged = text
 		p.log.Info("port mapping", "ipv4", st.IPv4.Code, "mapped", mapped)
 	}
+}
+
+// portmapStatus is what became of IPv4, for the status.
+func portmapStatus(r portmap.Result) overlay.PortmapStatus {
+	s := overlay.PortmapStatus{Code: string(r.Code), Says: r.Code.Text(), Protocol: string(r.Mapping.Kind)}
+	if r.Gateway.IsValid() {
+		s.Gateway = r.Gateway.String()
+	}
+	return s
 }
 
 // watch reports changes of the network that matter for mappings.
@@ -129,6 +142,18 @@ func (p *ports) watch(ctx context.Context, m *portmap.Mapper) {
 	}
 	if err != nil && ctx.Err() == nil {
 		p.log.Warn("port mapping does not follow changes of the network", "err", err)
+	}
+}
+
+// again has mappings checked, since they may be gone. p may be nil.
+func (p *ports) again() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mapper != nil {
+		p.mapper.NetworkChanged()
 	}
 }
 

@@ -33,6 +33,8 @@ func (n told) SetMapped(ctx context.Context, list []link.Endpoint) error {
 	}
 }
 
+func (n told) SetPortmap(context.Context, overlay.PortmapStatus) error { return nil }
+
 // loopback is a network whose router is on the loopback interface, until that is gone.
 type loopback struct {
 	link.Network
