@@ -392,3 +392,42 @@ func TestZoneFileChanges(t *testing.T) {
 		}
 	})
 }
+
+// The relays of a zone are registered with each other, each with the one that serves its
+// address, and stay so.
+func TestZoneRelaysAmongThemselves(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 3)
+		for _, r := range x.relays {
+			r.knows(testZone, x.file)
+		}
+		a := x.node(x.west, testZone, 3, 0).knows(testZone, x.file)
+		defer stopAll(append(x.relays, a)...)
+		settle(time.Second)
+		for minute := range 20 {
+			settle(time.Minute)
+			for k, r := range x.relays {
+				for _, z := range r.status().Zones {
+					for _, other := range z.Relays {
+						if other.State != RelayRegistered {
+							t.Fatalf("after %d minutes relay %d and its relay: %+v", minute, k, other)
+						}
+					}
+				}
+			}
+		}
+		want := 0
+		for _, r := range x.relays {
+			for _, z := range r.status().Zones {
+				want += len(z.Relays)
+			}
+		}
+		got := 0
+		for _, r := range x.relays {
+			got += r.status().Relaying.Clients
+		}
+		if want += len(a.status().Zones[0].Relays); got < want {
+			t.Errorf("the relays have %d clients, want %d", got, want)
+		}
+	})
+}
