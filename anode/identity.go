@@ -36,6 +36,11 @@ func NewIdentity(zone Zone) (*Identity, error) {
 	return &Identity{NewAddress(zone, key.PublicKey()), key}, nil
 }
 
+// InZone returns the same key with its address in another zone.
+func (id *Identity) InZone(zone Zone) *Identity {
+	return &Identity{NewAddress(zone, id.private.PublicKey()), id.private}
+}
+
 // Address is the public half.
 func (id *Identity) Address() Address { return id.address }
 

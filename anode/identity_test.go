@@ -204,3 +204,21 @@ func FuzzParseIdentity(f *testing.F) {
 		equal(t, back.Export(), id.Export())
 	})
 }
+
+// A key has an address in each zone, and the same one whenever it returns to a zone.
+func TestInZone(t *testing.T) {
+	id := newIdentity(t, 0)
+	other := id.InZone(0xc0000201)
+	if z := other.Address().Zone(); z != 0xc0000201 {
+		t.Errorf("it is in zone %v", z)
+	}
+	if other.Address().X() != id.Address().X() || !other.PrivateKey().Equal(id.PrivateKey()) {
+		t.Error("it has another key")
+	}
+	if back := other.InZone(0); back.Address() != id.Address() {
+		t.Errorf("it returns as %v, and was %v", back.Address(), id.Address())
+	}
+	if again, err := ParseIdentity(other.Export()); err != nil || again.Address() != other.Address() {
+		t.Errorf("it is read as %v, %v", again, err)
+	}
+}

@@ -52,11 +52,14 @@ func (rx *receiver) fromClient(c *client, h *wire.Header, msg, p []byte, ep link
 	}
 	n.counters.count(cControlRx)
 	b := c.at(h.SenderPeer, placeOf(ep))
-	if b == nil || h.Type != wire.Ping || h.Hop != 0 {
+	if b == nil || h.Type != wire.Ping && h.Type != wire.Pong || h.Hop != 0 {
 		n.post(event{kind: evClient, client: c, ep: ep, msg: append([]byte(nil), p...)})
 		return
 	}
 	b.heard.Store(int64(rx.now))
+	if h.Type == wire.Pong { // a sign of life that needs no answer
+		return
+	}
 	rx.answers.add(n.toClient(rx.answers.buf, c, h.SenderPeer, wire.Pong, msg, &rx.scratch), ep)
 }
 

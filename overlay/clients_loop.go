@@ -25,8 +25,9 @@ type clients struct {
 	guests int            // of list
 	checks []waiting      // clients being checked, each once
 	keys   mono.Networks  // key agreements with newcomers
-	swept  int            // up to where the list was looked through
-	sweep  mono.Time      // when to go on
+	late   lateAnswers
+	swept  int       // up to where the list was looked through
+	sweep  mono.Time // when to go on
 }
 
 // check is the check of a place, which a client says it is at.
@@ -166,8 +167,8 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 			s.whois(c, h, msg, ep)
 			return
 		}
-	case wire.EPCReq:
-		if at == nil {
+	case wire.EPCReq, wire.NetIDReq:
+		if at == nil { // its NAT has started anew
 			s.ask(c, h.SenderPeer, ep, nil)
 		}
 	}
@@ -182,6 +183,8 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 		}
 	case wire.NetIDReq:
 		s.netID(c, h, msg, ep)
+	case wire.Linger:
+		s.linger(c, h.SenderPeer, msg, ep)
 	}
 }
 
@@ -350,14 +353,15 @@ func (s *clients) find(x *wire.WhoisMsg, guests bool) *client {
 func (s *clients) tick() mono.Time {
 	now := s.l.now
 	s.endChecks(now)
+	s.answerLate(now)
 	if now >= s.sweep {
 		s.silent(now)
 		parts := (len(s.list) + sweepSlice - 1) / sweepSlice
 		s.sweep = now.Add(sweepAll / time.Duration(max(parts, 1)))
 	}
-	next := mono.Never
+	next := s.late.next()
 	if len(s.list) > 0 {
-		next = s.sweep
+		next = min(next, s.sweep)
 	}
 	if len(s.checks) > 0 {
 		next = min(next, s.checks[0].until)

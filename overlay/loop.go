@@ -32,10 +32,10 @@ type loop struct {
 	finder  finder
 	beacon  beacon
 	copies  copies
-	reach   reach
-	portmap PortmapStatus // as it was told last
 	zones   zones
 	clients clients
+	reach   reach
+	portmap PortmapStatus   // as it was told last
 	parts   [partCount]part // these six
 	errors  mono.Bucket     // ERRORs that are sent
 }
@@ -53,9 +53,10 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
-	l.reach = newReach(l)
 	l.zones = newZones(l)
 	l.clients = newClients(l)
+	l.reach = newReach(l)
+	l.reach.preferred = l.zones.preferred
 	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
@@ -63,8 +64,8 @@ func newLoop(n *Node, known link.State) *loop {
 	l.env.Local.Reach = l.env.Reach
 	l.links.set(known)
 	l.beacon.linksChanged()
-	l.reach.linksChanged()
 	l.zones.start()
+	l.reach.linksChanged()
 	for _, e := range n.book.Entries() {
 		l.decide(e)
 		if e.Standing() == book.Added && len(e.Endpoints)+len(n.book.Learned(e.Address)) > 0 {
@@ -324,8 +325,8 @@ func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
 	l.peers.remove(p)
 	l.finder.forget(p)
-	l.reach.forget(p)
 	l.zones.forget(p)
+	l.reach.forget(p)
 	if p.Standing() != book.Relay {
 		l.n.events.peer(EventRemoved, p)
 	}

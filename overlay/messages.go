@@ -48,8 +48,8 @@ const (
 	theFinder
 	theBeacon
 	theCopies
-	theReach
 	theZones
+	theReach
 
 	partCount
 )

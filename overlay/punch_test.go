@@ -43,29 +43,29 @@ func siteNodes(t *testing.T, w *vnet.World, a, b vnet.Kind, change func(*Config)
 	ha, hb, sites := net.Pair(a, b)
 	x := &sited{a: newTestNode(t, ha, change), b: newTestNode(t, hb, change), r: newTestNode(t, r.Host, change), sites: sites}
 	adds(x.a, x.b, x.r)
-	at := netip.AddrPortFrom(addr4(t, r.Host), link.Port)
+	at := []wire.Endpoint{wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is4), link.Port)), wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is6), link.Port))}
 	for _, n := range []*testNode{x.a, x.b} {
 		for k, p := range n.cfg.Peers {
 			if p.Address == x.r.address0() {
-				n.cfg.Peers[k].Endpoints = []wire.Endpoint{wire.UDP(at)}
+				n.cfg.Peers[k].Endpoints = at
 			}
 		}
 	}
 	return x
 }
 
-// addr4 is a host's first IPv4 address.
-func addr4(t *testing.T, h *vnet.Host) netip.Addr {
+// addr is a host's first address of a kind.
+func addr(t *testing.T, h *vnet.Host, kind func(netip.Addr) bool) netip.Addr {
 	t.Helper()
 	known, _ := h.State()
 	for _, i := range known.Interfaces {
 		for _, p := range i.Prefixes {
-			if p.Addr().Is4() {
+			if kind(p.Addr()) {
 				return p.Addr()
 			}
 		}
 	}
-	t.Fatalf("%s has no IPv4 address", h.Name())
+	t.Fatalf("%s has no such address", h.Name())
 	return netip.Addr{}
 }
 
@@ -139,7 +139,7 @@ func TestDirectBetweenSites(t *testing.T) {
 
 // sent counts the packets that a site sends to its outside, except those to the relay.
 func (x *sited) sent(k int) func() int {
-	relay := addr4(x.a.t, x.r.host)
+	relay := addr(x.a.t, x.r.host, netip.Addr.Is4)
 	n, mu := 0, sync.Mutex{}
 	x.sites[k].Access.Tap(func(p vnet.Packet) {
 		mu.Lock()
@@ -395,4 +395,75 @@ func TestStaleDirectWay(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A peer that names a thousand endpoints has us send no more than the budget, and nothing to
+// where it would harm.
+func TestPeerNamesManyEndpoints(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newSited(t, w, vnet.Home, vnet.SymmetricRandom, nil)
+		defer x.stop()
+		x.a.say(x.b, "first")
+		settle(time.Second)
+		sent := x.sent(0)
+		for minute := range 3 {
+			for k := range 600 {
+				p := wire.Punch{Attempt: uint32(minute*1000 + k + 1)}
+				for j := range 255 {
+					p.Endpoints = append(p.Endpoints, wire.UDP(netip.AddrPortFrom(netip.AddrFrom4([4]byte{60, byte(minute), byte(k), byte(j)}), 53)))
+				}
+				for _, e := range []string{"127.0.0.1:53", "224.0.0.1:53", "192.168.9.9:53", "255.255.255.255:53"} {
+					p.Endpoints[k%8] = wire.UDP(ap(e))
+				}
+				x.b.seals(x.a, wire.NATTMsg{Mode: wire.NATTPunch, Options: p.Append(nil)}.Append([]byte{byte(wire.NATT)}))
+				x.b.seals(x.a, wire.NATTMsg{Mode: wire.NATTPredict, Options: wire.Predict{Attempt: p.Attempt, Endpoint: p.Endpoints[9], Step: 1, Count: 255}.Append(nil)}.Append([]byte{byte(wire.NATT)}))
+				x.b.seals(x.a, wire.EPIMsg{Endpoint: p.Endpoints[10]}.Append([]byte{byte(wire.EPI)}))
+				settle(100 * time.Millisecond)
+			}
+			// Besides the attempts, EPI has a budget of its own: one check a second.
+			if n := sent(); n > 300+8*5+60*5 {
+				t.Errorf("%d packets in minute %d", n, minute)
+			}
+		}
+		x.a.say(x.b, "still")
+		settle(200 * time.Millisecond)
+		x.b.heard(x.a, "still", 1)
+		if n := len(x.a.way(x.b, true)); n > 40 {
+			t.Errorf("%d ways are remembered", n)
+		}
+	})
+}
+
+// NAT_T from a stranger, and unsealed, has no effect.
+func TestNATTRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newSited(t, w, vnet.Home, vnet.Home, nil)
+		defer x.stop()
+		x.a.say(x.b, "first")
+		settle(time.Second)
+		rest := slices.DeleteFunc(slices.Clone(x.a.cfg.Peers), func(p Peer) bool { return p.Address == x.b.address0() })
+		if _, _, err := x.a.SetFixed(t.Context(), rest); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Second)
+		x.b.say(x.a, "as a stranger")
+		settle(3 * time.Second)
+		sent := x.sent(0)
+		p := wire.Punch{Attempt: 7, Endpoints: []wire.Endpoint{wire.UDP(ap("60.1.1.1:53"))}}
+		msg := wire.NATTMsg{Mode: wire.NATTPunch, Options: p.Append(nil)}.Append([]byte{byte(wire.NATT)})
+		before := x.a.counter("drop_standing")
+		x.b.seals(x.a, msg)
+		settle(time.Second)
+		if x.a.counter("drop_standing") == before {
+			t.Error("not counted")
+		}
+		if n := sent(); n > 20 {
+			t.Errorf("%d packets", n)
+		}
+		for _, w := range x.a.way(x.b, true) {
+			if w.Endpoint == "udp:60.1.1.1:53" {
+				t.Error("a stranger's endpoint was taken")
+			}
+		}
+	})
 }

@@ -67,7 +67,7 @@ func (r *reach) linksChanged() {
 
 // changed notes that the ways to a peer are other ones.
 func (r *reach) changed(p *peer.Peer) {
-	if p.Standing() >= book.Added || r.preferred != nil {
+	if p.Standing() >= book.Relay {
 		soon := r.l.now.Add(lookAgain)
 		r.anchors.due, r.outside.due = min(r.anchors.due, soon), min(r.outside.due, soon)
 	}
@@ -168,7 +168,10 @@ type question struct {
 }
 
 // questions are those that wait, at most maxQuestions: the oldest goes first.
-type questions struct{ list []*question }
+type questions struct {
+	list []*question
+	last mono.Time // that a question was sent
+}
 
 const (
 	maxQuestions = 16
@@ -225,7 +228,8 @@ func (q *questions) expire(r *reach) {
 
 // ask sends a NETID_REQ, or with a delay a LINGER, and notes it.
 func (r *reach) ask(p *peer.Peer, to link.Endpoint, sock *extra, why purpose, delay, patience time.Duration) {
-	q := &question{id: r.l.env.Request(), peer: p, to: at(to), sock: sock, why: why, delay: delay, sent: r.l.now,
+	r.questions.last = max(r.l.now, r.questions.last+1) // no two at the same time: their order tells the step of ports
+	q := &question{id: r.l.env.Request(), peer: p, to: at(to), sock: sock, why: why, delay: delay, sent: r.questions.last,
 		until: r.l.now.Add(delay + patience)}
 	r.questions.add(q)
 	t, body := wire.NetIDReq, wire.NetIDMsg{Request: q.id}.Append(nil)
@@ -252,7 +256,7 @@ func (r *reach) netID(m *message, sock *extra) error {
 		r.l.n.counters.count(dNetID)
 		return nil
 	}
-	s := path.Sample{Local: r.l.n.conns[0].LocalPort(), Main: sock == nil, To: q.to.Addr, Seen: a, At: r.l.now}
+	s := path.Sample{Local: r.l.n.conns[0].LocalPort(), Main: sock == nil, To: q.to.Addr, Seen: a, At: q.sent}
 	if sock != nil {
 		s.Local = sock.port
 	}

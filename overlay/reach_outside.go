@@ -45,7 +45,7 @@ const (
 	maxSamples   = 16
 	maxTestimony = 8
 	askTries     = 3
-	portTries    = 2                      // new sockets: two steps show a rule
+	portTries    = 3                      // new sockets: two steps show a rule
 	portsAfter   = 100 * time.Millisecond // an answer: others come meanwhile
 	portsEvery   = time.Minute            // a rule is looked for
 	freshEvery   = 250 * time.Millisecond // a fresh mapping is asked for

@@ -79,16 +79,19 @@ func ipv4Later(a, b netip.Addr) int {
 	return 0
 }
 
-// seenAs lists the endpoints at which others see us: of a NAT that shows each another one, the
-// newest alone.
+// seenAs lists the endpoints at which others see the main socket, the newest first: of a NAT that
+// shows each another one, the newest alone.
 func (o *outside) seenAs() (list []netip.AddrPort) {
-	if o.mapping.Last.IsValid() {
-		list = append(list, o.mapping.Last)
-	}
+	one := false
 	for _, s := range slices.Backward(o.samples) {
-		if s.Main && !slices.Contains(list, s.Seen) && (o.mapping.Kind != path.Dependent || s.Seen.Addr().Is6()) {
-			list = append(list, s.Seen)
+		if !s.Main || slices.Contains(list, s.Seen) || one && s.Seen.Addr().Is4() {
+			continue
 		}
+		list = append(list, s.Seen)
+		one = one || s.Seen.Addr().Is4() && o.mapping.Kind == path.Dependent
+	}
+	if k := slices.Index(list, o.mapping.Last); k > 0 { // that on which others agree
+		list = slices.Insert(slices.Delete(list, k, k+1), 0, o.mapping.Last)
 	}
 	return list
 }

@@ -45,11 +45,11 @@ func newManyClients(b *testing.B, size int) *manyClients {
 	w := &manyClients{clientWorld: newClientWorld(b)}
 	w.wire.mute = true
 	w.list = make([]*client, size)
-	before := heap()
+	before := heapInUse()
 	for k := range w.list {
 		w.list[k] = w.join(k)
 	}
-	w.memory = heap() - before
+	w.memory = heapInUse() - before
 	return w
 }
 

@@ -50,12 +50,12 @@ func BenchmarkScale(b *testing.B) {
 // BenchmarkScaleContacts is how much an index of 100,000 contacts takes.
 func BenchmarkScaleContacts(b *testing.B) {
 	const count = 100_000
-	before := heap()
+	before := heapInUse()
 	x := newIndex()
 	for k := range count {
 		x.add(newContact(anode.Address(scaleBytes(k, 0))))
 	}
-	size := heap() - before
+	size := heapInUse() - before
 	last := anode.Address(scaleBytes(count-1, 0))
 	id := last.ID()
 	for b.Loop() {
@@ -90,8 +90,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// heap is how much is in use after a collection.
-func heap() int64 {
+// heapInUse is how much is in use after a collection.
+func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // what the first one finalized

@@ -124,7 +124,7 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 	w.n.ownID.Store(9)
 	w.rx = newReceiver(&w.n.lanes, new(noQueue), 0, w.wire)
 
-	before, cpu := heap(), cpuTime()
+	before, cpu := heapInUse(), cpuTime()
 	var err error
 	if w.n.book, _, err = book.Open(own.Address(), store, nil); err != nil {
 		tb.Fatal(err)
@@ -132,15 +132,15 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 	w.l = newLoop(w.n, scaleLinks(0))
 	w.l.settle()
 	w.began = cpuTime() - cpu
-	w.atStart = float64(heap() - before)
+	w.atStart = float64(heapInUse() - before)
 	runtime.KeepAlive(entries)
 
-	before = heap()
+	before = heapInUse()
 	w.connect()
 	for _, r := range w.live {
 		r.set, r.session = nil, nil // they are not the node's
 	}
-	w.perLive = float64(heap()-before) / float64(len(w.live))
+	w.perLive = float64(heapInUse()-before) / float64(len(w.live))
 	w.connect()
 	return w
 }

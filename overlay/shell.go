@@ -188,8 +188,8 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.finder.note(p)
-		s.l.reach.changed(p)
 		s.l.zones.follow(p)
+		s.l.reach.changed(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}

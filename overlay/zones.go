@@ -34,6 +34,7 @@ type zones struct {
 	wanted  map[anode.Zone]mono.Time // when a file was last asked for
 	relays  map[anode.Address]*zoneRelay
 	own     *zoneRelay // where others find us; nil: nowhere
+	spare   *zoneRelay // the one that follows, which others use when that is silent, and tells how it sees us
 	changed bool       // something has to be done now
 	due     mono.Time
 	pruneAt mono.Time
@@ -41,7 +42,7 @@ type zones struct {
 
 const (
 	wantEvery      = time.Minute // for one zone
-	maxWantedZones = 64          // zones of which the last question is remembered
+	maxFilesWanted = 64          // zones of which the last question is remembered
 	maxZoneRelays  = 64
 	maxTurns       = 8 // relays of one zone that are tried for one address
 	pruneEvery     = 30 * time.Second
@@ -79,7 +80,7 @@ func (z *zones) want(id anode.Zone) {
 	if at, ok := z.wanted[id]; ok && z.l.now.Sub(at) < wantEvery {
 		return
 	}
-	if len(z.wanted) >= maxWantedZones {
+	if len(z.wanted) >= maxFilesWanted {
 		clear(z.wanted)
 	}
 	z.wanted[id] = z.l.now
@@ -106,7 +107,10 @@ func (z *zones) list() []*zoneRelay {
 // serving returns the relay that serves an address, of which the zone and the byte sum
 // are known: the first one, from that of the sum on, that is not silent. It is nil if
 // there is none, or if we are it ourselves. If all are silent, it is the first one.
-func (z *zones) serving(id anode.Zone, sum uint32) (first *zoneRelay) {
+func (z *zones) serving(id anode.Zone, sum uint32) *zoneRelay { return z.servingBut(nil, id, sum) }
+
+// servingBut is serving as if the zone file did not have one of its relays.
+func (z *zones) servingBut(but *zoneRelay, id anode.Zone, sum uint32) (first *zoneRelay) {
 	f := z.files[id]
 	if f == nil {
 		z.want(id)
@@ -121,7 +125,7 @@ func (z *zones) serving(id anode.Zone, sum uint32) (first *zoneRelay) {
 			return first
 		}
 		a := z.relay(id, (sum+k)%uint32(f.Relays()), r)
-		if a == nil {
+		if a == nil || a == but {
 			continue
 		}
 		if a.state != RelaySilent {
@@ -163,6 +167,9 @@ func (z *zones) drop(a *zoneRelay) {
 	delete(z.relays, a.address)
 	if z.own == a {
 		z.own = nil
+	}
+	if z.spare == a {
+		z.spare = nil
 	}
 	if a.peer.Standing() == book.Relay {
 		z.l.drop(a.peer)
@@ -271,20 +278,22 @@ func (z *zones) tick() mono.Time {
 	return z.due
 }
 
-// settleOwn chooses where others find us.
+// settleOwn chooses where others find us. Two relays show how the NAT in front of us
+// works, and if one falls silent the other one knows us already.
 func (z *zones) settleOwn() {
-	if z.files[z.l.n.address.Zone()] == nil {
-		z.own = nil
-		return
+	id, sum := z.l.n.address.Zone(), z.l.n.address.Sum()
+	var own, spare *zoneRelay
+	if z.files[id] != nil {
+		if own = z.serving(id, sum); own != nil {
+			spare = z.servingBut(own, id, sum)
+		}
 	}
-	a := z.serving(z.l.n.address.Zone(), z.l.n.address.Sum())
-	if a == z.own {
-		return
+	for _, before := range []*zoneRelay{z.own, z.spare} {
+		if before != nil && before != own && before != spare {
+			before.left = z.l.now // others may look for us there for a while
+		}
 	}
-	if z.own != nil {
-		z.own.left = z.l.now // others may look for us there for a while
-	}
-	z.own = a
+	z.own, z.spare = own, spare
 }
 
 // prune ends the use of relays that nobody needs.
@@ -307,12 +316,13 @@ func (z *zones) linksChanged() {
 
 // preferred returns the relays that we are registered with, our own first.
 func (z *zones) preferred() (list []*peer.Peer) {
+	for _, a := range []*zoneRelay{z.own, z.spare} {
+		if a != nil && a.state == RelayRegistered {
+			list = append(list, a.peer)
+		}
+	}
 	for _, a := range z.list() {
-		switch {
-		case a.state != RelayRegistered:
-		case a == z.own:
-			list = slices.Insert(list, 0, a.peer)
-		default:
+		if a.state == RelayRegistered && a != z.own && a != z.spare {
 			list = append(list, a.peer)
 		}
 	}
@@ -354,3 +364,9 @@ func (l *loop) relayingStatus() RelayingStatus {
 
 // udp is an endpoint of a zone file as the links have it.
 func udp(a netip.AddrPort) link.Endpoint { return link.Endpoint{Addr: a} }
+
+// kept reports whether the way to a relay is kept open, or stays open by itself.
+func (r *reach) kept(p *peer.Peer) bool {
+	return r.outside.mapping.Kind == path.None ||
+		slices.ContainsFunc(r.anchors.list, func(x *anchor) bool { return x.peer == p && !x.silent() })
+}

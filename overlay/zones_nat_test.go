@@ -134,3 +134,91 @@ func TestZoneWithLoss(t *testing.T) {
 		}
 	})
 }
+
+// The relays of the zone are enough for two nodes to find a direct way, where there is one,
+// within half a second of the first packet.
+func TestZoneThenDirect(t *testing.T) {
+	for _, kind := range vnet.Kinds() {
+		direct := kind != vnet.UDPBlocked && kind != vnet.SymmetricRandom && kind != vnet.Twins
+		if kind == vnet.UDPBlocked {
+			continue
+		}
+		t.Run(string(kind), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := newNATWorld(t, w, 2)
+				a, b, _ := x.pair(kind, kind, 2)
+				defer x.stop()
+				settle(3 * time.Second)
+				var first, found time.Duration
+				for k := range 100 {
+					if k%10 == 0 {
+						a.say(b, "more")
+					}
+					settle(10 * time.Millisecond)
+					if d := time.Duration(k+1) * 10 * time.Millisecond; first == 0 && len(b.dev.delivered()) > 0 {
+						first = d
+					} else if kind := a.peer(b).Path.Kind; found == 0 && (kind == PathDirect || kind == PathLAN) {
+						found = d
+					}
+				}
+				t.Logf("the first packet took %v, a direct way %v", first, found)
+				if first == 0 || first > 150*time.Millisecond {
+					t.Errorf("the first packet took %v", first)
+				}
+				if direct && (found == 0 || found > 500*time.Millisecond) {
+					t.Errorf("a direct way took %v", found)
+				}
+			})
+		})
+	}
+}
+
+// A node that is idle behind a carrier's NAT, which forgets after ten seconds, can be
+// reached at any time, and that costs less than a megabyte a day.
+func TestZoneIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newNATWorld(t, w, 2)
+		a, b, sites := x.pair(vnet.Carrier, vnet.Home, 2)
+		defer x.stop()
+		settle(20 * time.Minute) // how long the NAT remembers is measured meanwhile
+		tape := record(sites[0].Access)
+		settle(time.Hour)
+		bytes := 0
+		for _, p := range tape.all() {
+			bytes += len(p.Data) + 28
+		}
+		t.Logf("%d packets and %d bytes in an hour", len(tape.all()), bytes)
+		if bytes > 1_000_000/24 {
+			t.Errorf("%d bytes in an hour: more than a megabyte a day", bytes)
+		}
+		for k := range 10 {
+			settle(7 * time.Minute)
+			text := fmt.Sprint("ring ", k)
+			b.say(a, text)
+			settle(400 * time.Millisecond)
+			a.heard(b, text, 1)
+		}
+	})
+}
+
+// A relay that starts anew knows nobody. Under data nobody waits for it longer than three
+// seconds.
+func TestZoneRelayRestarts(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newNATWorld(t, w, 1)
+		a, b, _ := x.pair(vnet.SymmetricRandom, vnet.SymmetricRandom, 1)
+		defer x.stop()
+		settle(2 * time.Second)
+		flow(a, b, 2*time.Second, "before", nil)
+		toA, toB := flow(a, b, 6*time.Second, "after", func(k int) {
+			if k == 5 {
+				x.relays[0].stop()
+				x.relays[0].start()
+			}
+		})
+		t.Logf("nothing to a for %v, to b for %v", toA, toB)
+		if toA > 3*time.Second || toB > 3*time.Second {
+			t.Errorf("nothing to a for %v, to b for %v", toA, toB)
+		}
+	})
+}

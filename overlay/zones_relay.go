@@ -57,7 +57,8 @@ type zoneRelay struct {
 }
 
 const (
-	registerEvery = 20 * time.Second // PINGs that keep us registered
+	registerEvery = 20 * time.Second // PINGs that keep us registered, where nothing else keeps the way open
+	confirmEvery  = 4 * time.Minute  // where something does
 	firstPing     = 250 * time.Millisecond
 	shortestPing  = 200 * time.Millisecond
 	longestPing   = time.Second
@@ -170,8 +171,9 @@ func (r *zoneRelay) ping() {
 	} else {
 		to = r.offer()
 	}
+	full := r.state != RelayRegistered || r.lost || r.tries > 0 // it may have started anew, and know no short ID
 	for _, ep := range to {
-		r.peer.Reply(l.now, ep, 0, wire.Ping, r.nonce[:])
+		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
 	}
 	r.tries++
 	wait := r.patience()
@@ -217,9 +219,6 @@ func (r *zoneRelay) doubt() {
 		r.z.seek(p)
 		r.z.l.touch(p)
 	}
-	if r == r.z.own {
-		r.z.serving(r.z.l.n.address.Zone(), r.z.l.n.address.Sum())
-	}
 	r.state = before
 }
 
@@ -239,7 +238,7 @@ func (r *zoneRelay) pong(m *message) {
 	}
 	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
 	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
-	r.heard, r.next = r.z.l.now, r.z.l.now.Add(registerEvery)
+	r.heard, r.next = r.z.l.now, r.z.l.now.Add(r.every())
 	r.z.moved()
 	for _, q := range r.questions {
 		r.send(q)
@@ -251,9 +250,21 @@ func (r *zoneRelay) pong(m *message) {
 			r.z.l.touch(p)
 		}
 	}
+	if was != RelayRegistered {
+		r.z.l.reach.changed(r.peer)
+	}
 	if was == RelaySilent {
 		r.back()
 	}
+}
+
+// every is how often a PING keeps us registered. A relay forgets us after five minutes
+// without a packet, but a NAT may forget us sooner.
+func (r *zoneRelay) every() time.Duration {
+	if r.z.l.reach.kept(r.peer) {
+		return confirmEvery
+	}
+	return registerEvery
 }
 
 // back brings those here whose first relay this is, and who had to use another.
@@ -319,7 +330,7 @@ func (r *zoneRelay) prune() {
 // somebody is spoken with through it, or it was left not long ago.
 func (r *zoneRelay) needed() bool {
 	now, n := r.z.l.now, r.z.l.n
-	if r == r.z.own || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
+	if r == r.z.own || r == r.z.spare || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
 		return true
 	}
 	if r.zone != n.address.Zone() || r.z.own == nil {

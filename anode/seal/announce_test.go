@@ -108,6 +108,7 @@ func TestAnnounced(t *testing.T) {
 func FuzzAnnouncement(f *testing.F) {
 	f.Add(unhex(f, "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20"))
 	f.Add(unhex(f, "05 09 20000000000000000f ff 00"))
+	f.Add(unhex(f, "06 15 02 c0000201 2221 00 03 c6336401 1000 02 c6336401 1000 07 01 32"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, ok := parseAnnouncement(b)
 		if !ok {

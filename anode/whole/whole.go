@@ -1,5 +1,5 @@
 // Package whole makes files that are there as a whole or not at all, whatever ends the
-// program or the power meanwhile, and that never replace another file:
+// program or the power meanwhile. Only Replace replaces another file:
 //
 //	write DIR/.NAME-*  ->  sync it  ->  Place it as DIR/NAME  ->  sync DIR
 //
@@ -19,11 +19,27 @@ import (
 func Write(path string, data []byte) error { return write(path, data, places) }
 
 func write(path string, data []byte, ways []placer) error {
+	return writeBy(path, data, func(from string) error { return place(from, path, ways) })
+}
+
+// Replace makes a file with mode 0600 in the place of one that may be there. Whatever ends
+// the program meanwhile, one of the two is there as a whole.
+func Replace(path string, data []byte) error {
+	return writeBy(path, data, func(from string) error {
+		if err := os.Rename(from, path); err != nil {
+			return err
+		}
+		return SyncDir(filepath.Dir(path))
+	})
+}
+
+// writeBy writes a file beside path, syncs it, and has it placed.
+func writeBy(path string, data []byte, place func(from string) error) error {
 	f, err := Temp(path)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer os.Remove(f.Name()) // it has another name by then, unless something failed
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
@@ -34,7 +50,7 @@ func write(path string, data []byte, ways []placer) error {
 	if err != nil {
 		return err
 	}
-	return place(f.Name(), path, ways)
+	return place(f.Name())
 }
 
 // Temp makes the file that is to become path. Its mode is 0600.

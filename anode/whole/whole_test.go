@@ -119,3 +119,25 @@ func TestSweep(t *testing.T) {
 		t.Errorf("left: %s, want %s", got, want)
 	}
 }
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	for _, text := range []string{"one", "two"} {
+		if err := Replace(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != text {
+			t.Errorf("it has %q, %v", b, err)
+		}
+	}
+	if err := Replace(dir, nil); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if left := names(t, dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := Replace(filepath.Join(dir, "none", "file"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

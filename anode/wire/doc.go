@@ -107,7 +107,7 @@
 //     source on the same link.
 //   - NETID_REQ is answered only toward its source, and at a limited rate.
 //   - An unknown NAT traversal mode leaves the plain endpoint. Ours are 1 PUNCH, 2 PREDICT
-//     and 3 SPRAY; NAT_T is taken from added peers only.
+//     and 3 SPRAY; NAT_T is taken from added peers only. See "NAT traversal".
 //   - Link IDs and ports share one number space. The answering S_OPEN's destination port is
 //     the opener's link ID. S_OPEN consumes its sequence number, and a refusing S_CLOSE
 //     repeats that of the S_OPEN. The count of an acknowledgement includes its first number.
@@ -140,6 +140,54 @@
 //     part is ignored. Any other overlap and any other total end the message. A session has
 //     4 messages under way, each for 2 s; the oldest goes first, and parts of one that went
 //     are dropped. See Reassembler.
+//
+// # NAT traversal
+//
+// Two machines with only a relayed path try to open a direct one, both at the same moment: a
+// packet that comes to a NAT before its own side has sent can take the port that its own
+// side needs.
+//
+// HELLO and WELCOME say, to added peers only, in the payload of their noise message
+//
+//	TLV   value
+//	0x05  bit 6: NAT_T modes 1 and 2 are taken
+//	0x06  endpoints of UDP, at most 8, the most promising first. Others are skipped; an
+//	      endpoint of an unknown kind ends the list
+//	0x07  mapping[1]: kind of mapping in the high nibble (0 unknown, 1 no NAT, 2 the same
+//	      for all destinations, 3 another one for each destination), choice of ports in the
+//	      low one (0 unknown, 1 preserved, 2 in order, 3 random)
+//
+// What HELLO says counts once the session is confirmed. Endpoints are hints: nothing is sent
+// to private addresses on no link of ours, nor to multicast, broadcast, or the overlay's.
+// Those on a common link are checked at once by EPC_REQ, and all of a machine without NAT.
+//
+// NAT_T is mode[1] options, sealed, by the relay:
+//
+//	1 PUNCH    attempt[4] delay ms[2] n[1] endpoints
+//	2 PREDICT  attempt[4] endpoint step[2, signed] n[1]
+//	3 SPRAY    attempt[4] endpoint sockets[2]
+//
+// An attempt goes like this:
+//
+//   - The sender of PUNCH sends to the other side's endpoints delay later, half the round
+//     trip of the relayed path, and the receiver to those in PUNCH when it comes, so both at
+//     once. It comes twice, with the same attempt ID, as one may be lost. Who gets a PUNCH
+//     while its own one is under way sends at once, and the two are one attempt.
+//   - Each endpoint gets a sealed EPC_REQ at 0, 30, 80, 180 and 400 ms, until it answers. The
+//     source of an authentic EPC_REQ is an endpoint to check too.
+//   - PREDICT comes before the PUNCH of its attempt: a NAT that takes ports in order gave the
+//     endpoint last, and the receiver sends to n ports too, each step after the one before
+//     (8 at most). The side behind such a NAT starts. If both are, the one with the higher
+//     address sends PREDICT alone, and the other one starts; both send to the predicted ports
+//     first, in their order.
+//   - An attempt sends 64 EPC_REQ at most, after the first minute 8, and all attempts with one
+//     peer 300 a minute. They follow each other after 2, 5, 15 and 60 s, then every 5
+//     minutes while data flows, and anew when either side's network or endpoints change.
+//   - A direct path is used in place of a relay once a PROBE of 1232 bytes, or of the most
+//     that the relay carries, was answered on it; each side decides for what it sends.
+//   - A direct path through a NAT that was silent for longer than NATs remember (20 s if it
+//     is not known better) is not trusted: data goes by the relay, and an attempt starts.
+//   - SPRAY is neither sent nor acted upon.
 //
 // # This package
 //

@@ -1,17 +1,23 @@
 package zone
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"anodenet/anode"
 )
@@ -78,14 +84,14 @@ func TestFetch(t *testing.T) {
 		"too large":               {web{byDNS: huge}, "", "", ErrSize},
 		"binary":                  {web{byDNS: "n=\x00"}, "", "", ErrNUL},
 	} {
-		var cached *File
+		var known Copy
 		if c.cached != "" {
-			cached = mustParse(t, c.cached)
+			known.File = mustParse(t, c.cached)
 		}
-		f, err := Fetch(context.Background(), &http.Client{Transport: c.web}, testZone, cached)
+		copy, err := Fetch(context.Background(), &http.Client{Transport: c.web}, testZone, known)
 		got := ""
-		if f != nil {
-			got = f.Name()
+		if copy.File != nil {
+			got = copy.File.Name()
 		}
 		if got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
@@ -100,20 +106,171 @@ func TestFetch(t *testing.T) {
 }
 
 func TestFetchLocalZone(t *testing.T) {
-	cached := mustParse(t, "n=x")
-	if f, err := Fetch(context.Background(), &http.Client{Transport: web{}}, 0, cached); f != nil || !errors.Is(err, ErrLocal) {
-		t.Errorf("got %v, %v", f, err)
+	known := Copy{File: mustParse(t, "n=x")}
+	if c, err := Fetch(context.Background(), &http.Client{Transport: web{}}, 0, known); c != known || !errors.Is(err, ErrLocal) {
+		t.Errorf("got %v, %v", c, err)
 	}
 }
 
 func TestFetchCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	cached := mustParse(t, "n=x")
-	f, err := Fetch(ctx, NewClient(nil), testZone, cached)
-	if f != cached || !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "192.0.2.1") {
-		t.Errorf("got %v, %v", f, err)
+	known := Copy{File: mustParse(t, "n=x")}
+	c, err := Fetch(ctx, NewClient(nil), testZone, known)
+	if c != known || !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "192.0.2.1") {
+		t.Errorf("got %v, %v", c, err)
 	}
+}
+
+// slow is a web in which some places never answer.
+type slow struct {
+	web
+	silent []string
+}
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	if slices.Contains(s.silent, r.URL.String()) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return s.web.RoundTrip(r)
+}
+
+// A place that does not answer costs a quarter of a second, and one that fails nothing.
+func TestFetchDoesNotWait(t *testing.T) {
+	for name, c := range map[string]struct {
+		silent []string
+		web    web
+		want   time.Duration
+	}{
+		"DNS is silent":           {[]string{byDNS}, web{byIP: "n=x"}, headStart},
+		"all fail":                {nil, web{}, 0},
+		"one is silent, one gone": {[]string{byDNS}, web{mapped: "n=x"}, headStart},
+		"all are silent":          {[]string{byDNS, byIP, mapped}, web{}, attemptTimeout + 2*headStart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				copy, err := Fetch(t.Context(), &http.Client{Transport: slow{c.web, c.silent}}, testZone, Copy{})
+				if (err == nil) != (len(c.web) > 0) || (copy.File != nil) != (err == nil) {
+					t.Errorf("got %v, %v", copy.File, err)
+				}
+				if took := time.Since(start); took != c.want {
+					t.Errorf("it took %v, want %v", took, c.want)
+				}
+			})
+		})
+	}
+}
+
+// redirected is a client for which the zone's machine is a test's server.
+func redirected(s *httptest.Server) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			if address != "192.0.2.1:80" {
+				return nil, &net.DNSError{IsNotFound: true}
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", s.Listener.Addr().String())
+		},
+	}}
+}
+
+// What has not changed is not sent again.
+func TestFetchConditional(t *testing.T) {
+	site := &Site{}
+	var answers []int
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record := httptest.NewRecorder()
+		site.ServeHTTP(record, r)
+		answers = append(answers, record.Code)
+		maps.Copy(w.Header(), record.Header())
+		w.WriteHeader(record.Code)
+		w.Write(record.Body.Bytes())
+	}))
+	defer s.Close()
+	client := redirected(s)
+	changed := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	site.Set(mustParse(t, good), changed)
+	first, err := Fetch(t.Context(), client, testZone, Copy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, first.Source, byIP)
+	equal(t, first.Modified, "Sat, 28 Nov 2026 12:00:00 GMT")
+	again, err := Fetch(t.Context(), client, testZone, first)
+	if err != nil || again != first {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	byTime := first
+	byTime.ETag = ""
+	if same, err := Fetch(t.Context(), client, testZone, byTime); err != nil || same != byTime {
+		t.Errorf("by time: %v, %v", same, err)
+	}
+	site.Set(mustParse(t, strings.Replace(good, "7", "8", 1)), changed)
+	next, err := Fetch(t.Context(), client, testZone, first)
+	if err != nil || next.File.Revision() != 8 {
+		t.Errorf("changed: %v, %v", next, err)
+	}
+	equal(t, fmt.Sprint(answers), "[200 304 304 200]")
+	// From another place, it has to be sent whole.
+	elsewhere := next
+	elsewhere.Source = byDNS
+	if _, err := Fetch(t.Context(), client, testZone, elsewhere); err != nil {
+		t.Error(err)
+	}
+	equal(t, fmt.Sprint(answers), "[200 304 304 200 200]")
+}
+
+// "Not modified" means nothing to those who did not ask.
+func TestFetchUnasked(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }))
+	defer s.Close()
+	c, err := Fetch(t.Context(), redirected(s), testZone, Copy{File: mustParse(t, good), Source: byIP})
+	if c.File == nil || err == nil || !strings.Contains(err.Error(), byIP+": the server answered 304 Not Modified") {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// Errors are for people.
+func TestFetchError(t *testing.T) {
+	_, err := Fetch(t.Context(), NewClient(nil), 0x0a000001, Copy{}) // 10.0.0.1
+	if err == nil || !strings.Contains(err.Error(), "http://10.0.0.1/z: not a public address: 10.0.0.1; http://[::ffff:10.0.0.1]/z: not a public address: ") {
+		t.Errorf("got %v", err)
+	}
+	for text, err := range map[string]error{
+		"DNS has no such name": &url.Error{Err: &net.OpError{Err: &net.DNSError{IsNotFound: true}}},
+		"DNS did not answer":   &url.Error{Err: &net.OpError{Err: &net.DNSError{IsTimeout: true}}},
+		"no answer":            &url.Error{Err: context.DeadlineExceeded},
+		"connection refused":   &url.Error{Err: &net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}},
+		"unexpected EOF":       &url.Error{Err: io.ErrUnexpectedEOF},
+	} {
+		equal(t, (&Attempt{byIP, err}).Error(), byIP+": "+text)
+	}
+}
+
+func TestDialed(t *testing.T) {
+	for address, want := range map[string]string{
+		"a--c0000201.net:80":    "tcp a--c0000201.net.:80", // not a--c0000201.net.office.example
+		"a--c0000201.net.:80":   "tcp a--c0000201.net.:80",
+		"192.0.2.1:80":          "tcp 192.0.2.1:80",
+		"[::ffff:192.0.2.1]:80": "tcp6 [64:ff9b::c000:201]:80",
+		"[2606:4700::1111]:80":  "tcp [2606:4700::1111]:80",
+	} {
+		network, address := dialed("tcp", address)
+		equal(t, network+" "+address, want)
+	}
+}
+
+func TestNamed(t *testing.T) {
+	allow := Named(0x0a000001)
+	for s, want := range map[string]bool{
+		"10.0.0.1": true, "10.0.0.2": false, "127.0.0.1": false, "1.1.1.1": true, "64:ff9b::a00:1": false,
+	} {
+		equal(t, allow(netip.MustParseAddr(s)), want)
+	}
+	equal(t, Named(0x7f000001)(netip.MustParseAddr("127.0.0.1")), false)
 }
 
 // A name that leads home, or a web server that sends us there, does not get there.
@@ -147,34 +304,6 @@ func TestNewClientRedirections(t *testing.T) {
 	defer s.Close()
 	if _, err := NewClient(netip.Addr.IsLoopback).Get(s.URL); err == nil || n != 1+maxRedirects {
 		t.Errorf("got %v after %d requests", err, n)
-	}
-}
-
-func TestHandler(t *testing.T) {
-	f := mustParse(t, good)
-	s := httptest.NewServer(Handler(f))
-	defer s.Close()
-	resp, err := NewClient(netip.Addr.IsLoopback).Get(s.URL + "/z")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.Equal(b, f.Bytes()) {
-		t.Errorf("got %q, %v", b, err)
-	}
-	equal(t, resp.Header.Get("Content-Type"), "text/plain; charset=utf-8")
-	equal(t, resp.Header.Get("Cache-Control"), "max-age=3600")
-
-	for _, c := range []struct {
-		method, path string
-		want         int
-	}{{"GET", "/", 404}, {"GET", "/z/", 404}, {"POST", "/z", 405}, {"HEAD", "/z", 200}} {
-		w := httptest.NewRecorder()
-		Handler(f).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
-		if w.Code != c.want {
-			t.Errorf("%s %s: got %d, want %d", c.method, c.path, w.Code, c.want)
-		}
 	}
 }
 

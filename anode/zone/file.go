@@ -21,6 +21,7 @@ package zone
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,16 +54,22 @@ var (
 // File is a zone file. It does not change once it is parsed.
 type File struct {
 	raw     []byte
-	entries map[string]string // by key in lower case
+	entries map[string]entry  // by key in lower case
 	relays  map[uint32]string // the zr entries, by index
 	stray   []int             // lines that are no entries, from 1; the first few
 }
 
-// maxStray is how many lines Validate complains about.
+// entry is a value, and the line in which its entry begins.
+type entry struct {
+	value string
+	line  int // from 1
+}
+
+// maxStray is how many lines without an entry Problems lists.
 const maxStray = 5
 
 // Parse reads a zone file. It fails with ErrSize and ErrNUL alone: what is no entry is
-// passed over, and what is missing is for Validate to say.
+// passed over, and Problems reports what is missing.
 func Parse(b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrSize, MaxSize)
@@ -70,7 +77,7 @@ func Parse(b []byte) (*File, error) {
 	if bytes.IndexByte(b, 0) >= 0 {
 		return nil, ErrNUL
 	}
-	f := &File{raw: bytes.Clone(b), entries: map[string]string{}, relays: map[uint32]string{}}
+	f := &File{raw: bytes.Clone(b), entries: map[string]entry{}, relays: map[uint32]string{}}
 	for number := 1; len(b) > 0; {
 		var l line
 		rest := l.scan(b)
@@ -78,7 +85,7 @@ func Parse(b []byte) (*File, error) {
 		switch {
 		case l.separated && key != "":
 			key = lower(key)
-			f.entries[key] = l.value.text()
+			f.entries[key] = entry{l.value.text(), number}
 			if len(f.entries) > maxEntries {
 				return nil, fmt.Errorf("%w: more than %d entries", ErrSize, maxEntries)
 			}
@@ -90,7 +97,7 @@ func Parse(b []byte) (*File, error) {
 	}
 	for _, key := range f.Keys() {
 		if i, ok := relayIndex(key); ok {
-			f.relays[i] = f.entries[key]
+			f.relays[i] = f.entries[key].value
 		}
 	}
 	return f, nil
@@ -204,19 +211,19 @@ func (f *File) Bytes() []byte { return f.raw }
 
 // Get returns a value by its key, in any case.
 func (f *File) Get(key string) (value string, ok bool) {
-	value, ok = f.entries[lower(key)]
-	return value, ok
+	e, ok := f.entries[lower(key)]
+	return e.value, ok
 }
 
 // Keys returns all keys, in lower case and sorted.
 func (f *File) Keys() []string { return slices.Sorted(maps.Keys(f.entries)) }
 
 // Name is the entry n, or "".
-func (f *File) Name() string { return f.entries["n"] }
+func (f *File) Name() string { return f.entries["n"].value }
 
 // Revision is the entry r; 0 if it is missing or no number.
 func (f *File) Revision() uint64 {
-	r, err := strconv.ParseUint(f.entries["r"], 10, 64)
+	r, err := strconv.ParseUint(f.entries["r"].value, 10, 64)
 	if err != nil {
 		return 0
 	}
@@ -225,7 +232,7 @@ func (f *File) Revision() uint64 {
 
 // TTL is the entry ttl, within MinTTL and MaxTTL; DefaultTTL if it is missing or no number.
 func (f *File) TTL() time.Duration {
-	s, err := strconv.ParseUint(f.entries["ttl"], 10, 64)
+	s, err := strconv.ParseUint(f.entries["ttl"].value, 10, 64)
 	if err != nil {
 		return DefaultTTL
 	}
@@ -245,27 +252,48 @@ var required = [...]struct {
 	{"ttl", "the seconds after which to look again", true},
 }
 
-// Validate tells everything that is wrong with f, joined; each error wraps ErrInvalid.
-func (f *File) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+// Problem is something that is wrong with a zone file. It wraps ErrInvalid.
+type Problem struct {
+	Line int // from 1; 0: the file as a whole
+	Text string
+}
+
+func (p *Problem) Error() string {
+	if p.Line == 0 {
+		return p.Text
 	}
+	return fmt.Sprintf("line %d: %s", p.Line, p.Text)
+}
+
+// Unwrap makes every problem wrap ErrInvalid.
+func (p *Problem) Unwrap() error { return ErrInvalid }
+
+// Problems lists everything that is wrong with f: first what concerns the whole file, then
+// the rest in the order of the lines.
+func (f *File) Problems() (list []*Problem) {
 	for _, e := range required {
-		value, ok := f.entries[e.key]
+		got, ok := f.entries[e.key]
 		if !ok {
-			bad("%s (%s) is missing", e.key, e.what)
+			list = append(list, &Problem{0, fmt.Sprintf("%s (%s) is missing", e.key, e.what)})
 			continue
 		}
-		if _, err := strconv.ParseUint(value, 10, 64); e.number && err != nil {
-			bad("%s (%s) is no number: %q", e.key, e.what, value)
+		if _, err := strconv.ParseUint(got.value, 10, 64); e.number && err != nil {
+			list = append(list, &Problem{got.line, fmt.Sprintf("%s (%s): want a whole number, not %q", e.key, e.what, got.value)})
 		}
 	}
 	for _, n := range f.stray {
-		bad("line %d is no entry: want key=value", n)
+		list = append(list, &Problem{n, "no entry: want KEY=VALUE"})
 	}
-	for _, err := range f.relayErrors() {
-		bad("%w", err)
+	list = append(list, f.relayProblems()...)
+	slices.SortStableFunc(list, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return list
+}
+
+// Validate returns all Problems, joined.
+func (f *File) Validate() error {
+	var errs []error
+	for _, p := range f.Problems() {
+		errs = append(errs, p)
 	}
 	return errors.Join(errs...)
 }

@@ -126,14 +126,15 @@ func TestValidate(t *testing.T) {
 	for text, want := range map[string][]string{
 		"":                                     {"n (", "d (", "c (", "r (", "ttl ("},
 		strings.Replace(good, "R =", "x=", 1):  {"r (the revision) is missing"},
-		strings.Replace(good, "7", "seven", 1): {`r (the revision) is no number: "seven"`},
+		strings.Replace(good, "7", "seven", 1): {`line 6: r (the revision): want a whole number, not "seven"`},
 		strings.Replace(good, "3600", "-1", 1): {`ttl (`},
-		good + "what?\n=x\n":                   {"line 10 ", "line 11 "},
-		good + "zr.3=x":                        {"zr.3: of 3 the last is zr.2"},
+		good + "what?\n=x\n":                   {"line 10: no entry", "line 11: no entry"},
+		good + "zr.3=x":                        {"line 10: zr.3: the file has 3 relays, so the last one is zr.2"},
+		good + "zr.2=192.0.2.1:::" + address:   {"line 10: zr.2: the relay offers no port"},
 		good + "zr.x=x":                        {"zr.x: the index"},
 		good + "zr.100000000=x":                {"zr.100000000: the index"},
 		good + "zr.=x":                         {"zr.: the index"},
-		good + "zr.2=x":                        {"zr.2: malformed"},
+		good + "zr.2=x":                        {"line 10: zr.2: want IP"},
 	} {
 		err := mustParse(t, text).Validate()
 		if err == nil || !errors.Is(err, ErrInvalid) {
@@ -208,8 +209,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q became %q", b, out)
 		}
 		for key, value := range file.entries {
-			if got, ok := again.entries[key]; !ok || got != value {
-				t.Fatalf("%q: %q became %q", key, value, got)
+			if got, ok := again.entries[key]; !ok || got.value != value.value {
+				t.Fatalf("%q: %q became %q", key, value.value, got.value)
 			}
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -31,15 +30,22 @@ type Relay struct {
 // the right, so that IPv6 addresses may be bare or in brackets; a port may be empty. Of
 // the Anode addresses those of unknown types are left out, but one has to be known.
 // Its errors wrap ErrRelay.
-func ParseRelay(s string) (r Relay, err error) {
-	bad := func(what string) (Relay, error) {
-		return Relay{}, fmt.Errorf("%w: %q: %s", ErrRelay, s, what)
+func ParseRelay(s string) (Relay, error) {
+	r, err := parseRelay(s)
+	if err != nil {
+		return Relay{}, fmt.Errorf("%w: %q: %w", ErrRelay, s, err)
 	}
+	return r, nil
+}
+
+// parseRelay is ParseRelay with errors that only say what is wrong.
+func parseRelay(s string) (r Relay, err error) {
+	bad := func(what string) (Relay, error) { return Relay{}, errors.New(what) }
 	head, addresses, ok1 := cutLast(s)
 	head, tcp, ok2 := cutLast(head)
 	ips, udp, ok3 := cutLast(head)
 	if !ok1 || !ok2 || !ok3 {
-		return bad("want IPs:UDP port:TCP port:addresses")
+		return bad("want IP,IP...:UDP PORT:TCP PORT:ADDRESS")
 	}
 	for f := range strings.SplitSeq(ips, ",") {
 		f = strings.TrimSpace(f)
@@ -48,7 +54,7 @@ func ParseRelay(s string) (r Relay, err error) {
 		}
 		ip, err := netip.ParseAddr(f)
 		if err != nil || ip.Zone() != "" {
-			return bad("no IP address: " + strconv.Quote(f))
+			return bad("not an IP address: " + strconv.Quote(f))
 		}
 		r.IPs = append(r.IPs, ip.Unmap())
 	}
@@ -62,7 +68,7 @@ func ParseRelay(s string) (r Relay, err error) {
 		}
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {
-			return bad("no port: " + strconv.Quote(text))
+			return bad("not a port: " + strconv.Quote(text))
 		}
 		*p.port = uint16(n)
 	}
@@ -145,23 +151,30 @@ func relayIndex(key string) (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-// relayErrors tells what is wrong with the zr entries, in the order of their keys.
-func (f *File) relayErrors() (errs []error) {
+// relayProblems lists what is wrong with the zr entries.
+func (f *File) relayProblems() (list []*Problem) {
 	for _, key := range f.Keys() {
 		if !strings.HasPrefix(key, relayPrefix) {
 			continue
 		}
+		e := f.entries[key]
+		bad := func(format string, args ...any) {
+			list = append(list, &Problem{e.line, key + ": " + fmt.Sprintf(format, args...)})
+		}
 		i, ok := relayIndex(key)
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("%w: %s: the index is not hexadecimal", ErrRelay, key))
+			bad("the index is not hexadecimal")
 		case i >= uint32(len(f.relays)):
-			errs = append(errs, fmt.Errorf("%w: %s: of %d the last is zr.%x", ErrRelay, key, len(f.relays), len(f.relays)-1))
+			bad("the file has %d relays, so the last one is zr.%x", len(f.relays), len(f.relays)-1)
 		default:
-			if _, err := ParseRelay(f.entries[key]); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", key, err))
+			r, err := parseRelay(e.value)
+			if err != nil {
+				bad("%v", err)
+			} else if r.UDP == 0 && r.TCP == 0 {
+				bad("the relay offers no port")
 			}
 		}
 	}
-	return slices.Clip(errs)
+	return list
 }

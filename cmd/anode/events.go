@@ -69,6 +69,8 @@ type eventNode struct {
 	Secret  bool               `json:"secret"`
 	Relay   bool               `json:"relay"`
 	Bridged bool               `json:"info2_bridge"`
+	Zone    anode.Zone         `json:"zone"`
+	Relays  bool               `json:"relays_zone"` // for all addresses of the zone
 	Added   int                `json:"peers_added"`
 	Warns   []string           `json:"warnings"`
 }
@@ -252,7 +254,8 @@ func (t *teller) running(s overlay.Status) event {
 	added = slices.DeleteFunc(added, func(p overlay.PeerStatus) bool { return !p.Allowed })
 	return event{Type: eventRunning, Message: "running as " + s.ULA.String(), Node: &eventNode{
 		Address: s.Address, ID: s.ID, ULA: s.ULA, Version: s.Version, Tun: s.Tun, Listen: s.Listen,
-		Open: s.Open, Secret: s.Secret, Relay: s.Relay, Bridged: t.bridged, Added: len(added),
+		Open: s.Open, Secret: s.Secret, Relay: s.Relay, Bridged: t.bridged,
+		Zone: s.Zone, Relays: slices.Contains(s.Relaying.Zones, s.Zone), Added: len(added),
 		Warns: append([]string{}, settingWarnings(s.Open, t.bridged)...),
 	}}
 }

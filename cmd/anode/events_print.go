@@ -71,6 +71,9 @@ func (t *eventText) greet(b *strings.Builder, n *eventNode) {
 	} else {
 		b.WriteString("  adapter   none: this node only answers pings and relays\n")
 	}
+	if n.Zone != 0 {
+		fmt.Fprintf(b, "  zone      %s\n", zoneWords(n))
+	}
 	for _, l := range n.Listen {
 		fmt.Fprintf(b, "  listens   %s\n", l)
 	}

@@ -55,6 +55,12 @@ func explain(err error) *failure {
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		f := &failure{exitFailed, problems.Error(), "anode config example"}
+		if len(problems) == 1 { // it may hold its advice
+			message, try, ok := strings.Cut(f.message, "; try: ")
+			if ok {
+				f.message, f.try = message, try
+			}
+		}
 		if problems.Usage() {
 			f.exit = exitUsage
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
+	zones "anodenet/anode/zone"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/daemon"
 )
@@ -30,7 +31,7 @@ func (a *app) idCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	reach := cmd.Flags().Bool("reach", false, "with the endpoints at which others see this machine, for \"peers add\" there")
-	zone := cmd.Flags().String("zone", "", "`zone` of a new identity, hex digits (default 0)")
+	zone := cmd.Flags().String("zone", "", "zone of a new identity: an IPv4 address or hex digits, `ZONE` (default 0)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *reach {
 			return a.reach(cmd, *asJSON)
@@ -38,7 +39,7 @@ func (a *app) idCommand() *cobra.Command {
 		var z anode.Zone
 		if *zone != "" {
 			var err error
-			if z, err = anode.ParseZone(*zone); err != nil {
+			if z, err = zones.ParseName(*zone); err != nil {
 				return usage(cmd, "--zone: %v", err)
 			}
 		}
@@ -47,7 +48,7 @@ func (a *app) idCommand() *cobra.Command {
 			return err
 		}
 		if *zone != "" && self.Zone() != z {
-			return &failure{exitFailed, fmt.Sprintf("the identity exists, in zone %s", self.Zone()), "another --state DIR"}
+			return &failure{exitFailed, fmt.Sprintf("the identity exists, in zone %s", self.Zone()), "another --state DIR; or anode zone join " + zones.Label(z)}
 		}
 		if *asJSON {
 			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"anode/wire":       {"anode"},
 	"anode/seal":       {"anode", "anode/wire", "anode/seal/gcm"},
 	"anode/seal/...":   {},
-	"anode/zone":       {"anode", "anode/wire"},
+	"anode/zone":       {"anode", "anode/private", "anode/whole", "anode/wire"},
 	"overlay/mono":     {},
 	"overlay/link":     {},
 	"overlay/portmap":  {},

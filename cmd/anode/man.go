@@ -20,7 +20,7 @@ var manExamples = map[string]string{
 		"sudo anode peers add ADDRESS north\n" +
 		"anode ping north\n" +
 		"ssh $(anode ip north)",
-	"up":            "sudo anode up\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --state ~/.anode --socket ~/.anode/socket",
+	"up":            "sudo anode up\nsudo anode up --relay --zone 192.0.2.1\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --state ~/.anode --socket ~/.anode/socket",
 	"daemon":        "systemctl enable --now anode\nsystemctl reload anode",
 	"down":          "sudo anode down",
 	"id":            "anode id\nanode id --json | jq -r .address\nanode id --state ~/.anode\nanode id --reach",
@@ -38,6 +38,11 @@ var manExamples = map[string]string{
 	"chat":          "anode chat\nanode chat --network bare",
 	"info2 log":     "anode info2 log -n 100\nanode info2 log -f --exec /usr/local/bin/notify",
 	"info2 connect": "anode info2 connect north",
+	"zone show":     "anode zone show\nanode zone show 192.0.2.1 --json",
+	"zone init":     "anode zone init zone.txt --name Home",
+	"zone check":    "anode zone check ./zone.txt\nanode zone check 192.0.2.1",
+	"zone serve":    "sudo anode zone serve ./zone.txt",
+	"zone join":     "sudo anode zone join 192.0.2.1",
 	"config check":  "anode config check\nanode config check ./anode.toml",
 	"config secret": "sudo anode config secret /etc/anode/secret\nsudo chown anode /etc/anode/secret",
 	"doctor":        "anode doctor",

@@ -346,7 +346,7 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 		"no": "no: machines behind the same router do not reach each other by its outside", "unknown": "not known: no peer behind the same router shows it"}[n.NAT.Hairpin])
 	add("port mapping", portmapWords(n.Portmap))
 	for _, r := range n.Relays {
-		add("relay", relayWords(r))
+		add("relay", netRelayWords(r))
 	}
 	return list
 }
@@ -418,7 +418,7 @@ func portmapWords(p netPortmap) string {
 
 func joinedText(list []string) string { return strings.Join(list, ", ") }
 
-func relayWords(r netRelay) string {
+func netRelayWords(r netRelay) string {
 	text := labelOf(r.Name, r.Address.ID()) + " " + r.Endpoint
 	switch r.State {
 	case "silent":

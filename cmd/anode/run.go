@@ -18,6 +18,7 @@ type runFlags struct {
 	tun   string
 	port  uint16
 	zone  string
+	relay bool
 	peers []string
 	open  bool
 	bare  bool
@@ -34,7 +35,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 func (f *runFlags) addConfig(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.tun, "tun", "", "`name` of the adapter, or none (default anode0)")
 	cmd.Flags().Uint16Var(&f.port, "port", 0, "UDP `port`, 0 for any (default 8737)")
-	cmd.Flags().StringVar(&f.zone, "zone", "", "`zone` of a new identity, hex digits (default 0)")
+	cmd.Flags().StringVar(&f.zone, "zone", "", "zone of a new identity: the IPv4 address of the machine with its relay, or hex digits, `ZONE` (default 0)")
+	cmd.Flags().BoolVar(&f.relay, "relay", false, "relay for every address of this machine's zone, and serve its zone file on port 80")
 	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `[NAME=]ADDRESS[@udp:IP:PORT]`; repeatable")
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
@@ -58,6 +60,10 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 	if f.zone != "" {
 		set("zone", "zone", f.zone)
 	}
+	if f.relay {
+		set("relay", "relay.enabled", "true")
+	}
+	set("relay", "relay.zone", strconv.FormatBool(f.relay))
 	for _, text := range f.peers {
 		set("peer", "peers", text)
 	}

@@ -20,6 +20,7 @@ type statusView struct {
 	long     bool // the forms and the endpoint of each peer
 	counters bool
 	bridged  bool // the bridge between the text networks is on
+	files    []control.ZoneFile
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -37,15 +38,20 @@ func (a *app) statusCommand() *cobra.Command {
 		client := control.NewClient(a.socket)
 		defer client.Close()
 		status, err := client.Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		files, err := client.ZoneFiles(cmd.Context())
 		switch {
 		case err != nil:
 			return err
 		case how.json:
-			return a.json(status)
+			return a.json(statusAnswer{status, files})
 		case how.tsv:
 			a.tsv(statusTSV(status))
 			return nil
 		}
+		view.files = files.Files
 		if texts, err := client.Info2(cmd.Context()); err == nil {
 			view.bridged = texts.Bridged
 		}
@@ -114,9 +120,7 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		{"ULA", s.ULA.String()},
 		{"short ID", s.ID.String()},
 	}
-	if s.Zone != 0 {
-		facts = append(facts, [2]string{"zone", s.Zone.String()})
-	}
+	facts = append(facts, a.zoneFacts(s, v.files)...)
 	return append(facts,
 		[2]string{"adapter", adapter},
 		[2]string{"listens", strings.Join(s.Listen, ", ") + " (" + s.Rung + ")"},
@@ -164,7 +168,7 @@ func nodeWarnings(s overlay.Status, v statusView) []string {
 			list = append(list, "the adapter: "+p.Text)
 		}
 	}
-	return list
+	return append(list, zoneWarnings(v.files)...)
 }
 
 // settingWarnings are about settings that open this machine or its texts to others.

@@ -32,7 +32,7 @@ func FuzzSet(f *testing.F) {
 			if b&32 != 0 {
 				w.Via = anode.Address{1 + b&1}
 			}
-			switch b % 8 {
+			switch b % 12 {
 			case 0, 1:
 				s.Add(now, w, Origin((int(b)/8+k)%len(places)), b&1 == 0)
 			case 2, 3:
@@ -48,6 +48,15 @@ func FuzzSet(f *testing.F) {
 				s.Heard(now, w.Endpoint, w.Via)
 			case 7:
 				s.Nudge(now, w)
+			case 8:
+				list := []Target{{w, Told, b&64 == 0}, {numbered(int(b)), Predicted, false}, {static, Static, false}}
+				s.Punch(now, list[:k%4], k%9, time.Second)
+			case 9:
+				s.Judge(func(i *Info) Fitness { return Fitness(int(b)/12+k) % (Stale + 1) })
+			case 10:
+				s.Proved(now, w, time.Duration(k)*ms)
+			case 11:
+				s.Check(now, w)
 			}
 			due, next := s.Requests(now)
 			if next < now {
@@ -59,7 +68,7 @@ func FuzzSet(f *testing.F) {
 				}
 			}
 			sent = append(due, sent[:min(len(sent), 20)]...)
-			if len(s.ways) > most || s.find(static) == nil {
+			if len(s.ways) > most+2*maxTargets+maxConfirmed || s.find(static) == nil {
 				t.Fatalf("%d ways", len(s.ways))
 			}
 			for _, i := range s.ways {
@@ -93,7 +102,7 @@ func FuzzSearch(f *testing.F) {
 		var sent []Probe
 		for k, b := range in {
 			now = now.Add(time.Duration(b) * 5 * ms)
-			switch b % 8 {
+			switch b % 12 {
 			case 0, 1, 2:
 				if len(sent) > 0 {
 					p := sent[(k*7+int(b))%len(sent)]

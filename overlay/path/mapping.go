@@ -15,9 +15,9 @@ import (
 type Mapping struct {
 	Kind     MappingKind
 	Ports    PortKind
-	Last     netip.AddrPort // the newest mapping seen; if Kind is Independent, that of the main socket
+	Last     netip.AddrPort // the newest mapping seen of the main socket; where ports follow one another and depend on the destination, of any
 	Step     int            // from one mapping's port to the next, if Ports is Sequential
-	At       mono.Time      // when Last was seen
+	At       mono.Time      // when the question was sent that Last is the answer to
 	Lifetime time.Duration  // of a mapping through which nothing passes, measured; 0: unknown
 }
 
@@ -59,7 +59,7 @@ type Sample struct {
 	Main  bool           // it is the main socket, and none that was opened for the question
 	To    netip.AddrPort // who was asked
 	Seen  netip.AddrPort // what the answer says
-	At    mono.Time      // when it came
+	At    mono.Time      // when the question was sent, which is when a new mapping is made
 }
 
 const (
@@ -74,8 +74,8 @@ const (
 // are ignored. own reports whether an address is one of an interface of ours. Lifetime is left 0.
 //
 // Two destinations at different addresses that see one endpoint show an independent mapping, even
-// if a third, which may lie, sees another one. With a single destination, sockets whose ports are
-// all preserved count as independent too: others will see the same port.
+// if a third, which may lie, sees another one. With a single destination, a NAT that preserves the
+// ports of all sockets counts as independent too: others will see the same port.
 func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
 	var list []Sample
 	for _, s := range samples {
@@ -109,12 +109,12 @@ func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
 		return m
 	case own(main.Seen.Addr()) && main.Seen.Port() == main.Local:
 		m.Kind = None
-	case agreed, m.Ports == Preserved && !differ:
+	case agreed, m.Ports == Preserved && !differ && main.Seen.Port() == main.Local:
 		m.Kind = Independent
 	case differ:
 		m.Kind = Dependent
 	}
-	if m.Kind == None || m.Kind == Independent {
+	if m.Ports != Sequential || m.Kind == None || m.Kind == Independent {
 		m.Last, m.At = main.Seen, main.At
 	}
 	return m
@@ -140,37 +140,32 @@ func agreement(before []Sample, s *Sample) (same, other bool) {
 	return same, other
 }
 
-// ports tells how the ports of mappings are chosen, by samples in the order of time. One step may
-// be an accident; two show a rule.
+// ports tells how the ports of mappings are chosen, by samples in the order of time. A step counts
+// only between sockets that were opened for the question, one after the other: when a mapping of
+// the main socket was made is not known. One step may be an accident; two show a rule.
 func ports(list []Sample) (PortKind, int) {
-	var fresh []Sample // the first sample of each mapping
-	preserved, sockets := true, map[uint16]bool{}
+	var fresh []Sample
 	for _, s := range list {
-		preserved = preserved && s.Seen.Port() == s.Local
-		sockets[s.Local] = true
-		if !slices.ContainsFunc(fresh, func(f Sample) bool { return f.Seen == s.Seen }) {
+		if !s.Main && !slices.ContainsFunc(fresh, func(f Sample) bool { return f.Local == s.Local }) {
 			fresh = append(fresh, s)
 		}
 	}
-	if preserved {
-		if len(sockets) > 1 {
-			return Preserved, 0
-		}
-		return PortsUnknown, 0
+	if len(fresh) > 0 && !slices.ContainsFunc(fresh, func(s Sample) bool { return s.Seen.Port() != s.Local }) {
+		return Preserved, 0 // if that of the main socket is not, another machine has it
 	}
 	step, steps := 0, 0
-	for k, s := range fresh[1:] {
-		if s.At.Sub(fresh[k].At) > together {
+	for k := 1; k < len(fresh); k++ {
+		if fresh[k].At.Sub(fresh[k-1].At) > together {
 			continue
 		}
-		steps++
-		d := int(s.Seen.Port()) - int(fresh[k].Seen.Port())
+		d := int(fresh[k].Seen.Port()) - int(fresh[k-1].Seen.Port())
 		if d == 0 || max(d, -d) > maxStep || step != 0 && (d > 0) != (step > 0) {
 			return Random, 0
 		}
 		if step == 0 || max(d, -d) < max(step, -step) {
 			step = d
 		}
+		steps++
 	}
 	if steps < 2 {
 		return PortsUnknown, 0

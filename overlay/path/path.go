@@ -4,7 +4,8 @@
 // passes the time, sends the requests and probes that it is asked to send, and reports
 // the answers.
 //
-// An endpoint is learned only by an EPC (draft 4.2.4):
+// An endpoint is learned only by an EPC (draft 4.2.4), or by what proves the same: the first
+// answer to a message of the handshake, which nobody can have recorded before.
 //
 //	          Add                 EPC                     silence, link events
 //	unknown ------> candidate ----------> confirmed ------------.
@@ -153,6 +154,7 @@ type Info struct {
 	named    mono.Time // last Add
 	answered mono.Time // last EPC
 	rest     time.Duration
+	rough    bool // RTT is that of a handshake
 	worse    bool // much worse than the relay
 	check    check
 }
@@ -232,6 +234,9 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 func (i *Info) fail(now mono.Time) {
 	if i.State == Confirmed {
 		i.named = now // it is worth as much as one that is named now
+	}
+	if i.Punched {
+		i.Origin = min(i.Origin, i.First)
 	}
 	i.become(now, Failed)
 	i.rest = min(max(2*i.rest, firstRest), lastRest)

@@ -2,6 +2,7 @@ package path
 
 import (
 	"slices"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/overlay/link"
@@ -113,10 +114,11 @@ func (s *Set) Check(now mono.Time, w Way) {
 	}
 }
 
-// checkConfirmed begins a check of the confirmed ways except one.
+// checkConfirmed begins a check of the confirmed ways except one, and except stale ones,
+// which attempts of both sides check.
 func (s *Set) checkConfirmed(now mono.Time, except *Info) {
 	for _, i := range s.ways {
-		if i.State == Confirmed && i != except && !i.check.pending {
+		if i.State == Confirmed && i != except && i.Fitness != Stale && !i.check.pending {
 			i.start(now)
 		}
 	}
@@ -226,8 +228,8 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 			continue
 		}
 		rtt := max(now.Sub(i.check.asked[k].sent), 1)
-		if i.RTT == 0 {
-			i.RTT = rtt
+		if i.RTT == 0 || i.rough {
+			i.RTT, i.rough = rtt, false
 		} else {
 			i.RTT += (rtt - i.RTT) / 4
 		}
@@ -238,16 +240,42 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 		i.become(now, Confirmed)
 		i.Heard, i.answered, i.Hops = now, now, hops
 		i.check, i.rest = check{}, 0
-		if i.Direct() {
-			i.Origin = max(i.Origin, Stored)
-		}
-		if isNew {
-			s.trimConfirmed(i)
-			s.checkConfirmed(now, i) // the peer may have moved here from there
-		}
+		s.confirmed(now, i, isNew)
 		return i.Way, true
 	}
 	return Way{}, false
+}
+
+// confirmed does what follows when a way was proved to lead to the peer.
+func (s *Set) confirmed(now mono.Time, i *Info, isNew bool) {
+	if i.Direct() {
+		i.Origin = max(i.Origin, Stored)
+	}
+	if isNew {
+		s.trimConfirmed(i)
+		s.checkConfirmed(now, i) // the peer may have moved here from there
+	}
+}
+
+// Proved takes the answer to a message of the handshake that was sent along w, rtt before.
+// It came along w too, and confirms a candidate. The check of the way goes on, and measures
+// the round trip. A way that nothing was sent along yet proves nothing: the source of a
+// packet can be forged by who forwards it. It reports whether the way was not confirmed
+// before.
+func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
+	i := s.find(w)
+	if i == nil || i.State != Candidate || !i.Checking() {
+		return false
+	}
+	i.become(now, Confirmed)
+	i.Heard, i.answered = now, now
+	i.RTT, i.rough = max(rtt, 1), true
+	if !i.Direct() {
+		i.Hops = 1
+	}
+	i.rest = 0
+	s.confirmed(now, i, true)
+	return true
 }
 
 // Checking reports whether any way is being checked.

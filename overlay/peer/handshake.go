@@ -40,6 +40,9 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 	if reply != nil {
 		m.handshake(ep, reply)
 	}
+	if pending != nil && ok {
+		m.welcomed, m.welcomedAt = w, now
+	}
 	if errors.Is(err, seal.ErrVersion) {
 		p.note(now, AnotherVersion, "")
 	}
@@ -116,6 +119,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.opening.ready, m.opening.began = now, true
 	if ok {
 		m.came(now, w, path.Heard)
+		m.proved(now, w, m.shaken)
 	}
 	m.learn(now, x)
 	m.sessions()
@@ -150,6 +154,10 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	if ok {
 		m.came(now, w, path.Heard)
 	}
+	if ok && w == m.welcomed {
+		m.proved(now, w, m.welcomedAt)
+	}
+	m.welcomed = path.Way{}
 	m.learn(now, in.Session)
 	m.sessions()
 	m.examine(now, in.Session, w)

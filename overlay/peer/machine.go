@@ -22,7 +22,12 @@ type Machine struct {
 	inbound []*Inbound
 	state   State
 
-	hello    *seal.Message // the last one sent
+	hello  *seal.Message // the last one sent
+	shaken mono.Time     // when that was sent
+
+	welcomed   path.Way // where the WELCOME for a session went that nothing came in yet; zero: none
+	welcomedAt mono.Time
+
 	answered link.Endpoint // where the last WELCOME came from
 	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
 	paused   mono.Time     // when the way was last checked because data stopped coming
@@ -105,7 +110,7 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 		m.sessions()
 	}
 	if do.Hello != nil {
-		m.hello = do.Hello
+		m.hello, m.shaken = do.Hello, now
 		m.shake(now)
 	}
 	if do.Keepalive != nil {
@@ -142,7 +147,7 @@ func (m *Machine) shake(now mono.Time) {
 // session's packet proposed: see maxProposed.
 func (m *Machine) everyWay() {
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
+		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}

@@ -102,11 +102,12 @@ func (p *Peer) unforward(peerID uint8) {
 // savedEndpoints is how many endpoints are kept for the next start.
 const savedEndpoints = 4
 
-// remember notes the endpoints that work, for the next start.
+// remember notes the endpoints that work, for the next start. Those that work only because
+// both sides sent at the same moment will not.
 func (p *Peer) remember() {
 	var es []wire.Endpoint
 	for w := range p.Direct {
-		if !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && len(es) < savedEndpoints {
+		if !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && !w.Punched && len(es) < savedEndpoints {
 			es = append(es, wire.UDP(w.Endpoint.Addr))
 		}
 	}

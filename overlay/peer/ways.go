@@ -48,18 +48,31 @@ func (p *Peer) LearnedWay(now mono.Time, peerID uint8, id uint32, w path.Way, ho
 			continue
 		}
 		if _, ok := m.ways.Answered(now, id, w.Endpoint, w.Via, hops); ok {
-			p.failed = false
-			p.relieve(true)
-			if m.state == Unreachable {
-				m.state = Idle
-			}
 			if m == p.unknown {
 				m.others |= 1 << peerID
 			}
-			p.remember()
-			p.env.Shell.Changed(p, ChangedWays)
+			m.learned()
 			return true
 		}
 	}
 	return false
+}
+
+// learned does what follows when a way works.
+func (m *Machine) learned() {
+	p := m.peer
+	p.failed = false
+	p.relieve(true)
+	if m.state == Unreachable {
+		m.state = Idle
+	}
+	p.remember()
+	p.env.Shell.Changed(p, ChangedWays)
+}
+
+// proved takes an answer to a message of the handshake that left along w at a time.
+func (m *Machine) proved(now mono.Time, w path.Way, sent mono.Time) {
+	if m.ways.Proved(now, w, now.Sub(sent)) {
+		m.learned()
+	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/info2"
+	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
@@ -26,6 +27,7 @@ import (
 // Config is a whole configuration. Its keys are listed by Config.keys.
 type Config struct {
 	Zone   Zone    `toml:"zone"`
+	Site   Site    `toml:"zone"` // the other keys of the section
 	Secret Secret  `toml:"secret"`
 	STUN   Servers `toml:"stun"`
 	// Portmap asks the network's gateway to let the port in, except in the networks of
@@ -66,9 +68,18 @@ type Policy struct {
 	Open bool `toml:"open"`
 }
 
-// Relay sets whether packets are forwarded for added peers.
+// Site is the zone file that this machine serves.
+type Site struct {
+	Serve Serve  `toml:"serve"`
+	Path  string `toml:"file"` // "": one is made
+}
+
+// Relay sets for whom packets are forwarded, and how many.
 type Relay struct {
-	Enabled bool `toml:"enabled"`
+	Enabled    bool `toml:"enabled"`
+	Zone       bool `toml:"zone"`
+	ClientRate Rate `toml:"client_rate"`
+	TotalRate  Rate `toml:"total_rate"`
 }
 
 // Info2 is the text network.
@@ -118,7 +129,8 @@ func Default() Config {
 		Listen:  Listen{Port: link.Port},
 		Tun:     Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
 		Link:    Link{Rung: RungAuto},
-		Relay:   Relay{Enabled: true},
+		Site:    Site{Serve: Serve{On: true}},
+		Relay:   Relay{Enabled: true, ClientRate: Rate{overlay.DefaultRelayLimits().ClientBytes}},
 		Info2:   Info2{Enabled: true, Port: info2.Port},
 		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
 	}
@@ -128,11 +140,13 @@ func Default() Config {
 // example and the search for the nearest name all come from this list.
 func (c *Config) keys() []key {
 	return []key{
-		{"zone", textOf("up to 8 hex digits", &c.Zone), "The zone of a new identity, 8 hex digits; 0 is the local network's.\nAn identity that exists keeps its own."},
 		{"secret", textOf("\"file:PATH\", the name of a file that holds it", &c.Secret), "The network's secret, as \"file:PATH\" of a file that only the daemon's user can\nread; make one with \"anode config secret PATH\". With it, only peers\nthat you added, and that have it too, get a session. Empty: none."},
 		{"stun", servers{&c.STUN}, "STUN servers that may tell this machine how the internet sees it, as\n[\"udp:HOST:PORT\"]: of use where no peer can tell it. They learn its address. Empty: none."},
 		{"portmap", truth{&c.Portmap}, "Ask the network's router to let packets from the internet in (PCP, NAT-PMP or UPnP),\nso that peers in other networks reach this machine without a relay."},
 		{"portmap_off", networksOf(&c.PortmapOff), "Networks in which no router is asked, by interface or address:\n[\"eth0\", \"192.168.7.0/24\"]."},
+		{"zone", textOf(zoneForms, &c.Zone), "The zone of a new identity: the IPv4 address of the machine with the zone's file, or\n8 hex digits; 0 is the local network's. An identity that exists keeps its own."},
+		{"zone.serve", serving{&c.Site.Serve}, "Serve the zone file on port 80 of the zone's address, for others to find the relays of\nthe zone; \"IP:PORT\" serves it there. Only with relay.zone or zone.file."},
+		{"zone.file", pathOf(&c.Site.Path), "The zone file to serve. Empty: one is made that names this machine as the zone's relay."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
@@ -142,6 +156,9 @@ func (c *Config) keys() []key {
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
 		{"policy.open", truth{&c.Policy.Open}, "Let everybody reach every port of this machine that listens on the adapter, not only\nthe peers that you added. Pings are always answered."},
 		{"relay.enabled", truth{&c.Relay.Enabled}, "Forward packets between peers that you added and that cannot reach each other."},
+		{"relay.zone", truth{&c.Relay.Zone}, "Forward packets for every address of this machine's zone too."},
+		{"relay.client_rate", rate{&c.Relay.ClientRate}, "The most to forward for each address of the zone, such as \"100Mbit\" (a second), \"12MB\"\nor bytes; 0: no limit. Peers that you added have none."},
+		{"relay.total_rate", rate{&c.Relay.TotalRate}, "The most for all of them together."},
 		{"info2.enabled", truth{&c.Info2.Enabled}, "Exchange texts (\"anode say\", \"anode chat\") with the peers that you added, encrypted.\nThey forward what you say to their peers. Needs the adapter."},
 		{"info2.bare", truth{&c.Info2.Bare}, "Exchange texts with strangers too, in clear text (IPv4, TCP, without Anode): another\nnetwork, with other people."},
 		{"info2.bridge", truth{&c.Info2.Bridge}, "Carry each text of one of the two networks to the other, so that what your peers say\nbecomes clear text that anybody can read."},

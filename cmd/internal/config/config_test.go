@@ -100,6 +100,8 @@ standard_aes = true
 open = true
 [relay]
 enabled = false
+client_rate = "100Mbit"
+total_rate = 1000
 [info2]
 enabled = true
 bare = true
@@ -121,6 +123,8 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Link:   Link{RungPlain, true},
 		Policy: Policy{Open: true},
+		Site:   Site{Serve: Serve{On: true}},
+		Relay:  Relay{ClientRate: Rate{12_500_000}, TotalRate: Rate{1000}},
 		Info2:  Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
 		Log:    Log{slog.LevelDebug, FormatJSON},
 		Peers: []Peer{{a, "north", []book.Place{
@@ -148,7 +152,15 @@ func TestProblems(t *testing.T) {
 		{"top", "zoom = 1\n", []string{`1:1: unknown key "zoom"; did you mean "zone"?`}},
 		{"far", "[metrics]\naddress = 1\n", []string{`1:2: unknown section "metrics"`}},
 		{"section as a key", "tun = 1\n", []string{`1:1: "tun" is a section; its keys are tun.name, tun.mtu, tun.queues, tun.offload`}},
-		{"key as a section", "[zone]\na = 1\n", []string{`1:2: zone: want up to 8 hex digits, in quotes, not a section`}},
+		{"key as a section", "[zone]\na = 1\n", []string{`2:1: unknown key "zone.a"; did you mean "zone.id"?`}},
+		{"near key of a zone", "[zone]\nserv = true\n", []string{`2:1: unknown key "zone.serv"; did you mean "zone.serve"?`}},
+		{"list of zones", "[[zone]]\nserve = true\n", []string{`1:3: zone: want an IPv4 address`}},
+		{"zone twice", "zone = \"1\"\n[zone]\nserve = true\n", []string{`2:2: not TOML: `}},
+		{"serve", "[zone]\nserve = \"80\"\n", []string{`2:9: zone.serve: want true, false or "IP:PORT", not the text "80"`}},
+		{"serve as a number", "[zone]\nserve = 80\n", []string{`2:9: zone.serve: want true, false or "IP:PORT", not 80`}},
+		{"rate", "[relay]\nclient_rate = \"fast\"\n", []string{`2:15: relay.client_rate: want a rate such as "100Mbit", "12MB" or 0, not the text "fast"`}},
+		{"negative rate", "[relay]\ntotal_rate = -1\n", []string{`2:14: relay.total_rate: want a rate such as "100Mbit", "12MB" or 0, not -1`}},
+		{"relay for the zone alone", "[relay]\nenabled = false\nzone = true\n", []string{`3:8: relay.zone: needs relay.enabled as well`}},
 		{"list of sections", "[[tun]]\nmtu = 1400\n", []string{`1:3: "tun" appears once: write [tun]`}},
 		{"quoted", "\"listen.port\" = 1\n", []string{`1:1: unknown key "listen.port"; write it without quotes`}},
 		{"dotted", "tun.mtu = 9\nlisten.prot = 1\n", []string{
@@ -165,11 +177,11 @@ func TestProblems(t *testing.T) {
 		{"level", "[log]\nlevel = \"Warn+2\"\n", []string{`2:9: log.level: want one of debug, info, warn, error, not the text "Warn+2"`}},
 		{"level as a number", "[log]\nlevel = 4\n", []string{`2:9: log.level: want one of debug, info, warn, error, in quotes, not 4`}},
 		{"secret is not shown", "secret = \"swordfish\"\n", []string{`1:10: secret: want "file:PATH", the name of a file that holds it`}},
-		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want up to 8 hex digits, not the text "xyz"`}},
-		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want up to 8 hex digits, in quotes, not 12`}},
 		{"network", "portmap_off = [\"eth0\", \"10.0.0.0/33\"]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "10.0.0.0/33"`}},
 		{"networks as a text", "portmap_off = \"eth0\"\n", []string{`1:15: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "eth0"`}},
 		{"networks as numbers", "portmap_off = [1]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not 1`}},
+		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net, not the text "xyz"`}},
+		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net, in quotes, not 12`}},
 		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", []string{"3:1: not TOML: key mtu is already defined"}},
 		{"grammar", "[tun\n", []string{"1:5: not TOML: "}},
 		{"two on a line", "[tun]\nmtu = 1400 queues = 1\n", []string{"2:12: not TOML: expected newline but got 'q'"}},
@@ -241,7 +253,10 @@ func TestEnvironment(t *testing.T) {
 		{"ANODE_TUN_MTU=big", `want a number from 1280 to 65535, not "big"`},
 		{"ANODE_POLICY_OPEN=maybe", `want true or false, not "maybe"`},
 		{"ANODE_LINK_RUNG=fast", `want one of auto, gso, batch, plain, not "fast"`},
-		{"ANODE_ZONE=xyz", `want up to 8 hex digits, not "xyz"`},
+		{"ANODE_ZONE=xyz", `want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net, not "xyz"`},
+		{"ANODE_ZONE_SERVE=1.2.3.4", `want true, false or "IP:PORT", not "1.2.3.4"`},
+		{"ANODE_ZONE_ID=1", "unknown variable"},
+		{"ANODE_RELAY_TOTAL_RATE=100Mbit", ""},
 		{"ANODE_SECRET=swordfish", `want "file:PATH", the name of a file that holds it`},
 		{"ANODE_PEERS=north", `want [NAME=]ADDRESS[@udp:IP:PORT], not "north"`},
 		{"ANODE_LISTEN_PRT=1", "unknown variable; did you mean ANODE_LISTEN_PORT?"},

@@ -74,6 +74,8 @@ func (f *file) top(word string, x any) {
 	at := place(word)
 	table, isTable := x.(map[string]any)
 	switch k, isKey := f.key(word); {
+	case isTable && word == zoneKey:
+		f.section(word, at, table)
 	case isKey && !strings.Contains(word, "."):
 		f.take(k, at, x)
 	case word == "peers":

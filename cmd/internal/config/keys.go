@@ -23,6 +23,21 @@ type key struct {
 	doc   string
 }
 
+// zoneKey is both a key and a section, which TOML does not allow: within the section it is
+// written zoneID.
+const (
+	zoneKey = "zone"
+	zoneID  = "zone.id"
+)
+
+// written is the name of a key in a file with all keys.
+func (k key) written() string {
+	if k.name == zoneKey {
+		return zoneID
+	}
+	return k.name
+}
+
 // value is the value of a key.
 type value interface {
 	want() string      // what can be set, for an error
@@ -114,7 +129,7 @@ func (v list) set(x any) bool {
 	return true
 }
 func (v list) parse(s string) bool {
-	words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	words := append([]string(nil), strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...) // nil if there are none
 	if !v.fit(words) {
 		return false
 	}
@@ -185,6 +200,21 @@ func interfaceName(p *string) text {
 		func(s string) bool {
 			if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/:%") ||
 				strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }) {
+				return false
+			}
+			*p = s
+			return true
+		},
+		func() string { return *p },
+	}
+}
+
+// pathOf is the path of a file.
+func pathOf(p *string) text {
+	return text{
+		"the path of a file",
+		func(s string) bool {
+			if strings.ContainsRune(s, 0) {
 				return false
 			}
 			*p = s
@@ -267,7 +297,7 @@ func short(s string) string {
 // sections lists the sections that have keys.
 func sections(keys []key) (list []string) {
 	for _, k := range keys {
-		if s, _, ok := strings.Cut(k.name, "."); ok && !slices.Contains(list, s) {
+		if s, _, ok := strings.Cut(k.written(), "."); ok && !slices.Contains(list, s) {
 			list = append(list, s)
 		}
 	}
@@ -277,8 +307,8 @@ func sections(keys []key) (list []string) {
 // within lists the keys of a section.
 func within(keys []key, section string) (list []string) {
 	for _, k := range keys {
-		if strings.HasPrefix(k.name, section+".") {
-			list = append(list, k.name)
+		if name := k.written(); strings.HasPrefix(name, section+".") {
+			list = append(list, name)
 		}
 	}
 	return list

@@ -161,6 +161,9 @@ func newLoader(c Config) *loader {
 }
 
 func (l *loader) key(name string) (key, bool) {
+	if name == zoneID {
+		name = zoneKey
+	}
 	i := slices.IndexFunc(l.keys, func(k key) bool { return k.name == name })
 	if i < 0 {
 		return key{}, false
@@ -305,6 +308,7 @@ func (l *loader) addOnce(p sourced) {
 // finish checks what concerns several keys, and returns the result.
 func (l *loader) finish() (Loaded, error) {
 	l.checkBridge()
+	l.checkRelay()
 	l.checkPeers()
 	if err := l.problems.sorted(); err != nil {
 		return Loaded{}, err
@@ -322,6 +326,13 @@ func (l *loader) checkBridge() {
 	sound := !l.bad["info2.bridge"] && !l.bad["info2.enabled"] && !l.bad["info2.bare"]
 	if sound && c.Bridge && !(c.Enabled && c.Bare) {
 		l.problem(l.origins["info2.bridge"], "info2.bridge: a bridge has two ends: set info2.enabled and info2.bare as well")
+	}
+}
+
+func (l *loader) checkRelay() {
+	c := l.config.Relay
+	if !l.bad["relay.zone"] && !l.bad["relay.enabled"] && c.Zone && !c.Enabled {
+		l.problem(l.origins["relay.zone"], "relay.zone: needs relay.enabled as well")
 	}
 }
 

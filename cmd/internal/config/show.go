@@ -30,8 +30,8 @@ func Example() string {
 func eachKey(b *strings.Builder, keys []key, write func(name string, k key)) {
 	section := ""
 	for _, k := range keys {
-		name := k.name
-		if s, rest, ok := strings.Cut(k.name, "."); ok {
+		name := k.written()
+		if s, rest, ok := strings.Cut(name, "."); ok {
 			if s != section {
 				section = s
 				fmt.Fprintf(b, "\n[%s]\n", s)

@@ -18,8 +18,9 @@ func unknownKey(keys []key, name string) string {
 	}
 	known := slices.Clone(peerKeys)
 	for _, k := range keys {
-		known = append(known, k.name)
+		known = append(known, k.written())
 	}
+	known = append(known, zoneKey)
 	return meant(fmt.Sprintf("unknown key %q", name), name, known)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/anode/private"
+	"anodenet/anode/zone"
 )
 
 // Values that are strings in the file are structs here, since the TOML library sets types
@@ -17,9 +18,12 @@ import (
 // Zone is a zone as text.
 type Zone struct{ anode.Zone }
 
-// UnmarshalText reads up to 8 hex digits.
+// zoneForms is how zones are written.
+const zoneForms = "an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net"
+
+// UnmarshalText reads the forms of zone.ParseName.
 func (z *Zone) UnmarshalText(b []byte) (err error) {
-	z.Zone, err = anode.ParseZone(string(b))
+	z.Zone, err = zone.ParseName(string(b))
 	return err
 }
 

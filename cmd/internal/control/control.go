@@ -10,6 +10,7 @@
 //	POST /v1/peers/rename  {address, name}                 -> Done
 //	POST /v1/peers/block   {address, blocked}              -> Done
 //	POST /v1/peers/endpoints {address, add, remove}        -> Endpoints
+//	GET  /v1/zones                                         -> ZoneFiles
 //	GET  /v1/info2                                         -> Info2Status
 //	GET  /v1/info2/hosts                                   -> Info2Hosts
 //	POST /v1/info2/say     {network, text, anyway}         -> Said

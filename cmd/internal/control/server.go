@@ -26,11 +26,12 @@ const (
 
 // Server answers the command line.
 type Server struct {
-	node Node
-	chat Info2
-	stop func()
-	log  *slog.Logger
-	look HostLook // nil: nobody resolves host names
+	node  Node
+	chat  Info2
+	zones Zones // nil: none
+	stop  func()
+	log   *slog.Logger
+	look  HostLook // nil: nobody resolves host names
 }
 
 // NewServer makes a server for a node and its text network. stop ends the daemon;
@@ -79,6 +80,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/peers/block", post(maxRequest, s.block))
 	mux.HandleFunc("GET /v1/peers", get(s.book))
 	mux.HandleFunc("POST /v1/peers/endpoints", post(maxRequest, s.endpoints))
+	mux.HandleFunc("GET /v1/zones", get(s.zoneFiles))
 	mux.HandleFunc("GET /v1/info2", get(s.chat.Status))
 	mux.HandleFunc("GET /v1/info2/hosts", get(s.chat.Hosts))
 	mux.HandleFunc("POST /v1/info2/say", post(maxSay, s.say))

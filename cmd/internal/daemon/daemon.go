@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/zone"
 	"anodenet/cmd/internal/chat"
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
@@ -55,6 +56,8 @@ type Options struct {
 	Network link.Network
 	// Resolve finds the addresses of host names; nil is the operating system.
 	Resolve Resolver
+
+	fetchZone func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) // nil: from the web
 }
 
 // Run runs a daemon until ctx ends. Errors at the start wrap store.ErrStateBusy,
@@ -71,8 +74,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if own, want := identity.Address().Zone(), cfg.Zone.Zone; want != 0 && own != want {
-		return cfg.Refuse("zone", fmt.Sprintf("the identity in %s has zone %s, not %s", o.State, own, want))
+	if err := checkZone(o.State, cfg, identity.Address().Zone()); err != nil {
+		return err
 	}
 	listener, err := control.Listen(o.Socket)
 	if err != nil {
@@ -100,6 +103,7 @@ type daemon struct {
 	node     *overlay.Node
 	chat     *talk
 	ports    *ports // nil: no router is asked
+	zones    *zones
 }
 
 // open makes the text networks, the adapter and the node.
@@ -139,6 +143,8 @@ func (d *daemon) open() error {
 	if err != nil {
 		return err
 	}
+	d.zones = d.newZones()
+	limits := relayLimits(d.cfg.Relay)
 	c := overlay.Config{
 		Identity:    d.identity,
 		Book:        d.book,
@@ -148,10 +154,13 @@ func (d *daemon) open() error {
 		PSK:         secret,
 		StandardAES: d.cfg.Link.StandardAES,
 		Relay:       d.cfg.Relay.Enabled,
+		RelayZones:  relayZones(d.cfg.Relay, d.identity.Address()),
+		RelayLimits: &limits,
 		Clock:       clock{},
 		Log:         d.log,
 		Version:     d.options.Version,
 		Counters:    d.counters,
+		WantZone:    d.zones.Want,
 	}
 	if d.cfg.Tun.Name != config.NoTun {
 		self := d.identity.Address()
@@ -184,11 +193,13 @@ func (d *daemon) tasks(stop func()) []task {
 	server := control.NewServer(d.node, d.chat, stop, d.log)
 	hosts := d.newHosts()
 	server.SetHosts(hosts.look)
+	server.ShowZones(d.zones)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
+		{"zone", d.zones.run},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
 		{"host names", hosts.run},

@@ -145,6 +145,18 @@ func (p *ports) watch(ctx context.Context, m *portmap.Mapper) {
 	}
 }
 
+// again has mappings checked, since they may be gone. p may be nil.
+func (p *ports) again() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mapper != nil {
+		p.mapper.NetworkChanged()
+	}
+}
+
 // state returns what is known, for reports. Any goroutine may call it.
 func (p *ports) state() portmap.State {
 	p.mu.Lock()

@@ -47,8 +47,12 @@ func (d *daemon) newReloader(service *service) *reloader {
 				func(r *config.Config, c config.Config) { r.Policy = c.Policy },
 			},
 			"relay": {
-				func(ctx context.Context, c config.Config) error { return d.node.SetRelay(ctx, c.Relay.Enabled) },
+				d.takeRelay,
 				func(r *config.Config, c config.Config) { r.Relay = c.Relay },
+			},
+			"zone": {
+				func(ctx context.Context, c config.Config) error { return d.zones.Set(ctx, siteSettingsOf(c)) },
+				func(r *config.Config, c config.Config) { r.Site = c.Site },
 			},
 			"info2": {
 				func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
@@ -134,8 +138,8 @@ func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []
 	sections := map[string][]config.Change{}
 	var taken []config.Change
 	for _, c := range config.Changes(r.running, next) {
-		section, _, _ := strings.Cut(c.Key, ".")
-		if _, can := r.parts[section]; can {
+		section, _, inside := strings.Cut(c.Key, ".")
+		if _, can := r.parts[section]; can && inside {
 			sections[section] = append(sections[section], c)
 		} else if section == "log" {
 			taken = append(taken, c)

@@ -13,6 +13,7 @@ func (d *daemon) followSleep(ctx context.Context) error {
 	err := platform.Sleeps(ctx, func(slept time.Duration) {
 		d.log.Info("the machine has slept", "for", slept.Round(time.Second))
 		d.node.Woke(ctx) // an error is the end of the node
+		d.ports.again()
 	})
 	if err != nil {
 		d.log.Warn("sleep is noticed late", "err", err)

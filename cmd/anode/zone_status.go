@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"anodenet/anode/zone"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+)
+
+// statusAnswer is the JSON of status.
+type statusAnswer struct {
+	overlay.Status
+	control.ZoneFiles
+}
+
+// zoneWords names the zone of a node, and says whether the node relays for it.
+func zoneWords(n *eventNode) string {
+	if n.Relays {
+		return zone.Label(n.Zone) + "; this machine relays for every address in it"
+	}
+	return zone.Label(n.Zone)
+}
+
+// zoneFacts are the zone files that the node follows, a line each, its own first.
+func (a *app) zoneFacts(s overlay.Status, files []control.ZoneFile) (facts [][2]string) {
+	for _, f := range files {
+		label := "peers' zone"
+		if f.Own {
+			label = "zone"
+		}
+		facts = append(facts, [2]string{label, a.zoneFact(f)})
+	}
+	if len(facts) == 0 && s.Zone != 0 {
+		facts = append(facts, [2]string{"zone", s.Zone.String()})
+	}
+	return facts
+}
+
+// zoneFact is a zone file in one line.
+func (a *app) zoneFact(f control.ZoneFile) string {
+	words := []string{zoneLabel(f)}
+	if f.Source == "" {
+		words = append(words, "no zone file yet")
+	} else {
+		words = append(words, fmt.Sprintf("revision %d", f.Revision), number(f.Relays, "relay"), "from "+f.Source)
+	}
+	if f.Served != "" {
+		words = append(words, "served at "+f.Served)
+	}
+	if f.Checked != nil && f.Source != control.SourceSelf {
+		words = append(words, "checked "+a.ago(f.Checked))
+	}
+	return strings.Join(words, ", ")
+}
+
+// zoneLabel is a zone's ID and its name.
+func zoneLabel(f control.ZoneFile) string {
+	label := zone.Label(f.Zone)
+	if f.Name != "" {
+		label += fmt.Sprintf(" (%s)", cut(f.Name, 40))
+	}
+	return printable(label)
+}
+
+// zoneWarnings say why a zone file is not there, or not served.
+func zoneWarnings(files []control.ZoneFile) (list []string) {
+	for _, f := range files {
+		if f.Error != "" && f.Own {
+			list = append(list, fmt.Sprintf("the file of zone %s: %s", zone.Label(f.Zone), printable(f.Error)))
+		}
+	}
+	return list
+}
+
+// number is a number of things.
+func number(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
