@@ -99,7 +99,7 @@ func (a *app) netcheckCommand() *cobra.Command {
 		} else {
 			a.printNet(n, namesOf(status.Peers))
 		}
-		if err == nil && n.verdict() == bad {
+		if err == nil && n.cutOff() {
 			err = &failure{exit: exitFailed}
 		}
 		return err
@@ -301,10 +301,15 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 	return "one relay alone cannot tell whether the router takes another port for each connection; if direct paths fail, it does", "add a second relay, or a peer with a public address; or " + help
 }
 
-// verdict is how good a code is.
+// cutOff reports whether nobody outside can reach this machine in any way.
+func (n *netAnswer) cutOff() bool {
+	return n.Code == netNoNetwork || n.Code == string(overlay.ReasonUDPBlocked)
+}
+
+// verdict is how good a code is. A network without internet may be meant to have none.
 func (n *netAnswer) verdict() verdict {
 	switch n.Code {
-	case netNoNetwork, string(overlay.ReasonUDPBlocked):
+	case string(overlay.ReasonUDPBlocked):
 		return bad
 	case string(overlay.ReasonRelaySilent):
 		return warn
