@@ -17,7 +17,13 @@ import (
 
 // Site serves a zone file at /z, where Candidates looks for it, and answers HEAD and
 // conditional requests. Any goroutine may call its methods.
-type Site struct{ page atomic.Pointer[page] }
+type Site struct {
+	page    atomic.Pointer[page]
+	refused atomic.Uint64
+}
+
+// Refused returns how many connections Serve closed because of its limits.
+func (s *Site) Refused() uint64 { return s.refused.Load() }
 
 // page is a file with its validators.
 type page struct {
@@ -64,11 +70,11 @@ const (
 	maxFromOneNet = 64 // of them, from an IPv4 /24 or an IPv6 /56
 )
 
-// Serve answers on l by h until ctx ends, one request a connection, within limits, and
-// closes l. Connections beyond the limits are closed at once.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+// Serve answers on l until ctx ends, one request a connection, within limits, and closes l.
+// Connections beyond the limits are closed at once, and counted.
+func (s *Site) Serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           h,
+		Handler:           s,
 		ReadHeaderTimeout: serveTimeout,
 		ReadTimeout:       serveTimeout,
 		WriteTimeout:      answerTimeout,
@@ -77,7 +83,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 	}
 	server.SetKeepAlivesEnabled(false)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(&limited{Listener: l, nets: map[netip.Prefix]int{}}) }()
+	go func() {
+		served <- server.Serve(&limited{Listener: l, refused: &s.refused, nets: map[netip.Prefix]int{}})
+	}()
 	select {
 	case err := <-served:
 		return err
@@ -97,6 +105,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 // limited is a listener that closes connections beyond the limits at once.
 type limited struct {
 	net.Listener
+	refused *atomic.Uint64
 
 	mu    sync.Mutex
 	total int
@@ -114,6 +123,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if l.admit(from) {
 			return &counted{Conn: c, done: func() { l.leave(from) }}, nil
 		}
+		l.refused.Add(1)
 		c.Close()
 	}
 }

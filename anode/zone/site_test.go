@@ -65,10 +65,9 @@ func TestSite(t *testing.T) {
 	}
 }
 
-// site serves good on the loopback until the test ends.
-func serveSite(t *testing.T) string {
+// serveSite serves good on the loopback until the test ends.
+func serveSite(t *testing.T, site *Site) (address string) {
 	t.Helper()
-	site := &Site{}
 	site.Set(mustParse(t, good), time.Time{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +75,7 @@ func serveSite(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, l, site, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- site.Serve(ctx, l, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -88,7 +87,8 @@ func serveSite(t *testing.T) string {
 
 // Who holds connections open keeps only as many as one network may have.
 func TestServeLimits(t *testing.T) {
-	address := serveSite(t)
+	site := &Site{}
+	address := serveSite(t, site)
 	var held []net.Conn
 	defer func() {
 		for _, c := range held {
@@ -109,6 +109,7 @@ func TestServeLimits(t *testing.T) {
 	} else if n, ok := err.(net.Error); ok && n.Timeout() {
 		t.Error("it was kept open")
 	}
+	equal(t, site.Refused(), 1)
 	held[0].SetReadDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprintf(held[0], "GET /z HTTP/1.1\r\nHost: x\r\n\r\n")
 	b, err := io.ReadAll(held[0]) // it is closed after one answer

@@ -36,6 +36,10 @@ func trafficMeaning(name string) string {
 
 func droppedMeaning(name string) string {
 	switch strings.TrimPrefix(name, "drop_") {
+	case "zone_wanted":
+		return "zone files that were asked for faster than they can be fetched"
+	case "zone_connection":
+		return "requests for the zone file, beyond the limits"
 	case "short", "flags", "header", "message", "handshake":
 		return "malformed, or of an unknown version"
 	case "not_ours":

@@ -254,7 +254,9 @@ func (m *measurement) count(l *laboratory) {
 	total := l.sent()
 	for _, p := range m.pings {
 		sent, answered := p.score(time.Time{}, time.Now())
-		total -= sent + answered
+		if answered > 0 { // else none has left
+			total -= sent + answered
+		}
 	}
 	m.packets = append(m.packets, total-m.base)
 	m.base = total

@@ -180,7 +180,7 @@ func (a *app) serveZone(ctx context.Context, path, at string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
-	go func() { served <- zone.Serve(ctx, l, site, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- site.Serve(ctx, l, slog.New(slog.DiscardHandler)) }()
 	for {
 		select {
 		case err := <-served:

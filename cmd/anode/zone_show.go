@@ -98,7 +98,7 @@ func relayOf(f *zone.File, i int) zoneRelay {
 	v := zoneRelay{Index: i, Endpoints: []string{}, Addresses: []anode.Address{}}
 	r, err := f.Relay(uint32(i))
 	if err != nil {
-		v.Error = relayWords(err)
+		v.Error = relayProblem(err)
 		return v
 	}
 	v.Addresses = append(v.Addresses, r.Addresses...)
@@ -108,8 +108,8 @@ func relayOf(f *zone.File, i int) zoneRelay {
 	return v
 }
 
-// relayWords says why a relay cannot be used.
-func relayWords(err error) string {
+// relayProblem says why a relay cannot be used.
+func relayProblem(err error) string {
 	if errors.Is(err, zone.ErrNoRelay) {
 		return "it is missing"
 	}

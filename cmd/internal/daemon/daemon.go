@@ -288,6 +288,9 @@ func (d *daemon) counters() map[string]uint64 {
 	if q, ok := d.options.Log.(*logs.Writer); ok {
 		c["log_lines_lost"] = q.Lost()
 	}
+	if d.zones != nil {
+		d.zones.count(c)
+	}
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"anodenet/anode"
@@ -33,6 +34,7 @@ type zones struct {
 	site ownSite
 
 	wants    chan anode.Zone
+	passed   atomic.Uint64 // wants for which there was no room
 	networks chan struct{} // holds one
 	settings chan newSettings
 	results  chan fetched
@@ -112,7 +114,14 @@ func (s *zones) Want(z anode.Zone) {
 	select {
 	case s.wants <- z:
 	default:
+		s.passed.Add(1)
 	}
+}
+
+// count adds the counters.
+func (s *zones) count(c map[string]uint64) {
+	c["drop_zone_wanted"] = s.passed.Load()
+	c["drop_zone_connection"] = s.site.web.Refused()
 }
 
 // Files returns the zone files that are followed.

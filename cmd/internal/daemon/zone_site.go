@@ -377,7 +377,7 @@ func (s *zones) listen(ctx context.Context) {
 	s.running.Go(func() {
 		defer stop()
 		defer close(v.done)
-		if err := zone.Serve(inner, l, &w.web, s.log); err != nil {
+		if err := w.web.Serve(inner, l, s.log); err != nil {
 			s.log.Warn("the zone file is not served any more", "err", err)
 		}
 	})

@@ -359,8 +359,10 @@ func TestZonesWantAgain(t *testing.T) {
 			w.zones.Want(0x08000001)
 		}
 		w.pass(time.Second)
-		if len(w.asked) != 1 {
-			t.Errorf("asked %d times", len(w.asked))
+		counted := map[string]uint64{}
+		w.zones.count(counted)
+		if len(w.asked) != 1 || counted["drop_zone_wanted"] == 0 {
+			t.Errorf("asked %d times, counted %v", len(w.asked), counted)
 		}
 		w.stop()
 	})
