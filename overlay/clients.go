@@ -27,25 +27,23 @@ import (
 // zone is not served are guests: packets go between them and clients of served zones, and
 // to nobody else.
 type client struct {
-	// What never changes.
-	address anode.Address
-	id      anode.ID
-	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
-	site    site     // where it came from first
-	guest   bool     // its zone is not served
+	// What lanes read for each packet comes first, to lie together.
+	id             anode.ID
+	next           atomic.Pointer[client] // another one with the same short ID; the loop writes it
+	places         atomic.Pointer[berth]  // where its machines are, the latest first; the loop writes it
+	bytes, packets throttle               // of what is forwarded; the lanes write it
+	control        peer.Budget            // unsealed packets of it; the lanes write it
+	guest          bool                   // its zone is not served; it never changes
 
 	// The loop's alone.
 	queued bool   // in clients.checks
 	slot   int32  // in clients.list
 	check  *check // that is under way; nil: none
 
-	// Written by the loop.
-	next   atomic.Pointer[client] // another one with the same short ID
-	places atomic.Pointer[berth]  // where its machines are, the latest first; nil: nowhere
-
-	// Written by the lanes.
-	control        peer.Budget // unsealed packets of it
-	bytes, packets throttle
+	// What never changes.
+	address anode.Address
+	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
+	site    site     // where it came from first
 }
 
 // berth is where one machine of a client is.
@@ -122,7 +120,7 @@ type clientIndex struct {
 	seed      maphash.Seed
 	ids       *table[anode.ID, *client] // of several with one short ID, the head of a list
 	addresses *table[uint64, *client]   // by hash; of two with one, the later
-	places    *table[place, *berth]
+	places    *table[uint64, *berth]    // the same; the key is not in it, to take less memory
 
 	count int // of clients that are somewhere; the loop's alone
 }
@@ -133,11 +131,21 @@ func newClientIndex() *clientIndex {
 		seed:      seed,
 		ids:       newTable[anode.ID, *client](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
 		addresses: newTable[uint64, *client](func(h uint64) uint64 { return h }),
-		places:    newTable[place, *berth](func(p place) uint64 { return maphash.Comparable(seed, p) }),
+		places:    newTable[uint64, *berth](func(h uint64) uint64 { return h }),
 	}
 }
 
 func (x *clientIndex) hash(a *anode.Address) uint64 { return maphash.Bytes(x.seed, a[:]) }
+
+func (x *clientIndex) hashPlace(p place) uint64 { return maphash.Comparable(x.seed, p) }
+
+// at returns who is at a place, or nil.
+func (x *clientIndex) at(p place) *berth {
+	if b := x.places.get(x.hashPlace(p)); b != nil && b.place == p {
+		return b
+	}
+	return nil
+}
 
 // get returns the client with an address, or nil.
 func (x *clientIndex) get(a *anode.Address) *client {
@@ -188,7 +196,7 @@ func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (l
 	if old := c.to(machine); old != nil && old.machine == machine {
 		x.unmoor(old)
 	}
-	if there := x.places.get(at); there != nil {
+	if there := x.at(at); there != nil {
 		lost = there.client
 		x.unmoor(there)
 	}
@@ -199,14 +207,14 @@ func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (l
 	}
 	b.next.Store(c.places.Load())
 	c.places.Store(b)
-	x.places.set(at, b)
+	x.places.set(x.hashPlace(at), b)
 	return lost
 }
 
 // unmoor forgets where a machine is.
 func (x *clientIndex) unmoor(b *berth) {
-	if x.places.get(b.place) == b {
-		x.places.delete(b.place)
+	if x.at(b.place) == b {
+		x.places.delete(x.hashPlace(b.place))
 	}
 	link := &b.client.places
 	for p := link.Load(); p != nil; p = link.Load() {
@@ -228,12 +236,22 @@ type throttle struct{ ahead atomic.Int64 }
 // throttleBurst is what may pass at once: what the rate allows in this time.
 const throttleBurst = int64(100e6)
 
-// take reports whether there is room, and takes n units of perSecond. 0 is no limit.
-func (t *throttle) take(now mono.Time, n int, perSecond uint64) bool {
+// rate is a limit as it is computed with: nanoseconds for one unit. 0 is no limit.
+type rate float64
+
+func newRate(perSecond uint64) rate {
+	if perSecond == 0 {
+		return 0
+	}
+	return rate(1e9 / float64(perSecond))
+}
+
+// take reports whether there is room, and takes n units.
+func (t *throttle) take(now mono.Time, n int, perSecond rate) bool {
 	if perSecond == 0 {
 		return true
 	}
-	cost := int64(float64(n) * 1e9 / float64(perSecond))
+	cost := int64(float64(n) * float64(perSecond))
 	for {
 		old := t.ahead.Load()
 		at := max(old, int64(now))

@@ -127,7 +127,7 @@ func (rx *receiver) pay(y *payer, t *link.Train) counter {
 	y.asked = true
 	x, count := rx.n.limits.Load(), (len(t.Buf)+t.Size-1)/max(t.Size, 1)
 	switch {
-	case !y.client.bytes.take(rx.now, len(t.Buf), x.ClientBytes) || !y.client.packets.take(rx.now, count, x.ClientPackets):
+	case !y.client.bytes.take(rx.now, len(t.Buf), x.clientByte) || !y.client.packets.take(rx.now, count, x.clientPacket):
 		y.verdict = dClientLimit
 	case !rx.n.total.take(rx.now, &rx.relay.credit, x, len(t.Buf), count):
 		y.verdict = dTotalLimit
@@ -140,20 +140,20 @@ type total struct{ bytes, packets throttle }
 
 // take reports whether a train is within the limit, by what the lane has left of it or by
 // what it takes now.
-func (t *total) take(now mono.Time, c *credit, x *RelayLimits, bytes, packets int) bool {
+func (t *total) take(now mono.Time, c *credit, x *relayRates, bytes, packets int) bool {
 	if x.TotalBytes == 0 && x.TotalPackets == 0 {
 		return true
 	}
 	if need := bytes - c.bytes; x.TotalBytes != 0 && need > 0 {
 		need = max(need, quantum(x.TotalBytes, 1<<18))
-		if !t.bytes.take(now, need, x.TotalBytes) {
+		if !t.bytes.take(now, need, x.totalByte) {
 			return false
 		}
 		c.bytes += need
 	}
 	if need := packets - c.packets; x.TotalPackets != 0 && need > 0 {
 		need = max(need, quantum(x.TotalPackets, 256))
-		if !t.packets.take(now, need, x.TotalPackets) {
+		if !t.packets.take(now, need, x.totalPacket) {
 			return false
 		}
 		c.packets += need

@@ -107,28 +107,44 @@ func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint) bool
 }
 
 // stranger registers an address that is a peer as well, though not an added one: somebody
-// here speaks with it, or it with us.
-func (s *clients) stranger(p *peer.Peer, h *wire.Header, ep link.Endpoint) {
-	if !s.open() || h.Hop != 0 || p.Standing() >= book.Added || h.Type != wire.Ping && h.Type != wire.EPCReq {
+// here speaks with it, or it with us, or it is a relay that we use. The packet itself is
+// for those who serve peers.
+func (s *clients) stranger(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
+	if !s.open() || h.Hop != 0 || p.Standing() >= book.Added {
 		return
 	}
 	c := s.x.get(&p.Address)
+	if c == nil && (h.Type == wire.Ping || h.Type == wire.EPCReq) {
+		c = s.adopt(p, ep)
+	}
 	if c == nil {
-		if !s.keys.Allow(s.l.now, ep.Addr.Addr()) {
-			s.l.n.counters.count(dBudget)
-			return
-		}
-		key, err := seal.SharedKey(s.l.n.cfg.Identity, p.Address)
-		if err != nil {
-			return
-		}
-		if c = s.add(p.Address, key, ep.Addr.Addr()); c == nil {
-			return
-		}
+		return
 	}
-	if c.at(h.SenderPeer, placeOf(ep)) == nil {
+	if b := c.at(h.SenderPeer, placeOf(ep)); b != nil {
+		b.heard.Store(int64(s.l.now))
+		return
+	}
+	switch h.Type {
+	case wire.Ping, wire.EPCReq, wire.NetIDReq:
 		s.ask(c, h.SenderPeer, ep, nil)
+	case wire.EPC:
+		if id, err := wire.ParseEPC(msg); err == nil {
+			s.checked(c, h.SenderPeer, id, ep)
+		}
 	}
+}
+
+// adopt makes a client of a peer; nil if it cannot.
+func (s *clients) adopt(p *peer.Peer, ep link.Endpoint) *client {
+	if !s.keys.Allow(s.l.now, ep.Addr.Addr()) {
+		s.l.n.counters.count(dBudget)
+		return nil
+	}
+	key, err := seal.SharedKey(s.l.n.cfg.Identity, p.Address)
+	if err != nil {
+		return nil
+	}
+	return s.add(p.Address, key, ep.Addr.Addr())
 }
 
 // signed takes an authentic packet of a client from a lane.

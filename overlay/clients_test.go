@@ -153,7 +153,7 @@ func TestPingByARelay(t *testing.T) {
 			}
 		}
 	}
-	if b := w.n.clients.places.get(placeOf(other.ep)); b == nil || b.client.address != other.local.Identity.Address() {
+	if b := w.n.clients.at(placeOf(other.ep)); b == nil || b.client.address != other.local.Identity.Address() {
 		t.Error("a relay lost its place to somebody behind it")
 	}
 	if c := w.n.clients.count; c != 1 {
@@ -359,7 +359,7 @@ func TestClientLimits(t *testing.T) {
 		}
 		return n
 	}
-	w.n.limits.Store(&RelayLimits{ClientBytes: 100_000}) // 100 packets a second
+	w.n.setLimits(RelayLimits{ClientBytes: 100_000}) // 100 packets a second
 	if n := send(a, b, 10_000); n < 990 || n > 1030 {
 		t.Errorf("%d packets in 10 s with 100 a second allowed", n)
 	}
@@ -370,12 +370,12 @@ func TestClientLimits(t *testing.T) {
 		t.Errorf("%d packets are counted as beyond the limit", n)
 	}
 	w.clock.advance(time.Minute)
-	w.n.limits.Store(&RelayLimits{ClientPackets: 50})
+	w.n.setLimits(RelayLimits{ClientPackets: 50})
 	if n := send(a, b, 10_000); n < 490 || n > 520 {
 		t.Errorf("%d packets in 10 s with 50 a second allowed", n)
 	}
 	w.clock.advance(time.Minute)
-	w.n.limits.Store(&RelayLimits{TotalBytes: 200_000})
+	w.n.setLimits(RelayLimits{TotalBytes: 200_000})
 	n := 0
 	for range 5000 {
 		n += send(a, b, 1) + send(c, b, 1)
@@ -386,7 +386,7 @@ func TestClientLimits(t *testing.T) {
 	if w.n.counters[dTotalLimit].Load() == 0 {
 		t.Error("none is counted as beyond the limit of all")
 	}
-	w.n.limits.Store(new(RelayLimits))
+	w.n.setLimits(RelayLimits{})
 	if n := send(a, b, 1000); n != 1000 {
 		t.Errorf("%d of 1000 packets without limits", n)
 	}

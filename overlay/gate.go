@@ -188,7 +188,7 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer.Pe
 // an endpoint: it only has one checked.
 func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
 	g.l.n.counters.count(cControlRx)
-	g.l.clients.stranger(p, h, ep)
+	g.l.clients.stranger(p, h, msg, ep)
 	p.Signed(g.l.now)
 	g.l.take(&message{peer: p, type_: h.Type, body: msg, from: ep, hop: h.Hop, machine: h.SenderPeer})
 	g.l.touch(p)

@@ -32,7 +32,7 @@ type lanes struct {
 	admits    atomic.Uint32                // from which standing on the adapter's policy lets everything in
 	relays    atomic.Bool                  // packets are forwarded
 	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
-	limits    atomic.Pointer[RelayLimits]
+	limits    atomic.Pointer[relayRates]
 	ownID     atomic.Uint32 // our peer ID
 	stunWaits atomic.Bool   // an answer of a STUN server may come
 }
@@ -42,7 +42,7 @@ func (n *lanes) init() {
 	n.index, n.inbox, n.clients = newIndex(), newInbox(), newClientIndex()
 	n.budgets.init()
 	n.setOpen(false)
-	n.limits.Store(new(DefaultRelayLimits()))
+	n.setLimits(DefaultRelayLimits())
 }
 
 // peerID is our peer ID.

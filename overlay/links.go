@@ -55,9 +55,9 @@ func (k *links) mtu(ep link.Endpoint) (mtu int) {
 }
 
 // mayHint reports whether a packet may be sent to an endpoint because somebody named
-// it: to public addresses, and to others only if they are on one of our links, never to
-// ourselves, many, or an address of the overlay.
-func (k *links) mayHint(ep link.Endpoint, overlay func(netip.Addr) bool) bool {
+// it: to public addresses, to others only if they are on one of our links, and with inside to
+// all private ones, never to ourselves, many, or an address of the overlay.
+func (k *links) mayHint(ep link.Endpoint, overlay func(netip.Addr) bool, inside bool) bool {
 	a := ep.Addr.Addr()
 	if !a.IsValid() || ep.Addr.Port() == 0 || !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() || overlay(a) || k.own(a) {
 		return false
@@ -70,7 +70,7 @@ func (k *links) mayHint(ep link.Endpoint, overlay func(netip.Addr) bool) bool {
 		}
 	}
 	_, on := k.on(ep)
-	return on || routable(a)
+	return on || inside && a.IsPrivate() || routable(a)
 }
 
 // routable reports whether an address means the same everywhere: those of carriers'

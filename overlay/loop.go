@@ -32,10 +32,10 @@ type loop struct {
 	finder  finder
 	beacon  beacon
 	copies  copies
-	portmap PortmapStatus // as it was told last
 	zones   zones
 	clients clients
 	reach   reach
+	portmap PortmapStatus   // as it was told last
 	parts   [partCount]part // these six
 	errors  mono.Bucket     // ERRORs that are sent
 }

@@ -18,7 +18,6 @@
 package overlay
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -134,7 +133,9 @@ func New(cfg Config) (*Node, error) {
 	n.setOpen(cfg.Open)
 	n.relays.Store(cfg.Relay)
 	n.setRelayZones(cfg.RelayZones)
-	n.limits.Store(cmp.Or(cfg.RelayLimits, new(DefaultRelayLimits())))
+	if cfg.RelayLimits != nil {
+		n.setLimits(*cfg.RelayLimits)
+	}
 	if conns[0].LocalPort() != link.Port {
 		if n.beacons, err = cfg.Network.ListenBeacons(); err != nil {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)

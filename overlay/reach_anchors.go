@@ -170,11 +170,14 @@ func (r *reach) keep(x *anchor, every time.Duration) {
 	r.ask(x.peer, x.ep, nil, forMapping, 0, patience(x.rtt))
 }
 
+// doubtEvery is how often a relay is asked because it is doubted.
+const doubtEvery = 500 * time.Millisecond
+
 // doubt asks a relay now how it sees us, since nothing comes by it, or by the direct way that its
 // answer led to.
 func (r *reach) doubt(relay *peer.Peer) {
 	for _, x := range r.anchors.list {
-		if x.peer == relay && !x.silent() {
+		if x.peer == relay && !x.silent() && r.l.now.Sub(x.sent) >= doubtEvery {
 			x.next, x.heard, r.anchors.due = r.l.now, 0, r.l.now
 		}
 	}

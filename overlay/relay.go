@@ -83,7 +83,7 @@ func (rx *receiver) payer(t *link.Train) payer {
 	if rx.n.serves.Load() == nil {
 		return payer{}
 	}
-	b := rx.n.clients.places.get(placeOf(t.Endpoint))
+	b := rx.n.clients.at(placeOf(t.Endpoint))
 	if b == nil {
 		return payer{}
 	}

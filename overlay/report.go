@@ -41,10 +41,10 @@ func (l *loop) status() Status {
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
-		Network:  l.networkStatus(),
 		Relaying: l.relayingStatus(),
 		Zones:    l.zones.status(),
 		Reach:    l.reach.status(),
+		Network:  l.networkStatus(),
 		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters: map[string]uint64{},
 	}

@@ -26,6 +26,8 @@ func BenchmarkScaleClients(b *testing.B) {
 			b.Run("memory", w.benchMemory)
 			b.Run("packet", func(b *testing.B) { w.benchPackets(b, false) })
 			b.Run("packet-mixed", func(b *testing.B) { w.benchPackets(b, true) })
+			w.n.setLimits(RelayLimits{})
+			b.Run("packet-free", func(b *testing.B) { w.benchPackets(b, false) })
 			b.Run("ping", w.benchPing)
 			b.Run("event", w.benchEvent)
 			b.Run("register", w.benchRegister)

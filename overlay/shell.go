@@ -175,7 +175,9 @@ func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
 }
 
 // Hint implements peer.Shell.
-func (s *shell) Hint(ep link.Endpoint) bool { return s.l.links.mayHint(ep, s.l.isOverlay) }
+func (s *shell) Hint(ep link.Endpoint, inside bool) bool {
+	return s.l.links.mayHint(ep, s.l.isOverlay, inside)
+}
 
 // Own implements peer.Shell.
 func (s *shell) Own() []wire.Endpoint {

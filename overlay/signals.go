@@ -136,7 +136,7 @@ func (s *signals) epi(m *message) error {
 		}
 	case wire.UDP4, wire.UDP6:
 		ep := link.Endpoint{Addr: x.Endpoint.Addr}
-		if !s.l.links.mayHint(ep, s.l.isOverlay) {
+		if !s.l.links.mayHint(ep, s.l.isOverlay, false) {
 			s.l.n.counters.count(dReflection)
 		} else if m.peer.Told(s.l.now, m.machine, ep).Refused() {
 			s.l.n.counters.count(dHint)

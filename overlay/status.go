@@ -24,10 +24,10 @@ type Status struct {
 	Open     bool              `json:"open"`    // everybody is let in, not only the peers that were added
 	Secret   bool              `json:"secret"`  // there is a network secret
 	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
-	Network  NetworkStatus     `json:"network"`
 	Relaying RelayingStatus    `json:"relaying"`
 	Zones    []ZoneStatus      `json:"zones"` // in use
 	Reach    ReachStatus       `json:"reach"`
+	Network  NetworkStatus     `json:"network"`
 	Peers    []PeerStatus      `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }

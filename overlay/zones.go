@@ -43,7 +43,7 @@ type zones struct {
 const (
 	wantEvery      = time.Minute // for one zone
 	maxFilesWanted = 64          // zones of which the last question is remembered
-	maxZoneRelays  = 64
+	maxZoneRelays  = 256
 	maxTurns       = 8 // relays of one zone that are tried for one address
 	pruneEvery     = 30 * time.Second
 )
@@ -63,7 +63,11 @@ func (z *zones) set(id anode.Zone, f *zone.File) error {
 		z.files[id] = f
 	}
 	for _, a := range z.list() {
-		if a.zone == id && !a.named(f) {
+		switch {
+		case a.zone != id:
+		case a.named(f):
+			a.offer() // its endpoints may be other ones
+		default:
 			z.drop(a)
 		}
 	}
@@ -353,7 +357,7 @@ func (z *zones) status() []ZoneStatus {
 // relayingStatus describes what the node does as a relay of zones.
 func (l *loop) relayingStatus() RelayingStatus {
 	c := &l.n.counters
-	s := RelayingStatus{Zones: []anode.Zone{}, Limits: *l.n.limits.Load(), Clients: l.clients.x.count,
+	s := RelayingStatus{Zones: []anode.Zone{}, Limits: l.n.limits.Load().RelayLimits, Clients: l.clients.x.count,
 		Packets: c[cClientPackets].Load(), Bytes: c[cClientBytes].Load(),
 		DroppedClient: c[dClientLimit].Load(), DroppedTotal: c[dTotalLimit].Load()}
 	if list := l.n.serves.Load(); list != nil {

@@ -60,9 +60,19 @@ func (n *Node) SetRelayZones(ctx context.Context, zones []anode.Zone) error {
 // SetRelayLimits replaces the limits of the clients.
 func (n *Node) SetRelayLimits(ctx context.Context, limits RelayLimits) error {
 	return n.call(ctx, func(l *loop) error {
-		n.limits.Store(&limits)
+		n.setLimits(limits)
 		return nil
 	})
+}
+
+// relayRates are RelayLimits as the lanes use them.
+type relayRates struct {
+	RelayLimits
+	clientByte, clientPacket, totalByte, totalPacket rate
+}
+
+func (n *lanes) setLimits(x RelayLimits) {
+	n.limits.Store(&relayRates{x, newRate(x.ClientBytes), newRate(x.ClientPackets), newRate(x.TotalBytes), newRate(x.TotalPackets)})
 }
 
 func checkRelayZones(zones []anode.Zone) error {

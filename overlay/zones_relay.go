@@ -168,8 +168,13 @@ func (r *zoneRelay) ping() {
 			r.peer.Recheck(l.now)
 			l.touch(r.peer)
 		}
-	} else {
-		to = r.offer()
+	}
+	if len(to) == 0 || r.tries >= doubtAfter { // it may have moved
+		for _, ep := range r.offer() {
+			if !slices.Contains(to, ep) {
+				to = append(to, ep)
+			}
+		}
 	}
 	full := r.state != RelayRegistered || r.lost || r.tries > 0 // it may have started anew, and know no short ID
 	for _, ep := range to {

@@ -359,3 +359,75 @@ func TestGuestsAreNotServed(t *testing.T) {
 		}
 	})
 }
+
+// A relay that the zone file has at another address from now on is found there, and one
+// that it does not name any more is not used.
+func TestZoneFileChanges(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 2)
+		a := x.node(x.west, testZone, 2, 0)
+		moved, gone := x.relays[0], x.relays[1]
+		stale := zoneFile(t, fmt.Sprint("198.51.100.77:8737:0:", moved.address0()), fmt.Sprint("198.51.100.2:8737:0:", gone.address0()))
+		a.knows(testZone, stale)
+		defer stopAll(append(x.relays, a)...)
+		settle(5 * time.Second)
+		if r := a.zoneRelay(moved); r.State != RelaySilent {
+			t.Errorf("a relay where nobody is: %+v", r)
+		}
+		if r := a.zoneRelay(gone); r.State != RelayRegistered || !r.Own {
+			t.Errorf("the other relay: %+v", r)
+		}
+		a.knows(testZone, zoneFile(t, fmt.Sprint("198.51.100.1:8737:0:", moved.address0())))
+		settle(30 * time.Second)
+		if r := a.zoneRelay(moved); r.State != RelayRegistered || !r.Own || r.Endpoint != "udp:198.51.100.1:8737" {
+			t.Errorf("the relay at its new address: %+v", r)
+		}
+		if s := a.status().Zones; len(s) != 1 || len(s[0].Relays) != 1 || s[0].Total != 1 {
+			t.Errorf("zones: %+v", s)
+		}
+		a.knows(testZone, nil)
+		settle(time.Second)
+		if s := a.status().Zones; len(s) != 0 {
+			t.Errorf("zones after the last one was forgotten: %+v", s)
+		}
+	})
+}
+
+// The relays of a zone are registered with each other, each with the one that serves its
+// address, and stay so.
+func TestZoneRelaysAmongThemselves(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 3)
+		for _, r := range x.relays {
+			r.knows(testZone, x.file)
+		}
+		a := x.node(x.west, testZone, 3, 0).knows(testZone, x.file)
+		defer stopAll(append(x.relays, a)...)
+		settle(time.Second)
+		for minute := range 20 {
+			settle(time.Minute)
+			for k, r := range x.relays {
+				for _, z := range r.status().Zones {
+					for _, other := range z.Relays {
+						if other.State != RelayRegistered {
+							t.Fatalf("after %d minutes relay %d and its relay: %+v", minute, k, other)
+						}
+					}
+				}
+			}
+		}
+		want := 0
+		for _, r := range x.relays {
+			for _, z := range r.status().Zones {
+				want += len(z.Relays)
+			}
+		}
+		got := 0
+		for _, r := range x.relays {
+			got += r.status().Relaying.Clients
+		}
+		if want += len(a.status().Zones[0].Relays); got < want {
+			t.Errorf("the relays have %d clients, want %d", got, want)
+		}
+	})
+}

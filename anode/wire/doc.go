@@ -115,6 +115,15 @@
 //   - S_DACK lacks a sequence number for its payload; ours stands before the payload. It is
 //     sent only to those who announce that they read it so, as is flag 1 of S_CLOSE, which
 //     ends the sender's direction alone.
+//   - A peer makes itself known to a relay of its zone by PING (2.3.1). The relay checks by
+//     EPC_REQ where the PING came from, forwards from then on, and answers the PING last:
+//     PONG says that it forwards. A PING or EPC that crossed another relay counts for
+//     nothing. Whoever wants to speak with a peer makes itself known to that peer's relay in
+//     the same way; if its own zone is another one, the relay forwards between it and that
+//     zone alone. A packet is forwarded only if it bears the ID of the sender that is known
+//     at the endpoint that it came from. A relay forgets a sender after 5 minutes of silence.
+//   - While the relay of an address is silent, the next one in the order of the zr entries
+//     takes its place, for the peer itself and for everybody who looks for it.
 //   - An endpoint with an IPv4-mapped IPv6 address is the IPv4 endpoint.
 //
 // # Notes on our messages
@@ -124,8 +133,9 @@
 //     for the index of such a HELLO. Other versions get no answer.
 //   - WHOIS by broadcast has a zero MAC, a full sender, and the wanted short ID as
 //     recipient; only the owner answers. IAM counts only for a pending request, and its
-//     address must give back what was asked. "Not found" counts only from a relay, with a
-//     MAC.
+//     address must give back what was asked. A relay answers for those whom it forwards
+//     for, and to them; the relay to ask for a ULA is that of its byte sum. "Not found"
+//     counts only from a relay, with a MAC.
 //   - LINGER is answered by NETID after the delay, to where it came from: so its sender learns
 //     whether its NAT keeps a mapping so long without a packet. It counts only from those for
 //     whom the receiver relays, and one at a time of each.
@@ -158,7 +168,8 @@
 //	      low one (0 unknown, 1 preserved, 2 in order, 3 random)
 //
 // What HELLO says counts once the session is confirmed. Endpoints are hints: nothing is sent
-// to private addresses on no link of ours, nor to multicast, broadcast, or the overlay's.
+// to private addresses on no link of ours, unless both sides name the same public address,
+// and so are behind one NAT, nor to multicast, broadcast, or the overlay's.
 // Those on a common link are checked at once by EPC_REQ, and all of a machine without NAT.
 //
 // NAT_T is mode[1] options, sealed, by the relay:

@@ -57,7 +57,8 @@ func fixtureStatus() overlay.Status {
 			Seen:    []overlay.SeenStatus{{Endpoint: "udp:203.0.113.5:1024", By: &via, From: "udp:192.0.2.7:8737", Age: 3}},
 			Anchors: []overlay.AnchorStatus{{Address: northAddress, Name: "north", Endpoint: "udp:192.0.2.7:8737", State: "kept", RTT: 37.25, Age: 3, Interval: 20}},
 		},
-		Peers: []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
+		Network: overlay.NetworkStatus{IPv4: overlay.FamilyStatus{Address: "10.0.0.1", Gateway: "10.0.0.254", Route: true, Works: true}},
+		Peers:   []overlay.PeerStatus{n, s, h, o}, Counters: map[string]uint64{"rx_packets": 7},
 	}
 }
 

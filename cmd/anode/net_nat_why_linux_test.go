@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"anodenet/overlay"
 )
@@ -49,7 +50,7 @@ func (m *measurement) explained(l *laboratory) {
 		return
 	}
 	if got, out := l.reason(); got != want {
-		m.fault("why says %q, not %q: %s", got, want, out[:min(len(out), 2000)])
+		m.fault("why says %q, not %q: %s", got, want, inLine(out))
 	}
 }
 
@@ -64,7 +65,7 @@ var netCodes = map[string][]string{
 
 // surveyed checks netcheck and trace on a.
 func (m *measurement) surveyed(l *laboratory) {
-	if m.got != m.row.want || m.row.change.do != nil {
+	if m.got != m.row.want || m.row.change.do != nil || m.row.loss() > 0 {
 		return
 	}
 	var n struct{ Code string }
@@ -82,8 +83,9 @@ func (m *measurement) surveyed(l *laboratory) {
 	}
 	out, code := l.a.tryAnode("trace", l.b.name, "--json", "-c", "3", "-W", "2")
 	hops := map[way]int{none: 2, direct: 2, relay: 3}[m.got]
-	if err := json.Unmarshal([]byte(out), &t); err != nil || len(t.Hops) != hops || code != map[bool]int{true: 0, false: 5}[m.got != none] {
-		m.fault("trace ends with %d, and shows %d machines: %s", code, len(t.Hops), out[:min(len(out), 500)])
+	// The words of an error may follow.
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&t); err != nil || len(t.Hops) != hops || code != map[bool]int{true: 0, false: 5}[m.got != none] {
+		m.fault("trace ends with %d, and shows %d machines: %s", code, len(t.Hops), inLine(out))
 		return
 	}
 	for k, h := range t.Hops[1:] {
@@ -91,6 +93,12 @@ func (m *measurement) surveyed(l *laboratory) {
 			m.fault("trace: the %s answered %d times, in %v ms", h.What, h.Received, h.Mean)
 		}
 	}
+}
+
+// inLine is the beginning of an output as one line, for the report.
+func inLine(out string) string {
+	text := strings.Join(strings.Fields(out), " ")
+	return text[:min(len(text), 400)]
 }
 
 // unknownRows are the names in natReasons that no relayed row has.

@@ -99,7 +99,7 @@ func (a *app) netcheckCommand() *cobra.Command {
 		} else {
 			a.printNet(n, namesOf(status.Peers))
 		}
-		if err == nil && n.verdict() == bad {
+		if err == nil && n.cutOff() {
 			err = &failure{exit: exitFailed}
 		}
 		return err
@@ -301,10 +301,15 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 	return "one relay alone cannot tell whether the router takes another port for each connection; if direct paths fail, it does", "add a second relay, or a peer with a public address; or " + help
 }
 
-// verdict is how good a code is.
+// cutOff reports whether nobody outside can reach this machine in any way.
+func (n *netAnswer) cutOff() bool {
+	return n.Code == netNoNetwork || n.Code == string(overlay.ReasonUDPBlocked)
+}
+
+// verdict is how good a code is. A network without internet may be meant to have none.
 func (n *netAnswer) verdict() verdict {
 	switch n.Code {
-	case netNoNetwork, string(overlay.ReasonUDPBlocked):
+	case string(overlay.ReasonUDPBlocked):
 		return bad
 	case string(overlay.ReasonRelaySilent):
 		return warn
@@ -346,7 +351,7 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 		"no": "no: machines behind the same router do not reach each other by its outside", "unknown": "not known: no peer behind the same router shows it"}[n.NAT.Hairpin])
 	add("port mapping", portmapWords(n.Portmap))
 	for _, r := range n.Relays {
-		add("relay", relayWords(r))
+		add("relay", netRelayWords(r))
 	}
 	return list
 }
@@ -418,7 +423,7 @@ func portmapWords(p netPortmap) string {
 
 func joinedText(list []string) string { return strings.Join(list, ", ") }
 
-func relayWords(r netRelay) string {
+func netRelayWords(r netRelay) string {
 	text := labelOf(r.Name, r.Address.ID()) + " " + r.Endpoint
 	switch r.State {
 	case "silent":

@@ -8,13 +8,15 @@ import (
 
 	"anodenet/anode"
 	"anodenet/overlay"
+	"anodenet/overlay/portmap"
 )
 
 // natStatus is a status of a machine behind a home router, which one relay sees.
 func natStatus() overlay.Status {
 	s := fixtureStatus()
 	hub := hubAddress
-	s.Network = overlay.NetworkStatus{IPv4: overlay.FamilyStatus{Address: "192.168.1.9", Gateway: "192.168.1.1", Route: true, Works: true}}
+	s.Network = overlay.NetworkStatus{IPv4: overlay.FamilyStatus{Address: "192.168.1.9", Gateway: "192.168.1.1", Route: true, Works: true},
+		Portmap: overlay.PortmapStatus{Code: string(portmap.NoAnswer), Says: portmap.NoAnswer.Text(), Gateway: "192.168.1.1"}}
 	s.Reach = overlay.ReachStatus{
 		Mapping: "independent", Ports: "preserved", Endpoint: "udp:198.51.100.1:8737", Lifetime: 100, Keepalive: 80,
 		Own:     []string{"udp:198.51.100.1:8737", "udp:192.168.1.9:8737"},
@@ -95,7 +97,8 @@ filtering     not known: only what strangers send would show it
 lifetime      the router keeps an idle connection for at least 100 s; a packet
               every 80 s keeps the way in open
 hairpin       not known: no peer behind the same router shows it
-port mapping  none: the router opened no port
+port mapping  none: the gateway does not offer port mapping (UPnP, NAT-PMP or
+              PCP)
 relay         hub (314c6a3662ebad08) udp:192.0.2.7:8737, 16.2 ms
 
 Peers behind most home routers reach this machine directly; peers behind routers
@@ -190,7 +193,8 @@ port for each connection (symmetric NAT), which this machine cannot foresee.
 try: switch on UPnP, NAT-PMP or PCP in the router here, or forward UDP port 8737
      to this machine; or switch on UPnP, NAT-PMP or PCP in the router of south,
      or forward UDP port 8737 to it
-Also: the router of this machine opens no port for it.
+Also: the router of this machine opens no port for it: the gateway does not
+offer port mapping (UPnP, NAT-PMP or PCP).
 
 address  aeaaaaaaaaaafwbi444ozh4qzvz37zrl6ml33oxne2o5km25omvvrhtljsro2hm5
 IPv6     fd00:0:45:dfd7:395d:7797:6c9f:8031

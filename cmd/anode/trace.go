@@ -89,6 +89,9 @@ func (f *traceFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
+// traceTries is how many pings the peer may leave unanswered before its relay is pinged alone.
+const traceTries = 2
+
 // trace finds the way to a peer and pings the machines on it.
 func (a *app) trace(ctx context.Context, text string, f traceFlags) error {
 	client := control.NewClient(a.socket)
@@ -134,6 +137,9 @@ type tracer struct {
 func (t *tracer) run(ctx context.Context, peer control.Resolved) (traceAnswer, error) {
 	answer := traceAnswer{Schema: schema, Address: peer.Address, Name: peer.Name}
 	first, err := t.once(ctx, peer.Address)
+	for k := 1; k < traceTries && err != nil && explain(err).exit == exitUnreachable; k++ {
+		first, err = t.once(ctx, peer.Address)
+	}
 	if err != nil && explain(err).exit != exitUnreachable {
 		return answer, err
 	}
@@ -145,7 +151,7 @@ func (t *tracer) run(ctx context.Context, peer control.Resolved) (traceAnswer, e
 	answer.Hops = hopsOf(s, peer, answer.Path)
 	if err != nil {
 		answer.Error = lossWords(err)
-		answer.Hops[len(answer.Hops)-1].Sent = 1
+		answer.Hops[len(answer.Hops)-1].Sent = traceTries
 		return answer, t.pings(ctx, answer.Hops[1:len(answer.Hops)-1], nil)
 	}
 	last := first

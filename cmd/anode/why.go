@@ -19,10 +19,11 @@ import (
 
 // Limits of why.
 const (
-	whyFind = 5 * time.Second // to find the peer, perhaps in DNS
-	whyPing = 5 * time.Second // for the reply to a ping
-	whyOpen = 4 * time.Second // for an attempt to open a direct path to end
-	whyLook = 200 * time.Millisecond
+	whyFind  = 5 * time.Second // to find the peer, perhaps in DNS
+	whyPing  = 5 * time.Second // for the reply to a ping
+	whyPings = 5               // at most, while none is answered
+	whyOpen  = 4 * time.Second // for an attempt to open a direct path to end
+	whyLook  = 200 * time.Millisecond
 )
 
 // whyAnswer is the JSON of why.
@@ -63,7 +64,7 @@ func (a *app) whyCommand() *cobra.Command {
 		Use:   "why PEER",
 		Short: "Explain by which path a peer can be reached, or why not",
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
-			"If the path leads through a relay: why there is no direct one. It sends one ping.\n\n" +
+			"If the path leads through a relay: why there is no direct one. It sends pings until one\nis answered, five at most.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
 			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
 			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()),
@@ -100,7 +101,7 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	if err != nil {
 		return w, s, silence(finding, err)
 	}
-	ping := pingOnce(ctx, client, found.Address)
+	ping := pingUntil(ctx, client, found.Address)
 	if s, err = settled(ctx, client, found.Address); err != nil {
 		return w, s, err
 	}
@@ -172,10 +173,41 @@ func silence(ctx context.Context, err error) error {
 	return &failure{exitFailed, "the daemon, or DNS, did not answer in time", "anode doctor"}
 }
 
+// pingUntil pings a peer, and again each second until a reply comes: on a bad line some get lost.
+func pingUntil(ctx context.Context, client *control.Client, to anode.Address) (last whyPinged) {
+	ctx, cancel := context.WithTimeout(ctx, whyPing+checkLimit)
+	results := make(chan whyPinged)
+	sent, ended := 0, 0
+	send := func() {
+		sent++
+		go func() { results <- pingOnce(ctx, client, to) }()
+	}
+	defer func() {
+		cancel()
+		for ; ended < sent; ended++ {
+			<-results
+		}
+	}()
+	next := time.NewTicker(whyPing / whyPings)
+	defer next.Stop()
+	send()
+	for ended < sent {
+		select {
+		case last = <-results:
+			if ended++; last.RTT != nil {
+				return last
+			}
+		case <-next.C:
+			if sent < whyPings {
+				send()
+			}
+		}
+	}
+	return last
+}
+
 // pingOnce sends a ping and waits for its reply.
 func pingOnce(ctx context.Context, client *control.Client, to anode.Address) whyPinged {
-	ctx, cancel := context.WithTimeout(ctx, whyPing+checkLimit)
-	defer cancel()
 	reply, err := client.Ping(ctx, control.PingRequest{Address: to, TimeoutMS: int(whyPing.Milliseconds())})
 	if err != nil {
 		var remote *control.Error

@@ -69,6 +69,7 @@ var originWords = map[string]string{
 	"predicted": "expected of its router",
 	"stored":    "it worked before",
 	"static":    "given",
+	"named":     "given, by a name",
 }
 
 // wayState says how a way is.

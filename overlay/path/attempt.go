@@ -10,6 +10,9 @@ import (
 // maxTargets is how many targets of one origin are remembered.
 const maxTargets = 8
 
+// settles is how long the packets of an attempt may be under way.
+const settles = 5 * time.Second
+
 // Target is a way that an attempt tries to open.
 type Target struct {
 	Way    Way
@@ -74,6 +77,28 @@ func (s *Set) targets(o Origin, now mono.Time) (n int, first *Info) {
 		}
 	}
 	return n, first
+}
+
+// enough ends the checks of ports that were guessed, since one target of the attempt answered:
+// of two NATs that can be predicted, each guess may be right.
+func (s *Set) enough(now mono.Time) {
+	for _, i := range s.ways {
+		if i.check.burst && i.check.pending && i.State != Confirmed && i.Origin == Predicted {
+			i.fail(now)
+		}
+	}
+}
+
+// Settled reports whether another direct way with the same address is confirmed since a short
+// while, and w is not, so that it says nothing: an attempt opens several at once.
+func (s *Set) Settled(now mono.Time, w Way) bool {
+	if i := s.find(w); i != nil && i.State == Confirmed {
+		return false
+	}
+	return slices.ContainsFunc(s.ways, func(i *Info) bool {
+		return i.State == Confirmed && i.Punched && i.Way != w && i.Endpoint.Addr.Addr() == w.Endpoint.Addr.Addr() &&
+			now.Sub(i.Since) < settles && !i.silent()
+	})
 }
 
 // Bursting reports whether an attempt still waits for answers.

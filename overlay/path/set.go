@@ -234,7 +234,9 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 			i.RTT += (rtt - i.RTT) / 4
 		}
 		isNew := i.State != Confirmed
-		if !i.check.burst { // a burst begins before the way is open
+		if i.check.burst {
+			s.enough(now)
+		} else { // a burst begins before the way is open
 			i.Loss.note(k, 1)
 		}
 		i.become(now, Confirmed)

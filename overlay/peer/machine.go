@@ -30,6 +30,8 @@ type Machine struct {
 
 	answered link.Endpoint // where the last WELCOME came from
 	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
+	cameAt   mono.Time     // when data last came, as far as it was looked at
+	dense    bool          // it came more often than pausedFor
 	paused   mono.Time     // when the way was last checked because data stopped coming
 	onWay    mono.Time     // when a packet last came on the way in use, as the ways know
 	told     mono.Time     // when the peer was last told where we are
@@ -258,14 +260,22 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 		next = m.doubt(now, mono.Time(f.Unheard))
 	}
 	data := mono.Time(f.Data)
-	if data == 0 || m.paused >= data || now.Sub(data) > flowing {
+	if data > m.cameAt {
+		m.dense, m.cameAt = data.Sub(m.cameAt) < pausedFor, data
+	}
+	if data == 0 || !m.dense || m.paused >= data || now.Sub(data) > flowing {
 		return next
 	}
 	if now.Sub(data) < pausedFor {
 		return min(next, data.Add(pausedFor))
 	}
 	m.paused = now
-	m.silent(now)
+	if best, ok := m.ways.Best(); ok && best.Direct() && m.relay() {
+		m.ways.Check(now, best.Way) // if it does not answer, the relay takes over
+		m.peer.more = true
+	} else {
+		m.silent(now)
+	}
 	return next
 }
 

@@ -51,8 +51,9 @@ type Shell interface {
 	// Link returns the longest sealed datagram that our end of a way to ep takes, and
 	// whether ep is on one of our links.
 	Link(ep link.Endpoint) (limit int, on bool)
-	// Hint reports whether packets may be sent to ep because the peer said so.
-	Hint(ep link.Endpoint) bool
+	// Hint reports whether packets may be sent to ep because the peer said so; inside says that
+	// it is behind the same NAT, so that private addresses on no link of ours mean the same.
+	Hint(ep link.Endpoint, inside bool) bool
 	// Own lists the endpoints at which a peer may try to reach us directly.
 	Own() []wire.Endpoint
 	// Renew has the outside asked for a fresh Mapping, which Env.Mapping returns as soon as the

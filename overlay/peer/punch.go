@@ -151,12 +151,13 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	same := func(a, b link.Endpoint) bool {
 		return a.Addr == b.Addr || fickle && a.Addr.Addr() == b.Addr.Addr()
 	}
+	inside := m.sharesNAT(list)
 	var there, useless []link.Endpoint
 	for _, e := range list[:min(len(list), seal.MaxEndpoints)] {
 		ep := link.Endpoint{Addr: e.Addr}
 		switch {
 		case e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || slices.Contains(there, ep):
-		case !m.peer.env.Shell.Hint(ep):
+		case !m.peer.env.Shell.Hint(ep, inside):
 			useless = append(useless, ep)
 		default:
 			there = append(there, ep)
@@ -170,6 +171,16 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 		}
 	}
 	return fresh
+}
+
+// sharesNAT reports whether one of the endpoints that a machine says it is at has a public
+// address of ours, so that both are behind one NAT.
+func (m *Machine) sharesNAT(list []wire.Endpoint) bool {
+	own := m.peer.env.Shell.Own()
+	return slices.ContainsFunc(list, func(e wire.Endpoint) bool {
+		a := e.Addr.Addr()
+		return a.Is4() && !a.IsPrivate() && slices.ContainsFunc(own, func(o wire.Endpoint) bool { return o.Addr.Addr() == a })
+	})
 }
 
 // Punch takes a PUNCH, which came in a session: the machine sends to our endpoints now.
@@ -399,7 +410,7 @@ func (m *Machine) targets(now mono.Time) (list []path.Target) {
 	}
 	if now.Sub(o.guessed) <= guessFor {
 		for _, e := range predicted(o.guess) {
-			if m.peer.env.Shell.Hint(e) {
+			if m.peer.env.Shell.Hint(e, false) {
 				add(e, path.Predicted)
 			}
 		}

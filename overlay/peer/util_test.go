@@ -102,7 +102,7 @@ func (f *fake) Diagnose(_ *Peer, list []link.Endpoint) { f.diagnoses = append(f.
 
 func (f *fake) CheckRelay(a anode.Address)     { f.relays = append(f.relays, a) }
 func (f *fake) Link(link.Endpoint) (int, bool) { return 1400, true }
-func (f *fake) Hint(link.Endpoint) bool        { return true }
+func (f *fake) Hint(link.Endpoint, bool) bool  { return true }
 func (f *fake) Own() []wire.Endpoint           { return f.own }
 func (f *fake) Renew()                         {}
 func (f *fake) Changed(_ *Peer, what Change)   { f.changes |= what }

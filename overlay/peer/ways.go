@@ -23,6 +23,9 @@ func (m *Machine) came(now mono.Time, w path.Way, o path.Origin) path.Result {
 	if !w.Direct() {
 		o = path.Relay
 	}
+	if w.Direct() && m.ways.Settled(now, w) {
+		return path.Known
+	}
 	_, on := m.peer.env.Shell.Link(w.Endpoint)
 	r := m.ways.Add(now, w, o, on)
 	switch {
