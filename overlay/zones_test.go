@@ -1,12 +1,15 @@
 package overlay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/anode/zone"
 	"anodenet/overlay/vnet"
 )
@@ -428,6 +431,52 @@ func TestZoneRelaysAmongThemselves(t *testing.T) {
 		}
 		if want += len(a.status().Zones[0].Relays); got < want {
 			t.Errorf("the relays have %d clients, want %d", got, want)
+		}
+	})
+}
+
+// A relay that answers in the name of other endpoints, again and again, has nothing sent there,
+// however many peers are spoken with through it.
+func TestZoneRelayNamesOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 1)
+		a := x.node(x.west, testZone, 1, 0)
+		nodes := []*testNode{a}
+		for range 5 {
+			b := x.node(x.east, testZone, 1, 0)
+			adds(a, b)
+			nodes = append(nodes, b.knows(testZone, x.file))
+		}
+		a.knows(testZone, x.file)
+		defer stopAll(append(x.relays, nodes...)...)
+		settle(time.Second)
+		for _, b := range nodes[1:] {
+			a.say(b, "hello")
+		}
+		settle(time.Second)
+		eve := newSpoofer(t, w, x.west, "10.1.0.200/24")
+		relay, tap := x.relays[0], record(x.west)
+		for k := range 100 {
+			var nonce []byte
+			a.call(t.Context(), func(l *loop) error {
+				nonce = bytes.Clone(l.zones.relays[relay.address0()].nonce[:])
+				return nil
+			})
+			victim := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.66"), uint16(1000+k))
+			eve.send(victim, netip.AddrPortFrom(netip.MustParseAddr("10.1.0.1"), 8737), signedPacket(t, relay, a, relay.peerID(), wire.Pong, nonce))
+			settle(200 * time.Millisecond)
+		}
+		sent := 0
+		for _, p := range tap.all() {
+			if p.To.Addr() == netip.MustParseAddr("198.51.100.66") {
+				sent++
+			}
+		}
+		if sent != 0 {
+			t.Errorf("%d packets went where 100 PONGs seemed to come from", sent)
+		}
+		if r := a.zoneRelay(relay); r.State != RelayRegistered {
+			t.Errorf("the relay: %+v", r)
 		}
 	})
 }
