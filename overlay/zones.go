@@ -198,6 +198,9 @@ func (z *zones) seek(p *peer.Peer) {
 		a.offer()
 		return
 	}
+	if z.files[p.Address.Zone()] == nil && z.l.peers.strangers.uninvited(p) {
+		return // whoever comes could choose from where we fetch files
+	}
 	if a := z.serving(p.Address.Zone(), p.Address.Sum()); a != nil && a.address != p.Address {
 		a.use(p)
 	}

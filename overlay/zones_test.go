@@ -66,6 +66,40 @@ func TestZonesAreWanted(t *testing.T) {
 	})
 }
 
+// Somebody whom nobody here wants to reach has no zone file fetched: whoever comes could choose
+// from where.
+func TestZonesOfStrangersAreNotWanted(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var wanted []anode.Zone
+		a := newTestNode(t, w.Host("a"), func(c *Config) { c.WantZone = func(z anode.Zone) { wanted = append(wanted, z) } })
+		b := newTestNode(t, w.Host("b"), func(c *Config) { c.Identity = identityIn(t, 9) })
+		b.cfg.Peers = []Peer{{Address: a.address0(), Name: "a"}}
+		lan(w, "lan", 0, a.host, b.host)
+		a.start()
+		defer a.stop()
+		b.start()
+		settle(time.Second)
+		if _, err := b.ping(a, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		a.call(t.Context(), func(l *loop) error { // as when it leaves a HELLO of ours unanswered
+			l.shell.Seek(l.peers.get(b.address0()))
+			return nil
+		})
+		if len(wanted) != 0 {
+			t.Errorf("a stranger has the files of the zones %v fetched", wanted)
+		}
+		for range 10 {
+			a.say(b, "where are you?")
+			settle(time.Second)
+		}
+		if fmt.Sprint(wanted) != "[00000009]" {
+			t.Errorf("whom somebody here looks for: wanted %v", wanted)
+		}
+	})
+}
+
 // Zone 0 has no relays, and too many zones are refused.
 func TestZonesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
