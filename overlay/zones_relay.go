@@ -118,7 +118,7 @@ func (r *zoneRelay) endpoints() (list []link.Endpoint) {
 	e, _ := r.entry()
 	var of [2][]netip.AddrPort
 	for _, ip := range e.IPs {
-		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(ep) {
+		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(r.zone, ep) {
 			family := 0
 			if ip.Is6() {
 				family = 1

@@ -514,3 +514,33 @@ func TestZoneRelayNamesOthers(t *testing.T) {
 		}
 	})
 }
+
+// The file of a peer's zone does not have packets sent into networks behind our own firewall; that
+// of our own zone does.
+func TestZoneRelayOnPrivateAddress(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newZoneWorld(t, w, testZone, 0)
+			z := testZone
+			if !own {
+				z++
+			}
+			a := x.node(x.west, z, 1, 0).knows(testZone, zoneFile(t, fmt.Sprintf("10.2.0.9:53:0:%s", identityIn(t, testZone).Address())))
+			defer a.stop()
+			tap := record(x.west)
+			if _, err := a.AddPeer(t.Context(), Peer{Address: identityIn(t, testZone).Address(), Name: "b"}); err != nil {
+				t.Fatal(err)
+			}
+			settle(5 * time.Second)
+			sent := 0
+			for _, p := range tap.all() {
+				if p.To.Addr() == netip.MustParseAddr("10.2.0.9") {
+					sent++
+				}
+			}
+			if (sent > 0) != own {
+				t.Errorf("own zone %v: %d packets", own, sent)
+			}
+		})
+	}
+}
