@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -219,6 +220,8 @@ type side struct {
 	v4, v6      bool   // it can send by them
 	known       bool   // which of both is known
 	seen        []netip.Addr
+	// IPv4 ports outside the NAT and inside of it; 0: not known.
+	outer, inner uint16
 }
 
 // hereSide is our end.
@@ -245,10 +248,17 @@ func (p *PeerStatus) thereSide() side {
 	return x
 }
 
-// see notes a public IPv4 address at which the outside sees the end.
+// see notes an IPv4 endpoint of the end: outside its NAT, or inside.
 func (x *side) see(endpoint string) {
-	if a, ok := addrOf(endpoint); ok && a.Is4() && routable(a) {
+	_, text, _ := strings.Cut(endpoint, ":")
+	at, err := netip.ParseAddrPort(text)
+	switch a := at.Addr().Unmap(); {
+	case err != nil || !a.Is4():
+	case !routable(a):
+		x.inner = cmp.Or(x.inner, at.Port())
+	default:
 		x.seen = append(x.seen, a)
+		x.outer = cmp.Or(x.outer, at.Port())
 	}
 }
 
@@ -286,14 +296,15 @@ func (x *side) between(y *side) (Reason, string) {
 func (x *side) natted() bool { return x.kind != path.None.String() }
 
 // symmetric reports whether a NAT gives each destination another port that cannot be known
-// beforehand. With one witness alone only the ports of new sockets are known: where attempts
-// fail, and they are not kept, it is one.
+// beforehand. With one witness alone only ports are known: where attempts fail, and those of
+// this machine are not kept, it is one.
 func (x *side) symmetric() bool {
 	switch x.kind {
 	case path.Dependent.String():
 		return true
 	case path.Unknown.String():
-		return x.ports == path.Random.String() || x.ports == path.Sequential.String()
+		moved := x.ports == path.PortsUnknown.String() && x.outer != 0 && x.inner != 0 && x.outer != x.inner
+		return moved || x.ports == path.Random.String() || x.ports == path.Sequential.String()
 	}
 	return false
 }

@@ -78,6 +78,10 @@ func TestExplain(t *testing.T) {
 		{"one outside address", func(s *Status) { s.Peers[0].Ways[1].Endpoint = "udp:198.51.100.1:9000" }, ReasonHairpin, ""},
 		{"symmetric here", func(s *Status) { s.Reach.Mapping, s.Reach.Ports = "dependent", "random" }, ReasonHereSymmetric, ""},
 		{"random ports here, by one witness", func(s *Status) { s.Reach.Mapping, s.Reach.Ports = "unknown", "random" }, ReasonHereSymmetric, ""},
+		{"another port here, by one witness", func(s *Status) {
+			s.Reach.Mapping, s.Reach.Ports, s.Reach.Own[0] = "unknown", "unknown", "udp:198.51.100.1:40001"
+		}, ReasonHereSymmetric, ""},
+		{"the same port here, by one witness", func(s *Status) { s.Reach.Mapping, s.Reach.Ports = "unknown", "unknown" }, ReasonFirewalled, ""},
 		{"symmetric there", func(s *Status) { s.Peers[0].Attempts.Kind = "dependent" }, ReasonPeerSymmetric, ""},
 		{"symmetric both", func(s *Status) { s.Reach.Mapping, s.Peers[0].Attempts.Kind = "dependent", "dependent" }, ReasonBothSymmetric, ""},
 		{"symmetric here, open there", func(s *Status) { s.Reach.Mapping, s.Peers[0].Attempts.Kind = "dependent", "none" }, ReasonFirewalled, ""},

@@ -163,9 +163,6 @@ func (z *zones) relay(id anode.Zone, index uint32, r zone.Relay) *zoneRelay {
 	return a
 }
 
-// keeps reports whether an address is that of a relay in use.
-func (z *zones) keeps(a anode.Address) bool { return z.relays[a] != nil }
-
 // drop ends the use of a relay.
 func (z *zones) drop(a *zoneRelay) {
 	delete(z.relays, a.address)
