@@ -448,6 +448,3 @@ func (s *clients) serve() {
 		}
 	}
 }
-
-// linksChanged does nothing: clients notice themselves.
-func (s *clients) linksChanged() {}

@@ -227,6 +227,42 @@ func TestOpenIsLetIn(t *testing.T) {
 	})
 }
 
+// Where a node is, only those learn whom somebody added, and not everybody whom it lets in.
+func TestOpenTellsNobodyWhereItIs(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, _ := two(t, w, func(_, b *Config) { b.Open = true })
+		defer a.stop()
+		defer b.stop()
+		settle(time.Second)
+		said := func() int {
+			t.Helper()
+			settle(10 * time.Second)
+			a.say(b, "handshake")
+			settle(time.Second)
+			list := -1
+			a.call(t.Context(), func(l *loop) error {
+				for _, in := range *l.peers.get(b.address0()).Inbound.Load() {
+					if x, ok := in.Session.Announced(); ok && x.Standing == wire.StandingAdded {
+						list = len(x.Reach.Endpoints)
+					}
+				}
+				return nil
+			})
+			return list
+		}
+		if n := said(); n != 0 {
+			t.Errorf("a stranger is told %d endpoints", n)
+		}
+		if _, err := b.AddPeer(t.Context(), Peer{Address: a.address0()}); err != nil {
+			t.Fatal(err)
+		}
+		settle(4 * time.Minute) // for the session to end
+		if n := said(); n == 0 {
+			t.Errorf("a peer that was added is told %d endpoints", n)
+		}
+	})
+}
+
 // Each machine of an address has its own word.
 func TestStandingOfMachines(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

@@ -163,9 +163,6 @@ func (z *zones) relay(id anode.Zone, index uint32, r zone.Relay) *zoneRelay {
 	return a
 }
 
-// keeps reports whether an address is that of a relay in use.
-func (z *zones) keeps(a anode.Address) bool { return z.relays[a] != nil }
-
 // drop ends the use of a relay.
 func (z *zones) drop(a *zoneRelay) {
 	delete(z.relays, a.address)
@@ -180,8 +177,12 @@ func (z *zones) drop(a *zoneRelay) {
 	}
 }
 
-// mayUse reports whether packets may be sent to an endpoint because a zone file names it.
-func (z *zones) mayUse(ep netip.AddrPort) bool {
+// mayUse reports whether packets may be sent to an endpoint because the file of a zone names
+// it. A person chose our own zone, whose relays may be anywhere. Those of others are hints.
+func (z *zones) mayUse(id anode.Zone, ep netip.AddrPort) bool {
+	if id != z.l.n.address.Zone() {
+		return z.l.links.mayHint(link.Endpoint{Addr: ep}, z.l.isOverlay, false)
+	}
 	a := ep.Addr()
 	return ep.IsValid() && ep.Port() != 0 && a.IsGlobalUnicast() && !z.l.isOverlay(a)
 }
@@ -197,6 +198,9 @@ func (z *zones) seek(p *peer.Peer) {
 	if a := z.relays[p.Address]; a != nil {
 		a.offer()
 		return
+	}
+	if z.files[p.Address.Zone()] == nil && z.l.peers.strangers.uninvited(p) {
+		return // whoever comes could choose from where we fetch files
 	}
 	if a := z.serving(p.Address.Zone(), p.Address.Sum()); a != nil && a.address != p.Address {
 		a.use(p)

@@ -42,11 +42,12 @@ type zoneRelay struct {
 	state   RelayState
 
 	// The question to it.
-	nonce [8]byte       // of the last PING
-	tries int           // PINGs since it last answered
-	next  mono.Time     // when the next one is due
-	rest  time.Duration // between two, while it is silent
-	at    link.Endpoint // where it knows us to be reached from
+	nonce [8]byte         // of the last PING
+	asked []link.Endpoint // where that went; none: it is answered
+	tries int             // PINGs since it last answered
+	next  mono.Time       // when the next one is due
+	rest  time.Duration   // between two, while it is silent
+	at    link.Endpoint   // where it knows us to be reached from
 	heard mono.Time
 	lost  bool // it may not know any more where we are
 
@@ -117,7 +118,7 @@ func (r *zoneRelay) endpoints() (list []link.Endpoint) {
 	e, _ := r.entry()
 	var of [2][]netip.AddrPort
 	for _, ip := range e.IPs {
-		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(ep) {
+		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(r.zone, ep) {
 			family := 0
 			if ip.Is6() {
 				family = 1
@@ -160,6 +161,7 @@ func (r *zoneRelay) ping() {
 	l := r.z.l
 	if r.tries == 0 {
 		rand.Read(r.nonce[:])
+		r.asked = nil
 	}
 	to := []link.Endpoint(nil)
 	if best, ok := r.peer.Best(); ok && best.Direct() {
@@ -178,6 +180,9 @@ func (r *zoneRelay) ping() {
 	}
 	full := r.state != RelayRegistered || r.lost || r.tries > 0 // it may have started anew, and know no short ID
 	for _, ep := range to {
+		if !slices.Contains(r.asked, at(ep)) {
+			r.asked = append(r.asked, at(ep))
+		}
 		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
 	}
 	r.tries++
@@ -236,11 +241,12 @@ func (r *zoneRelay) fail() {
 }
 
 // pong takes an answer to the last PING: the relay forwards for us. Who waits for that
-// goes on.
+// goes on. It counts once, and from where the PING went: everybody's packets go there now.
 func (r *zoneRelay) pong(m *message) {
-	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) {
+	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) || !slices.Contains(r.asked, at(m.from)) {
 		return
 	}
+	r.asked = nil
 	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
 	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
 	r.heard, r.next = r.z.l.now, r.z.l.now.Add(r.every())

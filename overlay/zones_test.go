@@ -1,12 +1,15 @@
 package overlay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/anode/zone"
 	"anodenet/overlay/vnet"
 )
@@ -59,6 +62,40 @@ func TestZonesAreWanted(t *testing.T) {
 		s := a.status()
 		if len(s.Zones) != 1 || s.Zones[0].Zone != 8 || s.Zones[0].Own || s.Zones[0].Total != 1 {
 			t.Errorf("zones: %+v", s.Zones)
+		}
+	})
+}
+
+// Somebody whom nobody here wants to reach has no zone file fetched: whoever comes could choose
+// from where.
+func TestZonesOfStrangersAreNotWanted(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		var wanted []anode.Zone
+		a := newTestNode(t, w.Host("a"), func(c *Config) { c.WantZone = func(z anode.Zone) { wanted = append(wanted, z) } })
+		b := newTestNode(t, w.Host("b"), func(c *Config) { c.Identity = identityIn(t, 9) })
+		b.cfg.Peers = []Peer{{Address: a.address0(), Name: "a"}}
+		lan(w, "lan", 0, a.host, b.host)
+		a.start()
+		defer a.stop()
+		b.start()
+		settle(time.Second)
+		if _, err := b.ping(a, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		a.call(t.Context(), func(l *loop) error { // as when it leaves a HELLO of ours unanswered
+			l.shell.Seek(l.peers.get(b.address0()))
+			return nil
+		})
+		if len(wanted) != 0 {
+			t.Errorf("a stranger has the files of the zones %v fetched", wanted)
+		}
+		for range 10 {
+			a.say(b, "where are you?")
+			settle(time.Second)
+		}
+		if fmt.Sprint(wanted) != "[00000009]" {
+			t.Errorf("whom somebody here looks for: wanted %v", wanted)
 		}
 	})
 }
@@ -430,4 +467,80 @@ func TestZoneRelaysAmongThemselves(t *testing.T) {
 			t.Errorf("the relays have %d clients, want %d", got, want)
 		}
 	})
+}
+
+// A relay that answers in the name of other endpoints, again and again, has nothing sent there,
+// however many peers are spoken with through it.
+func TestZoneRelayNamesOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newZoneWorld(t, w, testZone, 1)
+		a := x.node(x.west, testZone, 1, 0)
+		nodes := []*testNode{a}
+		for range 5 {
+			b := x.node(x.east, testZone, 1, 0)
+			adds(a, b)
+			nodes = append(nodes, b.knows(testZone, x.file))
+		}
+		a.knows(testZone, x.file)
+		defer stopAll(append(x.relays, nodes...)...)
+		settle(time.Second)
+		for _, b := range nodes[1:] {
+			a.say(b, "hello")
+		}
+		settle(time.Second)
+		eve := newSpoofer(t, w, x.west, "10.1.0.200/24")
+		relay, tap := x.relays[0], record(x.west)
+		for k := range 100 {
+			var nonce []byte
+			a.call(t.Context(), func(l *loop) error {
+				nonce = bytes.Clone(l.zones.relays[relay.address0()].nonce[:])
+				return nil
+			})
+			victim := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.66"), uint16(1000+k))
+			eve.send(victim, netip.AddrPortFrom(netip.MustParseAddr("10.1.0.1"), 8737), signedPacket(t, relay, a, relay.peerID(), wire.Pong, nonce))
+			settle(200 * time.Millisecond)
+		}
+		sent := 0
+		for _, p := range tap.all() {
+			if p.To.Addr() == netip.MustParseAddr("198.51.100.66") {
+				sent++
+			}
+		}
+		if sent != 0 {
+			t.Errorf("%d packets went where 100 PONGs seemed to come from", sent)
+		}
+		if r := a.zoneRelay(relay); r.State != RelayRegistered {
+			t.Errorf("the relay: %+v", r)
+		}
+	})
+}
+
+// The file of a peer's zone does not have packets sent into networks behind our own firewall; that
+// of our own zone does.
+func TestZoneRelayOnPrivateAddress(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newZoneWorld(t, w, testZone, 0)
+			z := testZone
+			if !own {
+				z++
+			}
+			a := x.node(x.west, z, 1, 0).knows(testZone, zoneFile(t, fmt.Sprintf("10.2.0.9:53:0:%s", identityIn(t, testZone).Address())))
+			defer a.stop()
+			tap := record(x.west)
+			if _, err := a.AddPeer(t.Context(), Peer{Address: identityIn(t, testZone).Address(), Name: "b"}); err != nil {
+				t.Fatal(err)
+			}
+			settle(5 * time.Second)
+			sent := 0
+			for _, p := range tap.all() {
+				if p.To.Addr() == netip.MustParseAddr("10.2.0.9") {
+					sent++
+				}
+			}
+			if (sent > 0) != own {
+				t.Errorf("own zone %v: %d packets", own, sent)
+			}
+		})
+	}
 }

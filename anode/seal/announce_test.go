@@ -81,7 +81,7 @@ func TestAnnounced(t *testing.T) {
 	b.local.Instance = wire.Instance{2}
 	a.restart()
 	b.restart()
-	a.set.SetStanding(true)
+	a.set.SetStanding(true, true)
 	w.drop = func(p *packet) bool { return p.sealed != nil }
 	a.say("x")
 	w.run(time.Second)

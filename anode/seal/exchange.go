@@ -62,7 +62,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if err != nil {
 		return nil, nil, err
 	}
-	msg, first, second, err := state.WriteMessage(nil, s.local.announcement(s.added).append(nil))
+	msg, first, second, err := state.WriteMessage(nil, s.local.announcement(s.admitted, s.trusted).append(nil))
 	if err != nil {
 		return nil, nil, err
 	}

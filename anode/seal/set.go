@@ -70,9 +70,9 @@ func (l *Local) lower(peer anode.Address) bool {
 }
 
 // announcement is what we say of ourselves to a peer.
-func (l *Local) announcement(added bool) Announcement {
+func (l *Local) announcement(admitted, trusted bool) Announcement {
 	a := Announcement{Lanes: l.lanes(), Standing: wire.StandingNotAdded, Instance: l.Instance}
-	if added {
+	if admitted {
 		a.Standing = wire.StandingAdded
 	}
 	if l.Adapter {
@@ -84,7 +84,7 @@ func (l *Local) announcement(added bool) Announcement {
 	if l.Reach != nil {
 		a.Capabilities |= TakesPunch
 	}
-	if l.Reach != nil && added {
+	if l.Reach != nil && trusted {
 		a.Reach = l.Reach()
 	}
 	return a
@@ -137,10 +137,11 @@ func (s state) String() string { return [...]string{"pending", "confirmed", "end
 // and is the clock of Session.Sent and Session.Received. After each call of a method
 // that takes now, other than Current and Unanswered, the engine calls Tick.
 type Set struct {
-	local  *Local
-	peer   anode.Address
-	peerID uint8 // 0: not known yet
-	added  bool  // we let the peer in, and say so
+	local    *Local
+	peer     anode.Address
+	peerID   uint8 // 0: not known yet
+	admitted bool  // we let the peer in, and say so
+	trusted  bool  // it is told where we are
 
 	live    []*Session // confirmed, oldest first
 	pending []*Session
@@ -176,9 +177,9 @@ func NewSet(l *Local, peer anode.Address, peerID uint8) *Set {
 // OnWelcome or Confirm changes it once.
 func (s *Set) PeerID() uint8 { return s.peerID }
 
-// SetStanding says whether we let the peer in, which handshakes from now on tell it.
-// A Set is made for a peer that is not added.
-func (s *Set) SetStanding(added bool) { s.added = added }
+// SetStanding says what handshakes from now on tell the peer: whether we let it in, and,
+// only to who is trusted, where we are. A Set is made for a peer to which neither applies.
+func (s *Set) SetStanding(admitted, trusted bool) { s.admitted, s.trusted = admitted, trusted }
 
 // Outstanding reports whether our HELLO with this index is waiting for its answer.
 func (s *Set) Outstanding(index uint16) bool {
@@ -202,7 +203,7 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	if len(other.live) > 0 {
 		s.timers.relax(now)
 	}
-	*other = Set{local: other.local, peer: other.peer, added: other.added}
+	*other = Set{local: other.local, peer: other.peer, admitted: other.admitted, trusted: other.trusted}
 }
 
 // Empty reports whether there are no sessions and no handshake.
@@ -291,7 +292,7 @@ func (s *Set) begin(now time.Duration) error {
 		return err
 	}
 	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
-	msg, _, _, err := state.WriteMessage(nil, s.local.announcement(s.added).append(stamp[:]))
+	msg, _, _, err := state.WriteMessage(nil, s.local.announcement(s.admitted, s.trusted).append(stamp[:]))
 	if err != nil {
 		return err
 	}

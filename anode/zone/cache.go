@@ -23,6 +23,9 @@ import (
 //	;anode source http://192.0.2.1/z
 //	;anode etag "0123456789abcdef"
 //	;anode modified Sat, 28 Nov 2026 12:00:00 GMT
+//	;anode file
+//
+// The last of them ends the comments: what follows is the web's, whatever it looks like.
 //
 // The zero value keeps nothing.
 type Cache struct {
@@ -78,6 +81,8 @@ func (c *Copy) head(b []byte) (body []byte) {
 		b = rest
 		key, value, _ := strings.Cut(text, " ")
 		switch key {
+		case "file":
+			return b
 		case "source":
 			c.Source = value
 		case "etag":
@@ -99,6 +104,7 @@ func (c Cache) Save(z anode.Zone, copy Copy) error {
 			b = fmt.Appendf(b, "%s%s %s\n", headPrefix, line[0], line[1])
 		}
 	}
+	b = fmt.Appendf(b, "%sfile\n", headPrefix)
 	whole.Sweep(c.path(z), time.Now())
 	if err := whole.Replace(c.path(z), append(b, copy.File.raw...)); err != nil {
 		return err

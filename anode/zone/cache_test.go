@@ -52,6 +52,14 @@ func TestCacheKeepsTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, string(got.File.Bytes()), good)
+	// The file may begin with comments that look like ours.
+	posing := ";anode etag \"theirs\"\n;anode file\n;anode source http://192.0.2.66/z\nn=x\n"
+	if err := c.Save(testZone, Copy{File: mustParse(t, posing), Source: byIP}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err = c.Load(testZone); err != nil || string(got.File.Bytes()) != posing || got.Source != byIP || got.ETag != "" {
+		t.Errorf("got %+v, %v", got, err)
+	}
 	// An ETag of a server that would end the line is left out.
 	if err := c.Save(testZone, Copy{File: mustParse(t, good), ETag: "x\n;anode source y"}); err != nil {
 		t.Fatal(err)

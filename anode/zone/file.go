@@ -55,7 +55,7 @@ var (
 type File struct {
 	raw     []byte
 	entries map[string]entry  // by key in lower case
-	relays  map[uint32]string // the zr entries, by index
+	relays  map[uint32]listed // the zr entries, by index
 	stray   []int             // lines that are no entries, from 1; the first few
 }
 
@@ -77,7 +77,7 @@ func Parse(b []byte) (*File, error) {
 	if bytes.IndexByte(b, 0) >= 0 {
 		return nil, ErrNUL
 	}
-	f := &File{raw: bytes.Clone(b), entries: map[string]entry{}, relays: map[uint32]string{}}
+	f := &File{raw: bytes.Clone(b), entries: map[string]entry{}, relays: map[uint32]listed{}}
 	for number := 1; len(b) > 0; {
 		var l line
 		rest := l.scan(b)
@@ -97,7 +97,7 @@ func Parse(b []byte) (*File, error) {
 	}
 	for _, key := range f.Keys() {
 		if i, ok := relayIndex(key); ok {
-			f.relays[i] = f.entries[key].value
+			f.relays[i] = list(f.entries[key].value)
 		}
 	}
 	return f, nil

@@ -33,7 +33,7 @@ type Relay struct {
 func ParseRelay(s string) (Relay, error) {
 	r, err := parseRelay(s)
 	if err != nil {
-		return Relay{}, fmt.Errorf("%w: %q: %w", ErrRelay, s, err)
+		return Relay{}, fmt.Errorf("%w: %.100q: %w", ErrRelay, s, err)
 	}
 	return r, nil
 }
@@ -122,23 +122,36 @@ func (r Relay) Endpoints() (es []wire.Endpoint) {
 	return es
 }
 
+// listed is a zr entry as it was read. That is done once, with the file: a megabyte of
+// addresses takes a quarter of a second, and relays are looked up all the time.
+type listed struct {
+	relay Relay
+	err   error
+}
+
+func list(value string) listed {
+	r, err := ParseRelay(value)
+	return listed{r, err}
+}
+
 // Relays is the number of zr entries, well-formed or not.
 func (f *File) Relays() int { return len(f.relays) }
 
 // Relay is the relay that serves an address by the sum of the address's bytes: its index
 // is the sum modulo the number of zr entries, in hexadecimal. An entry that is missing or
 // malformed stands for its addresses all the same, so that one mistake does not move
-// everybody. It returns ErrNoRelay, or what ParseRelay says.
+// everybody. It returns ErrNoRelay, or what ParseRelay says. What it returns is not to be
+// changed.
 func (f *File) Relay(sum uint32) (Relay, error) {
 	n := uint32(len(f.relays))
 	if n == 0 {
 		return Relay{}, ErrNoRelay
 	}
-	value, ok := f.relays[sum%n]
+	x, ok := f.relays[sum%n]
 	if !ok {
 		return Relay{}, fmt.Errorf("%w: zr.%x is missing", ErrNoRelay, sum%n)
 	}
-	return ParseRelay(value)
+	return x.relay, x.err
 }
 
 // relayIndex reads the key of a zr entry.

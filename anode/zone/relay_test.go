@@ -73,6 +73,21 @@ func TestRelay(t *testing.T) {
 }
 
 // One bad entry is the trouble of its own addresses only.
+// Relays are looked up all the time. A file of the web, which may be a megabyte of addresses, is
+// read once for that.
+func TestRelayIsReadOnce(t *testing.T) {
+	f := mustParse(t, good+"zr.0=192.0.2.1:1:0:"+strings.Repeat(address+",", 1000)+"\nzr.1="+strings.Repeat("x", 1000))
+	if r, err := f.Relay(0); err != nil || len(r.Addresses) != 1000 {
+		t.Errorf("%d addresses, %v", len(r.Addresses), err)
+	}
+	if _, err := f.Relay(1); !errors.Is(err, ErrRelay) || len(err.Error()) > 300 {
+		t.Errorf("a malformed entry: %v", err)
+	}
+	if n := testing.AllocsPerRun(10, func() { f.Relay(0) }); n != 0 {
+		t.Errorf("a look-up allocates %v times", n)
+	}
+}
+
 func TestRelayMissing(t *testing.T) {
 	f := mustParse(t, "zr.0=x\nzr.1=192.0.2.1:1:2:"+address+"\nzr.5=192.0.2.5:1:2:"+address+"\nzr.x=1\n")
 	equal(t, f.Relays(), 3)

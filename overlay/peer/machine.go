@@ -62,7 +62,7 @@ const (
 
 func newMachine(p *Peer, peerID uint8) *Machine {
 	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: path.NewSet(p.env.Request)}
-	m.set.SetStanding(p.admits())
+	m.set.SetStanding(p.admits(), p.added())
 	return m
 }
 

@@ -99,7 +99,7 @@ func (p *Peer) Refused(now mono.Time) {
 func (p *Peer) Tell() {
 	x := p.standing()
 	for _, m := range p.all() {
-		m.set.SetStanding(x == wire.StandingAdded)
+		m.set.SetStanding(x == wire.StandingAdded, p.added())
 		if r := m.line.Route.Load(); r != nil {
 			p.env.Shell.Seal(p.Contact, r, x.Append([]byte{byte(wire.Standing)}), 0)
 		}
