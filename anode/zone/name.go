@@ -62,9 +62,12 @@ func IP(z anode.Zone) (ip netip.Addr, usable bool) {
 	return ip, first != 0 && first != 127 && first < 224
 }
 
-// Label names a zone for people: by its IPv4 address, if a host can have that, and else by
-// its 8 hex digits.
+// Label names a zone for people: by its IPv4 address, if a host can have that, 0 for the
+// local zone, and else by its 8 hex digits.
 func Label(z anode.Zone) string {
+	if z == 0 {
+		return "0"
+	}
 	if ip, usable := IP(z); usable {
 		return ip.String()
 	}

@@ -30,5 +30,6 @@ func TestParseName(t *testing.T) {
 func TestLabel(t *testing.T) {
 	equal(t, Label(0xc0000201), "192.0.2.1")
 	equal(t, Label(0xe0000001), "e0000001")
+	equal(t, Label(0), "0")
 	equal(t, Label(1), "00000001")
 }

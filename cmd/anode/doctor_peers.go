@@ -263,7 +263,11 @@ func judgePeers(s overlay.Status) []finding {
 	case added == 0:
 		list = append(list, finding{topic, warn, "no peer is added yet", "on another machine: anode id; then here: anode peers add ADDRESS NAME; and the other way round", "no_peers"})
 	case len(list) == 0:
-		list = append(list, finding{topic, fine, fmt.Sprintf("%d added, %d connected; the others are connected when there is something to send (anode why PEER looks at one)", added, up), "", "peers"})
+		text := fmt.Sprintf("%d added, %d connected", added, up)
+		if up < added {
+			text += "; the others are connected when there is something to send (anode why PEER looks at one)"
+		}
+		list = append(list, finding{topic, fine, text, "", "peers"})
 	}
 	return list
 }

@@ -48,7 +48,7 @@ func (a *app) idCommand() *cobra.Command {
 			return err
 		}
 		if *zone != "" && self.Zone() != z {
-			return &failure{exitFailed, fmt.Sprintf("the identity exists, in zone %s", self.Zone()), "another --state DIR; or anode zone join " + zones.Label(z)}
+			return &failure{exitFailed, "the identity exists, in zone " + zones.Label(self.Zone()), "another --state DIR; or anode zone join " + zones.Label(z)}
 		}
 		if *asJSON {
 			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})
@@ -111,4 +111,4 @@ func (a *app) makeSelf(ctx context.Context, zone anode.Zone) (anode.Address, err
 }
 
 // madeText tells people of a new identity; its argument is the state directory.
-const madeText = "made a new identity in %s: back it up, since it is this machine's address\n"
+const madeText = "made a new identity in %s: back it up, it is this machine's address\n"

@@ -42,7 +42,7 @@ func (a *app) reach(cmd *cobra.Command, asJSON bool) error {
 		return a.json(reachAnswer{idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()}, text, list, r.Mapping, chance})
 	}
 	fmt.Fprintln(a.out, text)
-	fmt.Fprintf(a.err, "On the other machine: anode peers add '%s…' NAME\nAdd its line here too: both sides try for two minutes, and then less often.\n", text[:20])
+	fmt.Fprintf(a.err, "On the other machine: anode peers add 'THIS LINE' NAME\nThen add the line of that machine here. Both try for two minutes, then less often.\n")
 	if note != "" {
 		fmt.Fprintf(a.err, "note: %s\n", note)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
+	"anodenet/anode/zone"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
 )
@@ -424,11 +425,11 @@ func portmapWords(p netPortmap) string {
 func joinedText(list []string) string { return strings.Join(list, ", ") }
 
 func netRelayWords(r netRelay) string {
-	text := labelOf(r.Name, r.Address.ID()) + " " + r.Endpoint
-	switch r.State {
-	case "silent":
+	text := strings.TrimSpace(labelOf(r.Name, r.Address.ID()) + " " + r.Endpoint)
+	switch {
+	case r.State == "silent", r.State == string(overlay.RelayRegistered) && r.Endpoint == "": // it answered once
 		return text + ": does not answer"
-	case "asked", "connecting":
+	case r.State == "asked", r.State == string(overlay.RelayConnecting):
 		return text + ": asked, no answer yet"
 	}
 	if r.RTT > 0 {
@@ -443,5 +444,17 @@ func checkReach(ctx context.Context, p *patient) []finding {
 		return nil
 	}
 	n := netCheck(ctx, *p.status, answersTCP)
-	return []finding{{"reach", n.verdict(), n.Says, n.Try, n.Code}}
+	list := []finding{{"reach", n.verdict(), n.Says, n.Try, n.Code}}
+	for _, z := range p.status.Zones {
+		if z.Own && len(z.Relays) > 0 && !slices.ContainsFunc(z.Relays, answers) {
+			list = append(list, finding{"relay", warn, "no relay of zone " + zone.Label(z.Zone) + " answers now: peers are found only directly",
+				"on the machine of the relay: anode status; anode zone show lists the relays", string(overlay.ReasonRelaySilent)})
+		}
+	}
+	return list
+}
+
+// answers reports whether a relay of the zone answers; that of this machine itself does.
+func answers(r overlay.ZoneRelayStatus) bool {
+	return r.State == overlay.RelayRegistered && r.Endpoint != ""
 }

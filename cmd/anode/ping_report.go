@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -47,6 +49,9 @@ func (t *pingText) lost(sequence int, err error) {
 
 // lossWords says why a ping got no reply.
 func lossWords(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
 	return strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")
 }
 

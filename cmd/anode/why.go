@@ -215,7 +215,7 @@ func pingOnce(ctx context.Context, client *control.Client, to anode.Address) why
 		if errors.As(err, &remote) {
 			w.reason = remote.Reason
 		}
-		w.Error = strings.TrimPrefix(explain(err).message, overlay.ErrUnreachable.Error()+": ")
+		w.Error = lossWords(err)
 		return w
 	}
 	ms := float64(reply.RTT) / float64(time.Millisecond)

@@ -22,13 +22,13 @@ func (a *app) zoneCommand() *cobra.Command {
 		Use:     "zone",
 		Short:   "Zones: machines that find each other through relays of their own",
 		GroupID: groupOther,
-		Long: "A zone is a number of machines that find each other through relays of their own. Its zone\n" +
+		Long: "A zone is a group of machines that find each other through relays of their own. Its zone\n" +
 			"file, a text on a web server, names the relays. ZONE is the IPv4 address of that web\n" +
 			"server, or 8 hex digits.\n\n" +
 			"With one machine that has a public address a.b.c.d, all it takes is\n\n" +
 			"  there:            anode up --relay --zone a.b.c.d\n" +
 			"  everywhere else:  anode up --zone a.b.c.d\n\n" +
-			"The verbs below are for zones with a file that people wrote.",
+			"\"show\" and \"join\" are of use in any zone, the others for zones whose file a person wrote.",
 	})
 	cmd.AddCommand(a.zoneShowCommand(), a.zoneCheckCommand(), a.zoneInitCommand(), a.zoneServeCommand(), a.zoneJoinCommand())
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -143,8 +144,12 @@ func (a *app) writeZone(path string, d zone.Draft, force bool) error {
 	if err != nil {
 		return err
 	}
+	whole, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(a.out, "wrote %s, revision %d. To serve it with the relay, on this machine:\n"+
-		"  anode up --relay --set zone.file=PATH\nand anywhere else, at http://IP/z:\n  anode zone serve FILE\n", path, d.Revision)
+		"  anode up --relay --set zone.file=%s\nor without a daemon, on the machine with the zone's address:\n  anode zone serve %s\n", path, d.Revision, whole, path)
 	return nil
 }
 
@@ -196,10 +201,10 @@ func (a *app) serveZone(ctx context.Context, path, at string) error {
 // listenFailure says why nothing can listen at a place.
 func listenFailure(at string, err error) error {
 	var errno syscall.Errno
-	what, try := err.Error(), "--listen IP:PORT with an address of this machine"
-	if errors.As(err, &errno) {
-		what = errno.Error()
+	if !errors.As(err, &errno) { // the text is no place at all, or the system does not know its names
+		return &failure{exitUsage, fmt.Sprintf("--listen: want [IP]:PORT, not %q", at), "--listen :8080"}
 	}
+	what, try := errno.Error(), "--listen IP:PORT with an address of this machine"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		try = "sudo; or --listen :8080 behind a web server that passes /z to it"

@@ -178,6 +178,7 @@ func TestProblems(t *testing.T) {
 		{"level as a number", "[log]\nlevel = 4\n", []string{`2:9: log.level: want one of debug, info, warn, error, in quotes, not 4`}},
 		{"secret is not shown", "secret = \"swordfish\"\n", []string{`1:10: secret: want "file:PATH", the name of a file that holds it`}},
 		{"network", "portmap_off = [\"eth0\", \"10.0.0.0/33\"]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "10.0.0.0/33"`}},
+		{"server", "stun = [\"udp:a:1\", \"b\"]\n", []string{`1:1: stun: want a list of at most 2 servers, each "udp:HOST:PORT", not the text "b"`}},
 		{"networks as a text", "portmap_off = \"eth0\"\n", []string{`1:15: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not the text "eth0"`}},
 		{"networks as numbers", "portmap_off = [1]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not 1`}},
 		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net, not the text "xyz"`}},

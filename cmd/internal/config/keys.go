@@ -252,7 +252,7 @@ func wrong(k key, got string) string {
 
 // wrongTOML is the same for a value of a file.
 func wrongTOML(k key, x any) string {
-	if l, ok := k.value.(list); ok {
+	if l, ok := k.value.(interface{ culprit(x any) any }); ok {
 		x = l.culprit(x)
 	}
 	got := describe(x)

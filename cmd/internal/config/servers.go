@@ -83,6 +83,17 @@ func (v servers) take(texts []string) bool {
 	return true
 }
 
+// culprit is that of list.
+func (v servers) culprit(x any) any {
+	items, _ := x.([]any)
+	for _, item := range items {
+		if s, ok := item.(string); !ok || new(Server).UnmarshalText([]byte(s)) != nil {
+			return item
+		}
+	}
+	return x
+}
+
 func (v servers) format() string {
 	quoted := make([]string, 0, len(*v.p))
 	for _, s := range *v.p {
