@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,8 @@ func TestReachForged(t *testing.T) {
 type liar struct {
 	*vnet.Host
 	sign func([]byte)
+	many bool // it says another one each time
+	said atomic.Uint32
 }
 
 func (h *liar) Listen(port uint16) (link.Conn, error) {
@@ -75,6 +78,9 @@ func (w liarWriter) Write(ts []link.Train) (int, error) {
 		if h, msg, err := wire.Parse(t.Buf); err == nil && len(t.Buf) == t.Size && h.Type == wire.NetID {
 			x, _ := wire.ParseNetID(msg)
 			x.Endpoint = wire.UDP(ap("198.51.100.66:6666"))
+			if n := w.h.said.Add(1); w.h.many {
+				x.Endpoint = wire.UDP(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.66"), uint16(1000+n)))
+			}
 			b := append(bytes.Clone(t.Buf[:len(t.Buf)-len(msg)]), x.Append(nil)...)
 			w.h.sign(b)
 			t.Buf, t.Size = b, len(b)
@@ -94,7 +100,7 @@ func TestReachLiar(t *testing.T) {
 			t.Fatal(err)
 		}
 		mac := seal.NewMAC(k)
-		r.cfg.Network = &liar{r.host, func(b []byte) { mac.Sign(b, new(seal.Scratch)) }}
+		r.cfg.Network = &liar{Host: r.host, sign: func(b []byte) { mac.Sign(b, new(seal.Scratch)) }}
 		x.start()
 		defer x.stop()
 		settle(5 * time.Minute)
@@ -305,6 +311,33 @@ func TestSTUNServersElsewhere(t *testing.T) {
 				}
 				return nil
 			})
+		}
+	})
+}
+
+// A relay that sees us somewhere else each time does not have all our ways checked each time, and
+// what the others say still counts.
+func TestReachFickleLiar(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newOuter(t, w, 2)
+		a := x.site("a", vnet.Home)
+		r := x.relays[1]
+		k, err := seal.SharedKey(r.cfg.Identity, a.address0())
+		if err != nil {
+			t.Fatal(err)
+		}
+		mac := seal.NewMAC(k)
+		h := &liar{Host: r.host, sign: func(b []byte) { mac.Sign(b, new(seal.Scratch)) }, many: true}
+		r.cfg.Network = h
+		x.start()
+		defer x.stop()
+		const minutes = 30
+		settle(minutes * time.Minute)
+		if n := a.counter("rebound"); n > minutes+3 {
+			t.Errorf("of %d lies %d were believed in %d minutes", h.said.Load(), n, minutes)
+		}
+		if s := a.reach(); len(s.Seen) != 2 {
+			t.Errorf("seen: %+v", s.Seen)
 		}
 	})
 }

@@ -14,14 +14,14 @@ import (
 
 // outside is how others see us since our links were last other ones.
 type outside struct {
-	samples []path.Sample         // of which the mapping is told
-	by      []testimony           // who said what last
-	asked   map[link.Endpoint]int // how often each was asked without an answer
-	due     mono.Time             // when to look who is to be asked
-	mapping path.Mapping          // as told by the samples
-	mapped  []netip.AddrPort      // by the router, on request
-	ports   ports                 // of new sockets
-	rebound mono.Bucket           // of what follows when a mapping is found changed
+	samples []path.Sample                  // of which the mapping is told
+	by      []testimony                    // who said what last
+	asked   map[link.Endpoint]int          // how often each was asked without an answer
+	due     mono.Time                      // when to look who is to be asked
+	mapping path.Mapping                   // as told by the samples
+	mapped  []netip.AddrPort               // by the router, on request
+	ports   ports                          // of new sockets
+	rebound map[anode.Address]*mono.Bucket // who may say that a mapping has changed; at most maxTestimony
 }
 
 // testimony is what one said last.
@@ -52,8 +52,22 @@ const (
 	freshEvery   = 250 * time.Millisecond // a fresh mapping is asked for
 )
 
-// reboundRate bounds how often answers of others have all our ways checked.
-var reboundRate = mono.Rate{PerSecond: 0.2, Burst: 3}
+// reboundRate bounds how often one other has all our ways checked by saying that it sees us elsewhere
+// than before. Who goes on with that lies, or is behind another kind of NAT than we know.
+var reboundRate = mono.Rate{PerSecond: 1. / 60, Burst: 3}
+
+// believes reports whether what somebody says of a change has consequences.
+func (o *outside) believes(now mono.Time, who anode.Address) bool {
+	b := o.rebound[who]
+	if b == nil {
+		if o.rebound == nil || len(o.rebound) == maxTestimony {
+			o.rebound = map[anode.Address]*mono.Bucket{}
+		}
+		b = &mono.Bucket{}
+		o.rebound[who] = b
+	}
+	return b.Allow(now, reboundRate)
+}
 
 // begin forgets what was seen by other links.
 func (o *outside) begin(now mono.Time) {
@@ -118,8 +132,12 @@ func (r *reach) seen(s path.Sample, who anode.Address) {
 		if s.Seen.Addr().Is4() && o.ports.due == mono.Never && o.ports.sock == nil && r.l.now.Sub(o.ports.last) > portsEvery {
 			o.ports.due, o.ports.left = r.l.now.Add(portsAfter), portTries
 		}
-	case o.samples[k].Seen != s.Seen:
+	case o.samples[k].Seen == s.Seen:
+	case o.believes(r.l.now, who):
 		r.moved(s)
+	default:
+		o.samples[k] = s // the others may see us where they did
+		r.classify()
 	}
 }
 
@@ -129,9 +147,6 @@ func (r *reach) moved(s path.Sample) {
 	r.l.n.counters.count(cRebound)
 	o.samples = []path.Sample{s}
 	r.classify()
-	if !o.rebound.Allow(r.l.now, reboundRate) {
-		return
-	}
 	r.l.n.log.Info("the outside sees another endpoint of this node", "endpoint", s.Seen)
 	o.due, o.asked = r.l.now, nil
 	r.extras.shut(r.lifetime.sock)
