@@ -224,13 +224,13 @@ func (s *clients) peer(c *client, t wire.Type, ep link.Endpoint) *peer.Peer {
 // add makes a client, which is nowhere yet.
 func (s *clients) add(a anode.Address, key [32]byte, from netip.Addr) *client {
 	n := s.l.n
-	site := siteOf(from)
-	if len(s.list)-s.x.count >= maxChecks || len(s.list) >= s.most && !s.evict(site) ||
-		!n.servesZone(a.Zone()) && s.guests >= s.most/4 {
+	site, guest := siteOf(from), !n.servesZone(a.Zone())
+	if len(s.list)-s.x.count >= maxChecks || guest && s.guests >= s.most/4 && !s.evict(site, true) ||
+		len(s.list) >= s.most && !s.evict(site, false) {
 		n.counters.count(dClients)
 		return nil
 	}
-	c := &client{address: a, id: a.ID(), key: key, site: site, guest: !n.servesZone(a.Zone()), slot: int32(len(s.list))}
+	c := &client{address: a, id: a.ID(), key: key, site: site, guest: guest, slot: int32(len(s.list))}
 	s.list = append(s.list, c)
 	s.sites[site]++
 	if c.guest {
@@ -260,17 +260,18 @@ func (s *clients) remove(c *client) {
 	s.x.remove(c)
 }
 
-// evict makes room for one client of a site: of some clients, one of the site that has
-// the most goes. It returns false if all of them are of sites that have no more than this.
-func (s *clients) evict(site site) bool {
+// evict makes room for one client of a site, or for one guest: of some of them, one of the
+// site that has the most goes. It returns false if all are of sites that have no more than
+// this.
+func (s *clients) evict(site site, guests bool) bool {
 	var worst *client
 	for range evictSamples {
 		c := s.list[rand.IntN(len(s.list))]
-		if worst == nil || s.sites[c.site] > s.sites[worst.site] {
+		if (c.guest || !guests) && (worst == nil || s.sites[c.site] > s.sites[worst.site]) {
 			worst = c
 		}
 	}
-	if s.sites[worst.site] <= s.sites[site]+1 {
+	if worst == nil || s.sites[worst.site] <= s.sites[site]+1 {
 		return false
 	}
 	s.remove(worst)

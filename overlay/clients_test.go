@@ -346,6 +346,35 @@ func TestClientsOfOneSite(t *testing.T) {
 	}
 }
 
+// One site that registers guests does not keep the guests of others out, and guests take no
+// places of members.
+func TestGuestsOfOneSite(t *testing.T) {
+	w := newClientWorld(t)
+	s := &w.l.clients
+	s.most = 100
+	join := func(a anode.Address, from string) bool {
+		return s.add(a, [32]byte{}, netip.MustParseAddr(from)) != nil
+	}
+	for k := range 10 {
+		if !join(zoned(scaleAddress(1000+k)), "203.0.113.1") {
+			t.Fatalf("member %d is kept out", k)
+		}
+	}
+	for k := range 40 {
+		if got := join(scaleAddress(k), "192.0.2.1"); got != (k < 25) {
+			t.Fatalf("guest %d of one site: %v", k, got)
+		}
+	}
+	for k := range 5 {
+		if !join(scaleAddress(100+k), "198.51.100.1") {
+			t.Fatalf("guest %d of another site is kept out", k)
+		}
+	}
+	if n := s.sites[siteOf(netip.MustParseAddr("203.0.113.1"))]; s.guests != 25 || n != 10 {
+		t.Errorf("%d guests, and %d of 10 members", s.guests, n)
+	}
+}
+
 // The limits of one client leave others alone, and that of all holds for all of them.
 func TestClientLimits(t *testing.T) {
 	w := newClientWorld(t)

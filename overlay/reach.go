@@ -79,6 +79,14 @@ const lookAgain = 20 * time.Millisecond
 // forget drops a peer.
 func (r *reach) forget(p *peer.Peer) {
 	r.questions.list = slices.DeleteFunc(r.questions.list, func(q *question) bool { return q.peer == p })
+	if x := r.outside.ports.sock; x != nil && x.peer == p.Contact {
+		r.extras.shut(x)
+		r.outside.ports.sock, r.outside.ports.renews = nil, false
+	}
+	if x := r.lifetime.sock; x != nil && x.peer == p.Contact {
+		r.extras.shut(x)
+		r.lifetime.begin(r.l.now)
+	}
 	r.anchors.list = slices.DeleteFunc(r.anchors.list, func(a *anchor) bool { return a.peer == p })
 	r.anchors.due = r.l.now
 	delete(r.linger.of, p)
@@ -167,7 +175,7 @@ type question struct {
 	until mono.Time
 }
 
-// questions are those that wait, at most maxQuestions: the oldest goes first.
+// questions are those that wait, at most maxQuestions: the oldest counts as unanswered then.
 type questions struct {
 	list []*question
 	last mono.Time // that a question was sent
@@ -178,12 +186,14 @@ const (
 	answerIn     = time.Second // a round trip takes no longer
 )
 
-// add notes a question.
-func (q *questions) add(x *question) {
+// add notes a question, and returns the one that has to go for it; nil if none has.
+func (q *questions) add(x *question) (old *question) {
 	if len(q.list) == maxQuestions {
+		old = q.list[0]
 		q.list = slices.Delete(q.list, 0, 1)
 	}
 	q.list = append(q.list, x)
+	return old
 }
 
 // take returns the question that an answer is for, which must come from where it was asked, and to
@@ -231,7 +241,9 @@ func (r *reach) ask(p *peer.Peer, to link.Endpoint, sock *extra, why purpose, de
 	r.questions.last = max(r.l.now, r.questions.last+1) // no two at the same time: their order tells the step of ports
 	q := &question{id: r.l.env.Request(), peer: p, to: at(to), sock: sock, why: why, delay: delay, sent: r.questions.last,
 		until: r.l.now.Add(delay + patience)}
-	r.questions.add(q)
+	if old := r.questions.add(q); old != nil {
+		r.unanswered(old)
+	}
 	t, body := wire.NetIDReq, wire.NetIDMsg{Request: q.id}.Append(nil)
 	if delay > 0 {
 		t, body = wire.Linger, wire.LingerMsg{Request: q.id, Delay: delay}.Append(nil)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/link"
@@ -231,6 +232,79 @@ func FuzzParseBinding(f *testing.F) {
 		id, seen, ok := parseBinding(b)
 		if ok && (!seen.Addr().IsValid() || !bytes.Equal(id[:], b[8:20])) {
 			t.Errorf("%v %v", id, seen)
+		}
+	})
+}
+
+// A peer that is removed while something is measured with its help takes the measurement with it,
+// which begins anew with another one, and no socket stays open.
+func TestReachForgets(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newOuter(t, w, 2)
+		a := x.site("a", vnet.Home)
+		known := a.cfg.Peers
+		a.cfg.Peers = nil
+		x.start()
+		defer x.stop()
+		for _, p := range known {
+			if _, err := a.AddPeer(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var measures anode.Address
+		for range 60 {
+			settle(time.Second)
+			a.call(t.Context(), func(l *loop) error {
+				if f := &l.reach.lifetime; f.sock != nil && f.step >= 0 {
+					measures = f.from.Address
+				}
+				return nil
+			})
+			if !measures.IsZero() {
+				break
+			}
+		}
+		if _, err := a.RemovePeer(t.Context(), measures); err != nil {
+			t.Fatal(err)
+		}
+		a.call(t.Context(), func(l *loop) error {
+			if n := len(l.reach.extras.list); n != 0 || l.reach.lifetime.sock != nil {
+				t.Errorf("%d sockets are open", n)
+			}
+			return nil
+		})
+		settle(20 * time.Minute)
+		if s := a.reach(); s.Lifetime == 0 {
+			t.Errorf("nothing was measured: %+v", s)
+		}
+		a.call(t.Context(), func(l *loop) error {
+			if n := len(l.reach.extras.list); n != 0 {
+				t.Errorf("%d sockets are open", n)
+			}
+			return nil
+		})
+	})
+}
+
+// STUN servers at addresses that are no other machine's, as DNS may say, are not asked.
+func TestSTUNServersElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newOuter(t, w, 0)
+		a := x.site("a", vnet.Home)
+		x.start()
+		defer x.stop()
+		list := []netip.AddrPort{ap("127.0.0.1:53"), ap("255.255.255.255:53"), ap("224.0.0.1:53"), ap("[ff02::1]:53"), ap("[::1]:53"), ap("192.0.2.1:0"),
+			netip.AddrPortFrom(a.address0().ULA().Addr(), 53)}
+		for _, server := range list {
+			if err := a.SetSTUN(t.Context(), []netip.AddrPort{server}); err != nil {
+				t.Fatal(err)
+			}
+			a.call(t.Context(), func(l *loop) error {
+				if len(l.reach.stun.list) != 0 {
+					t.Errorf("%v is asked", server)
+				}
+				return nil
+			})
 		}
 	})
 }

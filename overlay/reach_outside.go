@@ -45,6 +45,7 @@ const (
 	maxSamples   = 16
 	maxTestimony = 8
 	askTries     = 3
+	maxAskedOnes = 64                     // who did not answer and are remembered: one peer may turn up at ever more places
 	portTries    = 3                      // new sockets: two steps show a rule
 	portsAfter   = 100 * time.Millisecond // an answer: others come meanwhile
 	portsEvery   = time.Minute            // a rule is looked for
@@ -76,7 +77,7 @@ func (r *reach) tickOutside() mono.Time {
 		if o.heard(ep.Addr) || r.questions.waits(ep) || o.asked[ep] >= askTries {
 			continue
 		}
-		if o.asked == nil {
+		if o.asked == nil || len(o.asked) == maxAskedOnes {
 			o.asked = map[link.Endpoint]int{}
 		}
 		o.asked[ep]++

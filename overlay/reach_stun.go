@@ -46,12 +46,13 @@ func (s *stun) begin(now mono.Time) {
 	}
 }
 
-// setSTUN replaces the servers.
+// setSTUN replaces the servers. DNS said where they are, so no packets for many, or for programs
+// on this machine, follow from it.
 func (r *reach) setSTUN(list []netip.AddrPort) {
 	r.stun.list = nil
 	for _, a := range list {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		if len(r.stun.list) < maxServers && a.IsValid() && !slices.ContainsFunc(r.stun.list, func(x *server) bool { return x.at == a }) {
+		if len(r.stun.list) < maxServers && r.plausible(a.Addr()) && a.Port() != 0 && !slices.ContainsFunc(r.stun.list, func(x *server) bool { return x.at == a }) {
 			r.stun.list = append(r.stun.list, &server{at: a, next: r.l.now})
 		}
 	}
