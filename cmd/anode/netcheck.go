@@ -345,7 +345,7 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 		}
 		add("seen as", fmt.Sprintf("%s, by %s %s ago", x.Endpoint, by, age(secondsOf(x.Age))))
 	}
-	add("router", mappingWords(n.NAT))
+	add("router", mappingWords(n))
 	add("filtering", "not known: only what strangers send would show it")
 	add("lifetime", lifetimeWords(n.NAT))
 	add("hairpin", map[string]string{"yes": "yes: machines behind the same router reach each other by its outside",
@@ -382,7 +382,8 @@ func familyWords(f overlay.FamilyStatus) string {
 	return text + "; no machine outside has answered"
 }
 
-func mappingWords(n netNAT) string {
+func mappingWords(a netAnswer) string {
+	n := a.NAT
 	ports := map[string]string{"preserved": "; it keeps the port of this machine", "random": "; ports are random", "sequential": fmt.Sprintf("; ports follow each other in steps of %d", n.Step)}[n.Ports]
 	switch n.Mapping {
 	case "none":
@@ -391,6 +392,9 @@ func mappingWords(n netNAT) string {
 		return "NAT with one port for all destinations" + ports
 	case "dependent":
 		return "NAT with another port for each destination (symmetric)" + ports
+	}
+	if four := a.Network.IPv4; len(a.Seen) > 0 && four.Works && !four.Public {
+		return "NAT; not known whether it takes another port for each destination" + ports
 	}
 	return "not known whether it translates addresses (NAT)" + ports
 }

@@ -190,9 +190,8 @@ func TestPrintWhyRelayed(t *testing.T) {
 south (395d77976c9f8031) can be reached, through relay hub.
 No direct path: the router or provider of south (395d77976c9f8031) takes another
 port for each connection (symmetric NAT), which this machine cannot foresee.
-try: switch on UPnP, NAT-PMP or PCP in the router here, or forward UDP port 8737
-     to this machine; or switch on UPnP, NAT-PMP or PCP in the router of south,
-     or forward UDP port 8737 to it
+try: switch on UPnP, NAT-PMP or PCP in the router here or in that of south; or
+     forward UDP port 8737 to this machine, or port 8737 to that one
 Also: the router of this machine opens no port for it: the gateway does not
 offer port mapping (UPnP, NAT-PMP or PCP).
 

@@ -32,8 +32,8 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 		return who + " was connected earlier, and does not answer now, neither directly nor through a relay: it sleeps, is off, or has lost its network",
 			"wake it up or switch it on; then, on that machine: anode status"
 	case overlay.ReasonNotAtRelay:
-		return fmt.Sprintf("%s answers, but %s cannot be found through it: %s is off, or its network blocks UDP, or the relay has not added it", relay, who, nameOf(p)),
-			"on that machine: anode doctor; on the relay: anode peers list shows whether it is added"
+		return fmt.Sprintf("%s answers, but %s cannot be found through it: %s is off, or its network blocks UDP, or it does not use that relay", relay, who, nameOf(p)),
+			"on that machine: anode doctor, and anode netcheck, which lists its relays"
 	}
 	return "", ""
 }
@@ -43,7 +43,7 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) {
 	who, at := label(p), cmp.Or(p.PathReasonAt, "its endpoint")
 	port := portOf(s.Listen)
-	open := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router here, or forward UDP port %d to this machine", port)
+	openEither := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router here or in that of %s; or forward UDP port %d to this machine, or port %d to that one", nameOf(p), port, usualPort)
 	openThere := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router of %s, or forward UDP port %d to it", nameOf(p), usualPort)
 	switch p.PathReason {
 	case overlay.ReasonPunching:
@@ -56,13 +56,13 @@ func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) 
 			"connect both to the same network (not to a guest network or one with client isolation), or switch on \"NAT loopback\" (hairpin NAT) in the router"
 	case overlay.ReasonHereSymmetric:
 		return fmt.Sprintf("the router or provider of this machine takes another port for each connection (symmetric NAT), which %s cannot foresee", who),
-			open + "; or " + openThere
+			openEither
 	case overlay.ReasonPeerSymmetric:
 		return fmt.Sprintf("the router or provider of %s takes another port for each connection (symmetric NAT), which this machine cannot foresee", who),
-			open + "; or " + openThere
+			openEither
 	case overlay.ReasonBothSymmetric:
 		return fmt.Sprintf("the routers or providers of this machine and of %s both take another port for each connection (symmetric NAT), which nobody can foresee", who),
-			open + "; or " + openThere + ": one of both is enough"
+			openEither + ": one of both is enough"
 	case overlay.ReasonFirewalled:
 		return fmt.Sprintf("direct packets between this machine and %s get lost, although their networks should let them through: a firewall on one side drops them", who),
 			fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine and of its router, and port %d on the other side", port, usualPort)

@@ -346,9 +346,9 @@ func whyFacts(w whyAnswer, names map[anode.Address]string, now time.Time) (list 
 }
 
 // blameHosts names a host name without addresses as the cause if nobody knows where the
-// peer is.
+// peer is, relays included.
 func (w *whyAnswer) blameHosts() {
-	if w.Code != string(overlay.ReasonNoEndpoint) {
+	if w.Code != string(overlay.ReasonNoEndpoint) && w.Code != string(overlay.ReasonNotAtRelay) || w.Endpoints == nil {
 		return
 	}
 	for _, h := range w.Endpoints.Hosts {
@@ -364,7 +364,7 @@ func endpointWords(e control.Endpoints) string {
 	given := strings.Join(givenNotes(e), ", ")
 	switch {
 	case given == "" && len(e.Learned) == 0:
-		return "no endpoint: only beacons, and peers that know it, can lead to it"
+		return "no endpoint was given: beacons, relays, and peers that know it lead to it"
 	case len(e.Learned) == 0:
 		return "at " + given + " (given)"
 	case given == "":
