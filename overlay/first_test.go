@@ -49,3 +49,31 @@ func TestFirstPacketByRelay(t *testing.T) {
 		}
 	}
 }
+
+// Two nodes that speak at once after their start, before they know how others see them, open a
+// direct way as soon as they do.
+func TestDirectAtOnceAfterStart(t *testing.T) {
+	for _, wait := range []time.Duration{0, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+		for _, kinds := range [][2]vnet.Kind{{vnet.Home, vnet.Home}, {vnet.Carrier, vnet.Home}, {vnet.Restricted, vnet.SymmetricRandom}} {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := siteNodes(t, w, kinds[0], kinds[1], nil)
+				x.r.start()
+				settle(3 * time.Second)
+				x.b.start()
+				x.a.start()
+				defer x.stop()
+				settle(wait)
+				began := time.Now()
+				for k := 0; x.a.peer(x.b).Path.Kind != PathDirect && k < 300; k++ {
+					if k%10 == 0 {
+						x.a.say(x.b, "something")
+					}
+					settle(10 * time.Millisecond)
+				}
+				if d := time.Since(began); d > 300*time.Millisecond {
+					t.Errorf("%v, %v after the start: direct after %v", kinds, wait, d)
+				}
+			})
+		}
+	}
+}

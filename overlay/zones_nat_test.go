@@ -222,3 +222,28 @@ func TestZoneRelayRestarts(t *testing.T) {
 		}
 	})
 }
+
+// Members of a zone that speak at once after their start, before they know how others see them,
+// open a direct way as soon as they do.
+func TestZoneDirectAtOnce(t *testing.T) {
+	for _, relays := range []uint32{1, 2} {
+		for _, wait := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond} {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := newNATWorld(t, w, int(relays))
+				a, b, _ := x.pair(vnet.Home, vnet.Home, relays)
+				defer x.stop()
+				settle(wait)
+				began := time.Now()
+				for k := 0; a.peer(b).Path.Kind != PathDirect && k < 300; k++ {
+					if k%10 == 0 {
+						a.say(b, "something")
+					}
+					settle(10 * time.Millisecond)
+				}
+				if d := time.Since(began); d > 400*time.Millisecond {
+					t.Errorf("%d relays, %v after the start: direct after %v", relays, wait, d)
+				}
+			})
+		}
+	}
+}

@@ -49,6 +49,7 @@ type opening struct {
 	fired   mono.Time
 	ready   mono.Time // when the last handshake ended
 	began   bool      // that was ours
+	told    mono.Time // the ready after which the machine was told where we are, beside PUNCH
 	wanted  mono.Time // when somebody wanted a session last
 	open    bool      // the last attempt is not concluded
 	last    Attempt
@@ -204,6 +205,24 @@ func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 	default:
 		o.attempt, o.fire = x.Attempt, now
 		o.last = Attempt{At: now, Result: AttemptRunning}
+		m.complete(now)
+	}
+}
+
+// complete tells a machine where we are, once after a handshake: when we took part in that, we may
+// not have known it yet, and then the machine sends nothing in this attempt. We do, so that our
+// NAT lets in what it sends a little later.
+func (m *Machine) complete(now mono.Time) {
+	o := &m.opening
+	r := m.line.Route.Load()
+	if o.told == o.ready || now.Sub(o.ready) > startGrace || r == nil {
+		return
+	}
+	o.told = o.ready
+	for _, e := range m.peer.env.Shell.Own() {
+		if !e.Addr.Addr().IsPrivate() {
+			m.peer.env.Shell.Seal(m.peer.Contact, r, wire.EPIMsg{Endpoint: e}.Append([]byte{byte(wire.EPI)}), 0)
+		}
 	}
 }
 
