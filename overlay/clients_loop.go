@@ -14,7 +14,7 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// clients is the part that registers whom a zone relay forwards for. What it does at an
+// clients is the part that registers the clients of a zone relay. What it does at an
 // event does not depend on how many clients there are.
 type clients struct {
 	l      *loop

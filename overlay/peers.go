@@ -74,8 +74,8 @@ func (s *strangers) note(p *peer.Peer, site netip.Addr) {
 	}
 }
 
-// uninvited reports whether a peer is a stranger who came to us, and to whom nobody here has
-// anything to say.
+// uninvited reports whether a peer is a stranger who came to us, and nobody here has
+// anything to say to it.
 func (s *strangers) uninvited(p *peer.Peer) bool { return s.of[p].site.IsValid() && !p.Waits() }
 
 func (s *strangers) forget(p *peer.Peer) {

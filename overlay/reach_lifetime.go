@@ -33,7 +33,7 @@ type lifetime struct {
 	best  time.Duration
 }
 
-// network names one that we are in: how the internet is reached, and as whom.
+// network names one that we are in: how the internet is reached, and as which endpoint.
 type network struct {
 	router  netip.Addr
 	outside netip.Addr

@@ -133,12 +133,12 @@
 //     for the index of such a HELLO. Other versions get no answer.
 //   - WHOIS by broadcast has a zero MAC, a full sender, and the wanted short ID as
 //     recipient; only the owner answers. IAM counts only for a pending request, and its
-//     address must give back what was asked. A relay answers for those whom it forwards
-//     for, and to them; the relay to ask for a ULA is that of its byte sum. "Not found"
+//     address must give back what was asked. A relay answers for its clients
+//     and to them; the relay to ask for a ULA is that of its byte sum. "Not found"
 //     counts only from a relay, with a MAC.
 //   - LINGER is answered by NETID after the delay, to where it came from: so its sender learns
-//     whether its NAT keeps a mapping so long without a packet. It counts only from those for
-//     whom the receiver relays, and one at a time of each.
+//     whether its NAT keeps a mapping so long without a packet. It counts only from clients
+//     of the receiver as a relay, and one at a time of each.
 //   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
 //     another size than it has is dropped.
 //   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source
