@@ -60,7 +60,7 @@ func (b *beacon) heard(h *wire.Header, msg []byte, ep link.Endpoint) {
 	if p.Standing() < book.Added {
 		p.Met(b.l.now)
 	}
-	if p.Came(b.l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon).Refused() {
+	if p.Came(b.l.now, h.SenderPeer, path.Way{Endpoint: ep.Place()}, path.Beacon).Refused() {
 		b.l.n.counters.count(dHint)
 	}
 	p.Heard(b.l.now)

@@ -297,7 +297,7 @@ func (f *finder) askedOnLAN(h *wire.Header, msg []byte, ep link.Endpoint) {
 	}
 	p.Reply(f.l.now, ep, h.SenderPeer, wire.IAm, wire.IAmMsg{Request: m.Request, Address: f.l.n.address}.Append(nil))
 	if p.Standing() >= book.Added {
-		p.Came(f.l.now, h.SenderPeer, path.Way{Endpoint: at(ep)}, path.Beacon)
+		p.Came(f.l.now, h.SenderPeer, path.Way{Endpoint: ep.Place()}, path.Beacon)
 	}
 	f.l.touch(p)
 }

@@ -318,7 +318,7 @@ func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
 	}
 	r := in.Line.Route.Load()
 	rx.noted.replies = rx.noted.trusted && (r == nil || r.Refuses)
-	if r != nil && r.Way.Endpoint.Addr != t.Endpoint.Addr {
+	if r != nil && !r.Way.Endpoint.Same(&t.Endpoint) {
 		rx.roamed(in, p, t)
 	}
 }
@@ -332,7 +332,7 @@ func (rx *receiver) note() {
 	in.Session.Received(int64(rx.now), rx.noted.data)
 	in.Contact.RxBytes.Add(uint64(rx.noted.bytes))
 	in.Contact.Marks.Heard.Store(int64(rx.now))
-	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Addr == rx.from.Endpoint.Addr {
+	if r := in.Line.Route.Load(); r != nil && r.Way.Endpoint.Same(&rx.from.Endpoint) {
 		in.Line.Heard.Store(int64(rx.now))
 	}
 	if in.Session.Activate() && !rx.n.post(event{kind: evActive, contact: in.Contact}) {

@@ -61,7 +61,7 @@ func (x *index) byParty(s *wire.Party) *peer.Contact {
 }
 
 // source returns the contact of which an endpoint is a confirmed one, or nil.
-func (x *index) source(ep link.Endpoint) *peer.Contact { return x.sources.get(at(ep)) }
+func (x *index) source(ep link.Endpoint) *peer.Contact { return x.sources.get(ep.Place()) }
 
 // add enters a contact.
 func (x *index) add(c *peer.Contact) {
@@ -89,13 +89,4 @@ func (x *index) remove(c *peer.Contact) {
 			p.Next.Store(c.Next.Load())
 		}
 	}
-}
-
-// at strips an endpoint to what identifies the other side.
-func at(e link.Endpoint) link.Endpoint {
-	x := link.Endpoint{Addr: e.Addr}
-	if e.Addr.Addr().IsLinkLocalUnicast() {
-		x.If = e.If
-	}
-	return x
 }

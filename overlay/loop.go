@@ -273,7 +273,7 @@ var relayChecks = mono.Rate{PerSecond: 1, Burst: 3}
 // is confirmed is a relay's, whatever the hop byte says, which a relay may change; ok is
 // false for a relay that is not known.
 func (l *loop) way(m *message) (w path.Way, ok bool) {
-	w.Endpoint = at(m.from)
+	w.Endpoint = m.from.Place()
 	r := l.n.index.source(w.Endpoint)
 	switch {
 	case r != nil && r != m.peer.Contact:

@@ -160,7 +160,7 @@ func (l *loop) sources(p *peer.Peer) {
 	var now []link.Endpoint
 	if p.Standing() >= book.Relay {
 		for w := range p.Direct {
-			now = append(now, at(w.Endpoint))
+			now = append(now, w.Endpoint.Place())
 		}
 	}
 	t := &l.peers

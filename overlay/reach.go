@@ -200,7 +200,7 @@ func (q *questions) add(x *question) (old *question) {
 // the socket that asked.
 func (q *questions) take(id uint32, p *peer.Peer, from link.Endpoint, sock *extra) (*question, bool) {
 	k := slices.IndexFunc(q.list, func(x *question) bool {
-		return x.id == id && x.peer == p && x.to == at(from) && x.sock == sock
+		return x.id == id && x.peer == p && x.to == from.Place() && x.sock == sock
 	})
 	if k < 0 {
 		return nil, false
@@ -239,7 +239,7 @@ func (q *questions) expire(r *reach) {
 // ask sends a NETID_REQ, or with a delay a LINGER, and notes it.
 func (r *reach) ask(p *peer.Peer, to link.Endpoint, sock *extra, why purpose, delay, patience time.Duration) {
 	r.questions.last = max(r.l.now, r.questions.last+1) // no two at the same time: their order tells the step of ports
-	q := &question{id: r.l.env.Request(), peer: p, to: at(to), sock: sock, why: why, delay: delay, sent: r.questions.last,
+	q := &question{id: r.l.env.Request(), peer: p, to: to.Place(), sock: sock, why: why, delay: delay, sent: r.questions.last,
 		until: r.l.now.Add(delay + patience)}
 	if old := r.questions.add(q); old != nil {
 		r.unanswered(old)

@@ -109,7 +109,7 @@ func (r *reach) choose() {
 		if x.silent() {
 			return x.peer.Standing() < book.Added
 		}
-		return !slices.ContainsFunc(list, func(w witness) bool { return w.peer == x.peer && at(w.at.Endpoint) == x.ep })
+		return !slices.ContainsFunc(list, func(w witness) bool { return w.peer == x.peer && w.at.Endpoint.Place() == x.ep })
 	})
 	live := 0
 	for _, x := range a.list {
@@ -129,7 +129,7 @@ func (r *reach) choose() {
 		if !ok || best.Endpoint != w.at.Endpoint || slices.ContainsFunc(a.list, func(x *anchor) bool { return x.peer == w.peer }) {
 			continue
 		}
-		a.list = append(a.list, &anchor{peer: w.peer, ep: at(w.at.Endpoint), rtt: w.at.RTT, since: r.l.now, next: r.l.now})
+		a.list = append(a.list, &anchor{peer: w.peer, ep: w.at.Endpoint.Place(), rtt: w.at.RTT, since: r.l.now, next: r.l.now})
 		live++
 	}
 }

@@ -42,7 +42,7 @@ func (r *reach) open(p *peer.Peer, to link.Endpoint) *extra {
 		r.l.n.log.Debug("no second socket", "err", err)
 		return nil
 	}
-	x := &extra{conn: conn, w: conn.NewWriter(), port: conn.LocalPort(), peer: p.Contact, mac: mac, to: at(to)}
+	x := &extra{conn: conn, w: conn.NewWriter(), port: conn.LocalPort(), peer: p.Contact, mac: mac, to: to.Place()}
 	r.extras.list = append(r.extras.list, x)
 	r.extras.reading.Go(func() { r.l.n.readExtra(x) })
 	return x
@@ -92,7 +92,7 @@ func (n *lanes) readExtra(x *extra) {
 
 // answers reports whether a train is one NETID of who was asked.
 func (x *extra) answers(n *lanes, t link.Train, scratch *seal.Scratch) bool {
-	if at(t.Endpoint) != x.to || len(t.Buf) > t.Size {
+	if t.Endpoint.Place() != x.to || len(t.Buf) > t.Size {
 		return false
 	}
 	h, _, err := wire.Parse(t.Buf)

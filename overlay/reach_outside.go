@@ -87,7 +87,7 @@ func (r *reach) tickOutside() mono.Time {
 	}
 	o.due = mono.Never
 	for _, w := range r.witnesses() {
-		ep := at(w.at.Endpoint)
+		ep := w.at.Endpoint.Place()
 		if o.heard(ep.Addr) || r.questions.waits(ep) || o.asked[ep] >= askTries {
 			continue
 		}

@@ -105,7 +105,7 @@ func (r *reach) status() ReachStatus {
 }
 
 func (r *reach) anchorStatus(x *anchor) AnchorStatus {
-	a := AnchorStatus{Address: x.peer.Address, Name: x.peer.Name, Endpoint: wire.UDP(x.ep.Addr).String(), State: "kept",
+	a := AnchorStatus{Address: x.peer.Address, Name: x.peer.Name, Endpoint: x.ep.String(), State: "kept",
 		RTT: float64(x.rtt.Microseconds()) / 1000}
 	if x.heard != 0 {
 		a.Age = seconds(r.l.now.Sub(x.heard))

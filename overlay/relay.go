@@ -62,7 +62,7 @@ func (rx *receiver) forward(p []byte, t *link.Train, to anode.ID) {
 	switch {
 	case r.hop.refused != 0:
 		n.counters.count(r.hop.refused)
-	case !y.allowed || r.hop.ep.Addr == t.Endpoint.Addr: // or it would go back to where it came from
+	case !y.allowed || r.hop.ep.Same(&t.Endpoint): // or it would go back to where it came from
 		n.counters.count(dRelayRefused)
 	case y.client != nil && (!y.client.sent(p) || y.client.guest && !r.hop.served):
 		n.counters.count(dRelayRefused)

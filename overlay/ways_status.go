@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
@@ -60,7 +59,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 	list := []WayStatus{}
 	for _, a := range accounts {
 		for _, w := range a.Ways {
-			s := WayStatus{Endpoint: wire.UDP(w.Endpoint.Addr).String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
+			s := WayStatus{Endpoint: w.Endpoint.String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
 				State: wayState(&w), Used: w.Used, Silent: w.Unanswered(), RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
 				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
 			if !w.Direct() {
@@ -70,7 +69,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 			list = append(list, s)
 		}
 		for _, ep := range a.Useless {
-			list = append(list, WayStatus{Endpoint: wire.UDP(ep.Addr).String(), Machine: a.PeerID, Origin: path.Told.String(), State: WayNotUsable})
+			list = append(list, WayStatus{Endpoint: ep.String(), Machine: a.PeerID, Origin: path.Told.String(), State: WayNotUsable})
 		}
 	}
 	return list

@@ -180,8 +180,8 @@ func (r *zoneRelay) ping() {
 	}
 	full := r.state != RelayRegistered || r.lost || r.tries > 0 // it may have started anew, and know no short ID
 	for _, ep := range to {
-		if !slices.Contains(r.asked, at(ep)) {
-			r.asked = append(r.asked, at(ep))
+		if !slices.Contains(r.asked, ep.Place()) {
+			r.asked = append(r.asked, ep.Place())
 		}
 		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
 	}
@@ -243,12 +243,12 @@ func (r *zoneRelay) fail() {
 // pong takes an answer to the last PING: the relay forwards for us. Who waits for that
 // goes on. It counts once, and from where the PING went: everybody's packets go there now.
 func (r *zoneRelay) pong(m *message) {
-	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) || !slices.Contains(r.asked, at(m.from)) {
+	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) || !slices.Contains(r.asked, m.from.Place()) {
 		return
 	}
 	r.asked = nil
-	was, again := r.state, r.lost || r.tries > doubtAfter || at(m.from) != r.at
-	r.at, r.state, r.rest, r.lost, r.tries = at(m.from), RelayRegistered, 0, false, 0
+	was, again := r.state, r.lost || r.tries > doubtAfter || m.from.Place() != r.at
+	r.at, r.state, r.rest, r.lost, r.tries = m.from.Place(), RelayRegistered, 0, false, 0
 	r.heard, r.next = r.z.l.now, r.z.l.now.Add(r.every())
 	r.z.moved()
 	for _, q := range r.questions {
@@ -355,7 +355,7 @@ func (r *zoneRelay) needed() bool {
 func (r *zoneRelay) status() ZoneRelayStatus {
 	s := ZoneRelayStatus{Index: r.index, Address: r.address, Own: r == r.z.own, State: r.state}
 	if best, ok := r.peer.Best(); ok {
-		s.Endpoint, s.RTT = wire.UDP(best.Endpoint.Addr).String(), float64(best.RTT.Microseconds())/1000
+		s.Endpoint, s.RTT = best.Endpoint.String(), float64(best.RTT.Microseconds())/1000
 	}
 	return s
 }

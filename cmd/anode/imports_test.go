@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"anode/seal/...":   {},
 	"anode/zone":       {"anode", "anode/private", "anode/whole", "anode/wire"},
 	"overlay/mono":     {},
-	"overlay/link":     {},
+	"overlay/link":     {"anode/wire"},
 	"overlay/portmap":  {},
 	"overlay/vnet":     {"overlay/link"},
 	"overlay/path":     {"anode", "anode/wire", "overlay/link", "overlay/mono"},

@@ -36,7 +36,7 @@ func (n *namespace) nft(rules string) {
 
 // TestDiagnose has what keeps a datagram from an endpoint, with both families.
 func TestDiagnose(t *testing.T) {
-	a, b := wire(t)
+	a, b := cable(t)
 	a.ip("link set lo up") // by which our own system reports a neighbour that is not there
 	s := &System{}
 	b.listen(s, Port)

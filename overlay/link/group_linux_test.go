@@ -19,7 +19,7 @@ func TestGroup(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
 			const n = 3
-			a, b := wire(t)
+			a, b := cable(t)
 			s := &System{Rung: rung}
 			var group []Conn
 			var err error

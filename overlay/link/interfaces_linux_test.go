@@ -93,7 +93,7 @@ func TestRequests(t *testing.T) {
 
 // TestState: what changes how packets leave is another state, and nothing else is.
 func TestState(t *testing.T) {
-	a, b := wire(t)
+	a, b := cable(t)
 	s := new(System)
 	last := a.state(s)
 	index := a.index()

@@ -28,7 +28,7 @@ func on(a netip.Addr, port uint16, index int) Endpoint {
 func TestBeacons(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			s := &System{Rung: rung}
 			from, own := a.listen(s, 0), b.listen(s, Port)
 			shared := []Conn{b.listenBeacons(), b.listenBeacons()}
@@ -98,7 +98,7 @@ func TestOneOwner(t *testing.T) {
 func TestLink(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			from, dst := a.listen(&System{Rung: rung}, 0), b.listen(&System{Rung: rung}, 0)
 			w, in := from.NewWriter(), newInbox(t, dst)
 			back, answers := dst.NewWriter(), newInbox(t, from)
@@ -141,7 +141,7 @@ func TestLink(t *testing.T) {
 func TestUnpinned(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			from, dst := a.listen(&System{Rung: rung}, 0), b.listen(&System{Rung: rung}, 0)
 			w, in := from.NewWriter(), newInbox(t, dst)
 			unpinned := uint64(0)
@@ -172,7 +172,7 @@ func TestUnpinned(t *testing.T) {
 func TestRoutes(t *testing.T) {
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			a.ip("route add unreachable 10.1.0.0/16", "route add prohibit 10.2.0.0/16")
 			from, dst := a.listen(&System{Rung: rung}, 0), b.listen(&System{Rung: rung}, 0)
 			w, in := from.NewWriter(), newInbox(t, dst)
@@ -204,7 +204,7 @@ func TestRoutes(t *testing.T) {
 func TestBackpressure(t *testing.T) {
 	for _, rung := range []string{RungGSO, RungBatch} {
 		t.Run(rung, func(t *testing.T) {
-			a, _ := wire(t)
+			a, _ := cable(t)
 			c := a.listen(&System{Rung: rung, sendBuffer: 1 << 12}, 0)
 			done := make(chan error)
 			go func() {
@@ -230,7 +230,7 @@ func TestBackpressure(t *testing.T) {
 
 // TestTruncated: what does not fit the buffer is dropped and counted.
 func TestTruncated(t *testing.T) {
-	a, b := wire(t)
+	a, b := cable(t)
 	from, dst := a.listen(new(System), 0), b.listenBeacons()
 	w, in := from.NewWriter(), newInbox(t, dst)
 	a.ip("link set lan mtu 5000")
@@ -246,7 +246,7 @@ func TestTruncated(t *testing.T) {
 
 // TestWithoutLoopback: where the self-test cannot run, the kernel is trusted.
 func TestWithoutLoopback(t *testing.T) {
-	a, b := wire(t)
+	a, b := cable(t)
 	from, dst := a.listen(new(System), 0), b.listen(new(System), 0)
 	if from.Rung() != RungGSO {
 		t.Errorf("on rung %s", from.Rung())

@@ -1,5 +1,6 @@
 // Package link moves packets between a node and the network: batches of trains over UDP,
-// with the kernel's segmentation if it has that.
+// with the kernel's segmentation if it has that; and over what a Mux has beside it, for
+// networks that let no UDP through.
 //
 // A train is consecutive packets of one length in one buffer, all from or to one
 // endpoint; a single packet is a train of one:
@@ -20,7 +21,6 @@ package link
 import (
 	"context"
 	"errors"
-	"net/netip"
 )
 
 const (
@@ -36,23 +36,6 @@ const (
 
 // ErrClosed is returned by Read and Write after Close.
 var ErrClosed = errors.New("link: closed")
-
-// Endpoint is where a packet came from or goes to. It is comparable. One that was read
-// can be used for writing as it is: the answer then takes the same path back.
-type Endpoint struct {
-	Addr netip.AddrPort // IPv4 unmapped, IPv6 without a zone name
-
-	// Local is our address. Read: the one that the packet was sent to; for a
-	// broadcast one that we have on that interface; for a multicast, or where the
-	// system does not tell (all but Linux), invalid. Written: the source; invalid
-	// leaves it to the system.
-	Local netip.Addr
-
-	// If is the index of the interface. Read: by which the packet came in. Written:
-	// by which it leaves; link-local addresses, multicast and 255.255.255.255 need
-	// one, and for others 0 leaves it to the system.
-	If int
-}
 
 // Train is one buffer of packets of one length, and their endpoint. A Writer never joins
 // trains: a packet in a train of its own leaves as a single datagram, whatever else the

@@ -122,9 +122,9 @@ func (n *namespace) index() (index int) {
 	return index
 }
 
-// wire joins two new namespaces by a link with nothing but their own subnet on it:
+// cable joins two new namespaces by a link with nothing but their own subnet on it:
 // 10.77.0.1 and .2, fe80::1 and ::2, fd77::1 and ::2.
-func wire(t testing.TB) (a, b *namespace) {
+func cable(t testing.TB) (a, b *namespace) {
 	t.Helper()
 	a, b = newNamespace(t), newNamespace(t)
 	a.ip(fmt.Sprintf("link add lan type veth peer name lan netns %d", b.tid))

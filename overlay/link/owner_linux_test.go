@@ -109,7 +109,7 @@ func TestOtherUser(t *testing.T) {
 		n    int
 	}{{Port, 1}, {Port, 3}, {8739, 1}, {8739, 3}} {
 		t.Run(fmt.Sprintf("%d sockets on %d", x.n, x.port), func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			a.ip("link set lo up")
 			a.listenBeacons()
 			var group []Conn
@@ -145,7 +145,7 @@ func TestOtherUser(t *testing.T) {
 // TestSquatter: another user who has the port, or an address of it, before us cannot be
 // removed, and does not keep us from starting; the log says who it is.
 func TestSquatter(t *testing.T) {
-	a, _ := wire(t)
+	a, _ := cable(t)
 	a.ip("link set lo up")
 	lan := a.index()
 	self, err := os.ReadFile("/proc/self/comm")

@@ -13,7 +13,7 @@ func TestSingles(t *testing.T) {
 	const size, packets, headers = 1000, 8, 20 + 8
 	for _, rung := range allRungs {
 		t.Run(rung, func(t *testing.T) {
-			a, b := wire(t)
+			a, b := cable(t)
 			var fd int
 			var err error
 			b.do(func() {

@@ -129,7 +129,7 @@ func (s *Set) checkConfirmed(now mono.Time, except *Info) {
 // not be reported for every packet; several times a second is enough.
 func (s *Set) Heard(now mono.Time, src link.Endpoint, via anode.Address) {
 	for _, i := range s.ways {
-		if i.State == Confirmed && i.Endpoint.Addr == src.Addr && i.Via == via {
+		if i.State == Confirmed && i.Endpoint.Same(&src) && i.Via == via {
 			i.Heard = now
 			s.compare(now, i)
 		}
@@ -224,7 +224,7 @@ func (i *Info) retried(relayed bool) bool {
 func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Address, hops int) (w Way, ok bool) {
 	for _, i := range s.ways {
 		k := slices.IndexFunc(i.check.asked, func(r request) bool { return r.id == id })
-		if k < 0 || i.Endpoint.Addr != src.Addr || i.Via != via {
+		if k < 0 || !i.Endpoint.Same(&src) || i.Via != via {
 			continue
 		}
 		rtt := max(now.Sub(i.check.asked[k].sent), 1)

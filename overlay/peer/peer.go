@@ -148,7 +148,7 @@ func (p *Peer) Hint(now mono.Time, endpoints []wire.Endpoint) bool {
 // withdraw forgets the ways that people gave and took back.
 func (p *Peer) withdraw() {
 	in := func(list []wire.Endpoint) func(link.Endpoint) bool {
-		return func(ep link.Endpoint) bool { return slices.Contains(list, wire.UDP(ep.Addr)) }
+		return func(ep link.Endpoint) bool { return slices.Contains(list, ep.Wire()) }
 	}
 	for _, m := range p.all() {
 		m.ways.Withdraw(path.Static, in(p.stored))

@@ -107,8 +107,8 @@ const savedEndpoints = 4
 func (p *Peer) remember() {
 	var es []wire.Endpoint
 	for w := range p.Direct {
-		if !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && !w.Punched && len(es) < savedEndpoints {
-			es = append(es, wire.UDP(w.Endpoint.Addr))
+		if w.Endpoint.Conn == 0 && !w.Endpoint.Addr.Addr().IsLinkLocalUnicast() && !w.Punched && len(es) < savedEndpoints {
+			es = append(es, w.Endpoint.Wire())
 		}
 	}
 	if len(es) == 0 || slices.Equal(es, p.saved) {

@@ -242,8 +242,8 @@ func (p *Peer) unanswered(now mono.Time, d time.Duration) {
 
 // text writes an endpoint as flags take it.
 func text(ep link.Endpoint) string {
-	if !ep.Addr.IsValid() {
+	if ep == (link.Endpoint{}) {
 		return ""
 	}
-	return "udp:" + ep.Addr.String()
+	return ep.String()
 }
