@@ -59,11 +59,12 @@ type berth struct {
 type place struct {
 	ip   [16]byte
 	port uint16
-	on   uint32 // the interface of a link-local address
+	kind link.Kind
+	on   uint32 // the connection, or the interface of a link-local address
 }
 
 func placeOf(ep link.Endpoint) place {
-	p := place{ip: ep.Addr.Addr().As16(), port: ep.Addr.Port()}
+	p := place{ip: ep.Addr.Addr().As16(), port: ep.Addr.Port(), kind: ep.Kind, on: ep.Conn}
 	if ep.Addr.Addr().IsLinkLocalUnicast() {
 		p.on = uint32(ep.If)
 	}
@@ -71,7 +72,13 @@ func placeOf(ep link.Endpoint) place {
 }
 
 func (p *place) endpoint() link.Endpoint {
-	return link.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom16(p.ip).Unmap(), p.port), If: int(p.on)}
+	ep := link.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom16(p.ip).Unmap(), p.port), Kind: p.kind}
+	if p.kind.Connected() {
+		ep.Conn = p.on
+	} else {
+		ep.If = int(p.on)
+	}
+	return ep
 }
 
 // site is mono.Site in one word.

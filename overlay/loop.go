@@ -208,6 +208,8 @@ func (l *loop) handle(e event) {
 			p.Lost(l.now, e.machine)
 			l.touch(p)
 		}
+	case evEnded:
+		l.connectionEnded(e.ep)
 	case evActive:
 		if p := l.peers.get(e.contact.Address); p != nil {
 			l.touch(p)

@@ -57,7 +57,9 @@ type Config struct {
 	Network     link.Network
 	Device      Device       // nil: no adapter; the node still answers pings and relays
 	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
+	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
+	TCP         []uint16     // ports on which connections are taken
 	Open        bool         // let everybody in, not only the peers that were added
 	PSK         [32]byte     // the network secret; zeros: none
 	StandardAES bool         // seal with the standard library's AES-GCM, even where ours runs
@@ -87,6 +89,7 @@ type Node struct {
 	started  time.Time
 	conns    []link.Conn // one for each lane; what is not sealed comes in by the first
 	beacons  link.Conn   // nil: conns have the port of the beacons
+	mux      *link.Mux   // nil: UDP alone
 
 	events    events
 	newID     chan uint8 // a peer ID to keep
@@ -141,6 +144,7 @@ func New(cfg Config) (*Node, error) {
 			n.log.Warn("no beacons can be heard: peers on the LAN find this node only if it finds them", "err", err)
 		}
 	}
+	n.openMux()
 	return n, nil
 }
 
@@ -226,14 +230,21 @@ func (n *Node) Run(ctx context.Context) error {
 		queues = []Queue{new(noQueue)}
 	} else {
 		for i, q := range queues {
-			start(func() error { return n.outLoop(q, n.conns[i%len(n.conns)].NewWriter(), i%len(n.conns)) })
+			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns)), i%len(n.conns)) })
 		}
 	}
 	for i, conn := range n.conns {
-		start(func() error { return n.inLoop(conn, queues[i], i, conn.NewWriter(), false) })
+		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i), false) })
 	}
 	if n.beacons != nil {
 		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
+	}
+	if n.mux != nil {
+		q := n.cfg.Incoming
+		if q == nil {
+			q = new(noQueue)
+		}
+		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0), false) })
 	}
 	start(func() error { return l.run(ctx) })
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
@@ -261,6 +272,9 @@ func (n *Node) close() {
 	}
 	if n.beacons != nil {
 		n.beacons.Close()
+	}
+	if n.mux != nil {
+		n.mux.Close()
 	}
 	close(n.done)
 }

@@ -57,6 +57,11 @@ func (l *loop) status() Status {
 			s.Counters["link_"+k] += v
 		}
 	}
+	if n.mux != nil {
+		for k, v := range n.mux.Counters() {
+			s.Counters["mux_"+k] += v
+		}
+	}
 	n.counters.into(s.Counters)
 	if n.cfg.Counters != nil {
 		maps.Copy(s.Counters, n.cfg.Counters())

@@ -24,7 +24,7 @@ type shell struct {
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.conns[0].NewWriter(), 0, &l.n.counters), plain: l.n.conns[0].NewWriter()}
+	return &shell{l: l, send: newSender(l.n.writer(0), 0, &l.n.counters), plain: l.n.writer(0)}
 }
 
 // Plain implements peer.Shell.
@@ -164,6 +164,9 @@ func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
 	if d := s.l.n.cfg.Device; d != nil {
 		limit = d.MTU() + mtuOverhead
 	}
+	if ep.Kind.Connected() {
+		return limit, on
+	}
 	headers := ip6Headers
 	if ep.Addr.Addr().Is4() {
 		headers = ip4Headers
@@ -189,6 +192,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	n := s.l.n
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
+		s.l.keepConnections(p)
 		s.l.finder.note(p)
 		s.l.zones.follow(p)
 		s.l.reach.changed(p)

@@ -65,8 +65,10 @@ func open(c Config) (o opened, err error) {
 		}
 		o.ports = append(o.ports, p)
 	}
-	if o.errors, err = newRawPort(files[0], c.Offload != OffloadOff); err != nil {
-		return o, fmt.Errorf("%w: %w", ErrOpen, err)
+	for _, p := range []*port{&o.errors, &o.incoming} {
+		if *p, err = newRawPort(files[0], c.Offload != OffloadOff); err != nil {
+			return o, fmt.Errorf("%w: %w", ErrOpen, err)
+		}
 	}
 	o.has, err = setOffload(files[0], c.Offload)
 	return o, err

@@ -26,10 +26,16 @@ type Queue struct {
 }
 
 func newQueue(self anode.ULA, has offloads, p *policy, port port) *Queue {
-	q := new(Queue)
+	q := newIncoming(self, has, p, port)
 	q.out.port, q.out.policy = port, p
 	q.out.buf = make([]byte, vnetSize+ip6Size+maxIP6+1)
 	q.out.split = splitter{self: self, count: &q.out.count}
+	return q
+}
+
+// newIncoming makes a queue without an outgoing half.
+func newIncoming(self anode.ULA, has offloads, p *policy, port port) *Queue {
+	q := new(Queue)
 	q.in.merge = newMerger(self, has, p, &q.in.count, port.write)
 	return q
 }

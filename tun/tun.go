@@ -75,22 +75,24 @@ type port interface {
 
 // Device is an open TUN device. It implements overlay.Device.
 type Device struct {
-	name   string
-	mtu    int
-	has    offloads
-	close  func() error
-	queues []*Queue
-	errors errorMaker
-	count  counters // of errors
+	name     string
+	mtu      int
+	has      offloads
+	close    func() error
+	queues   []*Queue
+	incoming *Queue
+	errors   errorMaker
+	count    counters // of errors
 }
 
 // opened is what the system's part of Open returns.
 type opened struct {
-	name   string
-	has    offloads
-	ports  []port
-	errors port // one more way to write, for ICMPv6 errors
-	close  func() error
+	name     string
+	has      offloads
+	ports    []port
+	errors   port // one more way to write, for ICMPv6 errors
+	incoming port // and one for Device.Incoming
+	close    func() error
 }
 
 // Open makes the interface. It is not up yet and has no address: that is package
@@ -127,6 +129,7 @@ func newDevice(c Config, o opened) *Device {
 	for _, port := range o.ports {
 		d.queues = append(d.queues, newQueue(c.Self, o.has, p, port))
 	}
+	d.incoming = newIncoming(c.Self, o.has, p, o.incoming)
 	return d
 }
 
@@ -145,6 +148,10 @@ func (d *Device) SuperPackets() bool { return d.has.tcp }
 // Queues returns the device's queues. What is read from one should be answered on the
 // same: the system then keeps the flow there.
 func (d *Device) Queues() []*Queue { return d.queues }
+
+// Incoming returns the incoming half of one more queue, for one more goroutine that has packets
+// for the system. Nothing is read from it.
+func (d *Device) Incoming() *Queue { return d.incoming }
 
 // NoRoute answers the packet that msg was made of: the peer cannot be found or reached
 // (RFC 4443, 3.1, code 0). Any goroutine may call NoRoute, TooBig and Prohibited.
@@ -169,6 +176,7 @@ func (d *Device) Counters() map[string]uint64 {
 	sums := make(map[string]uint64, numCounters)
 	for i := none + 1; i < numCounters; i++ {
 		n := d.count[i].Load()
+		n += d.incoming.in.count[i].Load()
 		for _, q := range d.queues {
 			n += q.out.count[i].Load() + q.in.count[i].Load()
 		}

@@ -107,12 +107,16 @@ func CheckName(name string) error {
 	return nil
 }
 
-// checkEndpoint reports why an endpoint cannot be used. Only UDP is there.
+// checkEndpoint reports why an endpoint cannot be used.
 func checkEndpoint(e wire.Endpoint) error {
 	ip := e.Addr.Addr()
+	switch e.Kind {
+	case wire.HTTP:
+		return nil // ParseEndpoint has looked at it
+	case wire.Unspecified, wire.Ethernet:
+		return fmt.Errorf("%w: %s: only udp, tcp and http are available", ErrEndpoint, e)
+	}
 	switch {
-	case e.Kind != wire.UDP4 && e.Kind != wire.UDP6:
-		return fmt.Errorf("%w: %s: only udp is available", ErrEndpoint, e)
 	case e.Addr.Port() == 0:
 		return fmt.Errorf("%w: %s: the port must not be 0", ErrEndpoint, e)
 	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():

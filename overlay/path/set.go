@@ -81,6 +81,17 @@ func (s *Set) Withdraw(o Origin, given func(link.Endpoint) bool) {
 	})
 }
 
+// Ended takes the end of a connection. Ways in it are gone, if the other side opened it; else
+// their check opens it again.
+func (s *Set) Ended(now mono.Time, ep link.Endpoint) {
+	s.Remove(func(i *Info) bool { return ep.Conn != 0 && i.Endpoint.Same(&ep) })
+	for _, i := range s.ways {
+		if i.Endpoint.Same(&ep) && i.State == Confirmed && !i.check.pending {
+			i.start(now)
+		}
+	}
+}
+
 // Suspect begins a check of every way now, after a change of our links or the peer's.
 // Confirmed ways stay in use meanwhile. Failed hints are checked within their budget.
 func (s *Set) Suspect(now mono.Time) {

@@ -96,8 +96,7 @@ func (m *Machine) close() {
 // name adds the endpoints of one origin.
 func (m *Machine) name(now mono.Time, es []wire.Endpoint, o path.Origin) {
 	for _, e := range es {
-		if e.Kind == wire.UDP4 || e.Kind == wire.UDP6 {
-			ep := link.Endpoint{Addr: e.Addr}
+		if ep, ok := link.FromWire(e); ok {
 			_, on := m.peer.env.Shell.Link(ep)
 			m.ways.Add(now, path.Way{Endpoint: ep}, o, on)
 		}

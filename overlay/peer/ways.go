@@ -79,3 +79,11 @@ func (m *Machine) proved(now mono.Time, w path.Way, sent mono.Time) {
 		m.learned()
 	}
 }
+
+// Ended takes the end of a connection to an endpoint.
+func (p *Peer) Ended(now mono.Time, ep link.Endpoint) {
+	for _, m := range p.all() {
+		m.ways.Ended(now, ep)
+	}
+	p.env.Shell.Changed(p, ChangedWays)
+}

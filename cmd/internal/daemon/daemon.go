@@ -150,6 +150,7 @@ func (d *daemon) open() error {
 		Book:        d.book,
 		Network:     network,
 		Port:        d.cfg.Listen.Port,
+		TCP:         []uint16{d.cfg.Listen.Port},
 		Open:        d.cfg.Policy.Open,
 		PSK:         secret,
 		StandardAES: d.cfg.Link.StandardAES,
@@ -169,7 +170,7 @@ func (d *daemon) open() error {
 			return err
 		}
 		system.Exclude(d.adapter.Name())
-		c.Device, c.Queues = d.adapter, d.adapter.queues()
+		c.Device, c.Queues, c.Incoming = d.adapter, d.adapter.queues(), d.adapter.Incoming()
 	}
 	if d.node, err = overlay.New(c); err != nil {
 		if d.adapter != nil {
