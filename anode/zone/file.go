@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -78,6 +79,7 @@ func Parse(b []byte) (*File, error) {
 		return nil, ErrNUL
 	}
 	f := &File{raw: bytes.Clone(b), entries: map[string]entry{}, relays: map[uint32]listed{}}
+	b = bytes.TrimPrefix(b, bom())
 	for number := 1; len(b) > 0; {
 		var l line
 		rest := l.scan(b)
@@ -102,6 +104,9 @@ func Parse(b []byte) (*File, error) {
 	}
 	return f, nil
 }
+
+// bom is what some editors put before UTF-8.
+func bom() []byte { return []byte("\ufeff") }
 
 // line is one line, unescaped and trimmed.
 type line struct {
@@ -284,6 +289,9 @@ func (f *File) Problems() (list []*Problem) {
 	for _, n := range f.stray {
 		list = append(list, &Problem{n, "no entry: want KEY=VALUE"})
 	}
+	if f.Revision() == math.MaxUint64 {
+		list = append(list, &Problem{f.entries["r"].line, "r (the revision): there is no higher one, so members would take hours to use another file"})
+	}
 	list = append(list, f.relayProblems()...)
 	slices.SortStableFunc(list, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return list
@@ -296,6 +304,12 @@ func (f *File) Validate() error {
 		errs = append(errs, p)
 	}
 	return errors.Join(errs...)
+}
+
+// dated reports whether f has a revision.
+func (f *File) dated() bool {
+	_, err := strconv.ParseUint(f.entries["r"].value, 10, 64)
+	return err == nil
 }
 
 // plausible reports whether f has any of the required entries: a web page has not.
