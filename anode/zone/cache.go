@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 //	;anode source http://192.0.2.1/z
 //	;anode etag "0123456789abcdef"
 //	;anode modified Sat, 28 Nov 2026 12:00:00 GMT
-//	;anode whole 1796000000            (when it came whole)
 //	;anode lower 1796000000 2          (Lower: since, times)
 //	;anode file
 //
@@ -92,10 +90,6 @@ func (c *Copy) head(b []byte) (body []byte) {
 			c.ETag = value
 		case "modified":
 			c.Modified = value
-		case "whole":
-			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-				c.Whole = time.Unix(n, 0)
-			}
 		case "lower":
 			c.Lower = parseLower(value)
 		}
@@ -108,8 +102,7 @@ func (c Cache) Save(z anode.Zone, copy Copy) error {
 		return nil
 	}
 	var b []byte
-	for _, line := range [][2]string{{"source", copy.Source}, {"etag", copy.ETag}, {"modified", copy.Modified},
-		{"whole", seconds(copy.Whole)}, {"lower", copy.Lower.text()}} {
+	for _, line := range [][2]string{{"source", copy.Source}, {"etag", copy.ETag}, {"modified", copy.Modified}, {"lower", copy.Lower.text()}} {
 		if line[1] != "" && len(line[1]) <= maxValidator && !strings.ContainsAny(line[1], "\r\n\x00") {
 			b = fmt.Appendf(b, "%s%s %s\n", headPrefix, line[0], line[1])
 		}
@@ -121,14 +114,6 @@ func (c Cache) Save(z anode.Zone, copy Copy) error {
 	}
 	c.trim()
 	return nil
-}
-
-// seconds is a time as a file keeps it, "" for the zero one.
-func seconds(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return strconv.FormatInt(t.Unix(), 10)
 }
 
 // Touch notes that the copy of a zone's file was found to be current at a time.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,7 @@ type Copy struct {
 	Source   string    // the URI that it came from; "": none of Candidates
 	ETag     string    // as the server sent it, "" for none
 	Modified string    // likewise, of Last-Modified
-	Whole    time.Time // when it came whole; zero: not known
+	Whole    time.Time // when it came whole; zero: in another network, or not known
 	Lower    Lower     // what else the web has
 }
 
@@ -111,9 +112,9 @@ func (e *FetchError) Reasons() (list []string) {
 		switch {
 		case a.byName() && isNotFound(a.Err):
 			name = a.Error()
-		case a.mapped() && i > 0 && !errors.Is(e.Attempts[i-1].Err, syscall.ENETUNREACH):
-		case a.mapped() && i > 0:
+		case a.mapped() && e.NoIPv4():
 			list[len(list)-1] = e.Attempts[i-1].URI + ": this machine has no IPv4, and by IPv6: " + plain(a.Err)
+		case a.mapped():
 		default:
 			list = append(list, a.Error())
 		}
@@ -122,6 +123,12 @@ func (e *FetchError) Reasons() (list []string) {
 		list = append(list, name)
 	}
 	return list
+}
+
+// NoIPv4 reports whether this machine has no IPv4, which leads to the zone's own address.
+func (e *FetchError) NoIPv4() bool {
+	i := slices.IndexFunc(e.Attempts, (*Attempt).mapped)
+	return i > 0 && errors.Is(e.Attempts[i-1].Err, syscall.ENETUNREACH)
 }
 
 // byName reports whether an attempt was that by the zone's name in DNS.

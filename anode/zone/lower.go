@@ -50,7 +50,7 @@ func (l Lower) text() string {
 	if l.Times == 0 {
 		return ""
 	}
-	return seconds(l.Since) + " " + strconv.Itoa(l.Times)
+	return strconv.FormatInt(l.Since.Unix(), 10) + " " + strconv.Itoa(l.Times)
 }
 
 func parseLower(text string) Lower {

@@ -68,7 +68,7 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 	}
 	if self.Zone() == 0 {
 		return zone.Draft{}, &failure{exitFailed, "this machine is in zone 0, the local network, which has no relays",
-			"anode zone join IP, with the address of the web server for the zone file"}
+			"anode zone join IP, with the public address of the machine that serves the file: this machine gets a new address, and everybody who added the old one has to add the new one"}
 	}
 	label := zone.Label(self.Zone())
 	relay := zone.Relay{UDP: o.port, Addresses: []anode.Address{self}}
@@ -102,7 +102,7 @@ func (a *app) nextRevision(z anode.Zone) uint64 {
 	if err != nil || c.File == nil {
 		return 1
 	}
-	return c.File.Revision() + 1
+	return zone.NextRevision(c.File.Revision(), a.now())
 }
 
 func orElse(s, otherwise string) string {
@@ -127,7 +127,7 @@ func (a *app) writeZone(path string, d zone.Draft, force bool) error {
 	if force {
 		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 		if old, err := readZone(path); err == nil {
-			d.Revision = max(d.Revision, old.Revision()+1)
+			d.Revision = max(d.Revision, zone.NextRevision(old.Revision(), time.Now()))
 		}
 	}
 	f, err := os.OpenFile(path, mode, 0o644)

@@ -168,7 +168,8 @@ func (s *zones) make(ctx context.Context, known *zone.File) (*zone.File, error) 
 			return known, nil
 		}
 	}
-	draft.Revision = max(uint64(time.Now().Unix()), draft.Revision+1)
+	now := time.Now()
+	draft.Revision = max(uint64(now.Unix()), zone.NextRevision(draft.Revision, now))
 	return zone.Parse(draft.Append(nil))
 }
 
@@ -236,7 +237,7 @@ func (s *zones) warn(file, before *zone.File) {
 	}
 	if before != nil && file.Revision() < before.Revision() {
 		err := fmt.Errorf("r=%d after r=%d", file.Revision(), before.Revision())
-		s.log.Warn("members of the zone drop its file, since the revision is lower than before", "err", withTry(err, fmt.Sprintf("r=%d", before.Revision()+1)))
+		s.log.Warn("members of the zone drop its file for some hours, since the revision is lower than before", "err", withTry(err, fmt.Sprintf("r=%d", zone.NextRevision(before.Revision(), time.Now()))))
 	}
 	s.checkListed(file)
 }
