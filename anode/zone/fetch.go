@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -283,12 +282,9 @@ func read(body io.Reader) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(b, bom()), " \t\r\n"), []byte("<")) {
-		return nil, ErrPage
-	}
 	f, err := Parse(b)
-	if err == nil && !f.plausible() {
-		err = fmt.Errorf("%w: none of the entries n, d, c, r and ttl is in it", ErrInvalid)
+	if err == nil {
+		err = f.Usable()
 	}
 	if err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ const (
 // Errors of reading zone files.
 var (
 	ErrSize    = errors.New("zone file too large")
-	ErrNUL     = errors.New("zone file with a NUL in it")
+	ErrNUL     = errors.New("zone file with a NUL in it, so it is no plain text, or UTF-16")
 	ErrInvalid = errors.New("zone file")
 )
 
@@ -312,12 +312,17 @@ func (f *File) dated() bool {
 	return err == nil
 }
 
-// plausible reports whether f has any of the required entries: a web page has not.
-func (f *File) plausible() bool {
+// Usable returns why members would not take f for a zone file at all: it is a web page
+// (ErrPage), or has none of the required entries (ErrInvalid). A nil error does not mean that
+// there are no Problems.
+func (f *File) Usable() error {
+	if text := bytes.TrimLeft(bytes.TrimPrefix(f.raw, bom()), " \t\r\n"); bytes.HasPrefix(text, []byte("<")) {
+		return ErrPage
+	}
 	for _, e := range required {
 		if _, ok := f.entries[e.key]; ok {
-			return true
+			return nil
 		}
 	}
-	return false
+	return fmt.Errorf("%w: none of the entries n, d, c, r and ttl is in it", ErrInvalid)
 }

@@ -23,7 +23,7 @@ var (
 //
 // Its error wraps ErrName, or, for an IPv4 address that no host can have, ErrNoHost.
 func ParseName(s string) (anode.Zone, error) {
-	text := strings.TrimSuffix(strings.ToLower(s), ".")
+	text := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), ".")
 	if name, ok := strings.CutSuffix(text, nameSuffix); ok {
 		digits, ok := strings.CutPrefix(name, namePrefix)
 		if z, err := anode.ParseZone(digits); ok && err == nil && z.String() == digits {

@@ -12,7 +12,7 @@ func TestParseName(t *testing.T) {
 	for s, want := range map[string]anode.Zone{
 		"192.0.2.1": 0xc0000201, "c0000201": 0xc0000201, "C0000201": 0xc0000201, "0": 0, "10": 0x10,
 		"a--c0000201.net": 0xc0000201, "A--C0000201.NET.": 0xc0000201, "12345678": 0x12345678, "ffffffff": 0xffffffff,
-		"10.0.0.1": 0x0a000001,
+		"10.0.0.1": 0x0a000001, " 10.0.0.1\n": 0x0a000001,
 	} {
 		got, err := ParseName(s)
 		if err != nil || got != want {

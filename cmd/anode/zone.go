@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,7 +46,7 @@ func (a *app) zoneArgument(cmd *cobra.Command, args []string) (anode.Zone, error
 	}
 	z, err := zone.ParseName(args[0])
 	if err != nil {
-		return 0, zoneUsage(cmd, err)
+		return 0, zoneUsage(cmd, "ZONE", err)
 	}
 	if z == 0 {
 		return 0, usage(cmd, "%v", zone.ErrLocal)
@@ -56,13 +57,13 @@ func (a *app) zoneArgument(cmd *cobra.Command, args []string) (anode.Zone, error
 // joinWords say how a machine gets into a zone, and what that costs.
 const joinWords = "or anode zone join ZONE, which gives this machine an address in a zone: its ULA and short ID change, and everybody who added the old address has to add the new one"
 
-// zoneUsage is the error of a ZONE that is none.
-func zoneUsage(cmd *cobra.Command, err error) error {
-	what, try, ok := strings.Cut(err.Error(), "; try: ")
+// zoneUsage is the error of a zone on the command line that is none.
+func zoneUsage(cmd *cobra.Command, what string, err error) error {
+	problem, try, ok := strings.Cut(err.Error(), "; try: ")
 	if !ok {
-		return usage(cmd, "ZONE: %s", what)
+		return usage(cmd, "%s: %s", what, problem)
 	}
-	return &failure{exitUsage, "ZONE: " + what, try}
+	return &failure{exitUsage, what + ": " + problem, try}
 }
 
 // warnZone says who cannot use a zone.
@@ -115,6 +116,9 @@ func (a *app) zoneCheckCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := f.Usable(); err != nil {
+			return &failure{exitFailed, printable(where + ": " + err.Error()), "anode zone init -, which prints a good one"}
+		}
 		if list := f.Problems(); len(list) > 0 {
 			lines := make([]string, len(list))
 			for i, p := range list {
@@ -155,14 +159,12 @@ func (a *app) zoneFile(cmd *cobra.Command, text string) (where string, f *zone.F
 
 // readZone reads a zone file.
 func readZone(path string) (*zone.File, error) {
-	info, err := os.Stat(path)
+	h, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > zone.MaxSize {
-		return nil, fmt.Errorf("%s: %w", path, zone.ErrSize)
-	}
-	b, err := os.ReadFile(path)
+	defer h.Close()
+	b, err := io.ReadAll(io.LimitReader(h, zone.MaxSize+1)) // it may be a device
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +201,7 @@ func (a *app) zoneJoinCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		z, err := zone.ParseName(args[0])
 		if err != nil {
-			return zoneUsage(cmd, err)
+			return zoneUsage(cmd, "ZONE", err)
 		}
 		if a.state == daemon.NoState {
 			return &failure{exitUsage, "--state none keeps no address", "--state DIR; or anode up --state none --zone " + args[0]}

@@ -62,6 +62,9 @@ func (a *app) zoneInitCommand() *cobra.Command {
 
 // draftZone makes what the flags ask for.
 func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
+	if o.ttl < zone.MinTTL || o.ttl > zone.MaxTTL {
+		return zone.Draft{}, usage(cmd, "--ttl: want 1m to 168h")
+	}
 	self, err := a.self(cmd.Context())
 	if err != nil {
 		return zone.Draft{}, err
@@ -82,7 +85,10 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 		if err != nil || ip.Zone() != "" {
 			return zone.Draft{}, usage(cmd, "--ip: want an IP address, not %q", text)
 		}
-		relay.IPs = append(relay.IPs, ip.Unmap())
+		if ip = ip.Unmap(); !zone.Reachable(ip) {
+			return zone.Draft{}, usage(cmd, "--ip: no other machine can reach %v", ip)
+		}
+		relay.IPs = append(relay.IPs, ip)
 	}
 	if len(relay.IPs) == 0 {
 		relay.IPs = daemon.RelayIPs(self)
@@ -219,6 +225,9 @@ func (a *app) loadSite(site *zone.Site, path string) error {
 	f, err := readZone(path)
 	if err != nil {
 		return err
+	}
+	if err := f.Usable(); err != nil {
+		return &failure{exitFailed, path + ": " + err.Error(), "anode zone check " + path}
 	}
 	for _, p := range f.Problems() {
 		fmt.Fprintf(a.err, "anode: warning: %s\n", printable(zoneProblem(path, p)))

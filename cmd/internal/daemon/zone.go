@@ -140,7 +140,10 @@ func (s *zones) run(ctx context.Context) error {
 	defer cancel()
 	if s.own() != 0 {
 		s.follow(ctx, s.own())
-		s.arrange(ctx)
+		if text := zone.Caveat(s.own()); text != "" {
+			s.log.Info("not everybody can use this machine's zone", "zone", zone.Label(s.own()), "why", text)
+		}
+		s.rearrange(ctx)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -399,10 +402,17 @@ func (s *zones) networkChanged(ctx context.Context) {
 		}
 	}
 	if s.own() != 0 {
-		if err := s.arrange(ctx); err != nil {
-			s.log.Error("the zone file of this machine", "err", err)
-		}
+		s.rearrange(ctx)
 	}
+}
+
+// rearrange is arrange where nobody asks for the error. It logs each once.
+func (s *zones) rearrange(ctx context.Context) {
+	err := s.arrange(ctx)
+	if err != nil && (s.site.failed == nil || s.site.failed.Error() != err.Error()) {
+		s.log.Error("the zone file of this machine cannot be used", "err", err)
+	}
+	s.site.failed = err
 }
 
 func earlier(a, b time.Time) time.Time {

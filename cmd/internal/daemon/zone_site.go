@@ -38,6 +38,7 @@ type ownSite struct {
 	err       error    // why not
 	pace      zone.Pace
 	listenDue time.Time // when to try again; zero: no need
+	failed    error     // of arrange, as it was logged
 	missing   bool      // it was logged that the file does not name this machine
 }
 
@@ -127,7 +128,7 @@ func readZoneFile(path string) (*zone.File, time.Time, error) {
 		if errors.As(err, &system) {
 			err = system.Err
 		}
-		return nil, time.Time{}, fmt.Errorf("zone.file: %s: %w", path, err)
+		return nil, time.Time{}, withTry(fmt.Errorf("zone.file: %s: %w", path, err), "anode zone check "+path+", as the daemon's user; or no zone.file")
 	}
 	h, err := os.Open(path)
 	if err != nil {
@@ -143,6 +144,9 @@ func readZoneFile(path string) (*zone.File, time.Time, error) {
 		return fail(err)
 	}
 	f, err := zone.Parse(b)
+	if err == nil {
+		err = f.Usable()
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -270,11 +274,13 @@ func names(file *zone.File, a anode.Address) bool {
 
 // offer serves a file of this machine's own if nobody else has one, and reports whether it
 // does. The zone's address is then this machine's by a router that forwards it, as many data
-// centers have it. The file is not kept as a copy: it may prove that another machine has one.
+// centers have it. The file is not kept as a copy: it may prove that another machine has one. Where a
+// person wrote a file that cannot be read, none is offered: its revision, the time, would be
+// above that of the person's.
 func (s *zones) offer(ctx context.Context, f *followed) bool {
 	w := &s.site
 	known := f.copy.File
-	if !w.settings.serves() || known != nil && !(known.Relays() == 1 && names(known, s.self)) {
+	if !w.settings.serves() || w.settings.site.Path != "" || known != nil && !(known.Relays() == 1 && names(known, s.self)) {
 		return false
 	}
 	if w.offered != nil {

@@ -572,6 +572,27 @@ func TestZonesPortTaken(t *testing.T) {
 	})
 }
 
+// A file that cannot be used is said once, at the start too.
+func TestZonesPathUnusable(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		settings := serveOn
+		settings.site.Path = filepath.Join(dir, "zone.html")
+		if err := os.WriteFile(settings.site.Path, []byte("<html>\nr=5\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w := newZoneWorld(t, ownZone, dir, settings).start()
+		if w.logged("it is a web page") != 1 || w.logged("; try: anode zone check") != 1 || len(w.listening) != 0 {
+			t.Errorf("listens on %v", w.listening)
+		}
+		w.changed()
+		w.pass(time.Minute)
+		if w.logged("it is a web page") != 1 {
+			t.Error("it is said again")
+		}
+		w.stop()
+	})
+}
+
 // A file that a person wrote is served as it is; what is wrong with it is said.
 func TestZonesPath(t *testing.T) {
 	bubble(t, func(t *testing.T, dir string) {
