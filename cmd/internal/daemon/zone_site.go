@@ -419,7 +419,7 @@ func (e *listenError) try() string {
 	case errors.Is(e.err, syscall.EADDRINUSE):
 		return "stop the program that uses the port; or set zone.serve to \"127.0.0.1:8780\", and let that program, if it is a web server, pass /z to it"
 	case errors.Is(e.err, fs.ErrPermission):
-		return "CAP_NET_BIND_SERVICE for the daemon (systemctl edit anode: AmbientCapabilities= and CapabilityBoundingSet=); or set zone.serve to \"127.0.0.1:8780\", and let a web server pass /z to it"
+		return "CAP_NET_BIND_SERVICE for the daemon (in its systemd unit, add it to AmbientCapabilities= and CapabilityBoundingSet=); or set zone.serve to \"127.0.0.1:8780\", and let a web server pass /z to it"
 	}
 	return "another zone.serve, such as \"0.0.0.0:80\"; or zone.serve = false, and a web server that has the file"
 }
