@@ -5,13 +5,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"anodenet/anode"
@@ -454,19 +457,46 @@ func (s *zones) shownFile(z anode.Zone, f *followed) control.ZoneFile {
 		if s.site.offered != nil {
 			file, err, v.Source = s.site.offered, nil, ""
 		}
-		err = cmp.Or(s.site.err, err)
+		err = cmp.Or(s.site.err, s.site.failed, err)
 	}
 	if file != nil {
 		v.Name, v.Revision, v.Relays = file.Name(), file.Revision(), file.Relays()
+		v.Listed = names(file, s.self)
 		v.Source = cmp.Or(v.Source, control.SourceSelf)
 	}
 	if !f.checked.IsZero() {
 		v.Checked = new(f.checked)
 	}
 	if err != nil {
-		v.Error = err.Error()
+		v.Error, v.Try, _ = strings.Cut(err.Error(), "; try: ")
+		v.Problem = zoneProblem(err)
+		var listen *listenError
+		if errors.As(err, &listen) {
+			v.Try = listen.try()
+		}
 	}
 	return v
+}
+
+// zoneProblem returns the kind of an error of a zone file.
+func zoneProblem(err error) control.ZoneProblem {
+	var listen *listenError
+	served := errors.As(err, &listen)
+	switch {
+	case served && errors.Is(err, syscall.EADDRINUSE):
+		return control.ZonePortTaken
+	case served && errors.Is(err, fs.ErrPermission):
+		return control.ZonePortDenied
+	case served:
+		return control.ZoneNotServed
+	case errors.Is(err, errZoneFile):
+		return control.ZoneUnreadable
+	case errors.Is(err, zone.ErrOlder):
+		return control.ZoneOlder
+	case errors.Is(err, zone.ErrInvalid), errors.Is(err, zone.ErrSize), errors.Is(err, zone.ErrNUL):
+		return control.ZoneNoFile
+	}
+	return control.ZoneUnreachable
 }
 
 // Set takes up other settings.

@@ -121,6 +121,9 @@ func (s *zones) fetchOwn(f *followed) {
 	}
 }
 
+// errZoneFile is the key of the file that a person wrote, in errors about it.
+var errZoneFile = errors.New("zone.file")
+
 // readZoneFile reads the file that a person wrote.
 func readZoneFile(path string) (*zone.File, time.Time, error) {
 	fail := func(err error) (*zone.File, time.Time, error) {
@@ -128,7 +131,7 @@ func readZoneFile(path string) (*zone.File, time.Time, error) {
 		if errors.As(err, &system) {
 			err = system.Err
 		}
-		return nil, time.Time{}, withTry(fmt.Errorf("zone.file: %s: %w", path, err), "anode zone check "+path+", as the daemon's user; or no zone.file")
+		return nil, time.Time{}, withTry(fmt.Errorf("%w: %s: %w", errZoneFile, path, err), "anode zone check "+path+", as the daemon's user; or no zone.file")
 	}
 	h, err := os.Open(path)
 	if err != nil {

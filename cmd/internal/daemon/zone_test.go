@@ -560,7 +560,7 @@ func TestZonesPortTaken(t *testing.T) {
 		if n := w.logged("9.0.3.2:80: address already in use; try: stop the program"); n != 1 || w.given[ownZone] == "" {
 			t.Errorf("%d warnings, the engine has %q", n, w.given[ownZone])
 		}
-		if f := w.own(); f.Error != "9.0.3.2:80: address already in use" || f.Served != "" {
+		if f := w.own(); f.Error != "9.0.3.2:80: address already in use" || f.Served != "" || f.Problem != control.ZonePortTaken || f.Try == "" || !f.Listed {
 			t.Errorf("got %+v", f)
 		}
 		w.taken = nil
@@ -583,6 +583,9 @@ func TestZonesPathUnusable(t *testing.T) {
 		w := newZoneWorld(t, ownZone, dir, settings).start()
 		if w.logged("it is a web page") != 1 || w.logged("; try: anode zone check") != 1 || len(w.listening) != 0 {
 			t.Errorf("listens on %v", w.listening)
+		}
+		if f := w.own(); f.Problem != control.ZoneUnreadable || !strings.Contains(f.Error, "zone.html: zone file: it is a web page") || !strings.HasPrefix(f.Try, "anode zone check ") {
+			t.Errorf("got %+v", f)
 		}
 		w.changed()
 		w.pass(time.Minute)
@@ -647,6 +650,21 @@ func TestZonesPath(t *testing.T) {
 			t.Error("settings are taken after the end")
 		}
 	})
+}
+
+func TestZoneProblem(t *testing.T) {
+	for want, err := range map[control.ZoneProblem]error{
+		control.ZoneUnreachable: &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: errors.New("no answer")}}},
+		control.ZoneOlder:       &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: zone.ErrOlder}}},
+		control.ZoneNoFile:      &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: zone.ErrPage}}},
+		control.ZonePortDenied:  &listenError{":80", os.NewSyscallError("bind", syscall.EACCES)},
+		control.ZonePortTaken:   &listenError{":80", os.NewSyscallError("bind", syscall.EADDRINUSE)},
+		control.ZoneNotServed:   &listenError{":80", os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)},
+	} {
+		if got := zoneProblem(err); got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
+	}
 }
 
 func TestRelayIPs(t *testing.T) {
