@@ -37,7 +37,7 @@ func (a *app) zoneInitCommand() *cobra.Command {
 		Use:   "init FILE",
 		Short: "Write a zone file with this machine as the relay; - prints it",
 		Long: "Write a zone file with this machine as the relay of its zone, to be edited: further relays\n" +
-			"are zr.1, zr.2 and so on. Raise r with every change: who has a higher r ignores the file.",
+			"are zr.1, zr.2 and so on. Raise r with every change: who has a higher r ignores the file for hours.",
 		Args: want(1, 1),
 	}
 	cmd.Flags().StringVar(&o.name, "name", "", "the zone's `name`")
