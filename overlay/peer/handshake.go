@@ -116,7 +116,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 		}
 	}
 	m.answered = ep
-	m.opening.ready, m.opening.began = now, true
+	m.opening.shake.at, m.opening.shake.ours = now, true
 	if ok {
 		m.came(now, w, path.Heard)
 		m.proved(now, w, m.shaken)
@@ -146,7 +146,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 		return
 	}
 	p.seen = now
-	m.opening.ready, m.opening.began = now, false
+	m.opening.shake.at, m.opening.shake.ours = now, false
 	m.set.Confirm(now.Duration(), in.Session)
 	if p.unknown != nil {
 		p.adoptWays(now, m)

@@ -225,7 +225,7 @@ func (m *Machine) silent(now mono.Time) {
 	if _, checked := m.ways.Silent(now); !checked {
 		return
 	}
-	m.opening.changed = now
+	m.opening.need.changed = now
 	for _, w := range m.ways.Ways() {
 		if w.State == path.Confirmed && !w.Direct() {
 			m.peer.env.Shell.CheckRelay(w.Via)
@@ -400,7 +400,7 @@ func (m *Machine) used(now mono.Time, r *Route) {
 // (draft 4.2.6), as long as data flows. Those that take NAT_T get PUNCH instead.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.takes {
+	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.said.takes {
 		return mono.Never
 	}
 	if now.Sub(m.told) < tellEvery {

@@ -280,7 +280,7 @@ func (p *Peer) want(now mono.Time, m *Machine) {
 	if m.set.Unanswered(now.Duration()) == 0 {
 		p.renew()
 	}
-	m.opening.wanted = now
+	m.opening.need.wanted = now
 	if err := m.set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}
