@@ -18,7 +18,8 @@ import (
 // sited is two nodes at sites of some kinds, and a relay that both added.
 type sited struct {
 	a, b, r *testNode
-	sites   []*vnet.Site
+	sites   []*vnet.Site // of a and b
+	relay   *vnet.Site
 }
 
 // oneWay is how long a packet takes between two sites.
@@ -41,7 +42,7 @@ func siteNodes(t *testing.T, w *vnet.World, a, b vnet.Kind, change func(*Config)
 	net := w.Internet(vnet.Link{Delay: oneWay / 2})
 	r := net.Public("r")
 	ha, hb, sites := net.Pair(a, b)
-	x := &sited{a: newTestNode(t, ha, change), b: newTestNode(t, hb, change), r: newTestNode(t, r.Host, change), sites: sites}
+	x := &sited{a: newTestNode(t, ha, change), b: newTestNode(t, hb, change), r: newTestNode(t, r.Host, change), sites: sites, relay: r}
 	adds(x.a, x.b, x.r)
 	at := []wire.Endpoint{wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is4), link.Port)), wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is6), link.Port))}
 	for _, n := range []*testNode{x.a, x.b} {
@@ -51,6 +52,21 @@ func siteNodes(t *testing.T, w *vnet.World, a, b vnet.Kind, change func(*Config)
 			}
 		}
 	}
+	return x
+}
+
+// newLined is newSited where the lines of both sites are bad ones, and that of the relay is short.
+func newLined(t *testing.T, w *vnet.World, a, b vnet.Kind, line vnet.Link) *sited {
+	t.Helper()
+	x := siteNodes(t, w, a, b, nil)
+	for _, s := range x.sites {
+		s.Access.SetLink(line)
+	}
+	x.relay.Access.SetLink(vnet.Link{Delay: 2 * time.Millisecond})
+	for _, n := range []*testNode{x.r, x.a, x.b} {
+		n.start()
+	}
+	settle(10 * time.Second)
 	return x
 }
 

@@ -177,6 +177,7 @@ type check struct {
 	over    bool          // no more requests, for want of a budget
 	wait    time.Duration // of a burst: for answers, after the last request
 	asked   []request     // outstanding, oldest first; at most maxTries
+	before  []request     // of the check before, if it was not answered; at most maxTries
 	next    mono.Time
 }
 
@@ -203,7 +204,27 @@ func (i *Info) start(now mono.Time) {
 	if i.State == Failed {
 		i.become(now, Candidate)
 	}
-	i.check = check{pending: true, next: now}
+	before := i.check.asked
+	if len(before) == 0 {
+		before = i.check.before
+	}
+	i.check = check{pending: true, next: now, before: before}
+}
+
+// find returns when the request with an ID was sent. try is its number in this check, or -1 if it
+// is one of the check before: with a long round trip its answer is under way still.
+func (c *check) find(now mono.Time, id uint32) (sent mono.Time, try int, ok bool) {
+	for k, r := range c.asked {
+		if r.id == id {
+			return r.sent, k, true
+		}
+	}
+	for _, r := range c.before {
+		if r.id == id && now.Sub(r.sent) <= answerFor {
+			return r.sent, -1, true
+		}
+	}
+	return 0, 0, false
 }
 
 // burst begins a check by a burst; answers may come wait after the last request.

@@ -223,11 +223,11 @@ func (i *Info) retried(relayed bool) bool {
 // from its own endpoint, and never by what came from a relay.
 func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Address, hops int) (w Way, ok bool) {
 	for _, i := range s.ways {
-		k := slices.IndexFunc(i.check.asked, func(r request) bool { return r.id == id })
-		if k < 0 || i.Endpoint.Addr != src.Addr || i.Via != via {
+		sent, try, known := i.check.find(now, id)
+		if !known || i.Endpoint.Addr != src.Addr || i.Via != via {
 			continue
 		}
-		rtt := max(now.Sub(i.check.asked[k].sent), 1)
+		rtt := max(now.Sub(sent), 1)
 		if i.RTT == 0 || i.rough {
 			i.RTT, i.rough = rtt, false
 		} else {
@@ -236,8 +236,8 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 		isNew := i.State != Confirmed
 		if i.check.burst {
 			s.enough(now)
-		} else { // a burst begins before the way is open
-			i.Loss.note(k, 1)
+		} else if try >= 0 { // a burst begins before the way is open
+			i.Loss.note(try, 1)
 		}
 		i.become(now, Confirmed)
 		i.Heard, i.answered, i.Hops = now, now, hops

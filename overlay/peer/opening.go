@@ -16,6 +16,10 @@ import (
 //	starter     PUNCH by the relay     waits as long as the PUNCH takes     sends to all targets
 //	other side                         gets it                              sends to all targets
 //
+// After a handshake, its initiator starts. The other side knows the targets by the handshake,
+// and takes the first packet of the session, which comes with the PUNCH, for one, since a HELLO
+// alone may be a replay.
+//
 // A packet that came to a NAT before its own side has sent could take the very port that
 // its own side needs. So nothing is sent to where a NAT may be at another time.
 //
@@ -44,6 +48,7 @@ type said struct {
 	guess   wire.Predict    // its next ports
 	guessed mono.Time       // when it said so; 0: never, or it is used up
 	invited bool            // it waits for us to start
+	punch   uint32          // the attempt of its last PUNCH, which may come again
 }
 
 // need is why an attempt is needed.
@@ -58,6 +63,7 @@ type need struct {
 type shook struct {
 	at   mono.Time // when it ended
 	ours bool      // we began it
+	new  bool      // nothing was sent to where it says that it is
 	told mono.Time // the one after which the machine was told where we are, beside PUNCH
 }
 
@@ -68,6 +74,8 @@ type try struct {
 	fire    mono.Time // when to send to the targets; 0: that was done
 	fired   mono.Time
 	open    bool      // it is not concluded
+	told    int       // how often the machine was told of it
+	tell    mono.Time // when to tell it again; 0: never
 	renewed mono.Time // when our own mapping was asked for, for the next attempt; 0: it was not
 	asked   mono.Time // when we had the other side start; 0: we did not
 }
@@ -101,11 +109,15 @@ const (
 const (
 	startGrace = 500 * time.Millisecond // for the other side to start first
 	guessFor   = 2 * time.Second        // a prediction is of use
+
+	tellMost     = 3 // further PUNCHes of an attempt
+	tellAttempts = 3 // which is one of the first
+	tellLeast    = 50 * time.Millisecond
 )
 
 // begin notes an attempt that sends to the targets at a time.
 func (t *try) begin(now mono.Time, id uint32, fire mono.Time, ours bool) {
-	t.id, t.fire = id, fire
+	t.id, t.fire, t.told, t.tell = id, fire, 0, 0
 	t.Attempt = Attempt{At: now, Ours: ours, Result: AttemptRunning}
 }
 
@@ -114,7 +126,23 @@ func (o *opening) shoot(now mono.Time) {
 	o.try.fire, o.try.fired, o.try.open = 0, now, true
 	o.try.asked, o.try.renewed = 0, 0
 	o.said.invited, o.said.guessed = false, 0
-	o.need.moved = false
+	o.need.moved, o.shake.new = false, false
+}
+
+// again reports whether the machine is to be told of the attempt once more, and notes that it
+// is: PUNCH may get lost, and then only one side has sent. It is told so at most tellMost times,
+// only in the first attempts, and rtt and more apart, which is the round trip to it by the relay.
+func (o *opening) again(now mono.Time, rtt time.Duration) bool {
+	t := &o.try
+	if t.tell == 0 || now < t.tell {
+		return false
+	}
+	t.told++
+	t.tell = t.tell.Add(max(rtt+rtt/4, tellLeast) << t.told)
+	if t.told == tellMost || o.plan.Attempts() > tellAttempts {
+		t.tell = 0
+	}
+	return true
 }
 
 // kind returns the kind of the NAT in front of the machine.

@@ -104,11 +104,11 @@ func (m *Machine) sharesNAT(list []wire.Endpoint) bool {
 // Punch takes a PUNCH, which came in a session: the machine sends to our endpoints now.
 func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 	m := p.of(in)
-	if m == nil || !p.added() || x.Attempt == m.opening.try.id {
+	if m == nil || !p.added() || x.Attempt == m.opening.said.punch {
 		return
 	}
 	o := &m.opening
-	o.said.takes = true
+	o.said.takes, o.said.punch = true, x.Attempt
 	fresh := m.candidates(now, x.Endpoints)
 	if fresh {
 		o.plan.ResetBy(now)
@@ -175,30 +175,37 @@ func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	if o.try.fire != 0 {
 		return o.try.fire
 	}
+	tell := m.tellAgain(now)
 	o.conclude(m.ways)
 	r := m.line.Route.Load()
 	if m.state != Up || r == nil || r.Way.Direct() && !o.need.moved || !o.said.takes || !m.peer.added() || !m.active(now) {
-		return mono.Never
+		return tell
 	}
 	via, ok := m.relayedWay()
 	if !ok {
-		return mono.Never
+		return tell
 	}
 	if via.Heard < o.need.changed && now.Sub(o.need.changed) < holdFor {
-		return o.need.changed.Add(holdFor) // the relay may have lost us: its answer comes first
+		return min(o.need.changed.Add(holdFor), tell) // the relay may have lost us: its answer comes first
 	}
 	turn := m.turn()
+	if turn == either && o.shake.new && o.plan.Next() <= now {
+		o.try.begin(now, m.peer.env.Request(), now, false)
+		m.complete(now)
+		m.shoot(now)
+		return tell
+	}
 	at := o.due(turn)
 	if at <= now && turn != either && turn != waits {
 		at = m.foresee(now)
 	}
 	if at > now {
-		return at
+		return min(at, tell)
 	}
 	if turn == invites && o.try.asked == 0 {
 		o.try.asked = now
 		m.sendPredict(r.by(via))
-		return now.Add(startGrace)
+		return min(now.Add(startGrace), tell)
 	}
 	m.start(now, r.by(via), via.RTT)
 	return o.try.fire
@@ -242,6 +249,26 @@ func (m *Machine) start(now mono.Time, r *Route, rtt time.Duration) {
 	x := wire.Punch{Attempt: o.try.id, Delay: delay, Endpoints: env.Shell.Own()}
 	m.sendNATT(r, wire.NATTPunch, x.Append(nil))
 	m.sendNATT(r, wire.NATTPunch, x.Append(nil)) // one may get lost, and then only one side would send
+	o.try.tell = now.Add(max(rtt+rtt/4, tellLeast))
+}
+
+// tellAgain sends PUNCH again if the machine may not have got it, since no direct way works, and
+// returns when it is to be sent again.
+func (m *Machine) tellAgain(now mono.Time) mono.Time {
+	t := &m.opening.try
+	via, ok := m.relayedWay()
+	r := m.line.Route.Load()
+	if best, _ := m.ways.Best(); !ok || r == nil || best.Direct() || m.state != Up {
+		t.tell = 0
+	}
+	if m.opening.again(now, via.RTT) {
+		x := wire.Punch{Attempt: t.id, Endpoints: m.peer.env.Shell.Own()}
+		m.sendNATT(r.by(via), wire.NATTPunch, x.Append(nil))
+	}
+	if t.tell == 0 {
+		return mono.Never
+	}
+	return t.tell
 }
 
 func (m *Machine) sendNATT(r *Route, mode wire.NATTMode, options []byte) {
@@ -266,7 +293,7 @@ func (m *Machine) shoot(now mono.Time) {
 	targets := m.targets(now)
 	o.shoot(now)
 	m.retry()
-	most := o.plan.Begin(now, len(targets))
+	most := o.plan.Begin(now, len(targets), &m.peer.budget)
 	o.try.Targets = m.ways.Punch(now, targets, most, burstWait+2*best.RTT)
 	o.try.Sent = most
 	switch {
