@@ -39,7 +39,7 @@ const (
 	firstMinute   = time.Minute
 	laterRequests = 8
 	resetEvery    = 20 * time.Second // by what the peer says
-	perTarget     = maxTries         // requests
+	perTarget     = maxTries + 2     // requests: some targets need more than maxTries, most need less
 )
 
 // What all attempts with one address may send.

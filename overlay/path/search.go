@@ -127,14 +127,15 @@ func (s *Search) Early(now mono.Time) (p Probe, ok bool) {
 }
 
 // Answered takes a PROBE_ACK that came in a session. What answers no outstanding probe
-// changes nothing.
-func (s *Search) Answered(now mono.Time, id uint32, size int) {
+// changes nothing. It returns how long the answer to a probe of a size took; 0: it is none.
+func (s *Search) Answered(now mono.Time, id uint32, size int) (rtt time.Duration) {
 	if sent, ok := s.sizes.sent.take(id, size, now); ok {
 		s.lag = min(now.Sub(sent), maxLag)
 		s.sizes.answered(now, size)
-		return
+		return max(now.Sub(sent), 1)
 	}
 	s.trains.answered(id, size)
+	return 0
 }
 
 // maxSent is how many probes can be outstanding: more than two rounds of the search.

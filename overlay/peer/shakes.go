@@ -12,13 +12,13 @@ import (
 // trip: where packets get lost, most handshakes end that much earlier.
 type shakes struct {
 	began mono.Time // of the handshake
-	at    [8]mono.Time
+	at    [16]mono.Time
 	sent  int // of at; later ones are not noted
 	again int
 }
 
 const (
-	againMost  = 4                     // HELLOs that are sent again early
+	againMost  = 8                     // HELLOs that are sent again early
 	againLeast = 50 * time.Millisecond // after the one before
 )
 
@@ -45,12 +45,12 @@ func (s *shakes) answered(now mono.Time, least time.Duration) mono.Time {
 }
 
 // due returns when to send the HELLO again, with a round trip of rtt. The times between
-// double.
+// double with every second one.
 func (s *shakes) due(rtt time.Duration) mono.Time {
 	if s.sent == 0 || s.sent == len(s.at) || s.again >= againMost || rtt == 0 {
 		return mono.Never
 	}
-	return s.at[s.sent-1].Add(max(rtt+rtt/4, againLeast) << s.again)
+	return s.at[s.sent-1].Add(max(rtt+rtt/4, againLeast) << (s.again / 2))
 }
 
 // shakeAgain sends the HELLO again if its answer is overdue, and returns when it will be.

@@ -262,7 +262,7 @@ func (f *fake) receive(x packet) bool {
 		reply(wire.ProbeAck, m.AppendAck(nil))
 	case wire.ProbeAck:
 		m, _ := wire.ParseProbeAck(x.body)
-		p.ProbeAck(now, in, m)
+		p.ProbeAck(now, in, m, w, true)
 	}
 	return err == nil
 }
