@@ -16,6 +16,8 @@ type ReachStatus struct {
 	Mapping   string         `json:"mapping"`     // unknown, none, independent or dependent: see path.MappingKind
 	Ports     string         `json:"ports"`       // unknown, preserved, sequential or random: see path.PortKind
 	Step      int            `json:"port_step"`   // if ports are sequential
+	Filtering string         `json:"filtering"`   // unknown, address_port_dependent or not_port_dependent: see FilteringKind
+	Hairpin   string         `json:"hairpin"`     // unknown, yes or no
 	Endpoint  string         `json:"endpoint"`    // at which IPv4 is seen now; empty: not known
 	Lifetime  float64        `json:"lifetime_s"`  // of a mapping without a packet, at least; 0: not known
 	Keepalive float64        `json:"keepalive_s"` // between two packets that keep the way in open; 0: none is needed, or nobody to send it to
@@ -74,6 +76,7 @@ func (n *Node) SetSTUN(ctx context.Context, list []netip.AddrPort) error {
 func (r *reach) status() ReachStatus {
 	o := &r.outside
 	s := ReachStatus{Mapping: o.mapping.Kind.String(), Ports: o.mapping.Ports.String(), Step: o.mapping.Step,
+		Filtering: r.filtering.kind.String(), Hairpin: r.hairpin.kind.String(),
 		Lifetime: r.lifetime.known(r).Seconds(), Own: []string{}, Public: []string{}, Mapped: []string{}, Seen: []SeenStatus{}, Anchors: []AnchorStatus{}}
 	if o.mapping.Last.IsValid() {
 		s.Endpoint = wire.UDP(o.mapping.Last).String()

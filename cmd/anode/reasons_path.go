@@ -64,6 +64,10 @@ func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) 
 		return fmt.Sprintf("the routers or providers of this machine and of %s both take another port for each connection (symmetric NAT), which nobody can foresee", who),
 			openEither + ": one of both is enough"
 	case overlay.ReasonFirewalled:
+		if s.Reach.Mapping == "none" && s.Reach.Filtering == "address_port_dependent" && (p.Attempts == nil || p.Attempts.Kind != "none") {
+			return fmt.Sprintf("direct packets from %s get lost: a firewall of this machine, of its router or of the provider lets in only replies", who),
+				fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine and of its router", port)
+		}
 		return fmt.Sprintf("direct packets between this machine and %s get lost, although their networks should let them through: a firewall on one side drops them", who),
 			fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine and of its router, and port %d on the other side", port, usualPort)
 	case overlay.ReasonNoCandidates:
