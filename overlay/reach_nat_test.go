@@ -1,9 +1,11 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,15 +193,16 @@ func TestFilteringForged(t *testing.T) {
 			f := &r.filtering
 			f.peer, f.to, f.id, f.due = w.peer, at(w.at.Endpoint), 7, l.now.Add(time.Hour)
 			elsewhere := func(p netip.AddrPort) link.Endpoint { return link.Endpoint{Addr: p} }
-			if w.peer.Address == x.relays[1].address0() {
-				t.Fatal("the other relay is asked first")
+			other := x.relays[0].address0()
+			if w.peer.Address == other {
+				other = x.relays[1].address0()
 			}
 			for _, m := range []struct {
 				message
 				id uint32
 			}{
 				{message{peer: w.peer, from: elsewhere(netip.AddrPortFrom(f.to.Addr.Addr(), 999))}, 8},
-				{message{peer: r.l.peers.get(x.relays[1].address0()), from: elsewhere(ap("198.51.100.6:999"))}, 7},
+				{message{peer: r.l.peers.get(other), from: elsewhere(ap("198.51.100.6:999"))}, 7},
 				{message{peer: w.peer, from: elsewhere(netip.AddrPortFrom(f.to.Addr.Addr(), 999)), hop: 1}, 7},
 			} {
 				if r.filterSeen(&m.message, m.id) || f.kind != FilteringUnknown {
@@ -215,4 +218,72 @@ func TestFilteringForged(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// What the router mapped at an address at which nobody sees us is told to nobody, and the status
+// says so. While nobody has said how it sees us, it is told.
+func TestMappedElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newOuter(t, w, 1)
+		a := x.site("a", vnet.Double)
+		mapped := ap("51.9.9.9:8737")
+		set := func(list ...netip.AddrPort) (s Status) {
+			var eps []link.Endpoint
+			for _, m := range list {
+				eps = append(eps, link.Endpoint{Addr: m})
+			}
+			if err := errors.Join(a.SetMapped(t.Context(), eps), a.SetPortmap(t.Context(), PortmapStatus{Code: "mapped", Protocol: "upnp"})); err != nil {
+				t.Fatal(err)
+			}
+			return a.status()
+		}
+		x.start()
+		defer x.stop()
+		text := wire.UDP(mapped).String()
+		if s := set(mapped); !slices.Contains(s.Reach.Public, text) || s.Network.Portmap.Code != "mapped" {
+			t.Errorf("while nothing is known: %+v", s.Reach)
+		}
+		settle(2 * time.Second)
+		if s := set(mapped); slices.Contains(s.Reach.Own, text) || len(s.Reach.Mapped) != 0 || !slices.Equal(s.Reach.Elsewhere, []string{text}) ||
+			s.Network.Portmap.Code != PortmapElsewhere || !strings.Contains(s.Network.Portmap.Says, "51.9.9.9") {
+			t.Errorf("%+v %+v", s.Reach, s.Network.Portmap)
+		}
+		seen, six := ap(strings.TrimPrefix(a.reach().Endpoint, "udp:")), ap("[2a0e::7]:8737")
+		good := netip.AddrPortFrom(seen.Addr(), 4321)
+		if s := set(good, six); !slices.Equal(s.Reach.Mapped, []string{wire.UDP(good).String(), wire.UDP(six).String()}) || s.Network.Portmap.Code != "mapped" || len(s.Reach.Elsewhere) != 0 {
+			t.Errorf("%+v %+v", s.Reach, s.Network.Portmap)
+		}
+	})
+}
+
+// Whoever floods a node with packets that look like a STUN server's answer does not keep the real
+// one out: only what names a pending request is passed on, and it has an inbox of its own.
+func TestSTUNFlood(t *testing.T) {
+	w := newScaleWorld(t, 1)
+	asked, from := stunID{1, 2, 3}, link.Endpoint{Addr: ap("192.0.2.1:3478")}
+	take := func(id stunID) {
+		p := stunReply(appendBinding(nil, id), ap("192.0.2.9:8737"))
+		w.rx.train(&link.Train{Buf: p, Size: len(p), Endpoint: from})
+	}
+	w.n.stunWaits.Store(&[]stunID{asked})
+	for range 5000 {
+		take(stunID{9})
+	}
+	for len(w.n.inbox.unsigned) < cap(w.n.inbox.unsigned) {
+		w.n.inbox.unsigned <- event{kind: evUnsigned}
+	}
+	for w.rx.sources.Allow(w.now(), from.Addr.Addr()) {
+	}
+	if n := len(w.n.inbox.stun); n != 0 {
+		t.Errorf("%d forged answers wait for the loop", n)
+	}
+	take(asked)
+	if n := len(w.n.inbox.stun); n != 1 {
+		t.Errorf("%d answers wait for the loop, and one was given", n)
+	}
+	w.n.stunWaits.Store(nil)
+	take(asked)
+	if n := len(w.n.inbox.stun); n != 1 {
+		t.Errorf("an answer after the last was awaited: %d wait", n)
+	}
 }

@@ -113,6 +113,21 @@ func TestNetCheckFiltering(t *testing.T) {
 	}
 }
 
+// TestMappedElsewhere: a port that the router opened before another NAT is no open port, and the
+// remedy is the one for two NATs.
+func TestMappedElsewhere(t *testing.T) {
+	s := natStatus()
+	s.Reach.Elsewhere = []string{"udp:203.0.113.9:8737"}
+	s.Network.Portmap = overlay.PortmapStatus{Code: overlay.PortmapElsewhere, Says: "the gateway opened a port elsewhere", Protocol: "upnp"}
+	n := netCheck(t.Context(), s, nil)
+	if n.Code == netMapped || n.Portmap.Code != string(overlay.ReasonNoPortmap) || n.Portmap.Reason != overlay.PortmapElsewhere || portmapWords(n.Portmap) != "none: the gateway opened a port elsewhere" {
+		t.Errorf("%+v", n)
+	}
+	if a := noPortmap(s); !strings.Contains(a.Says, "opened a port elsewhere") || !strings.Contains(a.Try, "provider") {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestPrintNet(t *testing.T) {
 	a, out := onTerminal()
 	s := natStatus()

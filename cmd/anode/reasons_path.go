@@ -122,7 +122,7 @@ func noPortmap(s overlay.Status) advice {
 	switch p := s.Network.Portmap; p.Code {
 	case "":
 		try = "portmap = true in the configuration has the router asked; " + try
-	case string(portmap.BehindNAT):
+	case string(portmap.BehindNAT), overlay.PortmapElsewhere:
 		says += ": " + p.Says
 		try = "a router of your own behind no other one; or ask the internet provider for a public address"
 	case string(portmap.Mapped):
