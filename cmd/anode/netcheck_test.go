@@ -128,6 +128,23 @@ func TestMappedElsewhere(t *testing.T) {
 	}
 }
 
+// TestSymmetricNote: a peer that does not answer, behind a symmetric NAT here without a relay, gets
+// that as a note with what would help; otherwise there is no such note.
+func TestSymmetricNote(t *testing.T) {
+	for mapping, want := range map[string]bool{"dependent": true, "independent": false, "none": false} {
+		s := natStatus()
+		s.Reach.Mapping = mapping
+		p := silentPeer(southAddress, "udp:203.0.113.5:8737")
+		p.Reason, p.ReasonAt = overlay.ReasonNoAnswer, "udp:203.0.113.5:8737"
+		w := explainPeer(p, s, whyPinged{Error: "no reply"}, nil)
+		a, out := onTerminal()
+		a.printWhy(w, nil)
+		if got := strings.Contains(out.String(), "symmetric NAT") && strings.Contains(out.String(), "a third one"); got != want || w.Code != string(overlay.ReasonNoAnswer) {
+			t.Errorf("%s: %s", mapping, out)
+		}
+	}
+}
+
 func TestPrintNet(t *testing.T) {
 	a, out := onTerminal()
 	s := natStatus()

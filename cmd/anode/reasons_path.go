@@ -115,6 +115,16 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 	return list
 }
 
+// symmetricAdvice says what a symmetric NAT here means where no relay helps; nil if there is none.
+func symmetricAdvice(s overlay.Status) []advice {
+	if s.Reach.Mapping != "dependent" || len(s.Reach.Mapped) > 0 {
+		return nil
+	}
+	return []advice{{string(overlay.ReasonHereSymmetric),
+		"the router or provider of this machine takes another port for each connection (symmetric NAT), so without a relay it reaches only peers with a public address or an open port",
+		fmt.Sprintf("add on both machines a third one that both can reach; or forward UDP port %d to this machine in the router, and run anode id --reach again", portOf(s.Listen))}}
+}
+
 // noPortmap says that the router opens no port, and why not.
 func noPortmap(s overlay.Status) advice {
 	says := "the router of this machine opens no port for it"
