@@ -165,7 +165,7 @@ func (t *total) take(now mono.Time, c *credit, x *relayRates, bytes, packets int
 // clientNamed returns the client with a short ID of which packets to a machine can be
 // sent on, and where; nil if there is none.
 func (n *lanes) clientNamed(id anode.ID, machine uint8) (*client, *berth) {
-	for c := n.clients.ids.get(id); c != nil; c = c.next.Load() {
+	for c := n.clients.named(id); c != nil; c = c.next.Load() {
 		if b := c.to(machine); b != nil {
 			return c, b
 		}

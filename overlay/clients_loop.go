@@ -357,7 +357,7 @@ func (s *clients) whois(c *client, h *wire.Header, msg []byte, ep link.Endpoint)
 // find returns the client that a WHOIS asks for, if it is somewhere; guests only if they
 // may be found.
 func (s *clients) find(x *wire.WhoisMsg, guests bool) *client {
-	for c := s.x.ids.get(x.ID); c != nil; c = c.next.Load() {
+	for c := s.x.named(x.ID); c != nil; c = c.next.Load() {
 		if c.places.Load() != nil && (guests || !c.guest) && x.Matches(c.address) {
 			return c
 		}

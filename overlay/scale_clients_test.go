@@ -104,13 +104,16 @@ func (w *manyClients) benchPackets(b *testing.B, mixed bool) {
 		packets[k], from[k] = p, w.place(x)
 	}
 	var m meter
+	trains := make([]link.Train, readTrains) // as inLoop reads them, without allocating
 	for b.Loop() {
 		w.clock.advance(time.Second)
 		w.rx.now = w.now()
 		m.start()
 		for k, p := range packets {
 			p[0] = 0
-			w.rx.train(&link.Train{Buf: p, Size: len(p), Endpoint: from[k]})
+			t := &trains[k%readTrains]
+			*t = link.Train{Buf: p, Size: len(p), Endpoint: from[k]}
+			w.rx.train(t)
 			if k%readTrains == readTrains-1 {
 				w.rx.relay.flush()
 			}
