@@ -28,6 +28,7 @@ type receiver struct {
 	answers   outbox        // to clients
 	sources   mono.Networks // of what is not authentic
 	newcomers mono.Networks // of those who may want to register
+	ahead     ahead         // what was looked up of the batch
 	scratch   seal.Scratch
 
 	now    mono.Time
@@ -67,9 +68,7 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 			return err
 		}
 		rx.now = n.now()
-		for i := range trains[:k] {
-			rx.train(&trains[i])
-		}
+		rx.batch(trains[:k])
 		rx.relay.flush()
 		rx.reply.flush()
 		rx.answers.flush()
@@ -86,6 +85,19 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 // host, and of all together no more than the loop takes without delay.
 func newSources() mono.Networks {
 	return mono.Networks{Each: mono.Rate{PerSecond: 200, Burst: 100}, Total: mono.Rate{PerSecond: 1000, Burst: 1000}, Prefix: mono.Host}
+}
+
+// batch takes the trains of one read.
+func (rx *receiver) batch(ts []link.Train) {
+	a := &rx.ahead
+	looked := rx.lookAhead(ts)
+	for i := range ts {
+		if looked {
+			a.train, a.hash = &ts[i], a.hashes[i]
+		}
+		rx.train(&ts[i])
+	}
+	a.train = nil
 }
 
 func (rx *receiver) train(t *link.Train) {
