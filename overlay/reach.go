@@ -89,7 +89,7 @@ func (r *reach) forget(p *peer.Peer) {
 	}
 	r.anchors.list = slices.DeleteFunc(r.anchors.list, func(a *anchor) bool { return a.peer == p })
 	r.anchors.due = r.l.now
-	delete(r.linger.of, p)
+	r.linger.forget(p)
 	delete(r.greetings.of, p)
 }
 
