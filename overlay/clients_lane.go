@@ -15,12 +15,6 @@ import (
 // send them again.
 var clientRate = mono.Rate{PerSecond: 10, Burst: 30}
 
-// newcomerRates bound the packets that may be from somebody who wants to register. Each
-// costs a key agreement, for which the loop has a budget: see clients.
-func newNewcomers() mono.Networks {
-	return mono.Networks{Each: mono.Rate{PerSecond: 1000, Burst: 500}, Total: mono.Rate{PerSecond: 3000, Burst: 600}, Prefix: mono.Site}
-}
-
 // client returns the client whose MAC a packet bears, or nil.
 func (rx *receiver) client(h *wire.Header, p []byte) *client {
 	if rx.n.serves.Load() == nil || h.MAC == [8]byte{} || h.Flags&wire.FlagAuthError != 0 {

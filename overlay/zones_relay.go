@@ -42,15 +42,17 @@ type zoneRelay struct {
 	state   RelayState
 
 	// The question to it.
-	nonce  [8]byte         // of the last PING
-	asked  []link.Endpoint // where that went; none: it is answered
-	tries  int             // PINGs since it last answered
-	pinged mono.Time       // the last of them
-	next   mono.Time       // when the next one is due
-	rest   time.Duration   // between two, while it is silent
-	at     link.Endpoint   // where it knows us to be reached from
-	heard  mono.Time
-	lost   bool // it may not know any more where we are
+	nonce   [8]byte         // of the last PING
+	cookie  []byte          // what the relay wants to see in it; nil: nothing
+	cookies int             // that came for it
+	asked   []link.Endpoint // where that went; none: it is answered
+	tries   int             // PINGs since it last answered
+	pinged  mono.Time       // the last of them
+	next    mono.Time       // when the next one is due
+	rest    time.Duration   // between two, while it is silent
+	at      link.Endpoint   // where it knows us to be reached from
+	heard   mono.Time
+	lost    bool // it may not know any more where we are
 
 	users     map[*peer.Peer]bool // who are spoken with through it, or were
 	used      mono.Time           // when there was last a user
@@ -163,7 +165,7 @@ func (r *zoneRelay) ping() {
 	l := r.z.l
 	if r.tries == 0 {
 		rand.Read(r.nonce[:])
-		r.asked = nil
+		r.asked, r.cookie, r.cookies = nil, nil, 0
 	}
 	to := []link.Endpoint(nil)
 	if best, ok := r.peer.Best(); ok && best.Direct() {
@@ -185,7 +187,7 @@ func (r *zoneRelay) ping() {
 		if !slices.Contains(r.asked, at(ep)) {
 			r.asked = append(r.asked, at(ep))
 		}
-		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
+		l.shell.Plain(r.peer, ep, wire.Ping, r.question(), 0, full)
 	}
 	r.tries++
 	r.pinged = l.now
@@ -199,6 +201,9 @@ func (r *zoneRelay) ping() {
 		r.doubt()
 	}
 }
+
+// wasAsked reports whether the last PING went to an endpoint.
+func (r *zoneRelay) wasAsked(ep link.Endpoint) bool { return slices.Contains(r.asked, at(ep)) }
 
 // patience is how long the answer to a PING is waited for.
 func (r *zoneRelay) patience() time.Duration {
@@ -262,7 +267,7 @@ func (r *zoneRelay) fail() {
 // pong takes an answer to the last PING: the relay forwards for us. Who waits for that
 // goes on. It counts once, and from where the PING went: everybody's packets go there now.
 func (r *zoneRelay) pong(m *message) {
-	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) || !slices.Contains(r.asked, at(m.from)) {
+	if m.in != nil || m.hop != 0 || !bytes.HasPrefix(m.body, r.nonce[:]) || !r.wasAsked(m.from) {
 		return
 	}
 	r.asked = nil
