@@ -49,6 +49,9 @@ func (rx *receiver) newcomer(h *wire.Header, msg, p []byte, ep link.Endpoint) {
 	x, from := &rx.proofs, ep.Addr.Addr()
 	kind := evUnsigned
 	switch {
+	case h.Flags&wire.FlagAuthError == 0 && rx.n.clients.get(&h.Sender.Address) != nil: // it is no newcomer, and the MAC is not its
+		rx.n.counters.count(dMAC)
+		return
 	case h.Type == wire.Ping && len(msg) == proofSize && x.cookies.Check(rx.now.Duration(), endpointBytes(ep), h.Sender.Address, [16]byte(msg[8:])):
 		if kind = evProven; !x.proven.Allow(rx.now, from) {
 			rx.n.counters.count(dBudget)

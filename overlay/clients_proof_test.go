@@ -120,3 +120,18 @@ func TestProvenFloodOfOneNetwork(t *testing.T) {
 		t.Errorf("somebody of another network: %v", got)
 	}
 }
+
+// What is forged in the name of a client costs newcomers nothing: neither events nor budget.
+func TestForgedPingsOfClients(t *testing.T) {
+	w := newClientWorld(t)
+	r := w.registered("192.0.2.1")[0]
+	w.rx.now = w.now()
+	p := forgedPing(r.local.Identity.Address(), w.n.id, []byte("12345678"))
+	for k := range 2000 {
+		from := link.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{45, byte(k >> 8), byte(k), 1}), 1000)}
+		w.rx.train(&link.Train{Buf: p, Size: len(p), Endpoint: from})
+	}
+	if got := len(w.n.inbox.unsigned) + len(w.n.inbox.clients); got != 0 || w.n.counters[dMAC].Load() != 2000 {
+		t.Errorf("2000 forged PINGs of a client made %d events, %d were refused", got, w.n.counters[dMAC].Load())
+	}
+}
