@@ -203,7 +203,7 @@ func (r *zoneRelay) ping() {
 }
 
 // wasAsked reports whether the last PING went to an endpoint.
-func (r *zoneRelay) wasAsked(ep link.Endpoint) bool { return slices.Contains(r.asked, at(ep)) }
+func (r *zoneRelay) wasAsked(ep link.Endpoint) bool { return slices.Contains(r.asked, ep.Place()) }
 
 // patience is how long the answer to a PING is waited for.
 func (r *zoneRelay) patience() time.Duration {
