@@ -20,13 +20,14 @@ func (n *Node) openMux() {
 	}
 }
 
-// writer returns a writer by the socket of a lane, and by connections.
-func (n *Node) writer(lane int) link.Writer {
+// writer returns a writer by the socket of a lane, and by connections. What comes from programs of
+// this machine is patient.
+func (n *Node) writer(lane int, patient bool) link.Writer {
 	w := n.conns[lane].NewWriter()
 	if n.mux == nil {
 		return w
 	}
-	return link.Join(w, n.mux)
+	return link.Join(w, n.mux, patient)
 }
 
 // ended tells the loop of a connection that ended. One that the inbox has no room for is found by

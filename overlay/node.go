@@ -230,11 +230,11 @@ func (n *Node) Run(ctx context.Context) error {
 		queues = []Queue{new(noQueue)}
 	} else {
 		for i, q := range queues {
-			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns)), i%len(n.conns)) })
+			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns), true), i%len(n.conns)) })
 		}
 	}
 	for i, conn := range n.conns {
-		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i), false) })
+		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i, false), false) })
 	}
 	if n.beacons != nil {
 		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
@@ -244,7 +244,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if q == nil {
 			q = new(noQueue)
 		}
-		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0), false) })
+		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
 	start(func() error { return l.run(ctx) })
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })

@@ -58,9 +58,9 @@ type MuxConfig struct {
 
 // outlet is where packets to one endpoint go.
 type outlet interface {
-	// queue takes the packets of a train, all or none, and keeps none of its memory. It
-	// never waits.
-	queue(t *Train) (taken bool)
+	// queue takes the packets of a train, all or none, and keeps none of its memory. It waits
+	// for room if patient, and if there is going to be some in no time; else it never waits.
+	queue(t *Train, patient bool) (taken bool)
 	// keep says that the other side has proved who it is.
 	keep()
 	// close ends it, and returns at once.
@@ -138,7 +138,8 @@ func (m *Mux) deliver(b *delivery) error {
 	}
 }
 
-// NewWriter implements Conn. The writer takes trains of the Mux's kinds alone: see Join.
+// NewWriter implements Conn. The writer takes trains of the Mux's kinds alone, and never waits:
+// see Join.
 func (m *Mux) NewWriter() Writer { return &muxWriter{m: m} }
 
 // LocalPort implements Conn: there is no one port.
@@ -228,13 +229,13 @@ func (m *Mux) Counters() map[string]uint64 {
 
 // muxWriter sends trains in connections; it is for one goroutine.
 type muxWriter struct {
-	m    *Mux
-	to   Endpoint // where last went
-	last outlet
+	m       *Mux
+	patient bool
+	to      Endpoint // where last went
+	last    outlet
 }
 
-// Write implements Writer. It never waits: what a connection does not take is lost, and
-// counted. A train to an endpoint without a connection opens one, if the endpoint can be
+// Write implements Writer. What a connection does not take is lost, and counted. A train to an endpoint without a connection opens one, if the endpoint can be
 // dialled.
 func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	packets, bytes := 0, 0
@@ -248,7 +249,7 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 			err = ErrEndpoint
 			continue
 		}
-		if !w.last.queue(t) {
+		if !w.last.queue(t, w.patient) {
 			w.last = nil // it may have ended
 			continue
 		}
@@ -264,8 +265,13 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	return sent, err
 }
 
-// Join returns a Writer that sends trains of kind UDP by udp, and the others by m.
-func Join(udp Writer, m *Mux) Writer { return &joined{udp, m.NewWriter()} }
+// Join returns a Writer that sends trains of kind UDP by udp, and the others by m. If patient, it
+// waits a little where a busy connection is about to have room: a program of this machine that
+// sends too fast then becomes slower, and nothing is lost. What is sent for others must not wait,
+// since one of them could hold up the rest.
+func Join(udp Writer, m *Mux, patient bool) Writer {
+	return &joined{udp, &muxWriter{m: m, patient: patient}}
+}
 
 type joined struct{ udp, mux Writer }
 
