@@ -133,7 +133,11 @@ func (c *Stream) rest() {
 	switch {
 	case c.err != nil || c.state != open:
 	case len(o.away) > 0:
-		c.wakeAt(now.Add(max(o.rto, o.waits)))
+		at := now.Add(max(o.rto, o.waits))
+		if end := c.alive.Add(DeadAfter); at.After(end) {
+			at = end
+		}
+		c.wakeAt(at)
 	case len(o.unsent) > 0:
 		c.wakeAt(now.Add(testAgain))
 	default:
