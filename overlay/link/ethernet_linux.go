@@ -36,8 +36,9 @@ func packetSocket() (fd int, err error) {
 	return fd, nil
 }
 
-// checkEthernet reports why there cannot be a socket for frames.
-func checkEthernet() error {
+// CheckEthernet reports why this process cannot send frames: ErrNoEthernet, ErrEthernetRights, or
+// what the system says.
+func CheckEthernet() error {
 	fd, err := packetSocket()
 	if err != nil {
 		return err
