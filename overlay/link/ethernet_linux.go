@@ -29,7 +29,8 @@ func packetSocket() (fd int, err error) {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return -1, ErrEthernetRights
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return -1, fmt.Errorf("ethernet: the kernel has no packet sockets; try: load the module af_packet, or leave link.ethernet empty")
+		return -1, errors.New("ethernet: no packet sockets here; " +
+			"try: add AF_PACKET to RestrictAddressFamilies of the service, load the kernel module af_packet, or leave link.ethernet empty")
 	case err != nil:
 		return -1, fmt.Errorf("ethernet: %w", os.NewSyscallError("socket", err))
 	}

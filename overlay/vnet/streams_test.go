@@ -82,7 +82,7 @@ func TestStreamArrives(t *testing.T) {
 	for _, l := range []Link{
 		{Delay: 10 * time.Millisecond},
 		{Delay: 10 * time.Millisecond, Loss: 0.05, Jitter: 5 * time.Millisecond, Duplicate: 0.02, Reorder: 0.05},
-		{Delay: 50 * time.Millisecond, Loss: 0.1},
+		{Delay: 50 * time.Millisecond, Loss: 0.05},
 		{Delay: 5 * time.Millisecond, Rate: 20e6},
 	} {
 		t.Run(fmt.Sprintf("%+v", l), func(t *testing.T) {
