@@ -24,7 +24,7 @@ type shell struct {
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.conns[0].NewWriter(), 0, &l.n.counters), plain: l.n.conns[0].NewWriter()}
+	return &shell{l: l, send: newSender(l.n.conns[0].NewWriter(), 0, replySize, &l.n.counters), plain: l.n.conns[0].NewWriter()}
 }
 
 // Plain implements peer.Shell.
