@@ -64,6 +64,10 @@ func (s *clients) linger(c *client, machine uint8, msg []byte, ep link.Endpoint)
 		s.l.n.counters.count(dMessage)
 		return
 	}
+	if x.Elsewhere {
+		s.answerElsewhere(c, machine, x.Request, ep)
+		return
+	}
 	if !s.late.add(lateAnswer{c, ep, machine, x.Request, s.l.now.Add(x.Delay)}) {
 		s.l.n.counters.count(dLinger)
 	}

@@ -28,6 +28,7 @@ type receiver struct {
 	answers   outbox        // to clients
 	sources   mono.Networks // of what is not authentic
 	newcomers mono.Networks // of those who may want to register
+	stun      mono.Bucket   // of answers of STUN servers
 	scratch   seal.Scratch
 
 	now    mono.Time
@@ -137,15 +138,14 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 	rx.deliver(in, msg, p, t)
 }
 
-// foreign drops what is no packet of ours, unless the answer of a STUN server is expected and this
-// may be it.
+// foreign drops what is no packet of ours, unless it is the answer of a STUN server that was asked.
 func (rx *receiver) foreign(p []byte, t *link.Train, why counter) {
 	if !rx.n.looksSTUN(p) || rx.beacons {
 		rx.n.counters.count(why)
-	} else if rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()) {
+	} else if rx.stun.Allow(rx.now, stunRate) {
 		rx.n.post(event{kind: evSTUN, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	} else {
-		rx.n.counters.count(dSourceRate)
+		rx.n.counters.count(dBudget)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
-	evSTUN                      // msg: a packet from ep that may be the answer of a STUN server
+	evSTUN                      // msg: a packet from ep with the transaction ID of a STUN request
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
 	evClient                    // msg: a whole packet from ep that bears the MAC of client
@@ -52,6 +52,7 @@ const (
 	waitingInbox   = 256
 	unsignedInbox  = 1024
 	clientsInbox   = 1024
+	stunInbox      = 16
 )
 
 // inbox is what waits for the loop.
@@ -60,6 +61,7 @@ type inbox struct {
 	waiting   chan event      // of the adapter
 	unsigned  chan event      // of anybody
 	clients   chan event      // of those who registered
+	stun      chan event      // of STUN servers that were asked
 	links     chan link.State // holds the newest alone
 	calls     chan call
 }
@@ -70,6 +72,7 @@ func newInbox() inbox {
 		waiting:   make(chan event, waitingInbox),
 		unsigned:  make(chan event, unsignedInbox),
 		clients:   make(chan event, clientsInbox),
+		stun:      make(chan event, stunInbox),
 		links:     make(chan link.State, 1),
 		calls:     make(chan call),
 	}
@@ -92,7 +95,9 @@ func (n *lanes) post(e event) bool {
 		to, full = n.inbox.waiting, dInboxWaiting
 	case evClient:
 		to, full = n.inbox.clients, dInboxClients
-	case evUnsigned, evUnknown, evSTUN:
+	case evSTUN:
+		to, full = n.inbox.stun, dSTUN
+	case evUnsigned, evUnknown:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

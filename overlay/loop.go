@@ -108,6 +108,9 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.n.inbox.clients:
 			l.wake(next)
 			l.drain(e, l.n.inbox.clients)
+		case e := <-l.n.inbox.stun:
+			l.wake(next)
+			l.drain(e, l.n.inbox.stun)
 		case <-timer.C:
 			l.wake(next)
 		}

@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/seal"
@@ -155,6 +156,16 @@ func (s *shell) CheckRelay(a anode.Address) {
 		s.l.touch(p)
 		s.l.zones.suspect(a)
 	}
+}
+
+// RoundTrip implements peer.Shell.
+func (s *shell) RoundTrip(a anode.Address) time.Duration {
+	if p := s.l.peers.get(a); p != nil {
+		if best, ok := p.Best(); ok && best.Direct() {
+			return best.RTT
+		}
+	}
+	return 0
 }
 
 // Link implements peer.Shell.

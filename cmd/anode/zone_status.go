@@ -13,6 +13,7 @@ import (
 type statusAnswer struct {
 	overlay.Status
 	control.ZoneFiles
+	Hosts []peerHost `json:"peer_hosts"` // the host names among the endpoints that people gave
 }
 
 // zoneWords names the zone of a node, and says whether the node relays for it.
