@@ -26,6 +26,7 @@ const (
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
 	evClient                    // msg: a whole packet from ep that bears the MAC of client
+	evProven                    // msg: as evUnsigned, and its sender receives what is sent to ep
 	evTell                      // in: a packet of it from ep was refused, which it should know
 )
 
@@ -93,7 +94,7 @@ func (n *lanes) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evClient:
+	case evClient, evProven:
 		to, full = n.inbox.clients, dInboxClients
 	case evSTUN:
 		to, full = n.inbox.stun, dSTUN

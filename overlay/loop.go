@@ -193,7 +193,9 @@ func (l *loop) touch(p *peer.Peer) { l.peers.schedule.Touch(p) }
 func (l *loop) handle(e event) {
 	switch e.kind {
 	case evUnsigned:
-		l.gate.unsigned(e.msg, e.ep)
+		l.gate.unsigned(e.msg, e.ep, false)
+	case evProven:
+		l.gate.unsigned(e.msg, e.ep, true)
 	case evCookie:
 		l.gate.cookied(e.contact, e.msg, e.ep)
 	case evSigned:

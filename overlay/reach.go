@@ -105,7 +105,7 @@ func (r *reach) forget(p *peer.Peer) {
 	r.forgetHairpin(p)
 	r.anchors.list = slices.DeleteFunc(r.anchors.list, func(a *anchor) bool { return a.peer == p })
 	r.anchors.due = r.l.now
-	delete(r.linger.of, p)
+	r.linger.forget(p)
 	delete(r.greetings.of, p)
 }
 

@@ -131,6 +131,9 @@
 //   - HELLO and WELCOME have the MAC and a full sender; COOKIE's MAC is zero, and it counts
 //     only if both its fields match a HELLO that is waiting. WELCOME and STALE count only
 //     for the index of such a HELLO. Other versions get no answer.
+//   - A relay that has too many newcomers answers their PINGs by COOKIE: index 0, the first
+//     8 bytes of the PING's payload, 8 zeros, cookie. The newcomer repeats the PING with
+//     those 8 bytes and the cookie as its payload. It is never larger than the PING.
 //   - WHOIS by broadcast has a zero MAC, a full sender, and the wanted short ID as
 //     recipient; only the owner answers. IAM counts only for a pending request, and its
 //     address must give back what was asked. A relay answers for its clients
