@@ -276,7 +276,7 @@ func TestStreamRefused(t *testing.T) {
 func TestStreamDies(t *testing.T) {
 	for name, kill := range map[string]func(a, b *Site){
 		"asleep":     func(_, b *Site) { b.Host.SetAsleep(true) },
-		"booted":     func(_, b *Site) { b.Host.Resets() },
+		"booted":     func(_, b *Site) { b.Host.ResetStreams() },
 		"NAT":        func(a, _ *Site) { a.Reboot() },
 		"renumbered": func(a, _ *Site) { a.Renumber() },
 		"moved":      func(_, b *Site) { b.Renumber() },
