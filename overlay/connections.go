@@ -14,7 +14,7 @@ func (n *Node) openMux() {
 	}
 	n.mux = link.NewMux(link.MuxConfig{Streams: s, Log: n.log, Ended: n.ended})
 	if err := n.mux.OpenEthernet(n.cfg.Ethernet); err != nil {
-		n.log.Warn("no Ethernet", "err", err)
+		n.log.Warn("peers are not reached by Ethernet", "err", err)
 	}
 	for _, port := range n.cfg.TCP {
 		if err := n.mux.ListenTCP(port); err != nil {
