@@ -226,13 +226,13 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	if idle && s.raw != nil {
 		idle = !s.writeNow()
 	}
-	s.mu.Unlock()
-	if idle {
+	if idle { // still locked: close closes the channel
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+	s.mu.Unlock()
 	return true
 }
 
