@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"anodenet/overlay/link"
+	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
 
@@ -52,10 +53,25 @@ func (n *Node) broadcasts() []link.Endpoint {
 // its silence.
 func (n *lanes) ended(ep link.Endpoint) { n.post(event{kind: evEnded, ep: ep}) }
 
-// connectionEnded has another way found for whoever was at the end of a connection.
+// connectionEnded has another way found for whoever was at the end of a connection. One that could
+// not be opened may have been for a peer that was never reached, so all who are being looked for
+// are told.
 func (l *loop) connectionEnded(ep link.Endpoint) {
+	if b := l.clients.x.at(placeOf(ep)); b != nil && ep.Conn != 0 {
+		l.clients.ended(b)
+	}
 	if c := l.n.index.source(ep); c != nil {
 		if p := l.peers.get(c.Address); p != nil {
+			p.Ended(l.now, ep)
+			l.touch(p)
+		}
+		return
+	}
+	if ep.Conn != 0 {
+		return
+	}
+	for _, p := range l.peers.byAddress {
+		if p.Has(ep) {
 			p.Ended(l.now, ep)
 			l.touch(p)
 		}
@@ -72,4 +88,50 @@ func (l *loop) keepConnections(p *peer.Peer) {
 			l.n.mux.Keep(w.Endpoint)
 		}
 	}
+}
+
+// blockage remembers in which networks UDP gets no answer: there, connections are opened at once.
+type blockage struct {
+	l     *loop
+	known map[uplink]bool
+}
+
+// uplink tells networks apart: by how packets leave for others.
+type uplink struct{ route4, route6 link.Route }
+
+// maxNetworks is how many are remembered.
+const maxNetworks = 64
+
+func (s *blockage) here() uplink {
+	return uplink{s.l.links.state.Route4, s.l.links.state.Route6}
+}
+
+// now reports whether UDP got no answer on the present network the last time.
+func (s *blockage) now() bool { return s.known[s.here()] }
+
+// note takes what a peer's ways show: if one by UDP outside our links works, UDP does; if none does,
+// and a connection to the same peer does, it does not.
+func (s *blockage) note(p *peer.Peer) {
+	connected, asked := false, false
+	for w := range p.Ways {
+		switch {
+		case w.OnLink:
+		case w.State == path.Confirmed && w.Endpoint.Kind.Connected():
+			connected = true
+		case w.State == path.Confirmed && w.Endpoint.Kind == link.UDP && !w.Trial() && !w.Doubted():
+			if s.now() {
+				delete(s.known, s.here())
+			}
+			return
+		case w.Direct() && w.Endpoint.Kind == link.UDP && (w.Unanswered() || w.State == path.Confirmed):
+			asked = true
+		}
+	}
+	if !connected || !asked || s.now() {
+		return
+	}
+	if s.known == nil || len(s.known) >= maxNetworks {
+		s.known = map[uplink]bool{}
+	}
+	s.known[s.here()] = true
 }

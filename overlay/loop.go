@@ -28,16 +28,17 @@ type loop struct {
 	links  links
 	gate   gate
 
-	signals signals
-	finder  finder
-	beacon  beacon
-	copies  copies
-	zones   zones
-	clients clients
-	reach   reach
-	portmap PortmapStatus   // as it was told last
-	parts   [partCount]part // these six
-	errors  mono.Bucket     // ERRORs that are sent
+	signals  signals
+	finder   finder
+	beacon   beacon
+	copies   copies
+	zones    zones
+	clients  clients
+	reach    reach
+	blockage blockage        // where UDP gets no answer
+	portmap  PortmapStatus   // as it was told last
+	parts    [partCount]part // these six
+	errors   mono.Bucket     // ERRORs that are sent
 }
 
 const (
@@ -53,6 +54,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
+	l.blockage = blockage{l: l}
 	l.zones = newZones(l)
 	l.clients = newClients(l)
 	l.reach = newReach(l)
@@ -62,6 +64,7 @@ func newLoop(n *Node, known link.State) *loop {
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.env.Local.Reach = l.env.Reach
+	l.env.Silent = l.blockage.now
 	l.links.set(known)
 	l.beacon.linksChanged()
 	l.zones.start()
@@ -185,6 +188,11 @@ func (l *loop) tickPeers() {
 func (l *loop) tick(p *peer.Peer) {
 	p.Tick(l.now)
 	l.peers.schedule.Update(p)
+	if a, ok := p.Relay(l.now); ok {
+		if r := l.peers.get(a); r != nil && r.Carries(l.now) {
+			l.touch(r)
+		}
+	}
 }
 
 // touch has a peer looked at before the loop waits again.

@@ -211,6 +211,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.keepConnections(p)
+		s.l.blockage.note(p)
 		s.l.finder.note(p)
 		s.l.zones.follow(p)
 		s.l.reach.changed(p)
