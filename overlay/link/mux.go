@@ -2,13 +2,17 @@ package link
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"sync/atomic"
+	"unique"
 )
 
 // Streams opens connections: the operating system (System), or a simulation (package vnet).
@@ -44,6 +48,10 @@ type Mux struct {
 	number    uint32 // of the last connection that came in
 	guests    guests
 
+	web      *web // those who post to us
+	proxies  proxies
+	troubles troubles
+
 	c muxCounters
 }
 
@@ -54,6 +62,16 @@ type MuxConfig struct {
 	// Ended is told each endpoint that can no longer be used, since its connection ended. It
 	// must not wait. It may be nil.
 	Ended func(Endpoint)
+	// Web answers what is no POST on the TCP ports; nil: nothing is found there.
+	Web http.Handler
+	// Proxy returns the proxy to reach a URL by, as http.Transport has it; a TCP endpoint is
+	// asked for as https://IP:PORT. nil: none.
+	Proxy func(*url.URL) (*url.URL, error)
+	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing:
+	// then those in the proxy's URL are used.
+	Credentials func(proxy string) (user, password string)
+	// Roots are who may sign for servers; nil: whom the system trusts.
+	Roots *x509.CertPool
 }
 
 // outlet is where packets to one endpoint go.
@@ -80,6 +98,7 @@ type muxCounters struct {
 	rxPackets, rxBytes, txPackets, txBytes                                        atomic.Uint64
 	accepted, dialled, dialFailed, ended                                          atomic.Uint64
 	dropQueue, dropDelay, dropGone, dropMost                                      atomic.Uint64
+	web                                                                           webCounters
 	refusedGuests, refusedSite, refusedMost, endedFrame, endedSlow, endedUnproved atomic.Uint64
 }
 
@@ -91,6 +110,7 @@ func NewMux(cfg MuxConfig) *Mux {
 	m := &Mux{cfg: cfg, batches: make(chan *delivery), outlets: make(map[Endpoint]outlet)}
 	m.ctx, m.end = context.WithCancel(context.Background())
 	m.guests.sites = make(map[netip.Addr]int)
+	m.web = newWeb(m)
 	return m
 }
 
@@ -158,6 +178,7 @@ func (m *Mux) Close() error {
 		o.close()
 	}
 	m.mu.Unlock()
+	m.web.close()
 	m.running.Wait()
 	return nil
 }
@@ -190,6 +211,8 @@ func (m *Mux) find(ep Endpoint) outlet {
 	switch {
 	case ep.Kind == TCP && ep.Addr.IsValid():
 		o = m.dial(ep)
+	case ep.Kind == HTTP && ep.URL != (unique.Handle[string]{}):
+		o = m.post(ep)
 	default:
 		return nil
 	}
@@ -216,7 +239,7 @@ func (m *Mux) Counters() map[string]uint64 {
 	m.mu.Lock()
 	open, guests := len(m.outlets), m.guests.count
 	m.mu.Unlock()
-	return map[string]uint64{
+	all := map[string]uint64{
 		"rx_packets": c.rxPackets.Load(), "rx_bytes": c.rxBytes.Load(), "tx_packets": c.txPackets.Load(), "tx_bytes": c.txBytes.Load(),
 		"connections": uint64(open), "connections_unproved": uint64(guests),
 		"accepted": c.accepted.Load(), "dialled": c.dialled.Load(), "dial_failed": c.dialFailed.Load(), "ended": c.ended.Load(),
@@ -224,6 +247,8 @@ func (m *Mux) Counters() map[string]uint64 {
 		"refused_unproved": c.refusedGuests.Load(), "refused_source": c.refusedSite.Load(), "refused_connections": c.refusedMost.Load(),
 		"ended_no_packets": c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
 	}
+	m.web.into(all)
+	return all
 }
 
 // muxWriter sends trains in connections; it is for one goroutine.
@@ -312,8 +337,9 @@ func siteOf(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// enter makes room for a connection from a, or says why there is none.
-func (m *Mux) enter(a netip.Addr) error {
+// enter makes room for a connection from a, of which most may be guests, or says why there is
+// none.
+func (m *Mux) enter(a netip.Addr, most int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, site := &m.guests, siteOf(a)
@@ -324,7 +350,7 @@ func (m *Mux) enter(a netip.Addr) error {
 	case g.count >= maxGuests:
 		m.c.refusedGuests.Add(1)
 		return fmt.Errorf("link: %d connections are open without proof of who is there", g.count)
-	case g.sites[site] >= maxSiteGuests:
+	case g.sites[site] >= most:
 		m.c.refusedSite.Add(1)
 		return fmt.Errorf("link: %d connections of %v are open without proof of who is there", g.sites[site], site)
 	}

@@ -63,15 +63,17 @@ func (m *Mux) dial(ep Endpoint) *stream {
 	m.running.Go(func() {
 		defer m.remove(ep, s)
 		ctx, cancel := context.WithTimeout(m.ctx, dialFor)
-		conn, err := m.cfg.Streams.Dial(ctx, "tcp", ep.Addr.String())
+		conn, err := m.reach(ctx, ep.Addr.String())
 		cancel()
 		if err != nil {
 			m.c.dialFailed.Add(1)
 			m.cfg.Log.Debug("no connection", "endpoint", ep, "err", err)
+			m.troubles.set(ep, troubleOf(err))
 			s.close()
 			return
 		}
 		m.c.dialled.Add(1)
+		m.troubles.set(ep, nil)
 		if s.open(conn) {
 			s.run(nil)
 		}
@@ -104,6 +106,7 @@ func (m *Mux) ListenTCP(port uint16) error {
 		return ErrClosed
 	}
 	m.listeners = append(m.listeners, l)
+	m.web.start()
 	m.running.Go(func() { m.accept(l) })
 	return nil
 }
@@ -137,7 +140,7 @@ func (m *Mux) serve(conn net.Conn) {
 		return
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-	if err := m.enter(from.Addr()); err != nil {
+	if err := m.enter(from.Addr(), maxSiteGuests); err != nil {
 		m.cfg.Log.Debug("connection refused", "from", from, "err", err)
 		conn.Close()
 		return
@@ -145,6 +148,15 @@ func (m *Mux) serve(conn net.Conn) {
 	var left sync.Once
 	leave := func() { left.Do(func() { m.leave(from.Addr()) }) }
 	defer leave()
+	conn, speaksHTTP := m.sniff(conn)
+	switch {
+	case conn == nil:
+		return
+	case speaksHTTP:
+		leave()
+		m.web.take(conn, from)
+		return
+	}
 	ep, o, ok := m.attach(Endpoint{Addr: from, Kind: TCP}, func(ep Endpoint) outlet { return newStream(m, ep, conn) })
 	if !ok {
 		conn.Close()
@@ -261,7 +273,7 @@ func (s *stream) read(proved func()) {
 		}
 		s.conn.SetReadDeadline(r.patience(kept))
 		n, err := s.conn.Read(r.buf[r.have:])
-		if n > 0 && !s.came(&r, n, kept) {
+		if n > 0 && !r.came(s.m, s.ep, n, kept) {
 			return
 		}
 		switch {
@@ -299,7 +311,7 @@ func (r *reading) patience(kept bool) time.Time {
 
 // came hands over the frames that are complete now that n more bytes were read. It returns false
 // if the connection is to end.
-func (s *stream) came(r *reading, n int, kept bool) bool {
+func (r *reading) came(m *Mux, ep Endpoint, n int, kept bool) bool {
 	if r.have == 0 {
 		r.since = time.Now()
 	}
@@ -310,11 +322,11 @@ func (s *stream) came(r *reading, n int, kept bool) bool {
 	}
 	var used int
 	var err error
-	if r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, s.ep); err != nil {
-		s.m.c.endedFrame.Add(1)
+	if r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, ep); err != nil {
+		m.c.endedFrame.Add(1)
 		return false
 	}
-	if len(r.batch.trains) > 0 && s.m.deliver(r.batch) != nil {
+	if len(r.batch.trains) > 0 && m.deliver(r.batch) != nil {
 		return false
 	}
 	full := r.have == len(r.buf)
@@ -322,7 +334,7 @@ func (s *stream) came(r *reading, n int, kept bool) bool {
 		r.since = time.Now()
 	}
 	switch {
-	case full && r.large == nil && s.kept.Load():
+	case full && r.large == nil && kept:
 		r.large = largeBuffers.Get().(*[largeBuffer]byte)
 		copy(r.large[:], r.buf[:r.have])
 		r.buf = r.large[:]
