@@ -36,17 +36,23 @@ type client struct {
 	guest          bool                   // its zone is not served; it never changes
 
 	// The loop's alone.
-	queued bool   // in clients.checks
-	slot   int32  // in clients.list
-	check  *check // that is under way; nil: none
+	queued bool  // in clients.checks
+	moored bool  // first has been used
+	slot   int32 // in clients.list
+
+	// The first of places. It is used once, since lanes may read it later than that.
+	first berth
+
+	check *check // that is under way; nil: none; the loop's
 
 	// What never changes.
+	site    site // where it came from first
 	address anode.Address
 	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
-	site    site     // where it came from first
 }
 
-// berth is where one machine of a client is.
+// berth is where one machine of a client is. Of what is in it, lanes write heard, and the
+// loop next; the rest never changes.
 type berth struct {
 	client  *client
 	place   place
@@ -58,9 +64,9 @@ type berth struct {
 // place is an endpoint in little memory and without pointers.
 type place struct {
 	ip   [16]byte
+	on   uint32 // the connection, or the interface of a link-local address
 	port uint16
 	kind link.Kind
-	on   uint32 // the connection, or the interface of a link-local address
 }
 
 func placeOf(ep link.Endpoint) place {
@@ -69,6 +75,16 @@ func placeOf(ep link.Endpoint) place {
 		p.on = uint32(ep.If)
 	}
 	return p
+}
+
+// hash takes a third of the time of maphash.Comparable.
+func (p *place) hash(seed maphash.Seed) uint64 {
+	var b [23]byte
+	copy(b[:], p.ip[:])
+	binary.LittleEndian.PutUint32(b[16:], p.on)
+	binary.LittleEndian.PutUint16(b[20:], p.port)
+	b[22] = byte(p.kind)
+	return maphash.Bytes(seed, b[:])
 }
 
 func (p *place) endpoint() link.Endpoint {
@@ -125,41 +141,57 @@ func (c *client) sent(p []byte) bool {
 // clientIndex is how the lanes find clients. The loop writes it.
 type clientIndex struct {
 	seed      maphash.Seed
-	ids       *table[anode.ID, *client] // of several with one short ID, the head of a list
-	addresses *table[uint64, *client]   // by hash; of two with one, the later
-	places    *table[uint64, *berth]    // the same; the key is not in it, to take less memory
+	ids       *slots[client] // of several with one short ID, the head of a list
+	addresses *slots[client]
+	places    *slots[berth]
 
 	count int // of clients that are somewhere; the loop's alone
 }
 
 func newClientIndex() *clientIndex {
-	seed := maphash.MakeSeed()
-	return &clientIndex{
-		seed:      seed,
-		ids:       newTable[anode.ID, *client](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
-		addresses: newTable[uint64, *client](func(h uint64) uint64 { return h }),
-		places:    newTable[uint64, *berth](func(h uint64) uint64 { return h }),
-	}
+	x := &clientIndex{seed: maphash.MakeSeed()}
+	x.ids = newSlots(new(client), func(c *client) uint64 { return x.hashID(c.id) })
+	x.addresses = newSlots(new(client), func(c *client) uint64 { return x.hash(&c.address) })
+	x.places = newSlots(new(berth), func(b *berth) uint64 { return x.hashPlace(b.place) })
+	return x
 }
 
 func (x *clientIndex) hash(a *anode.Address) uint64 { return maphash.Bytes(x.seed, a[:]) }
 
-func (x *clientIndex) hashPlace(p place) uint64 { return maphash.Comparable(x.seed, p) }
+func (x *clientIndex) hashID(id anode.ID) uint64 { return maphash.Bytes(x.seed, id[:]) }
+
+func (x *clientIndex) hashPlace(p place) uint64 { return p.hash(x.seed) }
 
 // at returns who is at a place, or nil.
-func (x *clientIndex) at(p place) *berth {
-	if b := x.places.get(x.hashPlace(p)); b != nil && b.place == p {
-		return b
+func (x *clientIndex) at(p place) *berth { return x.atHash(p, x.hashPlace(p)) }
+
+func (x *clientIndex) atHash(p place, hash uint64) *berth {
+	v := x.places.view()
+	for k := hash; ; k++ {
+		if b := v.at(k); b == nil || b.place == p && b != x.places.gone {
+			return b
+		}
 	}
-	return nil
+}
+
+// named returns the first client with a short ID, or nil.
+func (x *clientIndex) named(id anode.ID) *client {
+	v := x.ids.view()
+	for k := x.hashID(id); ; k++ {
+		if c := v.at(k); c == nil || c.id == id && c != x.ids.gone {
+			return c
+		}
+	}
 }
 
 // get returns the client with an address, or nil.
 func (x *clientIndex) get(a *anode.Address) *client {
-	if c := x.addresses.get(x.hash(a)); c != nil && c.address == *a {
-		return c
+	v := x.addresses.view()
+	for k := x.hash(a); ; k++ {
+		if c := v.at(k); c == nil || c.address == *a && c != x.addresses.gone {
+			return c
+		}
 	}
-	return nil
 }
 
 // byParty returns the first client that a packet may name as its sender, or nil.
@@ -167,27 +199,28 @@ func (x *clientIndex) byParty(s *wire.Party) *client {
 	if s.Full() {
 		return x.get(&s.Address)
 	}
-	return x.ids.get(s.ID)
+	return x.named(s.ID)
 }
 
 func (x *clientIndex) add(c *client) {
-	c.next.Store(x.ids.get(c.id))
-	x.ids.set(c.id, c)
-	x.addresses.set(x.hash(&c.address), c)
+	head := x.named(c.id)
+	c.next.Store(head)
+	x.ids.put(c, head)
+	x.addresses.put(c, x.get(&c.address))
 }
 
 func (x *clientIndex) remove(c *client) {
 	for c.places.Load() != nil {
 		x.unmoor(c.places.Load())
 	}
-	if h := x.hash(&c.address); x.addresses.get(h) == c {
-		x.addresses.delete(h)
+	if x.get(&c.address) == c {
+		x.addresses.remove(c)
 	}
-	switch head := x.ids.get(c.id); {
+	switch head := x.named(c.id); {
 	case head == c && c.next.Load() != nil:
-		x.ids.set(c.id, c.next.Load())
+		x.ids.put(c.next.Load(), c)
 	case head == c:
-		x.ids.delete(c.id)
+		x.ids.remove(c)
 	default:
 		for p := head; p != nil; p = p.next.Load() {
 			if p.next.Load() == c {
@@ -207,21 +240,31 @@ func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (l
 		lost = there.client
 		x.unmoor(there)
 	}
-	b := &berth{client: c, place: at, machine: machine}
+	b := c.berth(machine, at)
 	b.heard.Store(int64(now))
 	if c.places.Load() == nil {
 		x.count++
 	}
 	b.next.Store(c.places.Load())
 	c.places.Store(b)
-	x.places.set(x.hashPlace(at), b)
+	x.places.put(b, nil)
 	return lost
+}
+
+// berth makes one, which nobody knows yet.
+func (c *client) berth(machine uint8, at place) *berth {
+	if c.moored {
+		return &berth{client: c, place: at, machine: machine}
+	}
+	c.moored = true
+	c.first.client, c.first.place, c.first.machine = c, at, machine
+	return &c.first
 }
 
 // unmoor forgets where a machine is.
 func (x *clientIndex) unmoor(b *berth) {
 	if x.at(b.place) == b {
-		x.places.delete(x.hashPlace(b.place))
+		x.places.remove(b)
 	}
 	link := &b.client.places
 	for p := link.Load(); p != nil; p = link.Load() {

@@ -15,12 +15,6 @@ import (
 // send them again.
 var clientRate = mono.Rate{PerSecond: 10, Burst: 30}
 
-// newcomerRates bound the packets that may be from somebody who wants to register. Each
-// costs a key agreement, for which the loop has a budget: see clients.
-func newNewcomers() mono.Networks {
-	return mono.Networks{Each: mono.Rate{PerSecond: 1000, Burst: 500}, Total: mono.Rate{PerSecond: 3000, Burst: 600}, Prefix: mono.Site}
-}
-
 // client returns the client whose MAC a packet bears, or nil.
 func (rx *receiver) client(h *wire.Header, p []byte) *client {
 	if rx.n.serves.Load() == nil || h.MAC == [8]byte{} || h.Flags&wire.FlagAuthError != 0 {
@@ -165,7 +159,7 @@ func (t *total) take(now mono.Time, c *credit, x *relayRates, bytes, packets int
 // clientNamed returns the client with a short ID of which packets to a machine can be
 // sent on, and where; nil if there is none.
 func (n *lanes) clientNamed(id anode.ID, machine uint8) (*client, *berth) {
-	for c := n.clients.ids.get(id); c != nil; c = c.next.Load() {
+	for c := n.clients.named(id); c != nil; c = c.next.Load() {
 		if b := c.to(machine); b != nil {
 			return c, b
 		}

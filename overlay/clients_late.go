@@ -12,8 +12,9 @@ import (
 // lateAnswers are the answers to LINGERs of clients that are not due yet: one of each
 // client, which measures its NAT by them once in a while.
 type lateAnswers struct {
-	heap lateHeap
-	of   map[*client]bool
+	heap  lateHeap
+	of    map[*client]bool
+	sites map[site]int // how many of heap are of clients of each site
 }
 
 type lateAnswer struct {
@@ -27,15 +28,26 @@ type lateAnswer struct {
 // maxLateAnswers bounds the memory, some hundred bytes each.
 const maxLateAnswers = 4096
 
+// lateShare is the part of the free places that one site may have taken: so whoever has many
+// clients at one site leaves most of the places to others, and a site that has none gets one
+// until there is none at all.
+const lateShare = 8
+
+// share reports whether somebody who has taken some of a number of places may take another one.
+func share(taken, used, places int) bool {
+	return used < places && taken <= (places-used)/lateShare
+}
+
 // add reports whether there was room for one more.
 func (a *lateAnswers) add(x lateAnswer) bool {
-	if a.of[x.client] || len(a.heap) == maxLateAnswers {
+	if a.of[x.client] || !share(a.sites[x.client.site], len(a.heap), maxLateAnswers) {
 		return false
 	}
 	if a.of == nil {
-		a.of = map[*client]bool{}
+		a.of, a.sites = map[*client]bool{}, map[site]int{}
 	}
 	a.of[x.client] = true
+	a.sites[x.client.site]++
 	heap.Push(&a.heap, x)
 	return true
 }
@@ -47,6 +59,9 @@ func (a *lateAnswers) take(now mono.Time) (x lateAnswer, ok bool) {
 	}
 	x = heap.Pop(&a.heap).(lateAnswer)
 	delete(a.of, x.client)
+	if a.sites[x.client.site]--; a.sites[x.client.site] == 0 {
+		delete(a.sites, x.client.site)
+	}
 	return x, true
 }
 
@@ -62,6 +77,10 @@ func (s *clients) linger(c *client, machine uint8, msg []byte, ep link.Endpoint)
 	x, err := wire.ParseLinger(msg)
 	if err != nil {
 		s.l.n.counters.count(dMessage)
+		return
+	}
+	if x.Elsewhere {
+		s.answerElsewhere(c, machine, x.Request, ep)
 		return
 	}
 	if !s.late.add(lateAnswer{c, ep, machine, x.Request, s.l.now.Add(x.Delay)}) {

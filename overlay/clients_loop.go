@@ -25,6 +25,7 @@ type clients struct {
 	guests int            // of list
 	checks []waiting      // clients being checked, each once
 	keys   mono.Networks  // key agreements with newcomers
+	proven mono.Networks  // with those who have shown where they are
 	late   lateAnswers
 	swept  int       // up to where the list was looked through
 	sweep  mono.Time // when to go on
@@ -60,7 +61,7 @@ const (
 )
 
 func newClients(l *loop) clients {
-	return clients{l: l, x: l.n.clients, most: maxClients, sites: map[site]int32{},
+	return clients{l: l, x: l.n.clients, most: maxClients, sites: map[site]int32{}, proven: newProven(),
 		keys: mono.Networks{Each: mono.Rate{PerSecond: 1000, Burst: 500}, Total: mono.Rate{PerSecond: 2000, Burst: 500}, Prefix: mono.Site}}
 }
 
@@ -69,8 +70,11 @@ func (s *clients) open() bool { return s.l.n.serves.Load() != nil && s.l.n.relay
 
 // newcomer takes a packet in the name of an address that is neither peer nor client, and
 // reports whether it was its own. Others are for the gate.
-func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint) bool {
-	n := s.l.n
+func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint, proven bool) bool {
+	n, keys := s.l.n, &s.keys
+	if proven {
+		keys = &s.proven
+	}
 	if !s.open() || h.Hop != 0 || h.Type != wire.Ping && h.Type != wire.EPCReq || !h.Sender.Full() || s.l.peers.get(h.Sender.Address) != nil {
 		return false
 	}
@@ -86,7 +90,7 @@ func (s *clients) newcomer(h *wire.Header, msg, b []byte, ep link.Endpoint) bool
 		n.counters.count(dBlocked)
 		return true
 	}
-	if !s.keys.Allow(s.l.now, ep.Addr.Addr()) {
+	if !keys.Allow(s.l.now, ep.Addr.Addr()) {
 		n.counters.count(dBudget)
 		return true
 	}
@@ -333,7 +337,7 @@ func (s *clients) reply(c *client, machine uint8, ep link.Endpoint, t wire.Type,
 // netID answers as signals.netIDReq does.
 func (s *clients) netID(c *client, h *wire.Header, msg []byte, ep link.Endpoint) {
 	x, err := wire.ParseNetIDReq(msg)
-	from := wire.UDP(ep.Addr)
+	from := ep.Wire()
 	switch {
 	case err != nil:
 		s.l.n.counters.count(dMessage)
@@ -357,7 +361,7 @@ func (s *clients) whois(c *client, h *wire.Header, msg []byte, ep link.Endpoint)
 // find returns the client that a WHOIS asks for, if it is somewhere; guests only if they
 // may be found.
 func (s *clients) find(x *wire.WhoisMsg, guests bool) *client {
-	for c := s.x.ids.get(x.ID); c != nil; c = c.next.Load() {
+	for c := s.x.named(x.ID); c != nil; c = c.next.Load() {
 		if c.places.Load() != nil && (guests || !c.guest) && x.Matches(c.address) {
 			return c
 		}

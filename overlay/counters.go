@@ -65,8 +65,8 @@ const (
 	dDiagnosis // questions why an endpoint does not answer
 	dCopies    // of a broadcast, by another lane
 	dNetID     // answers about our endpoint that nobody asked for
-	dLinger    // questions to be answered late, beyond one of each peer
-	dSTUN      // answers of STUN servers that nobody asked for, or that cannot be read
+	dLinger    // questions to be answered late, beyond one of each peer, or from another port too often
+	dSTUN      // answers of STUN servers that were not asked there, cannot be read, or are too many
 	dExtra     // what came to a second socket and is no answer
 	cKeepalives
 	cRebound // times at which others saw another endpoint of us than before

@@ -219,6 +219,7 @@ type side struct {
 	kind, ports string // of its NAT
 	v4, v6      bool   // it can send by them
 	known       bool   // which of both is known
+	hairpins    bool   // its NAT sends packets to its own outside back in
 	seen        []netip.Addr
 	// IPv4 ports outside the NAT and inside of it; 0: not known.
 	outer, inner uint16
@@ -226,7 +227,8 @@ type side struct {
 
 // hereSide is our end.
 func (s *Status) hereSide() side {
-	x := side{kind: s.Reach.Mapping, ports: s.Reach.Ports, v4: s.Network.IPv4.usable(), v6: s.Network.IPv6.usable() && s.Network.IPv6.Public, known: true}
+	x := side{kind: s.Reach.Mapping, ports: s.Reach.Ports, v4: s.Network.IPv4.usable(), v6: s.Network.IPv6.usable() && s.Network.IPv6.Public, known: true,
+		hairpins: s.Reach.Hairpin == HairpinYes.String()}
 	for _, e := range append(slices.Clone(s.Reach.Own), s.Reach.Endpoint) {
 		x.see(e)
 	}
@@ -279,7 +281,7 @@ func (x *side) between(y *side) (Reason, string) {
 	switch {
 	case six: // no NAT is in the way
 		return ReasonFirewalled, ""
-	case x.natted() && y.natted() && slices.ContainsFunc(x.seen, func(a netip.Addr) bool { return slices.Contains(y.seen, a) }):
+	case !x.hairpins && x.natted() && y.natted() && slices.ContainsFunc(x.seen, func(a netip.Addr) bool { return slices.Contains(y.seen, a) }):
 		return ReasonHairpin, ""
 	case !x.natted(), !y.natted():
 		return ReasonFirewalled, ""

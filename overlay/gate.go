@@ -53,8 +53,9 @@ func (g *gate) cookied(c *peer.Contact, b []byte, ep link.Endpoint) {
 	g.l.touch(p)
 }
 
-// unsigned takes an unsealed packet that anybody may have made.
-func (g *gate) unsigned(b []byte, ep link.Endpoint) {
+// unsigned takes an unsealed packet that anybody may have made. proven: whoever did
+// receives what is sent to ep.
+func (g *gate) unsigned(b []byte, ep link.Endpoint, proven bool) {
 	n := g.l.n
 	h, msg, err := wire.Parse(b)
 	if err != nil {
@@ -69,7 +70,7 @@ func (g *gate) unsigned(b []byte, ep link.Endpoint) {
 	case h.MAC == [8]byte{}:
 		g.withoutMAC(&h, msg, ep)
 	case h.Type == wire.Hello && !g.cookie(&h, msg, ep):
-	case g.l.clients.newcomer(&h, msg, b, ep):
+	case g.l.clients.newcomer(&h, msg, b, ep, proven):
 	default:
 		if p := g.authenticate(&h, b, ep); p != nil {
 			g.authentic(p, &h, msg, ep)
@@ -91,7 +92,9 @@ func (g *gate) ownAddress(h *wire.Header, ep link.Endpoint) {
 func (g *gate) withoutMAC(h *wire.Header, msg []byte, ep link.Endpoint) {
 	n := g.l.n
 	if h.Type == wire.Cookie { // it answers no HELLO of ours: see cookied
-		n.counters.count(dCookie)
+		if !g.l.zones.cookie(h, msg, ep) {
+			n.counters.count(dCookie)
+		}
 		return
 	}
 	if _, on := g.l.links.on(ep); h.Type != wire.EPI && h.Type != wire.Whois {

@@ -20,15 +20,17 @@ const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {
-	n         *lanes
-	q         Queue
-	beacons   bool // reads the beacons' socket, where nothing sealed belongs
-	relay     *relay
-	reply     *sender       // PONGs
-	answers   outbox        // to clients
-	sources   mono.Networks // of what is not authentic
-	newcomers mono.Networks // of those who may want to register
-	scratch   seal.Scratch
+	n       *lanes
+	q       Queue
+	beacons bool // reads the beacons' socket, where nothing sealed belongs
+	relay   *relay
+	reply   *sender       // PONGs
+	answers outbox        // to clients
+	sources mono.Networks // of what is not authentic
+	proofs  proofs        // of those who may want to register
+	stun    mono.Bucket   // of answers of STUN servers
+	ahead   ahead         // what was looked up of the batch
+	scratch seal.Scratch
 
 	now    mono.Time
 	last   *peer.Inbound // of the packet before, since trains come from one peer
@@ -52,7 +54,7 @@ type noted struct {
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
 	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters),
-		answers: outbox{w: w, counters: &n.counters}, newcomers: newNewcomers()}
+		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs()}
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed. beacons
@@ -67,9 +69,7 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 			return err
 		}
 		rx.now = n.now()
-		for i := range trains[:k] {
-			rx.train(&trains[i])
-		}
+		rx.batch(trains[:k])
 		rx.relay.flush()
 		rx.reply.flush()
 		rx.answers.flush()
@@ -86,6 +86,19 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 // host, and of all together no more than the loop takes without delay.
 func newSources() mono.Networks {
 	return mono.Networks{Each: mono.Rate{PerSecond: 200, Burst: 100}, Total: mono.Rate{PerSecond: 1000, Burst: 1000}, Prefix: mono.Host}
+}
+
+// batch takes the trains of one read.
+func (rx *receiver) batch(ts []link.Train) {
+	a := &rx.ahead
+	looked := rx.lookAhead(ts)
+	for i := range ts {
+		if looked {
+			a.train, a.hash = &ts[i], a.hashes[i]
+		}
+		rx.train(&ts[i])
+	}
+	a.train = nil
 }
 
 func (rx *receiver) train(t *link.Train) {
@@ -137,15 +150,14 @@ func (rx *receiver) packet(p []byte, t *link.Train) {
 	rx.deliver(in, msg, p, t)
 }
 
-// foreign drops what is no packet of ours, unless the answer of a STUN server is expected and this
-// may be it.
+// foreign drops what is no packet of ours, unless it is the answer of a STUN server that was asked.
 func (rx *receiver) foreign(p []byte, t *link.Train, why counter) {
 	if !rx.n.looksSTUN(p) || rx.beacons {
 		rx.n.counters.count(why)
-	} else if rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()) {
+	} else if rx.stun.Allow(rx.now, stunRate) {
 		rx.n.post(event{kind: evSTUN, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	} else {
-		rx.n.counters.count(dSourceRate)
+		rx.n.counters.count(dBudget)
 	}
 }
 
@@ -209,7 +221,11 @@ func (rx *receiver) unsealed(p []byte, t *link.Train) {
 		n.post(event{kind: evSigned, contact: c, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	case c != nil:
 		n.counters.count(dBudget)
-	case rx.unkeyed(&h) || rx.registers(&h) && rx.newcomers.Allow(rx.now, t.Endpoint.Addr.Addr()) || rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()):
+	case rx.unkeyed(&h):
+		n.post(event{kind: evUnsigned, ep: t.Endpoint, msg: append([]byte(nil), p...)})
+	case rx.registers(&h):
+		rx.newcomer(&h, msg, p, t.Endpoint)
+	case rx.sources.Allow(rx.now, t.Endpoint.Addr.Addr()):
 		n.post(event{kind: evUnsigned, ep: t.Endpoint, msg: append([]byte(nil), p...)})
 	default:
 		n.counters.count(dSourceRate)

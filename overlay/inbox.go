@@ -22,11 +22,12 @@ const (
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
-	evSTUN                      // msg: a packet from ep that may be the answer of a STUN server
+	evSTUN                      // msg: a packet from ep with the transaction ID of a STUN request
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
 	evClient                    // msg: a whole packet from ep that bears the MAC of client
 	evEnded                     // a connection to ep
+	evProven                    // msg: as evUnsigned, and its sender receives what is sent to ep
 	evTell                      // in: a packet of it from ep was refused, which it should know
 )
 
@@ -53,6 +54,7 @@ const (
 	waitingInbox   = 256
 	unsignedInbox  = 1024
 	clientsInbox   = 1024
+	stunInbox      = 16
 )
 
 // inbox is what waits for the loop.
@@ -61,6 +63,7 @@ type inbox struct {
 	waiting   chan event      // of the adapter
 	unsigned  chan event      // of anybody
 	clients   chan event      // of those who registered
+	stun      chan event      // of STUN servers that were asked
 	links     chan link.State // holds the newest alone
 	calls     chan call
 }
@@ -71,6 +74,7 @@ func newInbox() inbox {
 		waiting:   make(chan event, waitingInbox),
 		unsigned:  make(chan event, unsignedInbox),
 		clients:   make(chan event, clientsInbox),
+		stun:      make(chan event, stunInbox),
 		links:     make(chan link.State, 1),
 		calls:     make(chan call),
 	}
@@ -91,9 +95,11 @@ func (n *lanes) post(e event) bool {
 	switch e.kind {
 	case evWaiting:
 		to, full = n.inbox.waiting, dInboxWaiting
-	case evClient:
+	case evClient, evProven:
 		to, full = n.inbox.clients, dInboxClients
-	case evUnsigned, evUnknown, evSTUN:
+	case evSTUN:
+		to, full = n.inbox.stun, dSTUN
+	case evUnsigned, evUnknown:
 		to, full = n.inbox.unsigned, dInboxUnsigned
 	}
 	select {

@@ -29,7 +29,7 @@ func newIndex() *index {
 		seed:      seed,
 		ids:       newTable[anode.ID, *peer.Contact](func(id anode.ID) uint64 { return maphash.Bytes(seed, id[:]) }),
 		addresses: newTable[uint64, *peer.Contact](func(h uint64) uint64 { return h }),
-		sources:   newTable[link.Endpoint, *peer.Contact](func(ep link.Endpoint) uint64 { return maphash.Comparable(seed, ep.Addr) }),
+		sources:   newTable[link.Endpoint, *peer.Contact](func(ep link.Endpoint) uint64 { return new(placeOf(ep)).hash(seed) }),
 	}
 }
 

@@ -34,7 +34,7 @@ type lanes struct {
 	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
 	limits    atomic.Pointer[relayRates]
 	ownID     atomic.Uint32 // our peer ID
-	stunWaits atomic.Bool   // an answer of a STUN server may come
+	stunWaits stunAwaited   // what STUN servers were asked and have not answered
 }
 
 // init sets what is the same for all nodes.

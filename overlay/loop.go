@@ -108,6 +108,9 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.n.inbox.clients:
 			l.wake(next)
 			l.drain(e, l.n.inbox.clients)
+		case e := <-l.n.inbox.stun:
+			l.wake(next)
+			l.drain(e, l.n.inbox.stun)
 		case <-timer.C:
 			l.wake(next)
 		}
@@ -190,7 +193,9 @@ func (l *loop) touch(p *peer.Peer) { l.peers.schedule.Touch(p) }
 func (l *loop) handle(e event) {
 	switch e.kind {
 	case evUnsigned:
-		l.gate.unsigned(e.msg, e.ep)
+		l.gate.unsigned(e.msg, e.ep, false)
+	case evProven:
+		l.gate.unsigned(e.msg, e.ep, true)
 	case evCookie:
 		l.gate.cookied(e.contact, e.msg, e.ep)
 	case evSigned:

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -16,12 +17,27 @@ type NetworkStatus struct {
 }
 
 // PortmapStatus is what became of asking the network's router to let packets in. Its codes are
-// those of package portmap.
+// those of package portmap, and PortmapElsewhere.
 type PortmapStatus struct {
 	Code     string `json:"code"` // empty: the router is not asked
 	Says     string `json:"says"`
 	Gateway  string `json:"gateway"`  // the router; empty: none
 	Protocol string `json:"protocol"` // by which it opened a port; empty: it has not
+}
+
+// PortmapElsewhere is the code of a router that opened a port at an address at which nobody outside
+// sees the node.
+const PortmapElsewhere = "mapped_elsewhere"
+
+// portmapStatus is what became of asking the router, compared with what others see.
+func (l *loop) portmapStatus() PortmapStatus {
+	s, o := l.portmap, &l.reach.outside
+	wrong := slices.IndexFunc(o.mapped, func(a netip.AddrPort) bool { return !o.leadsHere(a) })
+	if s.Protocol != "" && wrong >= 0 {
+		s.Code, s.Says = PortmapElsewhere, fmt.Sprintf("the gateway opened a port at %s, but the internet sees this machine at %s: there is another NAT before the gateway, or the gateway's address is out of date",
+			o.mapped[wrong].Addr(), o.mapping.Last.Addr())
+	}
+	return s
 }
 
 // SetPortmap notes what became of asking the router, for the status.
@@ -47,7 +63,7 @@ func (l *loop) networkStatus() NetworkStatus {
 	s, all := l.links.state, slices.Concat(public, private)
 	return NetworkStatus{
 		IPv4: familyStatus(all, s.Route4, netip.Addr.Is4),
-		IPv6: familyStatus(all, s.Route6, netip.Addr.Is6), Portmap: l.portmap,
+		IPv6: familyStatus(all, s.Route6, netip.Addr.Is6), Portmap: l.portmapStatus(),
 	}
 }
 

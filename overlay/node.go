@@ -60,6 +60,7 @@ type Config struct {
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
 	TCP         []uint16     // ports on which connections are taken
+	Ethernet    []string     // interfaces on which frames are sent and taken (Linux, CAP_NET_RAW)
 	Open        bool         // let everybody in, not only the peers that were added
 	PSK         [32]byte     // the network secret; zeros: none
 	StandardAES bool         // seal with the standard library's AES-GCM, even where ours runs
@@ -230,11 +231,11 @@ func (n *Node) Run(ctx context.Context) error {
 		queues = []Queue{new(noQueue)}
 	} else {
 		for i, q := range queues {
-			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns)), i%len(n.conns)) })
+			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns), true), i%len(n.conns)) })
 		}
 	}
 	for i, conn := range n.conns {
-		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i), false) })
+		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i, false), false) })
 	}
 	if n.beacons != nil {
 		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
@@ -244,7 +245,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if q == nil {
 			q = new(noQueue)
 		}
-		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0), false) })
+		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
 	start(func() error { return l.run(ctx) })
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })

@@ -18,7 +18,8 @@ import (
 // sited is two nodes at sites of some kinds, and a relay that both added.
 type sited struct {
 	a, b, r *testNode
-	sites   []*vnet.Site
+	sites   []*vnet.Site // of a and b
+	relay   *vnet.Site
 }
 
 // oneWay is how long a packet takes between two sites.
@@ -41,7 +42,7 @@ func siteNodes(t *testing.T, w *vnet.World, a, b vnet.Kind, change func(*Config)
 	net := w.Internet(vnet.Link{Delay: oneWay / 2})
 	r := net.Public("r")
 	ha, hb, sites := net.Pair(a, b)
-	x := &sited{a: newTestNode(t, ha, change), b: newTestNode(t, hb, change), r: newTestNode(t, r.Host, change), sites: sites}
+	x := &sited{a: newTestNode(t, ha, change), b: newTestNode(t, hb, change), r: newTestNode(t, r.Host, change), sites: sites, relay: r}
 	adds(x.a, x.b, x.r)
 	at := []wire.Endpoint{wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is4), link.Port)), wire.UDP(netip.AddrPortFrom(addr(t, r.Host, netip.Addr.Is6), link.Port))}
 	for _, n := range []*testNode{x.a, x.b} {
@@ -51,6 +52,21 @@ func siteNodes(t *testing.T, w *vnet.World, a, b vnet.Kind, change func(*Config)
 			}
 		}
 	}
+	return x
+}
+
+// newLined is newSited where the lines of both sites are bad ones, and that of the relay is short.
+func newLined(t *testing.T, w *vnet.World, a, b vnet.Kind, line vnet.Link) *sited {
+	t.Helper()
+	x := siteNodes(t, w, a, b, nil)
+	for _, s := range x.sites {
+		s.Access.SetLink(line)
+	}
+	x.relay.Access.SetLink(vnet.Link{Delay: 2 * time.Millisecond})
+	for _, n := range []*testNode{x.r, x.a, x.b} {
+		n.start()
+	}
+	settle(10 * time.Second)
 	return x
 }
 
@@ -460,4 +476,72 @@ func TestNATTRefused(t *testing.T) {
 			}
 		}
 	})
+}
+
+// within reports whether a sends to b directly within a time, while a speaks.
+func (x *sited) within(most time.Duration) bool {
+	for began := time.Now(); time.Since(began) < most; settle(10 * time.Millisecond) {
+		if time.Since(began)%(50*time.Millisecond) == 0 {
+			x.a.say(x.b, "something")
+		}
+		if x.a.peer(x.b).Path.Kind == PathDirect {
+			return true
+		}
+	}
+	return false
+}
+
+// Where three packets of ten get lost on each line, a pair is direct within a second more often than not.
+func TestDirectOnLossyLines(t *testing.T) {
+	const runs, want = 40, 17
+	n := 0
+	for range runs {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newLined(t, w, vnet.Home, vnet.Home, vnet.Link{Delay: oneWay / 2, Loss: 0.3})
+			defer x.stop()
+			if x.within(time.Second) {
+				n++
+			}
+		})
+	}
+	t.Logf("%d of %d", n, runs)
+	if n < want {
+		t.Errorf("%d of %d are direct within a second, want %d", n, runs, want)
+	}
+}
+
+// With 300 ms from one host to the other, the direct way is used one and a half round trips by the
+// relay, and one of its own, after the first packet.
+func TestDirectOnSlowLines(t *testing.T) {
+	const line = 150 * time.Millisecond
+	for kinds, most := range map[[2]vnet.Kind]time.Duration{
+		{vnet.Open, vnet.Open}: 8*line + 50*time.Millisecond, // the one that knows an endpoint that is open waits for nobody
+		{vnet.Home, vnet.Home}: 10*line + 50*time.Millisecond,
+	} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := newLined(t, w, kinds[0], kinds[1], vnet.Link{Delay: line})
+			defer x.stop()
+			if !x.within(most) {
+				t.Errorf("%v: not direct within %v: %+v", kinds, most, x.a.peer(x.b).Path)
+			}
+		})
+	}
+}
+
+// A NAT whose ports are far apart, but evenly, is predicted.
+func TestLongSteps(t *testing.T) {
+	for _, step := range []int{256, -1000} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			x := siteNodes(t, w, vnet.SymmetricSequential, vnet.Home, nil)
+			x.sites[0].NAT.SetConfig(func(c *vnet.NATConfig) { c.Ports.Step = step })
+			for _, n := range []*testNode{x.r, x.a, x.b} {
+				n.start()
+			}
+			settle(10 * time.Second)
+			defer x.stop()
+			if !x.within(time.Second) {
+				t.Errorf("steps of %d: %+v, %+v", step, x.a.peer(x.b).Path, x.b.peer(x.a).Attempts)
+			}
+		})
+	}
 }

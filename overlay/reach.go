@@ -19,6 +19,9 @@ import (
 //	anchors    the relays to which the way through our NAT is kept open
 //	lifetime   how long the NAT keeps it open without a packet
 //	linger     answers to others who measure the same
+//	filtering  what the NAT lets in
+//	hairpin    whether the NAT sends packets to its own outside back in
+//	elsewhere  answers to others who measure the same
 //	greetings  peers that have just been added, and are reached by nobody's help
 type reach struct {
 	l         *loop
@@ -30,6 +33,9 @@ type reach struct {
 	greetings greetings
 	stun      stun
 	extras    extras
+	filtering filtering
+	hairpin   hairpin
+	elsewhere elsewhereAnswers
 
 	// preferred lists the relays of our zone, best first; nil: none.
 	preferred func() []*peer.Peer
@@ -37,12 +43,17 @@ type reach struct {
 
 func newReach(l *loop) reach {
 	return reach{l: l, anchors: anchors{since: l.now}, lifetime: newLifetime(), linger: linger{of: map[*peer.Peer]*late{}},
-		greetings: greetings{of: map[*peer.Peer]mono.Time{}}}
+		greetings: greetings{of: map[*peer.Peer]mono.Time{}}, filtering: filtering{due: mono.Never}, hairpin: hairpin{due: mono.Never},
+		elsewhere: newElsewhere()}
 }
 
 // message takes NETID and LINGER.
 func (r *reach) message(m *message) error {
 	if m.type_ == wire.Linger {
+		if x, err := wire.ParseLinger(m.body); err == nil && x.Elsewhere {
+			r.answerElsewhere(m, x.Request)
+			return nil
+		}
 		return r.lingerAsked(m)
 	}
 	return r.netID(m, nil)
@@ -51,7 +62,8 @@ func (r *reach) message(m *message) error {
 // tick does what is due.
 func (r *reach) tick() mono.Time {
 	r.questions.expire(r)
-	return min(r.questions.due(), r.tickAnchors(), r.tickOutside(), r.tickLifetime(), r.tickLinger(), r.tickGreetings(), r.tickSTUN())
+	return min(r.questions.due(), r.tickAnchors(), r.tickOutside(), r.tickLifetime(), r.tickLinger(), r.tickGreetings(), r.tickSTUN(),
+		r.tickFiltering(), r.tickHairpin())
 }
 
 // linksChanged asks all anew: what others saw of us was seen by way of other links.
@@ -61,6 +73,8 @@ func (r *reach) linksChanged() {
 	r.outside.begin(r.l.now)
 	r.anchors.begin(r.l.now)
 	r.lifetime.begin(r.l.now)
+	r.filtering.begin()
+	r.hairpin.begin()
 	r.stun.begin(r.l.now)
 	r.greetings.again(r.l.now)
 }
@@ -87,9 +101,11 @@ func (r *reach) forget(p *peer.Peer) {
 		r.extras.shut(x)
 		r.lifetime.begin(r.l.now)
 	}
+	r.filtering.forget(p, r.l.now)
+	r.forgetHairpin(p)
 	r.anchors.list = slices.DeleteFunc(r.anchors.list, func(a *anchor) bool { return a.peer == p })
 	r.anchors.due = r.l.now
-	delete(r.linger.of, p)
+	r.linger.forget(p)
 	delete(r.greetings.of, p)
 }
 
@@ -161,6 +177,7 @@ const (
 	forMapping purpose = iota // how does this relay see our main socket
 	forPorts                  // which port does a new socket get
 	forLife                   // does a mapping live so long
+	forHairpin                // where is a new socket seen, to which the main one shall send
 )
 
 // question is a NETID_REQ or LINGER that waits for its answer.
@@ -261,6 +278,9 @@ func (r *reach) netID(m *message, sock *extra) error {
 	if err != nil {
 		return err
 	}
+	if sock == nil && r.filterSeen(m, x.Request) {
+		return nil
+	}
 	q, ok := r.questions.take(x.Request, m.peer, m.from, sock)
 	a := x.Endpoint.Addr
 	if !ok || m.hop != 0 || x.Endpoint.Kind != wire.UDP(a).Kind || !r.plausible(a.Addr()) || a.Port() == 0 ||
@@ -280,6 +300,8 @@ func (r *reach) netID(m *message, sock *extra) error {
 		r.portSeen(q, s)
 	case forLife:
 		r.lifeSeen(q)
+	case forHairpin:
+		r.hairpinSeen(q, s)
 	}
 	return nil
 }
@@ -294,5 +316,7 @@ func (r *reach) unanswered(q *question) {
 		r.portLost(q)
 	case forLife:
 		r.lifeLost(q)
+	case forHairpin:
+		r.hairpinLost(q)
 	}
 }

@@ -221,6 +221,7 @@ func (r *reach) anchorSilent(q *question) {
 		return
 	}
 	x.misses++
+	r.l.zones.suspect(x.peer.Address)
 	switch {
 	case !x.silent():
 		x.next = r.l.now

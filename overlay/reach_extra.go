@@ -1,6 +1,8 @@
 package overlay
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
 	"slices"
 	"sync"
 
@@ -21,7 +23,12 @@ type extra struct {
 	peer *peer.Contact
 	mac  *seal.MAC
 	to   link.Endpoint
+
+	nonce [hairpinNonce]byte // of a packet from the main socket, which shows that the NAT hairpins
 }
+
+// hairpinNonce is shorter than any packet of ours.
+const hairpinNonce = 16
 
 // extras are those that are open.
 type extras struct {
@@ -43,6 +50,7 @@ func (r *reach) open(p *peer.Peer, to link.Endpoint) *extra {
 		return nil
 	}
 	x := &extra{conn: conn, w: conn.NewWriter(), port: conn.LocalPort(), peer: p.Contact, mac: mac, to: to.Place()}
+	rand.Read(x.nonce[:])
 	r.extras.list = append(r.extras.list, x)
 	r.extras.reading.Go(func() { r.l.n.readExtra(x) })
 	return x
@@ -79,7 +87,7 @@ func (n *lanes) readExtra(x *extra) {
 		}
 		for _, t := range trains[:k] {
 			switch {
-			case !x.answers(n, t, &scratch):
+			case !x.answers(n, t, &scratch) && !x.isNonce(t.Buf):
 				n.counters.count(dExtra)
 			case !budget.Allow(n.now(), extraRate):
 				n.counters.count(dBudget)
@@ -89,6 +97,9 @@ func (n *lanes) readExtra(x *extra) {
 		}
 	}
 }
+
+// isNonce reports whether a packet is the nonce of this socket.
+func (x *extra) isNonce(p []byte) bool { return subtle.ConstantTimeCompare(p, x.nonce[:]) == 1 }
 
 // answers reports whether a train is one NETID of who was asked.
 func (x *extra) answers(n *lanes, t link.Train, scratch *seal.Scratch) bool {
@@ -111,6 +122,10 @@ func (n *lanes) forUs(h *wire.Header, p []byte) bool {
 
 // extraAnswer takes an answer that came to such a socket, authentic.
 func (l *loop) extraAnswer(e event) {
+	if e.extra.isNonce(e.msg) {
+		l.reach.hairpinCame(e.extra)
+		return
+	}
 	h, msg, err := wire.Parse(e.msg)
 	p := l.peers.get(e.contact.Address)
 	if err != nil || p == nil || !slices.Contains(l.reach.extras.list, e.extra) {

@@ -1,18 +1,23 @@
 package overlay
 
 import (
+	"net/netip"
 	"time"
 
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/peer"
 )
 
 // linger holds the LINGERs of others until they are to be answered: one of each peer.
+// Strangers share half of the places, by the network that they come from.
 type linger struct {
-	of  map[*peer.Peer]*late
-	due mono.Time
+	of        map[*peer.Peer]*late
+	strangers map[netip.Addr]int // how many of a site's strangers are in it
+	count     int                // of strangers
+	due       mono.Time
 }
 
 // late is an answer that is due later.
@@ -21,6 +26,7 @@ type late struct {
 	to      link.Endpoint
 	machine uint8
 	at      mono.Time
+	site    netip.Addr // of a stranger; invalid: it was added
 }
 
 // maxLate bounds the memory: some hundred bytes each, 64 KB in all.
@@ -33,16 +39,48 @@ func (r *reach) lingerAsked(m *message) error {
 		return err
 	}
 	g := &r.linger
-	if g.of[m.peer] != nil || len(g.of) == maxLate || m.hop != 0 {
+	answer := &late{request: x.Request, to: m.from, machine: m.machine, at: r.l.now.Add(x.Delay)}
+	if m.peer.Standing() < book.Added {
+		answer.site = mono.Site(m.from.Addr.Addr())
+	}
+	if g.of[m.peer] != nil || len(g.of) == maxLate || m.hop != 0 || !g.room(answer.site) {
 		r.l.n.counters.count(dLinger)
 		return nil
 	}
-	due := r.l.now.Add(x.Delay)
-	g.of[m.peer] = &late{x.Request, m.from, m.machine, due}
+	due := answer.at
+	g.of[m.peer] = answer
+	g.note(answer.site, 1)
 	if len(g.of) == 1 || due < g.due {
 		g.due = due
 	}
 	return nil
+}
+
+// room reports whether a site may have one more stranger here.
+func (g *linger) room(site netip.Addr) bool {
+	return !site.IsValid() || share(g.strangers[site], g.count, maxLate/2)
+}
+
+// note counts the strangers of a site.
+func (g *linger) note(site netip.Addr, more int) {
+	if !site.IsValid() {
+		return
+	}
+	if g.strangers == nil {
+		g.strangers = map[netip.Addr]int{}
+	}
+	g.count += more
+	if g.strangers[site] += more; g.strangers[site] == 0 {
+		delete(g.strangers, site)
+	}
+}
+
+// forget drops the answer for a peer, if there is one.
+func (g *linger) forget(p *peer.Peer) {
+	if x := g.of[p]; x != nil {
+		delete(g.of, p)
+		g.note(x.site, -1)
+	}
 }
 
 // tickLinger sends the answers that are due.
@@ -60,7 +98,7 @@ func (r *reach) tickLinger() mono.Time {
 			g.due = min(g.due, x.at)
 			continue
 		}
-		delete(g.of, p)
+		g.forget(p)
 		if r.l.now.Sub(x.at) < time.Second { // after a sleep it would show nothing
 			p.Reply(r.l.now, x.to, x.machine, wire.NetID, wire.NetIDMsg{Request: x.request, Endpoint: wire.UDP(x.to.Addr)}.Append(nil))
 		}

@@ -129,6 +129,8 @@ func (r *reach) seen(s path.Sample, who anode.Address) {
 		}
 		o.samples = append(o.samples, s)
 		r.classify()
+		r.filtering.look(r.l.now)
+		r.hairpin.look(r.l.now)
 		if s.Seen.Addr().Is4() && o.ports.due == mono.Never && o.ports.sock == nil && r.l.now.Sub(o.ports.last) > portsEvery {
 			o.ports.due, o.ports.left = r.l.now.Add(portsAfter), portTries
 		}

@@ -31,7 +31,9 @@ func (r *reach) own() []wire.Endpoint {
 		add(netip.AddrPortFrom(a, port))
 	}
 	for _, a := range r.outside.mapped {
-		add(a)
+		if r.outside.leadsHere(a) {
+			add(a)
+		}
 	}
 	for _, a := range r.outside.seenAs() {
 		add(a)
@@ -94,6 +96,21 @@ func (o *outside) seenAs() (list []netip.AddrPort) {
 		list = slices.Insert(slices.Delete(list, k, k+1), 0, o.mapping.Last)
 	}
 	return list
+}
+
+// leadsHere reports whether what the router mapped can be one of our outside endpoints. If others
+// see us at another IPv4 address, there is one more NAT before the router, which maps nothing.
+func (o *outside) leadsHere(mapped netip.AddrPort) bool {
+	seen := false
+	for _, s := range o.samples {
+		if s.Main && s.Seen.Addr().Is4() {
+			if s.Seen.Addr() == mapped.Addr() {
+				return true
+			}
+			seen = true
+		}
+	}
+	return !seen || !mapped.Addr().Is4()
 }
 
 // setMapped replaces what the router mapped to us.

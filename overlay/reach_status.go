@@ -13,15 +13,18 @@ import (
 
 // ReachStatus is how the outside sees the node, and what keeps it reachable.
 type ReachStatus struct {
-	Mapping   string         `json:"mapping"`     // unknown, none, independent or dependent: see path.MappingKind
-	Ports     string         `json:"ports"`       // unknown, preserved, sequential or random: see path.PortKind
-	Step      int            `json:"port_step"`   // if ports are sequential
-	Endpoint  string         `json:"endpoint"`    // at which IPv4 is seen now; empty: not known
-	Lifetime  float64        `json:"lifetime_s"`  // of a mapping without a packet, at least; 0: not known
-	Keepalive float64        `json:"keepalive_s"` // between two packets that keep the way in open; 0: none is needed, or nobody to send it to
-	Own       []string       `json:"own"`         // endpoints that peers are told, best first
-	Public    []string       `json:"public"`      // those of them that mean the same everywhere
-	Mapped    []string       `json:"mapped"`      // those of them that the router mapped
+	Mapping   string         `json:"mapping"`          // unknown, none, independent or dependent: see path.MappingKind
+	Ports     string         `json:"ports"`            // unknown, preserved, sequential or random: see path.PortKind
+	Step      int            `json:"port_step"`        // if ports are sequential
+	Filtering string         `json:"filtering"`        // unknown, address_port_dependent or not_port_dependent: see FilteringKind
+	Hairpin   string         `json:"hairpin"`          // unknown, yes or no
+	Endpoint  string         `json:"endpoint"`         // at which IPv4 is seen now; empty: not known
+	Lifetime  float64        `json:"lifetime_s"`       // of a mapping without a packet, at least; 0: not known
+	Keepalive float64        `json:"keepalive_s"`      // between two packets that keep the way in open; 0: none is needed, or nobody to send it to
+	Own       []string       `json:"own"`              // endpoints that peers are told, best first
+	Public    []string       `json:"public"`           // those of them that mean the same everywhere
+	Mapped    []string       `json:"mapped"`           // those of them that the router mapped
+	Elsewhere []string       `json:"mapped_elsewhere"` // that the router mapped at an address at which nobody sees the node: peers are not told
 	Seen      []SeenStatus   `json:"seen"`
 	Anchors   []AnchorStatus `json:"anchors"`
 }
@@ -74,7 +77,8 @@ func (n *Node) SetSTUN(ctx context.Context, list []netip.AddrPort) error {
 func (r *reach) status() ReachStatus {
 	o := &r.outside
 	s := ReachStatus{Mapping: o.mapping.Kind.String(), Ports: o.mapping.Ports.String(), Step: o.mapping.Step,
-		Lifetime: r.lifetime.known(r).Seconds(), Own: []string{}, Public: []string{}, Mapped: []string{}, Seen: []SeenStatus{}, Anchors: []AnchorStatus{}}
+		Filtering: r.filtering.kind.String(), Hairpin: r.hairpin.kind.String(),
+		Lifetime: r.lifetime.known(r).Seconds(), Own: []string{}, Public: []string{}, Mapped: []string{}, Elsewhere: []string{}, Seen: []SeenStatus{}, Anchors: []AnchorStatus{}}
 	if o.mapping.Last.IsValid() {
 		s.Endpoint = wire.UDP(o.mapping.Last).String()
 	}
@@ -85,6 +89,10 @@ func (r *reach) status() ReachStatus {
 		}
 	}
 	for _, a := range o.mapped {
+		if !o.leadsHere(a) {
+			s.Elsewhere = append(s.Elsewhere, wire.UDP(a).String())
+			continue
+		}
 		s.Mapped = append(s.Mapped, wire.UDP(a).String())
 	}
 	for _, t := range o.by {

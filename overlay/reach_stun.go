@@ -3,9 +3,11 @@ package overlay
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"anodenet/anode"
@@ -59,9 +61,23 @@ func (r *reach) setSTUN(list []netip.AddrPort) {
 	r.stun.note(r.l.n)
 }
 
-// note tells the lanes whether answers are expected.
+// stunAwaited is the transaction IDs of the requests that wait for an answer. The loop replaces
+// them, and the lanes read them; nil: there are none.
+type stunAwaited struct{ atomic.Pointer[[]stunID] }
+
+// note tells the lanes which answers are expected.
 func (s *stun) note(n *Node) {
-	n.stunWaits.Store(slices.ContainsFunc(s.list, func(x *server) bool { return x.waits }))
+	var ids []stunID
+	for _, x := range s.list {
+		if x.waits {
+			ids = append(ids, x.id)
+		}
+	}
+	if ids == nil {
+		n.stunWaits.Store(nil)
+		return
+	}
+	n.stunWaits.Store(&ids)
 }
 
 // tickSTUN sends the requests that are due.
@@ -85,7 +101,7 @@ func (r *reach) askSTUN(x *server) {
 	if x.tries == 0 {
 		rand.Read(x.id[:])
 	}
-	x.waits = true
+	x.waits = true // before the answer can come
 	x.next = r.l.now.Add(stunRetry << x.tries)
 	x.tries++
 	r.stun.note(r.l.n)
@@ -109,11 +125,20 @@ func (r *reach) stunAnswer(b []byte, from link.Endpoint) {
 	r.seen(path.Sample{Local: r.l.n.conns[0].LocalPort(), Main: true, To: x.at, Seen: seen, At: r.l.now}, anode.Address{})
 }
 
-// looksSTUN reports whether a packet on the main socket may be a server's answer: its first bytes
-// are those of no packet of ours that is for us. It is looked at only while an answer is expected.
+// looksSTUN reports whether a packet on the main socket is a server's answer: it names a request
+// that waits for one, by 96 random bits that only the server and who is on the way to it can know.
+// So what anybody can make shares nothing with it.
 func (n *lanes) looksSTUN(p []byte) bool {
-	return len(p) >= stunHeader && p[0] == 1 && p[1] == 1 && n.stunWaits.Load() && bytes.Equal(p[4:8], stunCookie[:])
+	if len(p) < stunHeader || p[0] != 1 || p[1] != 1 {
+		return false
+	}
+	ids := n.stunWaits.Load()
+	return ids != nil && bytes.Equal(p[4:8], stunCookie[:]) &&
+		slices.ContainsFunc(*ids, func(id stunID) bool { return subtle.ConstantTimeCompare(id[:], p[8:stunHeader]) == 1 })
 }
+
+// stunRate bounds the answers that one lane passes on: whoever is on the way can repeat one.
+var stunRate = mono.Rate{PerSecond: 20, Burst: 20}
 
 // The format of RFC 8489:
 //

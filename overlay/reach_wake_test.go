@@ -91,8 +91,8 @@ func TestReachOwn(t *testing.T) {
 		defer x.stop()
 		settle(2 * time.Second)
 		seen := a.reach().Endpoint
-		a.SetMapped(t.Context(), endpoints("203.0.113.1:1", "203.0.113.1:0", "127.0.0.1:1", "203.0.113.2:2"))
-		want := []string{"udp:203.0.113.1:1", "udp:203.0.113.2:2", seen}
+		a.SetMapped(t.Context(), endpoints("51.0.2.1:1", "51.0.2.1:0", "127.0.0.1:1", "51.0.2.1:2", "203.0.113.2:2"))
+		want := []string{"udp:51.0.2.1:1", "udp:51.0.2.1:2", seen}
 		r := a.reach()
 		if len(r.Own) < 4 || !slices.Equal(r.Own[:3], want) || !slices.Equal(r.Public, want) || len(r.Mapped) != 2 {
 			t.Errorf("%+v", r)

@@ -83,7 +83,7 @@ func (rx *receiver) payer(t *link.Train) payer {
 	if rx.n.serves.Load() == nil {
 		return payer{}
 	}
-	b := rx.n.clients.at(placeOf(t.Endpoint))
+	b := rx.berthOf(t)
 	if b == nil {
 		return payer{}
 	}

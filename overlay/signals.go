@@ -174,7 +174,8 @@ func (s *signals) probe(m *message) error {
 func (s *signals) probeAck(m *message) error {
 	x, err := wire.ParseProbeAck(m.body)
 	if err == nil {
-		m.peer.ProbeAck(s.l.now, m.in, x)
+		w, known := s.l.way(m)
+		m.peer.ProbeAck(s.l.now, m.in, x, w, known)
 	}
 	return err
 }

@@ -63,6 +63,10 @@ type ZoneRelayStatus struct {
 	State    RelayState    `json:"state"`
 	Endpoint string        `json:"endpoint"` // empty: none has answered
 	RTT      float64       `json:"rtt_ms"`   // 0: not measured
+
+	// LastHeard is when it last answered that it forwards for us; null: never. A relay that is
+	// silent was there until then.
+	LastHeard *time.Time `json:"last_heard"`
 }
 
 // RelayState says how far things are with a relay.

@@ -337,7 +337,8 @@ func (z *zones) preferred() (list []*peer.Peer) {
 	return list
 }
 
-// status describes the zones in use, our own first.
+// status describes the zones in use, our own first, and has their relays asked, so that the next
+// status is true.
 func (z *zones) status() []ZoneStatus {
 	list := make([]ZoneStatus, 0, len(z.files))
 	for id, f := range z.files {
@@ -345,6 +346,7 @@ func (z *zones) status() []ZoneStatus {
 		for _, a := range z.list() {
 			if a.zone == id {
 				s.Relays = append(s.Relays, a.status())
+				a.looked()
 			}
 		}
 		list = append(list, s)

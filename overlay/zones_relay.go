@@ -42,14 +42,17 @@ type zoneRelay struct {
 	state   RelayState
 
 	// The question to it.
-	nonce [8]byte         // of the last PING
-	asked []link.Endpoint // where that went; none: it is answered
-	tries int             // PINGs since it last answered
-	next  mono.Time       // when the next one is due
-	rest  time.Duration   // between two, while it is silent
-	at    link.Endpoint   // where it knows us to be reached from
-	heard mono.Time
-	lost  bool // it may not know any more where we are
+	nonce   [8]byte         // of the last PING
+	cookie  []byte          // what the relay wants to see in it; nil: nothing
+	cookies int             // that came for it
+	asked   []link.Endpoint // where that went; none: it is answered
+	tries   int             // PINGs since it last answered
+	pinged  mono.Time       // the last of them
+	next    mono.Time       // when the next one is due
+	rest    time.Duration   // between two, while it is silent
+	at      link.Endpoint   // where it knows us to be reached from
+	heard   mono.Time
+	lost    bool // it may not know any more where we are
 
 	users     map[*peer.Peer]bool // who are spoken with through it, or were
 	used      mono.Time           // when there was last a user
@@ -71,6 +74,7 @@ const (
 	unusedFor     = time.Minute
 	mostQuestions = 8
 	recentlyHeard = 200 * time.Millisecond
+	lookEvery     = 2 * time.Second // a relay is asked because somebody looks at the status
 )
 
 // adopt makes the peer that stands for the relay, or takes the one that is there. It
@@ -161,7 +165,7 @@ func (r *zoneRelay) ping() {
 	l := r.z.l
 	if r.tries == 0 {
 		rand.Read(r.nonce[:])
-		r.asked = nil
+		r.asked, r.cookie, r.cookies = nil, nil, 0
 	}
 	to := []link.Endpoint(nil)
 	if best, ok := r.peer.Best(); ok && best.Direct() {
@@ -183,9 +187,10 @@ func (r *zoneRelay) ping() {
 		if !slices.Contains(r.asked, ep.Place()) {
 			r.asked = append(r.asked, ep.Place())
 		}
-		l.shell.Plain(r.peer, ep, wire.Ping, r.nonce[:], 0, full)
+		l.shell.Plain(r.peer, ep, wire.Ping, r.question(), 0, full)
 	}
 	r.tries++
+	r.pinged = l.now
 	wait := r.patience()
 	if r.state == RelaySilent {
 		r.rest = min(max(2*r.rest, firstSilence), lastSilence)
@@ -196,6 +201,9 @@ func (r *zoneRelay) ping() {
 		r.doubt()
 	}
 }
+
+// wasAsked reports whether the last PING went to an endpoint.
+func (r *zoneRelay) wasAsked(ep link.Endpoint) bool { return slices.Contains(r.asked, ep.Place()) }
 
 // patience is how long the answer to a PING is waited for.
 func (r *zoneRelay) patience() time.Duration {
@@ -218,6 +226,22 @@ func (r *zoneRelay) suspect() {
 		r.next, r.lost = now, true
 		r.z.moved()
 	}
+}
+
+// looked is for somebody who looks at the status: what that says of a relay that was not heard
+// lately should be true. It asks, and the next look shows the answer, or that there is none.
+func (r *zoneRelay) looked() {
+	now := r.z.l.now
+	if now.Sub(r.heard) < lookEvery || now.Sub(r.pinged) < lookEvery {
+		return
+	}
+	switch {
+	case r.state == RelaySilent:
+		r.next, r.rest = now, 0
+	case r.tries == 0:
+		r.next = now
+	}
+	r.z.moved()
 }
 
 // doubt makes the next relay ready for those who are spoken with through this one: if it
@@ -243,7 +267,7 @@ func (r *zoneRelay) fail() {
 // pong takes an answer to the last PING: the relay forwards for us. Who waits for that
 // goes on. It counts once, and from where the PING went: everybody's packets go there now.
 func (r *zoneRelay) pong(m *message) {
-	if m.in != nil || m.hop != 0 || string(m.body) != string(r.nonce[:]) || !slices.Contains(r.asked, m.from.Place()) {
+	if m.in != nil || m.hop != 0 || !bytes.HasPrefix(m.body, r.nonce[:]) || !r.wasAsked(m.from) {
 		return
 	}
 	r.asked = nil
@@ -354,6 +378,9 @@ func (r *zoneRelay) needed() bool {
 
 func (r *zoneRelay) status() ZoneRelayStatus {
 	s := ZoneRelayStatus{Index: r.index, Address: r.address, Own: r == r.z.own, State: r.state}
+	if l := r.z.l; r.heard != 0 {
+		s.LastHeard = new(l.n.cfg.Clock.Now().Add(-l.now.Sub(r.heard)).Round(0))
+	}
 	if best, ok := r.peer.Best(); ok {
 		s.Endpoint, s.RTT = best.Endpoint.String(), float64(best.RTT.Microseconds())/1000
 	}

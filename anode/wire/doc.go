@@ -87,7 +87,7 @@
 //	0x47  CLASH      s    instance[8], yours: another machine of your address has your peer ID
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]
-//	0x4a  LINGER     h    request[4] delay ms[4], at most 180000
+//	0x4a  LINGER     h    request[4] delay ms[4], at most 180000; or request[4] 0xffffffff 136 zeros
 //	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part
@@ -131,6 +131,9 @@
 //   - HELLO and WELCOME have the MAC and a full sender; COOKIE's MAC is zero, and it counts
 //     only if both its fields match a HELLO that is waiting. WELCOME and STALE count only
 //     for the index of such a HELLO. Other versions get no answer.
+//   - A relay that has too many newcomers answers their PINGs by COOKIE: index 0, the first
+//     8 bytes of the PING's payload, 8 zeros, cookie. The newcomer repeats the PING with
+//     those 8 bytes and the cookie as its payload. It is never larger than the PING.
 //   - WHOIS by broadcast has a zero MAC, a full sender, and the wanted short ID as
 //     recipient; only the owner answers. IAM counts only for a pending request, and its
 //     address must give back what was asked. A relay answers for its clients
@@ -138,7 +141,10 @@
 //     counts only from a relay, with a MAC.
 //   - LINGER is answered by NETID after the delay, to where it came from: so its sender learns
 //     whether its NAT keeps a mapping so long without a packet. It counts only from clients
-//     of the receiver as a relay, and one at a time of each.
+//     of the receiver as a relay, and one at a time of each. The long form is answered at
+//     once, from the port that it came to and from another one: so its sender learns whether
+//     its NAT lets in what comes from a port to which it did not send. Both answers together
+//     are no longer than the request.
 //   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
 //     another size than it has is dropped.
 //   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source

@@ -23,6 +23,7 @@ import (
 //	;anode source http://192.0.2.1/z
 //	;anode etag "0123456789abcdef"
 //	;anode modified Sat, 28 Nov 2026 12:00:00 GMT
+//	;anode lower 1796000000 2          (Lower: since, times)
 //	;anode file
 //
 // The last of them ends the comments: what follows is the web's, whatever it looks like.
@@ -89,6 +90,8 @@ func (c *Copy) head(b []byte) (body []byte) {
 			c.ETag = value
 		case "modified":
 			c.Modified = value
+		case "lower":
+			c.Lower = parseLower(value)
 		}
 	}
 }
@@ -99,7 +102,7 @@ func (c Cache) Save(z anode.Zone, copy Copy) error {
 		return nil
 	}
 	var b []byte
-	for _, line := range [][2]string{{"source", copy.Source}, {"etag", copy.ETag}, {"modified", copy.Modified}} {
+	for _, line := range [][2]string{{"source", copy.Source}, {"etag", copy.ETag}, {"modified", copy.Modified}, {"lower", copy.Lower.text()}} {
 		if line[1] != "" && len(line[1]) <= maxValidator && !strings.ContainsAny(line[1], "\r\n\x00") {
 			b = fmt.Appendf(b, "%s%s %s\n", headPrefix, line[0], line[1])
 		}

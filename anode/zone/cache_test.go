@@ -18,8 +18,8 @@ func TestCache(t *testing.T) {
 		t.Errorf("without one: %v, %v, %v", got, at, err)
 	}
 	for _, want := range []Copy{
-		{mustParse(t, good), byIP, `"abc def"`, "Sat, 28 Nov 2026 12:00:00 GMT"},
-		{mustParse(t, ";anode is a word\nn=x"), "", "", ""},
+		{mustParse(t, good), byIP, `"abc def"`, "Sat, 28 Nov 2026 12:00:00 GMT", time.Time{}, Lower{checked, 2}},
+		{File: mustParse(t, ";anode is a word\nn=x")},
 	} {
 		if err := c.Save(testZone, want); err != nil {
 			t.Fatal(err)

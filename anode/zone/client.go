@@ -2,7 +2,6 @@ package zone
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,14 +30,17 @@ func NewClient(allow func(netip.Addr) bool) *http.Client {
 			return err
 		}
 		if !allow(a.Addr().Unmap()) {
-			return fmt.Errorf("%w: %s", ErrNotPublic, a.Addr().Unmap())
+			return &notPublic{a.Addr().Unmap()}
 		}
 		return nil
 	}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				network, address = dialed(network, address)
+				if ip, port, ok := mappedHost(address); ok {
+					return dial64(ctx, net.DefaultResolver.LookupNetIP, ip, port)
+				}
+				address = dialed(address)
 				dialer := &net.Dialer{Timeout: attemptTimeout, Control: control}
 				if _, err := netip.ParseAddrPort(address); err != nil {
 					dialer.Timeout = nameTimeout
@@ -53,7 +55,7 @@ func NewClient(allow func(netip.Addr) bool) *http.Client {
 		},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
-				return fmt.Errorf("more than %d redirections", maxRedirects)
+				return errRedirects
 			}
 			return nil
 		},
@@ -61,31 +63,35 @@ func NewClient(allow func(netip.Addr) bool) *http.Client {
 }
 
 // dialed returns what to dial for the host of a URI. A name is complete: with a search
-// domain behind it, it would be another one. An IPv4 address that is mapped to IPv6 is
-// nothing that a network carries; hosts with IPv6 alone reach it by NAT64 (RFC 6052).
-func dialed(network, address string) (string, string) {
+// domain behind it, it would be another one.
+func dialed(address string) string {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return network, address
+		return address
 	}
-	ip, err := netip.ParseAddr(name)
-	switch {
-	case err != nil && name != "" && name[len(name)-1] != '.':
+	if _, err := netip.ParseAddr(name); err != nil && name != "" && name[len(name)-1] != '.' {
 		name += "."
-	case err == nil && ip.Is4In6():
-		network, name = "tcp6", throughNAT64(ip.Unmap()).String()
 	}
-	return network, net.JoinHostPort(name, port)
+	return net.JoinHostPort(name, port)
 }
 
-// nat64 is the well-known prefix of NAT64 (RFC 6052).
-func nat64() netip.Prefix { return netip.MustParsePrefix("64:ff9b::/96") }
-
-func throughNAT64(ip netip.Addr) netip.Addr {
-	b, v4 := nat64().Addr().As16(), ip.As4()
-	copy(b[12:], v4[:])
-	return netip.AddrFrom16(b)
+// mappedHost returns the IPv4 address of a host that is one mapped to IPv6. No network
+// carries that; hosts with IPv6 alone reach it by NAT64.
+func mappedHost(address string) (ip netip.Addr, port string, ok bool) {
+	name, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return ip, "", false
+	}
+	ip, err = netip.ParseAddr(name)
+	return ip.Unmap(), port, err == nil && ip.Is4In6()
 }
+
+// notPublic is an address that must not be connected to.
+type notPublic struct{ ip netip.Addr }
+
+func (e *notPublic) Error() string { return ErrNotPublic.Error() + ": " + e.ip.String() }
+
+func (e *notPublic) Unwrap() error { return ErrNotPublic }
 
 // Named returns what NewClient may connect to for a zone that a person named: what is
 // public, and the very address that the zone ID is. That one may be anywhere, such as in an
@@ -105,7 +111,7 @@ func Public(ip netip.Addr) bool {
 	if ip.Is4() {
 		return publicIPv4(ip)
 	}
-	if nat64().Contains(ip) {
+	if wellKnown().Contains(ip) {
 		b := ip.As16() // the IPv4 address is the rest
 		return publicIPv4(netip.AddrFrom4([4]byte(b[12:])))
 	}

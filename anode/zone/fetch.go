@@ -2,12 +2,14 @@ package zone
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +22,14 @@ var (
 	ErrLocal     = errors.New("zone 0 is the local zone and has no zone file")
 	ErrOlder     = errors.New("an older revision than the one that is known")
 	ErrNotPublic = errors.New("not a public address")
+	ErrPage      = fmt.Errorf("%w: it is a web page, such as that of a network that wants people to log in", ErrInvalid)
+)
+
+// Errors of servers.
+var (
+	errSlow      = fmt.Errorf("the server does not send the file within %v", attemptTimeout)
+	errEncoded   = errors.New("the server sends the file compressed")
+	errRedirects = errors.New("the server redirects too often")
 )
 
 const (
@@ -53,10 +63,23 @@ func ipURI(z anode.Zone) string {
 
 // Copy is a zone file, and what is needed to ask whether it has changed.
 type Copy struct {
-	File     *File  // nil: none
-	Source   string // the URI that it came from; "": none of Candidates
-	ETag     string // as the server sent it, "" for none
-	Modified string // likewise, of Last-Modified
+	File     *File     // nil: none
+	Source   string    // the URI that it came from; "": none of Candidates
+	ETag     string    // as the server sent it, "" for none
+	Modified string    // likewise, of Last-Modified
+	Whole    time.Time // when it came whole; zero: in another network, or not known
+	Lower    Lower     // what else the web has
+}
+
+// maxUnchanged is how long "not modified" is believed of a copy that came whole. Whoever
+// forges a file can give it the ETag that the zone's own file has, or the present as the time
+// of its last change, and the zone's own server would take it for its own.
+const maxUnchanged = 24 * time.Hour
+
+// conditional reports whether a place is asked only whether the copy has changed.
+func (c Copy) conditional(uri string, now time.Time) bool {
+	age := now.Sub(c.Whole)
+	return c.File != nil && c.Source == uri && c.ETag+c.Modified != "" && age >= 0 && age < maxUnchanged
 }
 
 // maxValidator is the longest ETag or Last-Modified that is kept.
@@ -75,12 +98,47 @@ func (a *Attempt) Unwrap() error { return a.Err }
 // FetchError is why no candidate had a file that can be used.
 type FetchError struct{ Attempts []*Attempt }
 
-func (e *FetchError) Error() string {
-	list := make([]string, len(e.Attempts))
+// Error says what a person can do something about: see Reasons.
+func (e *FetchError) Error() string { return strings.Join(e.Reasons(), "; ") }
+
+// Reasons are why there is no file, one for each place that a person would look at. Most
+// zones have no name in DNS: it is left out if there is another reason. The two ways to the
+// zone's own address, by IPv4 and by NAT64, are one place, and the second only matters where
+// there is no IPv4.
+func (e *FetchError) Reasons() (list []string) {
+	var name string
 	for i, a := range e.Attempts {
-		list[i] = a.Error()
+		switch {
+		case a.byName() && isNotFound(a.Err):
+			name = a.Error()
+		case a.mapped() && e.NoIPv4():
+			list[len(list)-1] = e.Attempts[i-1].URI + ": this machine has no IPv4, and by IPv6: " + plain(a.Err)
+		case a.mapped():
+		default:
+			list = append(list, a.Error())
+		}
 	}
-	return strings.Join(list, "; ")
+	if len(list) == 0 && name != "" {
+		list = append(list, name)
+	}
+	return list
+}
+
+// NoIPv4 reports whether this machine has no IPv4, which leads to the zone's own address.
+func (e *FetchError) NoIPv4() bool {
+	i := slices.IndexFunc(e.Attempts, (*Attempt).mapped)
+	return i > 0 && errors.Is(e.Attempts[i-1].Err, syscall.ENETUNREACH)
+}
+
+// byName reports whether an attempt was that by the zone's name in DNS.
+func (a *Attempt) byName() bool { return strings.HasPrefix(a.URI, "http://"+namePrefix) }
+
+// mapped reports whether an attempt was that by NAT64.
+func (a *Attempt) mapped() bool { return strings.HasPrefix(a.URI, "http://[::ffff:") }
+
+func isNotFound(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
 
 // Unwrap returns the attempts.
@@ -93,12 +151,13 @@ func (e *FetchError) Unwrap() []error {
 }
 
 // Fetch gets the zone's file from the first of Candidates that answers with one. A file
-// with a lower revision than the one that is known is dropped. A candidate begins when the
-// one before it has failed, or has not answered for a quarter of a second: DNS that does not
-// answer would cost many seconds otherwise. The place that known is from is asked only
-// whether it has changed.
+// with a lower revision than the one that is known is dropped, at first: see Lower. A
+// candidate begins when the one before it has failed, or has not answered for a quarter of a
+// second: DNS that does not answer would cost many seconds otherwise. The place that known is
+// from is asked only whether it has changed, except once a day.
 //
-// If no candidate has a file, Fetch returns known, however old, with a *FetchError; on zone 0
+// If no candidate has a file, Fetch returns known, however old, with a *FetchError; its Lower
+// may have changed. On zone 0
 // it fails with ErrLocal. It waits for all that it began. Where the client may connect to is
 // the client's affair; see NewClient.
 func Fetch(ctx context.Context, client *http.Client, z anode.Zone, known Copy) (Copy, error) {
@@ -116,6 +175,7 @@ func Fetch(ctx context.Context, client *http.Client, z anode.Zone, known Copy) (
 		}
 	}()
 	failed := make([]*Attempt, len(uris))
+	var lower Copy
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for begun, ended := 0, 0; ended < len(uris); {
@@ -132,16 +192,33 @@ func Fetch(ctx context.Context, client *http.Client, z anode.Zone, known Copy) (
 				return r.copy, nil
 			}
 			ended++
+			lower = higher(lower, r.copy)
 			failed[r.index] = &Attempt{uris[r.index], r.err}
 			next.Reset(0)
 		case <-ctx.Done():
 			return known, context.Cause(ctx)
 		}
 	}
+	if lower.File != nil {
+		now := clock()
+		known.Lower = known.Lower.seen(now)
+		if known.Lower.settled(now) {
+			return lower, nil
+		}
+	}
 	return known, &FetchError{failed}
 }
 
-// result is what came of the candidate with an index.
+// higher returns the copy with the higher revision.
+func higher(a, b Copy) Copy {
+	if a.File == nil || b.File != nil && b.File.Revision() > a.File.Revision() {
+		return b
+	}
+	return a
+}
+
+// result is what came of the candidate with an index. A copy with an error is one with a
+// lower revision.
 type result struct {
 	index int
 	copy  Copy
@@ -152,6 +229,9 @@ func attempt(ctx context.Context, client *http.Client, uri string, index int, kn
 	c, err := get(ctx, client, uri, known)
 	if err == nil && known.File != nil && c.File.Revision() < known.File.Revision() {
 		err = fmt.Errorf("%w: %d after %d", ErrOlder, c.File.Revision(), known.File.Revision())
+		if !c.File.dated() {
+			c = Copy{}
+		}
 	}
 	return result{index, c, err}
 }
@@ -165,7 +245,7 @@ func get(ctx context.Context, client *http.Client, uri string, known Copy) (Copy
 		return Copy{}, err
 	}
 	req.Header.Set("User-Agent", "anode")
-	conditional := known.File != nil && known.Source == uri && known.ETag+known.Modified != ""
+	conditional := known.conditional(uri, time.Now())
 	if conditional {
 		setUnless(req.Header, "If-None-Match", known.ETag)
 		setUnless(req.Header, "If-Modified-Since", known.Modified)
@@ -177,15 +257,23 @@ func get(ctx context.Context, client *http.Client, uri string, known Copy) (Copy
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotModified && conditional:
+		known.Lower = Lower{}
 		return known, nil
 	case resp.StatusCode != http.StatusOK:
 		return Copy{}, &statusError{resp.StatusCode}
 	}
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return Copy{}, errEncoded // nobody asked for it, and a little of it may be a lot
+	}
 	f, err := read(resp.Body)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return Copy{}, errSlow
+	case err != nil:
 		return Copy{}, err
 	}
-	return Copy{f, uri, validator(resp.Header, "ETag"), validator(resp.Header, "Last-Modified")}, nil
+	now := clock()
+	return Copy{File: f, Source: uri, ETag: validator(resp.Header, "ETag"), Modified: modified(resp.Header, now), Whole: now}, nil
 }
 
 // read reads a file of the web, which may be anything.
@@ -195,8 +283,8 @@ func read(body io.Reader) (*File, error) {
 		return nil, err
 	}
 	f, err := Parse(b)
-	if err == nil && !f.plausible() {
-		err = fmt.Errorf("%w: none of the entries n, d, c, r and ttl is in it", ErrInvalid)
+	if err == nil {
+		err = f.Usable()
 	}
 	if err != nil {
 		return nil, err
@@ -219,6 +307,16 @@ func validator(h http.Header, key string) string {
 	return v
 }
 
+// modified returns the Last-Modified of an answer. A time in the future is none: until it has
+// passed, every file would count as not modified since.
+func modified(h http.Header, now time.Time) string {
+	text := validator(h, "Last-Modified")
+	if at, err := http.ParseTime(text); err != nil || at.After(now) {
+		return ""
+	}
+	return text
+}
+
 // statusError is an answer without a file.
 type statusError struct{ code int }
 
@@ -228,18 +326,17 @@ func (e *statusError) Error() string {
 
 // plain returns why a request failed, without the names of what was called.
 func plain(err error) string {
+	var refused *notPublic
 	var dns *net.DNSError
 	var timeout net.Error
 	var errno syscall.Errno
 	var request *url.Error
+	var certificate *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, ErrNotPublic):
-		for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-			if text := inner.Error(); strings.HasPrefix(text, ErrNotPublic.Error()) {
-				return text
-			}
-		}
-		return ErrNotPublic.Error()
+	case errors.As(err, &refused):
+		return refused.Error()
+	case errors.Is(err, ErrNoNAT64):
+		return ErrNoNAT64.Error()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "DNS has no such name"
 	case errors.As(err, &dns):
@@ -250,8 +347,16 @@ func plain(err error) string {
 		return "no answer"
 	case errors.As(err, &errno):
 		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the server closed the connection too early"
+	case errors.Is(err, errRedirects):
+		return errRedirects.Error()
+	case errors.As(err, &request) && strings.HasPrefix(request.Err.Error(), "unsupported protocol scheme"):
+		return "the server redirects to a place that is not on the web"
+	case errors.As(err, &certificate):
+		return "the server redirects to one whose certificate is not valid"
 	case errors.As(err, &request):
-		return request.Err.Error()
+		return "the server does not answer as a web server should"
 	}
 	return err.Error()
 }

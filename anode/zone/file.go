@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -47,7 +48,7 @@ const (
 // Errors of reading zone files.
 var (
 	ErrSize    = errors.New("zone file too large")
-	ErrNUL     = errors.New("zone file with a NUL in it")
+	ErrNUL     = errors.New("zone file with a NUL in it, so it is no plain text, or UTF-16")
 	ErrInvalid = errors.New("zone file")
 )
 
@@ -78,6 +79,7 @@ func Parse(b []byte) (*File, error) {
 		return nil, ErrNUL
 	}
 	f := &File{raw: bytes.Clone(b), entries: map[string]entry{}, relays: map[uint32]listed{}}
+	b = bytes.TrimPrefix(b, bom())
 	for number := 1; len(b) > 0; {
 		var l line
 		rest := l.scan(b)
@@ -102,6 +104,9 @@ func Parse(b []byte) (*File, error) {
 	}
 	return f, nil
 }
+
+// bom is what some editors put before UTF-8.
+func bom() []byte { return []byte("\ufeff") }
 
 // line is one line, unescaped and trimmed.
 type line struct {
@@ -284,6 +289,9 @@ func (f *File) Problems() (list []*Problem) {
 	for _, n := range f.stray {
 		list = append(list, &Problem{n, "no entry: want KEY=VALUE"})
 	}
+	if f.Revision() == math.MaxUint64 {
+		list = append(list, &Problem{f.entries["r"].line, "r (the revision): there is no higher one, so members would take hours to use another file"})
+	}
 	list = append(list, f.relayProblems()...)
 	slices.SortStableFunc(list, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return list
@@ -298,12 +306,23 @@ func (f *File) Validate() error {
 	return errors.Join(errs...)
 }
 
-// plausible reports whether f has any of the required entries: a web page has not.
-func (f *File) plausible() bool {
+// dated reports whether f has a revision.
+func (f *File) dated() bool {
+	_, err := strconv.ParseUint(f.entries["r"].value, 10, 64)
+	return err == nil
+}
+
+// Usable returns why members would not take f for a zone file at all: it is a web page
+// (ErrPage), or has none of the required entries (ErrInvalid). A nil error does not mean that
+// there are no Problems.
+func (f *File) Usable() error {
+	if text := bytes.TrimLeft(bytes.TrimPrefix(f.raw, bom()), " \t\r\n"); bytes.HasPrefix(text, []byte("<")) {
+		return ErrPage
+	}
 	for _, e := range required {
 		if _, ok := f.entries[e.key]; ok {
-			return true
+			return nil
 		}
 	}
-	return false
+	return fmt.Errorf("%w: none of the entries n, d, c, r and ttl is in it", ErrInvalid)
 }

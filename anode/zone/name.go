@@ -9,8 +9,11 @@ import (
 	"anodenet/anode"
 )
 
-// ErrName means that a text names no zone.
-var ErrName = errors.New("want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net")
+// Errors of ParseName.
+var (
+	ErrName   = errors.New("want an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net")
+	ErrNoHost = errors.New("no other machine can reach this address, so it is none of a zone; try: the public IPv4 address of the machine that relays, or 0 for the local network")
+)
 
 // ParseName reads a zone as people write it, in any of these forms:
 //
@@ -18,9 +21,9 @@ var ErrName = errors.New("want an IPv4 address, up to 8 hex digits, or a name su
 //	c0000201           up to 8 hex digits
 //	a--c0000201.net    the name of its zone file's host (draft 2.1.1)
 //
-// Its error wraps ErrName.
+// Its error wraps ErrName, or, for an IPv4 address that no host can have, ErrNoHost.
 func ParseName(s string) (anode.Zone, error) {
-	text := strings.TrimSuffix(strings.ToLower(s), ".")
+	text := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), ".")
 	if name, ok := strings.CutSuffix(text, nameSuffix); ok {
 		digits, ok := strings.CutPrefix(name, namePrefix)
 		if z, err := anode.ParseZone(digits); ok && err == nil && z.String() == digits {
@@ -29,7 +32,11 @@ func ParseName(s string) (anode.Zone, error) {
 		return 0, badName(s)
 	}
 	if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() {
-		return ofIP(ip), nil
+		z := ofIP(ip)
+		if _, usable := IP(z); !usable {
+			return 0, fmt.Errorf("%q: %w", s, ErrNoHost)
+		}
+		return z, nil
 	}
 	z, err := anode.ParseZone(text)
 	if err != nil {
@@ -73,3 +80,20 @@ func Label(z anode.Zone) string {
 	}
 	return z.String()
 }
+
+// Caveat says who cannot use a zone because of its ID; "" if everybody can.
+func Caveat(z anode.Zone) string {
+	ip, usable := IP(z)
+	switch {
+	case z == 0 || Public(ip):
+		return ""
+	case !usable:
+		return fmt.Sprintf("no machine has the address %v, so the zone file can only be at http://%s/z", ip, host(z))
+	case ip.IsPrivate() || ip.IsLinkLocalUnicast() || shared().Contains(ip):
+		return fmt.Sprintf("%v is a private address: only machines in the same network find the zone's file and relay", ip)
+	}
+	return fmt.Sprintf("%v is reserved for manuals and tests: no machine on the internet has it", ip)
+}
+
+// shared is where the customers of carriers with NAT are (RFC 6598).
+func shared() netip.Prefix { return netip.MustParsePrefix("100.64.0.0/10") }

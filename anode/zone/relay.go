@@ -154,6 +154,12 @@ func (f *File) Relay(sum uint32) (Relay, error) {
 	return x.relay, x.err
 }
 
+// Reachable reports whether an address may be that of another machine, in some network.
+func Reachable(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return ip.IsGlobalUnicast() && (!ip.Is4() || ip.As4()[0] != 0 && ip.As4()[0] < 224)
+}
+
 // relayIndex reads the key of a zr entry.
 func relayIndex(key string) (uint32, bool) {
 	digits, ok := strings.CutPrefix(key, relayPrefix)
@@ -184,8 +190,15 @@ func (f *File) relayProblems() (list []*Problem) {
 			r, err := parseRelay(e.value)
 			if err != nil {
 				bad("%v", err)
-			} else if r.UDP == 0 && r.TCP == 0 {
+				break
+			}
+			if r.UDP == 0 && r.TCP == 0 {
 				bad("the relay offers no port")
+			}
+			for _, ip := range r.IPs {
+				if !Reachable(ip) {
+					bad("no other machine can reach %v", ip)
+				}
 			}
 		}
 	}

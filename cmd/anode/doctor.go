@@ -64,6 +64,7 @@ func checks() []check {
 		{"beacons", checkBeacons},
 		{"clock", checkClock},
 		{"settings", checkSettings},
+		{"zone", checkZone},
 		{"packets", checkPackets},
 		{"queues", checkQueues},
 		{"machines", checkMachines},

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"anodenet/anode"
 )
 
 // maxTopic is the widest column of topics. A longer topic, such as that of a peer with a
@@ -86,6 +88,9 @@ func wrapped(w io.Writer, columns int, head, indent, text string) {
 		case empty:
 			line += word
 		case ansi.StringWidth(line)+1+ansi.StringWidth(word) > columns:
+			if _, err := anode.ParseAddress(word); err == nil { // the end of a command: both lines can be pasted
+				line += ` \`
+			}
 			fmt.Fprintln(w, line)
 			line = indent + word
 		default:

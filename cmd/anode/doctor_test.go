@@ -408,7 +408,7 @@ warn  clock     it shows 1970
 bad   peer laptop-of-alice
                 laptop-of-alice (dd9fcbf1d49c786b) has not added this machine,
                 so only pings get through
-                try: on that machine: anode peers add
+                try: on that machine: anode peers add \
                      `+selfAddress.String()+`
 bad   firewall  packets are dropped
                 try: let UDP port 8737 in

@@ -37,10 +37,10 @@ func (a *app) idCommand() *cobra.Command {
 			return a.reach(cmd, *asJSON)
 		}
 		var z anode.Zone
-		if *zone != "" {
+		if cmd.Flags().Changed("zone") {
 			var err error
 			if z, err = zones.ParseName(*zone); err != nil {
-				return usage(cmd, "--zone: %v", err)
+				return zoneUsage(cmd, "--zone", err)
 			}
 		}
 		self, err := a.makeSelf(cmd.Context(), z)

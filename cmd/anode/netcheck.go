@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type netAnswer struct {
 // measured, or could not be.
 type netNAT struct {
 	Mapping   string  `json:"mapping"`     // unknown, none, independent, dependent
-	Filtering string  `json:"filtering"`   // unknown
+	Filtering string  `json:"filtering"`   // unknown, address_port_dependent, not_port_dependent
 	Ports     string  `json:"ports"`       // unknown, preserved, sequential, random
 	Step      int     `json:"port_step"`   // if ports are sequential
 	Lifetime  float64 `json:"lifetime_s"`  // of a mapping without a packet, at least; 0: not known
@@ -140,7 +141,7 @@ func netCheck(ctx context.Context, s overlay.Status, alive func(ctx context.Cont
 	r := s.Reach
 	n := netAnswer{
 		Schema: schema, Network: s.Network, UDP: s.Network.IPv4.Works || s.Network.IPv6.Works, Seen: slices.Clone(r.Seen),
-		NAT:     netNAT{r.Mapping, "unknown", r.Ports, r.Step, r.Lifetime, r.Keepalive, hairpinOf(s)},
+		NAT:     netNAT{r.Mapping, cmp.Or(r.Filtering, "unknown"), r.Ports, r.Step, r.Lifetime, r.Keepalive, hairpinOf(s)},
 		Portmap: netPortmap{string(overlay.ReasonNoPortmap), s.Network.Portmap.Code, s.Network.Portmap.Says, append([]string{}, r.Mapped...)},
 		Relays:  relaysOf(s),
 	}
@@ -235,19 +236,22 @@ func answersTCP(ctx context.Context, endpoint string) bool {
 	return err == nil || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// hairpinOf says whether the router sends packets to its own outside back in, as far as peers
-// behind the same router show it.
+// hairpinOf says whether the router sends packets to its own outside back in: peers behind the same
+// router show it best, then what was measured.
 func hairpinOf(s overlay.Status) string {
 	outside := hostOf(s.Reach.Endpoint)
 	for _, p := range s.Peers {
-		if p.PathReason == overlay.ReasonHairpin {
-			return "no"
-		}
 		for _, w := range p.Ways {
 			if w.Used && w.Via == nil && !w.OnLink && s.Reach.Endpoint != "" && natted(s.Reach) && hostOf(w.Endpoint) == outside {
 				return "yes"
 			}
 		}
+	}
+	if r := s.Reach.Hairpin; r == "yes" || r == "no" {
+		return r
+	}
+	if slices.ContainsFunc(s.Peers, func(p overlay.PeerStatus) bool { return p.PathReason == overlay.ReasonHairpin }) {
+		return "no"
 	}
 	return "unknown"
 }
@@ -287,6 +291,10 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 	case netUnknown:
 		return "how the outside sees this machine is not known: no relay and no peer outside is connected", "add a machine with a public address as a peer (anode peers add ADDRESS NAME --endpoint udp:IP:PORT)"
 	case netOpen:
+		if n.NAT.Filtering == "address_port_dependent" {
+			return "this machine has a public address, but a firewall lets in only replies: peers behind most home routers reach it directly, peers behind symmetric NATs only through a relay",
+				fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine, of its router, or of the provider", port)
+		}
 		return "this machine has a public address, so peers reach it directly unless a firewall in front of it drops incoming UDP", ""
 	case netMapped:
 		return "the router opened a port for this machine, so peers reach it directly", ""
@@ -346,10 +354,10 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 		add("seen as", fmt.Sprintf("%s, by %s %s ago", x.Endpoint, by, age(secondsOf(x.Age))))
 	}
 	add("router", mappingWords(n))
-	add("filtering", "not known: only what strangers send would show it")
+	add("filtering", filteringWords(n.NAT))
 	add("lifetime", lifetimeWords(n.NAT))
 	add("hairpin", map[string]string{"yes": "yes: machines behind the same router reach each other by its outside",
-		"no": "no: machines behind the same router do not reach each other by its outside", "unknown": "not known: no peer behind the same router shows it"}[n.NAT.Hairpin])
+		"no": "no: machines behind the same router do not reach each other by its outside", "unknown": hairpinUnknown(n.NAT)}[n.NAT.Hairpin])
 	add("port mapping", portmapWords(n.Portmap))
 	for _, r := range n.Relays {
 		add("relay", netRelayWords(r))
@@ -397,6 +405,27 @@ func mappingWords(a netAnswer) string {
 		return "NAT; not known whether it takes another port for each destination" + ports
 	}
 	return "not known whether it translates addresses (NAT)" + ports
+}
+
+func filteringWords(n netNAT) string {
+	what := "the router"
+	if n.Mapping == "none" {
+		what = "a firewall here or at the provider"
+	}
+	switch n.Filtering {
+	case "address_port_dependent":
+		return what + " lets in only replies: packets from an address and port to which this machine has sent"
+	case "not_port_dependent":
+		return "open: packets come in from any port of a machine to which this one has sent, perhaps from every machine"
+	}
+	return "not known: it is measured with a relay of this version"
+}
+
+func hairpinUnknown(n netNAT) string {
+	if n.Mapping == "none" {
+		return "not needed"
+	}
+	return "not known: it is measured with a relay, behind a router"
 }
 
 func lifetimeWords(n netNAT) string {
@@ -449,6 +478,7 @@ func checkReach(ctx context.Context, p *patient) []finding {
 	}
 	n := netCheck(ctx, *p.status, answersTCP)
 	list := []finding{{"reach", n.verdict(), n.Says, n.Try, n.Code}}
+	list = append(list, ownZoneFindings(ctx, p)...)
 	for _, z := range p.status.Zones {
 		if z.Own && len(z.Relays) > 0 && !slices.ContainsFunc(z.Relays, answers) {
 			list = append(list, finding{"relay", warn, "no relay of zone " + zone.Label(z.Zone) + " answers now: peers are found only directly",

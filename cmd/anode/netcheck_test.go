@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ func natStatus() overlay.Status {
 	s.Network = overlay.NetworkStatus{IPv4: overlay.FamilyStatus{Address: "192.168.1.9", Gateway: "192.168.1.1", Route: true, Works: true},
 		Portmap: overlay.PortmapStatus{Code: string(portmap.NoAnswer), Says: portmap.NoAnswer.Text(), Gateway: "192.168.1.1"}}
 	s.Reach = overlay.ReachStatus{
-		Mapping: "independent", Ports: "preserved", Endpoint: "udp:198.51.100.1:8737", Lifetime: 100, Keepalive: 80,
+		Mapping: "independent", Ports: "preserved", Endpoint: "udp:198.51.100.1:8737", Lifetime: 100, Keepalive: 80, Filtering: "address_port_dependent", Hairpin: "no",
 		Own:     []string{"udp:198.51.100.1:8737", "udp:192.168.1.9:8737"},
 		Seen:    []overlay.SeenStatus{{Endpoint: "udp:198.51.100.1:8737", By: &hub, From: "udp:192.0.2.7:8737", Age: 12}},
 		Anchors: []overlay.AnchorStatus{{Address: hub, Name: "hub", Endpoint: "udp:192.0.2.7:8737", State: "kept", RTT: 16.2, Interval: 80}},
@@ -82,6 +83,68 @@ func TestNetCheck(t *testing.T) {
 	}
 }
 
+// TestNetCheckFiltering: what was measured is what is printed; a public address behind a firewall is
+// said to be one.
+func TestNetCheckFiltering(t *testing.T) {
+	words := map[string]bool{}
+	for _, mapping := range []string{"independent", "none"} {
+		for _, kind := range []string{"", "address_port_dependent", "not_port_dependent"} {
+			s := natStatus()
+			s.Reach.Mapping, s.Reach.Filtering = mapping, kind
+			n := netCheck(t.Context(), s, nil)
+			if want := cmp.Or(kind, "unknown"); n.NAT.Filtering != want {
+				t.Errorf("%q is printed as %q", kind, n.NAT.Filtering)
+			}
+			words[filteringWords(n.NAT)] = true
+			if walled := mapping == "none" && kind == "address_port_dependent"; strings.Contains(n.Says, "firewall lets in only replies") != walled || (n.Try != "") != walled {
+				t.Errorf("%s, %s: %s; try: %s", mapping, kind, n.Says, n.Try)
+			}
+		}
+	}
+	if len(words) != 4 {
+		t.Errorf("words: %v", words)
+	}
+	s := natStatus()
+	s.Peers[1].PathReason = overlay.ReasonHairpin
+	for measured, want := range map[string]string{"": "no", "yes": "yes", "no": "no"} {
+		if s.Reach.Hairpin = measured; hairpinOf(s) != want {
+			t.Errorf("measured %q: %s", measured, hairpinOf(s))
+		}
+	}
+}
+
+// TestMappedElsewhere: a port that the router opened before another NAT is no open port, and the
+// remedy is the one for two NATs.
+func TestMappedElsewhere(t *testing.T) {
+	s := natStatus()
+	s.Reach.Elsewhere = []string{"udp:203.0.113.9:8737"}
+	s.Network.Portmap = overlay.PortmapStatus{Code: overlay.PortmapElsewhere, Says: "the gateway opened a port elsewhere", Protocol: "upnp"}
+	n := netCheck(t.Context(), s, nil)
+	if n.Code == netMapped || n.Portmap.Code != string(overlay.ReasonNoPortmap) || n.Portmap.Reason != overlay.PortmapElsewhere || portmapWords(n.Portmap) != "none: the gateway opened a port elsewhere" {
+		t.Errorf("%+v", n)
+	}
+	if a := noPortmap(s); !strings.Contains(a.Says, "opened a port elsewhere") || !strings.Contains(a.Try, "provider") {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestSymmetricNote: a peer that does not answer, behind a symmetric NAT here without a relay, gets
+// that as a note with what would help; otherwise there is no such note.
+func TestSymmetricNote(t *testing.T) {
+	for mapping, want := range map[string]bool{"dependent": true, "independent": false, "none": false} {
+		s := natStatus()
+		s.Reach.Mapping = mapping
+		p := silentPeer(southAddress, "udp:203.0.113.5:8737")
+		p.Reason, p.ReasonAt = overlay.ReasonNoAnswer, "udp:203.0.113.5:8737"
+		w := explainPeer(p, s, whyPinged{Error: "no reply"}, nil)
+		a, out := onTerminal()
+		a.printWhy(w, nil)
+		if got := strings.Contains(out.String(), "symmetric NAT") && strings.Contains(out.String(), "a third one"); got != want || w.Code != string(overlay.ReasonNoAnswer) {
+			t.Errorf("%s: %s", mapping, out)
+		}
+	}
+}
+
 func TestPrintNet(t *testing.T) {
 	a, out := onTerminal()
 	s := natStatus()
@@ -93,10 +156,12 @@ IPv6          none
 seen as       udp:198.51.100.1:8737, by hub 12 s ago
 router        NAT with one port for all destinations; it keeps the port of this
               machine
-filtering     not known: only what strangers send would show it
+filtering     the router lets in only replies: packets from an address and port
+              to which this machine has sent
 lifetime      the router keeps an idle connection for at least 100 s; a packet
               every 80 s keeps the way in open
-hairpin       not known: no peer behind the same router shows it
+hairpin       no: machines behind the same router do not reach each other by its
+              outside
 port mapping  none: the gateway does not offer port mapping (UPnP, NAT-PMP or
               PCP)
 relay         hub (314c6a3662ebad08) udp:192.0.2.7:8737, 16.2 ms

@@ -64,6 +64,10 @@ func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) 
 		return fmt.Sprintf("the routers or providers of this machine and of %s both take another port for each connection (symmetric NAT), which nobody can foresee", who),
 			openEither + ": one of both is enough"
 	case overlay.ReasonFirewalled:
+		if s.Reach.Mapping == "none" && s.Reach.Filtering == "address_port_dependent" && (p.Attempts == nil || p.Attempts.Kind != "none") {
+			return fmt.Sprintf("direct packets from %s get lost: a firewall of this machine, of its router or of the provider lets in only replies", who),
+				fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine and of its router", port)
+		}
 		return fmt.Sprintf("direct packets between this machine and %s get lost, although their networks should let them through: a firewall on one side drops them", who),
 			fmt.Sprintf("allow incoming UDP port %d in the firewall of this machine and of its router, and port %d on the other side", port, usualPort)
 	case overlay.ReasonNoCandidates:
@@ -111,6 +115,16 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 	return list
 }
 
+// symmetricAdvice says what a symmetric NAT here means where no relay helps; nil if there is none.
+func symmetricAdvice(s overlay.Status) []advice {
+	if s.Reach.Mapping != "dependent" || len(s.Reach.Mapped) > 0 {
+		return nil
+	}
+	return []advice{{string(overlay.ReasonHereSymmetric),
+		"the router or provider of this machine takes another port for each connection (symmetric NAT), so without a relay it reaches only peers with a public address or an open port",
+		fmt.Sprintf("add on both machines a third one that both can reach; or forward UDP port %d to this machine in the router, and run anode id --reach again", portOf(s.Listen))}}
+}
+
 // noPortmap says that the router opens no port, and why not.
 func noPortmap(s overlay.Status) advice {
 	says := "the router of this machine opens no port for it"
@@ -118,7 +132,7 @@ func noPortmap(s overlay.Status) advice {
 	switch p := s.Network.Portmap; p.Code {
 	case "":
 		try = "portmap = true in the configuration has the router asked; " + try
-	case string(portmap.BehindNAT):
+	case string(portmap.BehindNAT), overlay.PortmapElsewhere:
 		says += ": " + p.Says
 		try = "a router of your own behind no other one; or ask the internet provider for a public address"
 	case string(portmap.Mapped):

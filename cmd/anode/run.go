@@ -57,9 +57,7 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 	set("port", "listen.port", strconv.Itoa(int(f.port)))
 	set("open", "policy.open", strconv.FormatBool(f.open))
 	set("info2-bare", "info2.bare", strconv.FormatBool(f.bare))
-	if f.zone != "" {
-		set("zone", "zone", f.zone)
-	}
+	set("zone", "zone", f.zone)
 	if f.relay {
 		set("relay", "relay.enabled", "true")
 	}

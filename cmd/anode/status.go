@@ -21,6 +21,7 @@ type statusView struct {
 	counters bool
 	bridged  bool // the bridge between the text networks is on
 	files    []control.ZoneFile
+	hosts    []peerHost
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -46,12 +47,12 @@ func (a *app) statusCommand() *cobra.Command {
 		case err != nil:
 			return err
 		case how.json:
-			return a.json(statusAnswer{status, files})
+			return a.json(statusAnswer{status, files, hostsOf(cmd.Context(), client)})
 		case how.tsv:
 			a.tsv(statusTSV(status))
 			return nil
 		}
-		view.files = files.Files
+		view.files, view.hosts = files.Files, hostsOf(cmd.Context(), client)
 		if texts, err := client.Info2(cmd.Context()); err == nil {
 			view.bridged = texts.Bridged
 		}
@@ -204,6 +205,7 @@ func (a *app) peerRows(s overlay.Status, peers []overlay.PeerStatus, v statusVie
 	for i, p := range peers {
 		full = append(full, rows[i+1])
 		full = append(full, peerNotes(p, s, v, width)...)
+		full = append(full, a.hostNotes(p, v, width)...)
 	}
 	return full
 }

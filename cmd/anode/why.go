@@ -67,7 +67,8 @@ func (a *app) whyCommand() *cobra.Command {
 			"If the path leads through a relay: why there is no direct one. It sends pings until one\nis answered, five at most.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
 			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
-			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()),
+			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()) +
+			"\nCodes of notes about zone files: zone_no_file, zone_old_file, zone_no_relay.\n",
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
@@ -117,6 +118,9 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
 				w.Endpoints = &list
 				w.blameHosts()
+			}
+			if helped(w.Code) {
+				w.Notes = append(w.Notes, zoneNotes(asking, client, p.Address, a.now())...)
 			}
 			return w, s, nil
 		}
@@ -272,6 +276,9 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 			w.Says += ", through " + route(p.Path, namesOf(s.Peers))
 		}
 	}
+	if w.Code == string(overlay.ReasonNoAnswer) {
+		w.Notes = append(w.Notes, symmetricAdvice(s)...)
+	}
 	if p.PathReason != "" && string(p.PathReason) != w.Code {
 		w.PathCode = p.PathReason
 		w.PathSays, w.PathTry = pathReasonWords(p, s)
@@ -293,6 +300,9 @@ func (a *app) printWhy(w whyAnswer, names map[anode.Address]string) {
 	}
 	for _, n := range w.Notes {
 		wrapped(a.out, a.columnsOf(), "", "", sentence("Also: "+n.Says))
+		if n.Code != string(overlay.ReasonNoPortmap) { // whose remedy the path's has
+			wrapped(a.out, a.columnsOf(), "try: ", "     ", n.Try)
+		}
 	}
 	fmt.Fprintln(a.out)
 	for _, f := range whyFacts(w, names, a.now()) {

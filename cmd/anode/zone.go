@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,18 +40,37 @@ func (a *app) zoneArgument(cmd *cobra.Command, args []string) (anode.Zone, error
 	if len(args) == 0 {
 		self, err := a.self(cmd.Context())
 		if err == nil && self.Zone() == 0 {
-			err = &failure{exitUsage, "this machine is in zone 0, the local network, which has no zone file", "anode zone show ZONE"}
+			err = &failure{exitUsage, "this machine is in zone 0, the local network, which has no zone file", "anode zone show ZONE; " + joinWords}
 		}
 		return self.Zone(), err
 	}
 	z, err := zone.ParseName(args[0])
 	if err != nil {
-		return 0, usage(cmd, "ZONE: %v", err)
+		return 0, zoneUsage(cmd, "ZONE", err)
 	}
 	if z == 0 {
 		return 0, usage(cmd, "%v", zone.ErrLocal)
 	}
 	return z, nil
+}
+
+// joinWords say how a machine gets into a zone, and what that costs.
+const joinWords = "or anode zone join ZONE, which gives this machine an address in a zone: its ULA and short ID change, and everybody who added the old address has to add the new one"
+
+// zoneUsage is the error of a zone on the command line that is none.
+func zoneUsage(cmd *cobra.Command, what string, err error) error {
+	problem, try, ok := strings.Cut(err.Error(), "; try: ")
+	if !ok {
+		return usage(cmd, "%s: %s", what, problem)
+	}
+	return &failure{exitUsage, what + ": " + problem, try}
+}
+
+// warnZone says who cannot use a zone.
+func (a *app) warnZone(z anode.Zone) {
+	if text := zone.Caveat(z); text != "" {
+		fmt.Fprintf(a.err, "anode: warning: %s\n", text)
+	}
 }
 
 // fetchZone gets a zone's file from the web.
@@ -59,9 +79,30 @@ func fetchZone(ctx context.Context, z anode.Zone) (zone.Copy, error) {
 	if err == nil || ctx.Err() != nil {
 		return c, err
 	}
+	return c, unfetched(z, err)
+}
+
+// unfetched says why a zone's file cannot be fetched, a line for each reason.
+func unfetched(z anode.Zone, err error) error {
 	label := zone.Label(z)
-	return c, &failure{exitUnreachable, fmt.Sprintf("zone %s: no zone file: %v", label, err),
+	f := &failure{exitUnreachable, fmt.Sprintf("zone %s: no zone file: %v", label, err),
 		"on the machine with the zone's address: anode up --relay --zone " + label + ", and TCP port 80 open in its firewall"}
+	var places *zone.FetchError
+	if !errors.As(err, &places) {
+		return f
+	}
+	if list := places.Reasons(); len(list) > 1 {
+		f.message = strings.Join(append([]string{"zone " + label + ": no zone file"}, list...), "\n")
+	}
+	switch _, usable := zone.IP(z); {
+	case !usable:
+		f.try = "another ZONE: " + zone.Caveat(z)
+	case errors.Is(err, zone.ErrPage):
+		f.try = "a browser, to log in to this network"
+	case places.NoIPv4():
+		f.try = "a network with IPv4 or NAT64"
+	}
+	return f
 }
 
 func (a *app) zoneCheckCommand() *cobra.Command {
@@ -74,6 +115,9 @@ func (a *app) zoneCheckCommand() *cobra.Command {
 		where, f, err := a.zoneFile(cmd, args[0])
 		if err != nil {
 			return err
+		}
+		if err := f.Usable(); err != nil {
+			return &failure{exitFailed, printable(where + ": " + err.Error()), "anode zone init -, which prints a good one"}
 		}
 		if list := f.Problems(); len(list) > 0 {
 			lines := make([]string, len(list))
@@ -115,14 +159,12 @@ func (a *app) zoneFile(cmd *cobra.Command, text string) (where string, f *zone.F
 
 // readZone reads a zone file.
 func readZone(path string) (*zone.File, error) {
-	info, err := os.Stat(path)
+	h, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > zone.MaxSize {
-		return nil, fmt.Errorf("%s: %w", path, zone.ErrSize)
-	}
-	b, err := os.ReadFile(path)
+	defer h.Close()
+	b, err := io.ReadAll(io.LimitReader(h, zone.MaxSize+1)) // it may be a device
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +201,7 @@ func (a *app) zoneJoinCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		z, err := zone.ParseName(args[0])
 		if err != nil {
-			return usage(cmd, "ZONE: %v", err)
+			return zoneUsage(cmd, "ZONE", err)
 		}
 		if a.state == daemon.NoState {
 			return &failure{exitUsage, "--state none keeps no address", "--state DIR; or anode up --state none --zone " + args[0]}
@@ -175,6 +217,7 @@ func (a *app) zoneJoinCommand() *cobra.Command {
 			}
 			return a.json(answer)
 		}
+		a.warnZone(z)
 		a.tellJoined(j)
 		return nil
 	}

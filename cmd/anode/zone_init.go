@@ -37,7 +37,7 @@ func (a *app) zoneInitCommand() *cobra.Command {
 		Use:   "init FILE",
 		Short: "Write a zone file with this machine as the relay; - prints it",
 		Long: "Write a zone file with this machine as the relay of its zone, to be edited: further relays\n" +
-			"are zr.1, zr.2 and so on. Raise r with every change: who has a higher r ignores the file.",
+			"are zr.1, zr.2 and so on. Raise r with every change: who has a higher r ignores the file for hours.",
 		Args: want(1, 1),
 	}
 	cmd.Flags().StringVar(&o.name, "name", "", "the zone's `name`")
@@ -62,13 +62,16 @@ func (a *app) zoneInitCommand() *cobra.Command {
 
 // draftZone makes what the flags ask for.
 func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
+	if o.ttl < zone.MinTTL || o.ttl > zone.MaxTTL {
+		return zone.Draft{}, usage(cmd, "--ttl: want 1m to 168h")
+	}
 	self, err := a.self(cmd.Context())
 	if err != nil {
 		return zone.Draft{}, err
 	}
 	if self.Zone() == 0 {
 		return zone.Draft{}, &failure{exitFailed, "this machine is in zone 0, the local network, which has no relays",
-			"anode zone join IP, with the address of the web server for the zone file"}
+			"anode zone join IP, with the public address of the machine that serves the file: this machine gets a new address, and everybody who added the old one has to add the new one"}
 	}
 	label := zone.Label(self.Zone())
 	relay := zone.Relay{UDP: o.port, Addresses: []anode.Address{self}}
@@ -82,7 +85,10 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 		if err != nil || ip.Zone() != "" {
 			return zone.Draft{}, usage(cmd, "--ip: want an IP address, not %q", text)
 		}
-		relay.IPs = append(relay.IPs, ip.Unmap())
+		if ip = ip.Unmap(); !zone.Reachable(ip) {
+			return zone.Draft{}, usage(cmd, "--ip: no other machine can reach %v", ip)
+		}
+		relay.IPs = append(relay.IPs, ip)
 	}
 	if len(relay.IPs) == 0 {
 		relay.IPs = daemon.RelayIPs(self)
@@ -102,7 +108,7 @@ func (a *app) nextRevision(z anode.Zone) uint64 {
 	if err != nil || c.File == nil {
 		return 1
 	}
-	return c.File.Revision() + 1
+	return zone.NextRevision(c.File.Revision(), a.now())
 }
 
 func orElse(s, otherwise string) string {
@@ -127,7 +133,7 @@ func (a *app) writeZone(path string, d zone.Draft, force bool) error {
 	if force {
 		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 		if old, err := readZone(path); err == nil {
-			d.Revision = max(d.Revision, old.Revision()+1)
+			d.Revision = max(d.Revision, zone.NextRevision(old.Revision(), time.Now()))
 		}
 	}
 	f, err := os.OpenFile(path, mode, 0o644)
@@ -219,6 +225,9 @@ func (a *app) loadSite(site *zone.Site, path string) error {
 	f, err := readZone(path)
 	if err != nil {
 		return err
+	}
+	if err := f.Usable(); err != nil {
+		return &failure{exitFailed, path + ": " + err.Error(), "anode zone check " + path}
 	}
 	for _, p := range f.Problems() {
 		fmt.Fprintf(a.err, "anode: warning: %s\n", printable(zoneProblem(path, p)))

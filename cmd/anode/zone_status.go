@@ -13,6 +13,7 @@ import (
 type statusAnswer struct {
 	overlay.Status
 	control.ZoneFiles
+	Hosts []peerHost `json:"peer_hosts"` // the host names among the endpoints that people gave
 }
 
 // zoneWords names the zone of a node, and says whether the node relays for it.
@@ -35,7 +36,34 @@ func (a *app) zoneFacts(s overlay.Status, files []control.ZoneFile) (facts [][2]
 	if len(facts) == 0 && s.Zone != 0 {
 		facts = append(facts, [2]string{"zone", s.Zone.String()})
 	}
+	for _, z := range s.Zones {
+		for _, r := range z.Relays {
+			if z.Own && r.Own {
+				facts = append(facts, [2]string{"relay", a.zoneRelayFact(r)})
+			}
+		}
+	}
 	return facts
+}
+
+// zoneRelayFact is the relay at which others find this node, in one line.
+func (a *app) zoneRelayFact(r overlay.ZoneRelayStatus) string {
+	words := r.Endpoint
+	if words == "" {
+		words = r.Address.ID().String()
+	}
+	switch {
+	case r.State == overlay.RelaySilent && r.LastHeard == nil:
+		return words + ": has not answered yet"
+	case r.State == overlay.RelaySilent:
+		return words + ": does not answer, last heard " + a.ago(r.LastHeard)
+	case r.State == overlay.RelayConnecting:
+		return words + ": asked, no answer yet"
+	}
+	if r.RTT > 0 {
+		words += ", " + millis(r.RTT) + " ms"
+	}
+	return words + ", last heard " + a.ago(r.LastHeard)
 }
 
 // zoneFact is a zone file in one line.

@@ -47,6 +47,7 @@ type Mux struct {
 	listeners []net.Listener
 	number    uint32 // of the last connection that came in
 	guests    guests
+	ether     ethernet
 
 	web      *web // those who post to us
 	proxies  proxies
@@ -76,9 +77,9 @@ type MuxConfig struct {
 
 // outlet is where packets to one endpoint go.
 type outlet interface {
-	// queue takes the packets of a train, all or none, and keeps none of its memory. It
-	// never waits.
-	queue(t *Train) (taken bool)
+	// queue takes the packets of a train, all or none, and keeps none of its memory. It waits
+	// for room if patient, and if there is going to be some in no time; else it never waits.
+	queue(t *Train, patient bool) (taken bool)
 	// keep says that the other side has proved who it is.
 	keep()
 	// close ends it, and returns at once.
@@ -100,6 +101,7 @@ type muxCounters struct {
 	dropQueue, dropDelay, dropGone, dropMost                                      atomic.Uint64
 	web                                                                           webCounters
 	refusedGuests, refusedSite, refusedMost, endedFrame, endedSlow, endedUnproved atomic.Uint64
+	etherBad, etherRefused                                                        atomic.Uint64
 }
 
 // NewMux makes a Mux without connections. Close ends it.
@@ -158,7 +160,8 @@ func (m *Mux) deliver(b *delivery) error {
 	}
 }
 
-// NewWriter implements Conn. The writer takes trains of the Mux's kinds alone: see Join.
+// NewWriter implements Conn. The writer takes trains of the Mux's kinds alone, and never waits:
+// see Join.
 func (m *Mux) NewWriter() Writer { return &muxWriter{m: m} }
 
 // LocalPort implements Conn: there is no one port.
@@ -176,6 +179,9 @@ func (m *Mux) Close() error {
 	}
 	for _, o := range m.outlets {
 		o.close()
+	}
+	for _, p := range m.ether.ports {
+		p.close()
 	}
 	m.mu.Unlock()
 	m.web.close()
@@ -200,6 +206,12 @@ func (m *Mux) find(ep Endpoint) outlet {
 	ep = ep.Place()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if ep.Kind == Ethernet {
+		if p := m.ether.ports[ep.If]; p != nil {
+			return p
+		}
+		return nil
+	}
 	if o := m.outlets[ep]; o != nil || ep.Conn != 0 || m.ctx.Err() != nil {
 		return o
 	}
@@ -246,6 +258,7 @@ func (m *Mux) Counters() map[string]uint64 {
 		"tx_queue_full": c.dropQueue.Load(), "tx_too_late": c.dropDelay.Load(), "tx_connection_gone": c.dropGone.Load(), "tx_too_many_connections": c.dropMost.Load(),
 		"refused_unproved": c.refusedGuests.Load(), "refused_source": c.refusedSite.Load(), "refused_connections": c.refusedMost.Load(),
 		"ended_no_packets": c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
+		"rx_ethernet_bad": c.etherBad.Load(), "tx_ethernet_refused": c.etherRefused.Load(),
 	}
 	m.web.into(all)
 	return all
@@ -253,13 +266,13 @@ func (m *Mux) Counters() map[string]uint64 {
 
 // muxWriter sends trains in connections; it is for one goroutine.
 type muxWriter struct {
-	m    *Mux
-	to   Endpoint // where last went
-	last outlet
+	m       *Mux
+	patient bool
+	to      Endpoint // where last went
+	last    outlet
 }
 
-// Write implements Writer. It never waits: what a connection does not take is lost, and
-// counted. A train to an endpoint without a connection opens one, if the endpoint can be
+// Write implements Writer. What a connection does not take is lost, and counted. A train to an endpoint without a connection opens one, if the endpoint can be
 // dialled.
 func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	packets, bytes := 0, 0
@@ -273,7 +286,7 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 			err = ErrEndpoint
 			continue
 		}
-		if !w.last.queue(t) {
+		if !w.last.queue(t, w.patient) {
 			w.last = nil // it may have ended
 			continue
 		}
@@ -289,8 +302,13 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	return sent, err
 }
 
-// Join returns a Writer that sends trains of kind UDP by udp, and the others by m.
-func Join(udp Writer, m *Mux) Writer { return &joined{udp, m.NewWriter()} }
+// Join returns a Writer that sends trains of kind UDP by udp, and the others by m. If patient, it
+// waits a little where a busy connection is about to have room: a program of this machine that
+// sends too fast then becomes slower, and nothing is lost. What is sent for others must not wait,
+// since one of them could hold up the rest.
+func Join(udp Writer, m *Mux, patient bool) Writer {
+	return &joined{udp, &muxWriter{m: m, patient: patient}}
+}
 
 type joined struct{ udp, mux Writer }
 

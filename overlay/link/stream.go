@@ -16,6 +16,8 @@ const (
 	// would only delay, since programs send again what is late.
 	maxQueued = 256 << 10
 	maxDelay  = 100 * time.Millisecond
+	// patience is how long room is waited for: what a fast network needs for a queue.
+	patience = 5 * time.Millisecond
 
 	smallBuffer = 4 << 10   // of a connection on which nothing much comes, and all that a guest may use
 	largeBuffer = 128 << 10 // of one that is busy
@@ -37,12 +39,15 @@ type stream struct {
 	ep   Endpoint // its Place
 	kept atomic.Bool
 	wake chan struct{} // takes one: something waits
+	room chan struct{} // takes one: the writer took what waited
 
 	mu      sync.Mutex
-	conn    net.Conn // nil: not open yet
+	conn    net.Conn  // nil: not open yet
+	raw     *rawWrite // nil: it cannot write without waiting
 	ended   bool
 	waiting []byte    // frames; nil: none
-	writing int       // bytes that are being written
+	writing int       // bytes that the writer has taken, and writes
+	written time.Time // when it took them
 	begun   time.Time // when the oldest of those began to wait
 	oldest  time.Time // the same of waiting
 }
@@ -53,7 +58,11 @@ var (
 )
 
 func newStream(m *Mux, ep Endpoint, conn net.Conn) *stream {
-	return &stream{m: m, ep: ep, conn: conn, wake: make(chan struct{}, 1)}
+	s := &stream{m: m, ep: ep, conn: conn, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	if conn != nil {
+		s.raw = newRawWrite(conn)
+	}
+	return s
 }
 
 // dial opens a connection, and returns before it is open. What is queued meanwhile is sent then.
@@ -89,7 +98,7 @@ func (s *stream) open(conn net.Conn) bool {
 		conn.Close()
 		return false
 	}
-	s.conn = conn
+	s.conn, s.raw = conn, newRawWrite(conn)
 	return true
 }
 
@@ -193,21 +202,30 @@ func (s *stream) close() {
 	close(s.wake)
 }
 
-// queue implements outlet.
-func (s *stream) queue(t *Train) bool {
+// queue implements outlet. Where nothing waits, the packets are written at once.
+func (s *stream) queue(t *Train, patient bool) bool {
 	now := time.Now()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.ended:
-		s.m.c.dropGone.Add(uint64(t.Packets()))
-		return false
-	case len(s.waiting)+s.writing+framed(t) > maxQueued:
-		s.m.c.dropQueue.Add(uint64(t.Packets()))
-		return false
-	case s.writing > 0 && now.Sub(s.begun) > maxDelay:
-		s.m.c.dropDelay.Add(uint64(t.Packets()))
-		return false
+	for need := framed(t); ; now = time.Now() {
+		full := len(s.waiting)+s.writing+need > maxQueued
+		switch {
+		case s.ended:
+			s.mu.Unlock()
+			s.m.c.dropGone.Add(uint64(t.Packets()))
+			return false
+		case s.writing > 0 && now.Sub(s.begun) > maxDelay:
+			s.mu.Unlock()
+			s.m.c.dropDelay.Add(uint64(t.Packets()))
+			return false
+		case full && patient && now.Sub(s.written) < patience:
+			s.await(patience - now.Sub(s.written))
+			continue
+		case full:
+			s.mu.Unlock()
+			s.m.c.dropQueue.Add(uint64(t.Packets()))
+			return false
+		}
+		break
 	}
 	if s.waiting == nil {
 		s.waiting = (*queueBuffers.Get().(*[]byte))[:0]
@@ -216,13 +234,46 @@ func (s *stream) queue(t *Train) bool {
 		s.oldest = now
 	}
 	s.waiting = appendFrames(s.waiting, t)
-	if s.writing == 0 {
+	idle := s.writing == 0
+	if idle && s.raw != nil {
+		idle = !s.writeNow()
+	}
+	s.mu.Unlock()
+	if idle {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
 	return true
+}
+
+// await waits until the writer has taken what waits, or for d. The stream is locked before and
+// after.
+func (s *stream) await(d time.Duration) {
+	s.mu.Unlock()
+	timer := time.NewTimer(d)
+	select {
+	case <-s.room:
+	case <-timer.C:
+	case <-s.m.ctx.Done():
+	}
+	timer.Stop()
+	s.mu.Lock()
+}
+
+// writeNow writes what waits as far as the system takes it without waiting, and reports whether
+// that was all. The stream is locked.
+func (s *stream) writeNow() bool {
+	n := s.raw.write(s.waiting)
+	if n == len(s.waiting) {
+		b := s.waiting
+		s.waiting = nil
+		queueBuffers.Put(&b)
+		return true
+	}
+	s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
+	return false
 }
 
 // write sends what waits, until the connection ends.
@@ -235,7 +286,6 @@ func (s *stream) write() {
 			}
 			s.conn.SetWriteDeadline(time.Now().Add(frameFor))
 			_, err := s.conn.Write(b)
-			b = b[:0]
 			queueBuffers.Put(&b)
 			if err != nil {
 				if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -252,12 +302,16 @@ func (s *stream) write() {
 func (s *stream) take() (b []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
 	if len(s.waiting) == 0 || s.ended {
 		s.writing = 0
 		return nil, false
 	}
 	b, s.waiting = s.waiting, nil
-	s.writing, s.begun = len(b), s.oldest
+	s.writing, s.begun, s.written = len(b), s.oldest, time.Now()
 	return b, true
 }
 
@@ -271,7 +325,7 @@ func (s *stream) read(proved func()) {
 			proved()
 			proved = nil
 		}
-		s.conn.SetReadDeadline(r.patience(kept))
+		s.conn.SetReadDeadline(r.until(kept))
 		n, err := s.conn.Read(r.buf[r.have:])
 		if n > 0 && !r.came(s.m, s.ep, n, kept) {
 			return
@@ -298,8 +352,8 @@ type reading struct {
 	since time.Time // when the first of what is in buf came
 }
 
-// patience is until when something has to come.
-func (r *reading) patience(kept bool) time.Time {
+// until is by when something has to come.
+func (r *reading) until(kept bool) time.Time {
 	switch {
 	case !kept:
 		return r.began.Add(proveFor)

@@ -110,13 +110,14 @@ func TestPunchMany(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	var p Plan
+	var b Allowance
 	start := mono.At(time.Hour)
 	now := start
 	var at []time.Duration
 	for range 8 {
 		now = max(now, p.Next())
 		at = append(at, now.Sub(start))
-		most := p.Begin(now, 8)
+		most := p.Begin(now, 8, &b)
 		if want := 8 * perTarget; now.Sub(start) < firstMinute && most != want || now.Sub(start) >= firstMinute && most > laterRequests {
 			t.Errorf("%d requests at %v", most, now.Sub(start))
 		}
@@ -140,11 +141,12 @@ func TestPlanBudget(t *testing.T) {
 		"never": func(*Plan, mono.Time) {},
 	} {
 		var p Plan
+		var b Allowance
 		sent := map[int]int{}
 		for k := range 10 * 600 {
 			now := mono.At(time.Hour).Add(time.Duration(k) * 100 * time.Millisecond)
 			reset(&p, now)
-			sent[k] = p.Begin(now, 1000)
+			sent[k] = p.Begin(now, 1000, &b)
 			minute := 0
 			for j := max(k-599, 0); j <= k; j++ {
 				minute += sent[j]
@@ -155,10 +157,11 @@ func TestPlanBudget(t *testing.T) {
 		}
 	}
 	var p Plan
+	var b Allowance
 	resets := 0
 	for k := range 600 {
 		now := mono.At(time.Hour).Add(time.Duration(k) * 100 * time.Millisecond)
-		p.Begin(now, 1)
+		p.Begin(now, 1, &b)
 		if p.ResetBy(now); p.Next() == 0 {
 			resets++
 		}

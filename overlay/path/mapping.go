@@ -2,6 +2,8 @@ package path
 
 import (
 	"cmp"
+	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -44,7 +46,7 @@ type PortKind uint8
 const (
 	PortsUnknown PortKind = iota
 	Preserved             // the port of the socket, where it is free
-	Sequential            // a small constant step after that of the mapping before
+	Sequential            // a constant step after that of the mapping before
 	Random
 )
 
@@ -142,7 +144,9 @@ func agreement(before []Sample, s *Sample) (same, other bool) {
 
 // ports tells how the ports of mappings are chosen, by samples in the order of time. A step counts
 // only between sockets that were opened for the question, one after the other: when a mapping of
-// the main socket was made is not known. One step may be an accident; two show a rule.
+// the main socket was made is not known. One step may be an accident; two show a rule: small steps in
+// one direction, of the ports or of their bytes in the other order, as of a counter whose bytes are
+// not swapped for the network, or any step and multiples of it.
 func ports(list []Sample) (PortKind, int) {
 	var fresh []Sample
 	for _, s := range list {
@@ -153,24 +157,54 @@ func ports(list []Sample) (PortKind, int) {
 	if len(fresh) > 0 && !slices.ContainsFunc(fresh, func(s Sample) bool { return s.Seen.Port() != s.Local }) {
 		return Preserved, 0 // if that of the main socket is not, another machine has it
 	}
-	step, steps := 0, 0
+	var plain, swapped []int
 	for k := 1; k < len(fresh); k++ {
 		if fresh[k].At.Sub(fresh[k-1].At) > together {
 			continue
 		}
-		d := int(fresh[k].Seen.Port()) - int(fresh[k-1].Seen.Port())
+		a, b := fresh[k-1].Seen.Port(), fresh[k].Seen.Port()
+		plain = append(plain, int(b)-int(a))
+		swapped = append(swapped, int(bits.ReverseBytes16(b))-int(bits.ReverseBytes16(a)))
+	}
+	step := cmp.Or(rule(plain), 256*rule(swapped), multiples(plain)) // every 256th carry of the second one is not foreseen
+	switch {
+	case len(plain) < 2:
+		return PortsUnknown, 0 // a long step may be one of many
+	case step == 0:
+		return Random, 0
+	}
+	return Sequential, step
+}
+
+// rule returns the shortest of small steps in one direction; 0 if they are something else.
+func rule(steps []int) (step int) {
+	for _, d := range steps {
 		if d == 0 || max(d, -d) > maxStep || step != 0 && (d > 0) != (step > 0) {
-			return Random, 0
+			return 0
 		}
 		if step == 0 || max(d, -d) < max(step, -step) {
 			step = d
 		}
-		steps++
 	}
-	if steps < 2 {
-		return PortsUnknown, 0
+	return step
+}
+
+// multiples returns the shortest of two or more steps if the others are small multiples of it, and it
+// is not longer than a PREDICT can say; 0 if they are something else.
+func multiples(steps []int) int {
+	if len(steps) < 2 {
+		return 0
 	}
-	return Sequential, step
+	step := slices.MinFunc(steps, func(a, b int) int { return cmp.Compare(max(a, -a), max(b, -b)) })
+	if step == 0 || max(step, -step) > math.MaxInt16 {
+		return 0
+	}
+	for _, d := range steps {
+		if d%step != 0 || d/step < 1 || d/step > maxStep {
+			return 0
+		}
+	}
+	return step
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {

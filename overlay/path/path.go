@@ -5,7 +5,8 @@
 // the answers.
 //
 // An endpoint is learned only by an EPC (draft 4.2.4), or by what proves the same: the first
-// answer to a message of the handshake, which nobody can have recorded before.
+// answer to a message of the handshake, which nobody can have recorded before, or the answer to
+// a probe in a session, whose ID nobody else knows.
 //
 //	          Add                 EPC                     silence, link events
 //	unknown ------> candidate ----------> confirmed ------------.
@@ -174,14 +175,31 @@ func (i *Info) become(now mono.Time, s State) {
 type check struct {
 	pending bool
 	burst   bool          // of an attempt
+	open    bool          // and something came from there meanwhile
 	over    bool          // no more requests, for want of a budget
 	wait    time.Duration // of a burst: for answers, after the last request
-	asked   []request     // outstanding, oldest first; at most maxTries
+	asked   []request     // outstanding, oldest first; at most openTries
+	before  []request     // of the check before, if it was not answered; as many
 	next    mono.Time
 }
 
 // burstWaits are the times between the requests of a burst.
 var burstWaits = [maxTries - 1]time.Duration{30 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 220 * time.Millisecond}
+
+// Where something came from during a burst, the way is open: what is missing was lost. A few more
+// requests cost less than the next attempt.
+const (
+	openTries = 10
+	openWait  = 100 * time.Millisecond
+)
+
+// most is how many requests the check may take.
+func (c *check) most() int {
+	if c.open {
+		return openTries
+	}
+	return maxTries
+}
 
 type request struct {
 	id   uint32
@@ -203,7 +221,27 @@ func (i *Info) start(now mono.Time) {
 	if i.State == Failed {
 		i.become(now, Candidate)
 	}
-	i.check = check{pending: true, next: now}
+	before := i.check.asked
+	if len(before) == 0 {
+		before = i.check.before
+	}
+	i.check = check{pending: true, next: now, before: before}
+}
+
+// find returns when the request with an ID was sent. try is its number in this check, or -1 if it
+// is one of the check before: with a long round trip its answer is under way still.
+func (c *check) find(now mono.Time, id uint32) (sent mono.Time, try int, ok bool) {
+	for k, r := range c.asked {
+		if r.id == id {
+			return r.sent, k, true
+		}
+	}
+	for _, r := range c.before {
+		if r.id == id && now.Sub(r.sent) <= answerFor {
+			return r.sent, -1, true
+		}
+	}
+	return 0, 0, false
 }
 
 // burst begins a check by a burst; answers may come wait after the last request.
@@ -220,6 +258,8 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 	switch {
 	case c.burst && len(c.asked) < len(burstWaits):
 		wait = burstWaits[len(c.asked)]
+	case c.burst && c.open && len(c.asked) < openTries-1:
+		wait = openWait
 	case c.burst:
 		wait = c.wait
 	case i.Origin == Relay && i.State == Candidate && len(c.asked) == 0:

@@ -30,6 +30,8 @@ const (
 	verifyEvery = time.Second            // while large data flows; doubles while nothing is answered
 	verifyLast  = time.Minute
 	raiseEvery  = 2 * time.Second // while large data flows and the size is below the limit
+	quickLeast  = 50 * time.Millisecond
+	earlyMost   = 1472 // bytes of a probe that is sent before anything else: what Ethernet carries
 )
 
 // Search finds how long a sealed datagram one way carries, and whether trains arrive
@@ -92,7 +94,7 @@ func (s *Search) Trains() bool { return !s.trains.off }
 // trains: toward strangers, and where the system sends none.
 func (s *Search) Due(now mono.Time, rtt time.Duration, used Traffic, trains bool) (probes []Probe, next mono.Time) {
 	wait := probeWait + max(rtt, s.lag)
-	sizes, next := s.sizes.due(now, wait, used)
+	sizes, next := s.sizes.due(now, wait, quickWait(rtt), used)
 	if len(sizes) > 0 {
 		id := s.id()
 		for _, size := range sizes {
@@ -107,15 +109,33 @@ func (s *Search) Due(now mono.Time, rtt time.Duration, used Traffic, trains bool
 	return probes, next
 }
 
+// quickWait is how long the first probes of a trial wait for their answers: the sooner they are
+// sent again, the sooner a way can be used on which packets get lost.
+func quickWait(rtt time.Duration) time.Duration { return max(rtt+rtt/4, quickLeast) }
+
+// Early returns a probe of the longest datagram that can leave before anything is known of the
+// way, with its first check: if both are answered, the way is good. ok is false if it would be of
+// no use. No answer says nothing.
+func (s *Search) Early(now mono.Time) (p Probe, ok bool) {
+	z := &s.sizes
+	if z.proven || z.phase != idle || z.size > earlyMost {
+		return Probe{}, false
+	}
+	id := s.id()
+	z.sent.add(id, z.size, now)
+	return Probe{id, z.size, 1}, true
+}
+
 // Answered takes a PROBE_ACK that came in a session. What answers no outstanding probe
-// changes nothing.
-func (s *Search) Answered(now mono.Time, id uint32, size int) {
+// changes nothing. It returns how long the answer to a probe of a size took; 0: it is none.
+func (s *Search) Answered(now mono.Time, id uint32, size int) (rtt time.Duration) {
 	if sent, ok := s.sizes.sent.take(id, size, now); ok {
 		s.lag = min(now.Sub(sent), maxLag)
 		s.sizes.answered(now, size)
-		return
+		return max(now.Sub(sent), 1)
 	}
 	s.trains.answered(id, size)
+	return 0
 }
 
 // maxSent is how many probes can be outstanding: more than two rounds of the search.

@@ -164,9 +164,12 @@ func (s *Set) Nudge(now mono.Time, w Way) {
 	if i == nil || !i.check.pending || len(i.check.asked) == 0 {
 		return
 	}
-	if c := &i.check; c.burst && !c.over && len(c.asked) < maxTries {
-		c.next = now // it is open at last
-		return
+	if c := &i.check; c.burst && !c.over {
+		c.open = true
+		if len(c.asked) < c.most() {
+			c.next = now
+			return
+		}
 	}
 	last := i.check.asked[len(i.check.asked)-1].sent
 	if now.Sub(last) >= firstRetry && (i.State == Confirmed || s.pay(now, Heard)) {
@@ -190,7 +193,7 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 		}
 		if c.pending && c.next <= now {
 			switch {
-			case c.over || len(c.asked) == maxTries:
+			case c.over || len(c.asked) >= c.most():
 				i.fail(now)
 				failed = true
 			case c.burst && s.left == 0:
@@ -234,11 +237,11 @@ func (i *Info) retried(relayed bool) bool {
 // from its own endpoint, and never by what came from a relay.
 func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Address, hops int) (w Way, ok bool) {
 	for _, i := range s.ways {
-		k := slices.IndexFunc(i.check.asked, func(r request) bool { return r.id == id })
-		if k < 0 || !i.Endpoint.Same(&src) || i.Via != via {
+		sent, try, known := i.check.find(now, id)
+		if !known || !i.Endpoint.Same(&src) || i.Via != via {
 			continue
 		}
-		rtt := max(now.Sub(i.check.asked[k].sent), 1)
+		rtt := max(now.Sub(sent), 1)
 		if i.RTT == 0 || i.rough {
 			i.RTT, i.rough = rtt, false
 		} else {
@@ -247,8 +250,8 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 		isNew := i.State != Confirmed
 		if i.check.burst {
 			s.enough(now)
-		} else { // a burst begins before the way is open
-			i.Loss.note(k, 1)
+		} else if try >= 0 { // a burst begins before the way is open
+			i.Loss.note(try, 1)
 		}
 		i.become(now, Confirmed)
 		i.Heard, i.answered, i.Hops = now, now, hops
@@ -270,7 +273,8 @@ func (s *Set) confirmed(now mono.Time, i *Info, isNew bool) {
 	}
 }
 
-// Proved takes the answer to a message of the handshake that was sent along w, rtt before.
+// Proved takes the answer to a message of the handshake, or to a sealed probe, that was sent along
+// w, rtt before.
 // It came along w too, and confirms a candidate. The check of the way goes on, and measures
 // the round trip. A way that nothing was sent along yet proves nothing: the source of a
 // packet can be forged by who forwards it. It reports whether the way was not confirmed
@@ -283,6 +287,9 @@ func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
 	i.become(now, Confirmed)
 	i.Heard, i.answered = now, now
 	i.RTT, i.rough = max(rtt, 1), true
+	if i.check.burst {
+		s.enough(now)
+	}
 	if !i.Direct() {
 		i.Hops = 1
 	}

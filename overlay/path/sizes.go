@@ -51,6 +51,7 @@ const (
 	refineBy    = 8  // probes of a round
 	verifyTries = 2  // of the size in use, before it is doubted
 	wideTries   = 3  // of all sizes, before it is no question of the size
+	quickTries  = 2  // of a trial, before those
 	maxRounds   = 12 // of one search; the next one goes on from its result
 )
 
@@ -94,7 +95,7 @@ func (z *sizes) restart(limit int) {
 func (z *sizes) recheck() { z.verified, z.every, z.silent = 0, verifyEvery, 0 }
 
 // due returns the sizes to ask for now, and when to call again.
-func (z *sizes) due(now mono.Time, wait time.Duration, used Traffic) (ask []int, next mono.Time) {
+func (z *sizes) due(now mono.Time, wait, quick time.Duration, used Traffic) (ask []int, next mono.Time) {
 	if z.phase != idle && now >= z.until {
 		ask = z.turn(now, used)
 	}
@@ -105,6 +106,9 @@ func (z *sizes) due(now mono.Time, wait time.Duration, used Traffic) (ask []int,
 	}
 	if ask != nil {
 		z.asked = ask
+		if z.trial && z.phase == wide && z.rounds <= quickTries {
+			wait = min(wait, quick<<(z.rounds-1))
+		}
 		z.until = now.Add(wait)
 	}
 	return ask, z.until
@@ -155,7 +159,7 @@ func (z *sizes) turn(now mono.Time, used Traffic) []int {
 	case z.phase == verifying:
 		z.lo, z.hi, z.rounds = 0, 0, 1
 		return z.wide()
-	case z.phase == wide && z.lo == 0 && z.rounds <= wideTries && z.trial:
+	case z.phase == wide && z.lo == 0 && z.rounds <= quickTries+wideTries-1 && z.trial:
 		return append(z.first(), least)
 	case z.phase == wide && z.lo == 0 && z.rounds <= wideTries:
 		return z.wide()

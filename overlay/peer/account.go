@@ -33,8 +33,8 @@ type WayAccount struct {
 func (p *Peer) Accounts() (list []Account) {
 	for _, m := range p.all() {
 		o := &m.opening
-		a := Account{PeerID: m.ID(), Useless: o.useless, Takes: o.takes, Attempts: o.count, Requests: o.sent, Last: o.last, Next: o.plan.Next()}
-		a.Kind, a.Ports = MappingOf(o.mapping)
+		a := Account{PeerID: m.ID(), Useless: o.said.useless, Takes: o.said.takes, Attempts: o.total.attempts, Requests: o.total.requests, Last: o.try.Attempt, Next: o.plan.Next()}
+		a.Kind, a.Ports = MappingOf(o.said.mapping)
 		r := m.line.Route.Load()
 		for _, w := range m.ways.Ways() {
 			x := WayAccount{Info: w, Used: r != nil && r.Way == w.Way}

@@ -53,7 +53,7 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 }
 
 const (
-	repeatsMost  = 3           // HELLOs that come again without a reason
+	repeatsMost  = 6           // HELLOs that come again without a reason
 	counterEvery = time.Minute // our HELLO to a machine that does not take our WELCOME
 )
 
@@ -116,10 +116,10 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 		}
 	}
 	m.answered = ep
-	m.opening.ready, m.opening.began = now, true
+	m.opening.shake = shook{at: now, ours: true, told: m.opening.shake.told}
 	if ok {
 		m.came(now, w, path.Heard)
-		m.proved(now, w, m.shaken)
+		m.proved(now, w, m.shakes.answered(now, m.expected(w)*3/4))
 	}
 	m.learn(now, x)
 	m.sessions()
@@ -146,7 +146,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 		return
 	}
 	p.seen = now
-	m.opening.ready, m.opening.began = now, false
+	m.opening.shake = shook{at: now, new: true, told: m.opening.shake.told}
 	m.set.Confirm(now.Duration(), in.Session)
 	if p.unknown != nil {
 		p.adoptWays(now, m)

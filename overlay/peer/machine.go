@@ -23,7 +23,7 @@ type Machine struct {
 	state   State
 
 	hello  *seal.Message // the last one sent
-	shaken mono.Time     // when that was sent
+	shakes shakes        // when it was sent
 
 	welcomed   path.Way // where the WELCOME for a session went that nothing came in yet; zero: none
 	welcomedAt mono.Time
@@ -111,9 +111,10 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 		m.sessions()
 	}
 	if do.Hello != nil {
-		m.hello, m.shaken = do.Hello, now
+		m.hello = do.Hello
 		m.shake(now)
 	}
+	due = min(due, m.shakeAgain(now))
 	if do.Keepalive != nil {
 		m.keepalive(do.Keepalive)
 	}
@@ -141,12 +142,13 @@ func (m *Machine) shake(now mono.Time) {
 		q := Question(h.Noise)
 		m.peer.Asked.Store(&q)
 	}
-	m.everyWay()
+	m.everyWay(now)
 }
 
 // everyWay sends the HELLO along every way that may work. It is too long for one that a
 // session's packet proposed: see maxProposed.
-func (m *Machine) everyWay() {
+func (m *Machine) everyWay(now mono.Time) {
+	m.shakes.note(now, now.Add(-m.set.Unanswered(now.Duration())))
 	for _, w := range m.ways.Ways() {
 		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
 			m.handshake(w.Endpoint, m.hello)
@@ -166,7 +168,7 @@ func (m *Machine) again(now mono.Time) {
 		return
 	}
 	m.retried = now
-	m.everyWay()
+	m.everyWay(now)
 }
 
 // check sends the EPC_REQs that are due. A way that is new gets the HELLO that waits for
@@ -178,7 +180,9 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 			continue // nobody here wants this stranger: one question has to do
 		}
 		m.ask(now, r)
+		m.prove(now, r)
 		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
+			m.shakes.note(now, now.Add(-m.set.Unanswered(now.Duration())))
 			m.handshake(r.Way.Endpoint, m.hello)
 		}
 	}
@@ -224,7 +228,7 @@ func (m *Machine) silent(now mono.Time) {
 	if _, checked := m.ways.Silent(now); !checked {
 		return
 	}
-	m.opening.changed = now
+	m.opening.need.changed = now
 	for _, w := range m.ways.Ways() {
 		if w.State == path.Confirmed && !w.Direct() {
 			m.peer.env.Shell.CheckRelay(w.Via)
@@ -399,7 +403,7 @@ func (m *Machine) used(now mono.Time, r *Route) {
 // (draft 4.2.6), as long as data flows. Those that take NAT_T get PUNCH instead.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.takes {
+	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.said.takes {
 		return mono.Never
 	}
 	if now.Sub(m.told) < tellEvery {

@@ -169,11 +169,18 @@ func (ms *machines) Roamed(now mono.Time, in *Inbound, w path.Way) {
 	}
 }
 
-// ProbeAck takes the answer to a probe of the path's size.
-func (ms *machines) ProbeAck(now mono.Time, in *Inbound, x wire.ProbeMsg) {
-	if m := ms.of(in); m != nil {
-		for _, s := range m.sizes.list {
-			s.Answered(now, x.ID, int(x.Size))
+// ProbeAck takes the answer to a probe of the path's size, which came along w; ok is false if w
+// leads through a relay that is not known. The answer to a probe that left along a way which is
+// checked, and came back along it, is as good as one to the check.
+func (ms *machines) ProbeAck(now mono.Time, in *Inbound, x wire.ProbeMsg, w path.Way, ok bool) {
+	m := ms.of(in)
+	if m == nil {
+		return
+	}
+	for _, s := range m.sizes.list {
+		rtt := s.Answered(now, x.ID, int(x.Size))
+		if rtt != 0 && ok && s.way == w && w.Direct() && m.ways.Proved(now, w, rtt) {
+			m.learned()
 		}
 	}
 }

@@ -48,6 +48,8 @@ type Shell interface {
 	Diagnose(p *Peer, endpoints []link.Endpoint)
 	// CheckRelay has the ways to a relay checked that somebody behind it is silent.
 	CheckRelay(relay anode.Address)
+	// RoundTrip returns the round trip to a relay itself; 0: unknown.
+	RoundTrip(relay anode.Address) time.Duration
 	// Link returns the longest sealed datagram that our end of a way to ep takes, and
 	// whether ep is on one of our links.
 	Link(ep link.Endpoint) (limit int, on bool)
@@ -100,6 +102,7 @@ type Peer struct {
 
 	trouble trouble
 	search  search
+	budget  path.Allowance // of attempts to open direct ways
 
 	entry entry
 }
@@ -280,7 +283,7 @@ func (p *Peer) want(now mono.Time, m *Machine) {
 	if m.set.Unanswered(now.Duration()) == 0 {
 		p.renew()
 	}
-	m.opening.wanted = now
+	m.opening.need.wanted = now
 	if err := m.set.Want(now.Duration()); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
 	}

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -12,80 +11,10 @@ import (
 	"anodenet/overlay/path"
 )
 
-// opening is the attempts to open a direct way to one machine, while there is only a
-// relayed one. Both sides send at the same moment:
-//
-//	starter     PUNCH by the relay     waits as long as the PUNCH takes     sends to all targets
-//	other side                         gets it                              sends to all targets
-//
-// A packet that came to a NAT before its own side has sent could take the very port that
-// its own side needs. So nothing is sent to where a NAT may be at another time.
-//
-// Either side may start. Who gets a PUNCH while its own one is on the way sends at once: so
-// both still send at the same moment, that of the earlier one.
-//
-// A NAT that chooses a new port for each destination, and chooses them in order, can be
-// predicted. Whoever is behind one starts, with a PREDICT before the PUNCH, since a
-// prediction gets old. If both are, the one with the higher address sends a PREDICT alone,
-// which has the other one start.
-type opening struct {
-	plan    path.Plan
-	takes   bool            // the machine takes NAT_T
-	there   []link.Endpoint // where it says that it is
-	useless []link.Endpoint // where it says that it is as well, and nothing is sent: on no link of ours, for instance
-	mapping uint8           // of the NAT in front of it, as it says; see MappingOf
-	guess   wire.Predict    // what it says about its next ports
-	guessed mono.Time       // when it said so; 0: never, or it is used up
-	invited bool            // it waits for us to start
-	renewed mono.Time       // when our own mapping was asked for, for the next attempt; 0: it was not
-	asked   mono.Time       // when we had the other side start; 0: we did not
-
-	moved   bool      // we are elsewhere: an attempt is needed although there is a direct way
-	changed mono.Time // since when the relay may have lost us
-	doubted mono.Time // when the direct way in use was last checked since nothing came
-
-	attempt uint32    // the ID of the last one
-	fire    mono.Time // when to send to the targets; 0: that was done
-	fired   mono.Time
-	ready   mono.Time // when the last handshake ended
-	began   bool      // that was ours
-	told    mono.Time // the ready after which the machine was told where we are, beside PUNCH
-	wanted  mono.Time // when somebody wanted a session last
-	open    bool      // the last attempt is not concluded
-	last    Attempt
-	count   int // attempts
-	sent    int // requests of all attempts
-}
-
-// Attempt is what is known of the last attempt to open a direct way.
-type Attempt struct {
-	At      mono.Time // when it began; 0: there was none
-	Ours    bool      // the machine here started it
-	Targets int       // endpoints
-	Sent    int       // requests
-	Result  AttemptResult
-}
-
-// AttemptResult is how an attempt ended.
-type AttemptResult string
-
-// The results. They are stable: scripts read them.
-const (
-	AttemptRunning AttemptResult = "running"
-	AttemptDirect  AttemptResult = "direct"  // a direct way answered
-	AttemptSmall   AttemptResult = "small"   // one answered, and large packets get lost on it
-	AttemptFailed  AttemptResult = "failed"  // no endpoint answered
-	AttemptNothing AttemptResult = "nothing" // the peer named no endpoint that we may send to
-	AttemptBudget  AttemptResult = "budget"  // too many packets were sent lately
-	AttemptNone    AttemptResult = ""        // there was none
-)
-
 const (
 	predictions   = 8                      // ports that are guessed
-	startGrace    = 500 * time.Millisecond // for the other side to start first
 	sameAttempt   = 500 * time.Millisecond // PUNCHes of both sides within this, and a round trip, are one attempt
 	burstWait     = 600 * time.Millisecond // for answers, beside the round trip
-	guessFor      = 2 * time.Second        // a prediction is of use
 	mappingFor    = time.Second            // and so is what others saw of us
 	renewWait     = 150 * time.Millisecond // for them to say it again
 	holdFor       = time.Second            // for the relay to answer, before an attempt
@@ -95,18 +24,6 @@ const (
 
 // mappingByte writes a mapping as the handshake says it.
 func mappingByte(m path.Mapping) uint8 { return uint8(m.Kind)<<4 | uint8(m.Ports) }
-
-// MappingOf reads it; what is not known here is Unknown.
-func MappingOf(b uint8) (path.MappingKind, path.PortKind) {
-	kind, ports := path.MappingKind(b>>4), path.PortKind(b&15)
-	if kind > path.Dependent {
-		kind = path.Unknown
-	}
-	if ports > path.Random {
-		ports = path.PortsUnknown
-	}
-	return kind, ports
-}
 
 // Reach is what handshakes say about where we are.
 func (e *Env) Reach() seal.Reach {
@@ -123,12 +40,12 @@ func (e *Env) mapping() path.Mapping {
 // reaches takes what a machine said in a handshake about where it is.
 func (m *Machine) reaches(now mono.Time, it seal.Announcement) {
 	o := &m.opening
-	o.takes = it.Capabilities&seal.TakesPunch != 0
+	o.said.takes = it.Capabilities&seal.TakesPunch != 0
 	if !m.peer.added() {
 		return
 	}
-	o.mapping = it.Reach.Mapping
-	o.wanted = now
+	o.said.mapping = it.Reach.Mapping
+	o.need.wanted = now
 	if m.candidates(now, it.Reach.Endpoints) {
 		o.plan.ResetBy(now)
 	}
@@ -147,8 +64,8 @@ func (p *Peer) renew() {
 // checked at once: see opening.
 func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	o := &m.opening
-	kind, ports := MappingOf(o.mapping)
-	fickle := kind == path.Dependent || predictable(kind, ports) // the port says nothing
+	kind := o.said.kind()
+	fickle := kind == path.Dependent || o.said.predictable() // the port says nothing
 	same := func(a, b link.Endpoint) bool {
 		return a.Addr == b.Addr || fickle && a.Addr.Addr() == b.Addr.Addr()
 	}
@@ -162,10 +79,10 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 			useless = append(useless, ep)
 		default:
 			there = append(there, ep)
-			fresh = fresh || !slices.ContainsFunc(o.there, func(x link.Endpoint) bool { return same(x, ep) })
+			fresh = fresh || !slices.ContainsFunc(o.said.there, func(x link.Endpoint) bool { return same(x, ep) })
 		}
 	}
-	o.there, o.useless = there, useless
+	o.said.there, o.said.useless = there, useless
 	for _, ep := range there {
 		if _, on := m.peer.env.Shell.Link(ep); on || kind == path.None {
 			m.ways.Add(now, path.Way{Endpoint: ep}, path.Told, on)
@@ -187,24 +104,23 @@ func (m *Machine) sharesNAT(list []wire.Endpoint) bool {
 // Punch takes a PUNCH, which came in a session: the machine sends to our endpoints now.
 func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 	m := p.of(in)
-	if m == nil || !p.added() || x.Attempt == m.opening.attempt {
+	if m == nil || !p.added() || x.Attempt == m.opening.said.punch {
 		return
 	}
 	o := &m.opening
-	o.takes = true
+	o.said.takes, o.said.punch = true, x.Attempt
 	fresh := m.candidates(now, x.Endpoints)
 	if fresh {
 		o.plan.ResetBy(now)
 	}
 	best, _ := m.ways.Best()
-	o.invited = false
+	o.said.invited = false
 	switch {
-	case o.fire != 0:
-		o.fire = now
-	case now.Sub(o.fired) < max(sameAttempt, best.RTT) && !fresh: // it is the answer to ours
+	case o.try.fire != 0:
+		o.try.fire = now
+	case now.Sub(o.try.fired) < max(sameAttempt, best.RTT) && !fresh: // it is the answer to ours
 	default:
-		o.attempt, o.fire = x.Attempt, now
-		o.last = Attempt{At: now, Result: AttemptRunning}
+		o.try.begin(now, x.Attempt, now, false)
 		m.complete(now)
 	}
 }
@@ -215,10 +131,10 @@ func (p *Peer) Punch(now mono.Time, in *Inbound, x wire.Punch) {
 func (m *Machine) complete(now mono.Time) {
 	o := &m.opening
 	r := m.line.Route.Load()
-	if o.told == o.ready || now.Sub(o.ready) > startGrace || r == nil {
+	if o.shake.told == o.shake.at || now.Sub(o.shake.at) > startGrace || r == nil {
 		return
 	}
-	o.told = o.ready
+	o.shake.told = o.shake.at
 	for _, e := range m.peer.env.Shell.Own() {
 		if !e.Addr.Addr().IsPrivate() {
 			m.peer.env.Shell.Seal(m.peer.Contact, r, wire.EPIMsg{Endpoint: e}.Append([]byte{byte(wire.EPI)}), 0)
@@ -234,43 +150,14 @@ func (p *Peer) Predict(now mono.Time, in *Inbound, x wire.Predict) {
 		return
 	}
 	o := &m.opening
-	o.guess, o.guessed = x, now
-	o.invited = m.turn() == answers && now.Sub(o.fired) > sameAttempt
+	o.said.guess, o.said.guessed = x, now
+	o.said.invited = m.turn() == answers && now.Sub(o.try.fired) > sameAttempt
 }
 
 // turn says who is to start an attempt.
-type turn uint8
-
-const (
-	either  turn = iota
-	starts       // we are, at once
-	answers      // we are, when the other side has sent its PREDICT
-	invites      // the other side is, when we have sent our PREDICT
-	waits        // the other side is
-)
-
-// turn says who is to start: see opening.
 func (m *Machine) turn() turn {
 	own := m.peer.env.mapping()
-	kind, ports := MappingOf(m.opening.mapping)
-	ours, theirs := predictable(own.Kind, own.Ports), predictable(kind, ports)
-	switch {
-	case ours && theirs && m.peer.lower():
-		return answers
-	case ours && theirs:
-		return invites
-	case ours:
-		return starts
-	case theirs:
-		return waits
-	}
-	return either
-}
-
-// predictable reports whether a NAT has another port for each destination, as far as is
-// known, and the next one can be guessed.
-func predictable(k path.MappingKind, p path.PortKind) bool {
-	return (k == path.Dependent || k == path.Unknown) && p == path.Sequential
+	return m.opening.said.turn(predictable(own.Kind, own.Ports), m.peer.lower())
 }
 
 // lower reports whether our address is the lower one.
@@ -282,53 +169,46 @@ func (p *Peer) lower() bool {
 // punch starts an attempt if one is due, and sends to the targets when it is time to.
 func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	o := &m.opening
-	if o.fire != 0 && o.fire <= now {
+	if o.try.fire != 0 && o.try.fire <= now {
 		m.shoot(now)
 	}
-	if o.fire != 0 {
-		return o.fire
+	if o.try.fire != 0 {
+		return o.try.fire
 	}
-	m.conclude()
+	tell := m.tellAgain(now)
+	o.conclude(m.ways)
 	r := m.line.Route.Load()
-	if m.state != Up || r == nil || r.Way.Direct() && !o.moved || !o.takes || !m.peer.added() || !m.active(now) {
-		return mono.Never
+	if m.state != Up || r == nil || r.Way.Direct() && !o.need.moved || !o.said.takes || !m.peer.added() || !m.active(now) {
+		return tell
 	}
 	via, ok := m.relayedWay()
 	if !ok {
-		return mono.Never
+		return tell
 	}
-	if via.Heard < o.changed && now.Sub(o.changed) < holdFor {
-		return o.changed.Add(holdFor) // the relay may have lost us: its answer comes first
+	if via.Heard < o.need.changed && now.Sub(o.need.changed) < holdFor {
+		return min(o.need.changed.Add(holdFor), tell) // the relay may have lost us: its answer comes first
 	}
 	turn := m.turn()
+	if turn == either && o.shake.new && o.plan.Next() <= now {
+		o.try.begin(now, m.peer.env.Request(), now, false)
+		m.complete(now)
+		m.shoot(now)
+		return tell
+	}
 	at := o.due(turn)
 	if at <= now && turn != either && turn != waits {
 		at = m.foresee(now)
 	}
 	if at > now {
-		return at
+		return min(at, tell)
 	}
-	if turn == invites && o.asked == 0 {
-		o.asked = now
+	if turn == invites && o.try.asked == 0 {
+		o.try.asked = now
 		m.sendPredict(r.by(via))
-		return now.Add(startGrace)
+		return min(now.Add(startGrace), tell)
 	}
 	m.start(now, r.by(via), via.RTT)
-	return o.fire
-}
-
-// due returns when we are to start.
-func (o *opening) due(t turn) mono.Time {
-	next := o.plan.Next()
-	switch {
-	case o.invited:
-		return 0
-	case t == starts, t == invites && o.asked == 0, t == either && o.began:
-		return next
-	case t == either:
-		return max(next, o.ready.Add(startGrace))
-	}
-	return max(next, o.ready, o.asked).Add(startGrace) // the other side did not
+	return o.try.fire
 }
 
 // foresee asks how the outside sees us now, for the prediction, and returns when we should
@@ -339,17 +219,17 @@ func (m *Machine) foresee(now mono.Time) mono.Time {
 	if now.Sub(seen) <= mappingFor {
 		return now
 	}
-	if o.renewed == 0 {
-		o.renewed = now
+	if o.try.renewed == 0 {
+		o.try.renewed = now
 		m.peer.env.Shell.Renew()
 	}
-	return o.renewed.Add(renewWait)
+	return o.try.renewed.Add(renewWait)
 }
 
 // active reports whether somebody wants to speak with the machine.
 func (m *Machine) active(now mono.Time) bool {
 	f := m.set.Flow()
-	return now.Sub(max(mono.Time(f.Sent), mono.Time(f.Data), m.opening.wanted)) <= flowing
+	return now.Sub(max(mono.Time(f.Sent), mono.Time(f.Data), m.opening.need.wanted)) <= flowing
 }
 
 // by returns the route with another way.
@@ -364,12 +244,31 @@ func (r *Route) by(w path.Info) *Route {
 func (m *Machine) start(now mono.Time, r *Route, rtt time.Duration) {
 	o, env := &m.opening, m.peer.env
 	delay := (rtt / 2).Round(time.Millisecond)
-	o.attempt, o.fire = env.Request(), now.Add(delay)
-	o.last = Attempt{At: now, Ours: true, Result: AttemptRunning}
+	o.try.begin(now, env.Request(), now.Add(delay), true)
 	m.sendPredict(r)
-	x := wire.Punch{Attempt: o.attempt, Delay: delay, Endpoints: env.Shell.Own()}
+	x := wire.Punch{Attempt: o.try.id, Delay: delay, Endpoints: env.Shell.Own()}
 	m.sendNATT(r, wire.NATTPunch, x.Append(nil))
 	m.sendNATT(r, wire.NATTPunch, x.Append(nil)) // one may get lost, and then only one side would send
+	o.try.tell = now.Add(max(rtt+rtt/4, tellLeast))
+}
+
+// tellAgain sends PUNCH again if the machine may not have got it, since no direct way works, and
+// returns when it is to be sent again.
+func (m *Machine) tellAgain(now mono.Time) mono.Time {
+	t := &m.opening.try
+	via, ok := m.relayedWay()
+	r := m.line.Route.Load()
+	if best, _ := m.ways.Best(); !ok || r == nil || best.Direct() || m.state != Up {
+		t.tell = 0
+	}
+	if m.opening.again(now, via.RTT) {
+		x := wire.Punch{Attempt: t.id, Endpoints: m.peer.env.Shell.Own()}
+		m.sendNATT(r.by(via), wire.NATTPunch, x.Append(nil))
+	}
+	if t.tell == 0 {
+		return mono.Never
+	}
+	return t.tell
 }
 
 func (m *Machine) sendNATT(r *Route, mode wire.NATTMode, options []byte) {
@@ -383,7 +282,7 @@ func (m *Machine) sendPredict(r *Route) {
 	if !predictable(p.Kind, p.Ports) || p.Step == 0 || !p.Last.IsValid() {
 		return
 	}
-	x := wire.Predict{Attempt: m.opening.attempt, Endpoint: wire.UDP(p.Last), Step: int16(p.Step), Count: predictions}
+	x := wire.Predict{Attempt: m.opening.try.id, Endpoint: wire.UDP(p.Last), Step: int16(p.Step), Count: predictions}
 	m.sendNATT(r, wire.NATTPredict, x.Append(nil))
 }
 
@@ -391,18 +290,17 @@ func (m *Machine) sendPredict(r *Route) {
 func (m *Machine) shoot(now mono.Time) {
 	o := &m.opening
 	best, _ := m.ways.Best()
-	o.fire, o.fired, o.open = 0, now, true
 	targets := m.targets(now)
-	o.invited, o.moved, o.asked, o.renewed, o.guessed = false, false, 0, 0, 0
+	o.shoot(now)
 	m.retry()
-	most := o.plan.Begin(now, len(targets))
-	o.last.Targets = m.ways.Punch(now, targets, most, burstWait+2*best.RTT)
-	o.last.Sent = most
+	most := o.plan.Begin(now, len(targets), &m.peer.budget)
+	o.try.Targets = m.ways.Punch(now, targets, most, burstWait+2*best.RTT)
+	o.try.Sent = most
 	switch {
 	case len(targets) == 0:
-		o.last.Result = AttemptNothing
+		o.try.Result = AttemptNothing
 	case most == 0:
-		o.last.Result = AttemptBudget
+		o.try.Result = AttemptBudget
 	}
 	m.peer.more = true
 }
@@ -427,14 +325,12 @@ func (m *Machine) targets(now mono.Time) (list []path.Target) {
 			list = append(list, path.Target{Way: w, Origin: x, OnLink: on})
 		}
 	}
-	if now.Sub(o.guessed) <= guessFor {
-		for _, e := range predicted(o.guess) {
-			if m.peer.env.Shell.Hint(e, false) {
-				add(e, path.Predicted)
-			}
+	for _, e := range o.said.guesses(now) {
+		if m.peer.env.Shell.Hint(e, false) {
+			add(e, path.Predicted)
 		}
 	}
-	for _, ep := range o.there {
+	for _, ep := range o.said.there {
 		add(ep, path.Told)
 	}
 	for _, w := range m.ways.Ways() {
@@ -443,46 +339,6 @@ func (m *Machine) targets(now mono.Time) (list []path.Target) {
 		}
 	}
 	return list
-}
-
-// predicted lists the endpoints that a PREDICT means.
-func predicted(x wire.Predict) (list []link.Endpoint) {
-	if x.Endpoint.Kind != wire.UDP4 && x.Endpoint.Kind != wire.UDP6 || x.Step == 0 {
-		return nil
-	}
-	for k := 1; k <= min(int(x.Count), predictions); k++ {
-		port := int(x.Endpoint.Addr.Port()) + k*int(x.Step)
-		if port < 1024 || port > 65535 {
-			continue
-		}
-		list = append(list, link.Endpoint{Addr: netip.AddrPortFrom(x.Endpoint.Addr.Addr(), uint16(port))})
-	}
-	return list
-}
-
-// conclude notes how the last attempt ended.
-func (m *Machine) conclude() {
-	o := &m.opening
-	if !o.open || m.ways.Bursting() {
-		return
-	}
-	o.open = false
-	o.last.Sent -= m.ways.Left()
-	o.sent += o.last.Sent
-	o.count++
-	if o.last.Result != AttemptRunning {
-		return
-	}
-	o.last.Result = AttemptFailed
-	for _, w := range m.ways.Ways() {
-		switch {
-		case w.State != path.Confirmed || !w.Direct() || w.Fitness == path.Stale:
-		case w.Fitness == path.Fit:
-			o.last.Result = AttemptDirect
-		case o.last.Result == AttemptFailed:
-			o.last.Result = AttemptSmall
-		}
-	}
 }
 
 // judge says what the direct ways are good for, and returns when that changes by itself.
@@ -494,7 +350,7 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 	least, forgets := m.leastDatagram(), m.forgets()
 	relay := m.relay()
 	m.ways.Judge(func(i *path.Info) path.Fitness {
-		if m.throughNAT(i) && relay && m.opening.takes {
+		if m.throughNAT(i) && relay && m.opening.said.takes {
 			at := i.Heard.Add(forgets)
 			if at <= now {
 				return path.Stale
@@ -518,14 +374,14 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 // request, as a rule, since a peer that only receives sends nothing for half a second.
 func (m *Machine) doubtDirect(now, since mono.Time, best path.Info) mono.Time {
 	o := &m.opening
-	if o.doubted >= since || now.Sub(o.doubted) < relayEvery {
+	if o.need.doubted >= since || now.Sub(o.need.doubted) < relayEvery {
 		return mono.Never
 	}
 	at := since.Add(max(2*best.RTT+doubtMore, doubtLeast))
 	if now < at {
 		return at
 	}
-	o.doubted = now
+	o.need.doubted = now
 	m.ways.Check(now, best.Way)
 	m.peer.more = true
 	return mono.Never
@@ -551,13 +407,12 @@ func (m *Machine) relayedWay() (path.Info, bool) {
 func (m *Machine) moves(now mono.Time) {
 	o := &m.opening
 	o.plan.Reset()
-	o.moved, o.changed = true, now
+	o.need.moved, o.need.changed = true, now
 }
 
 // coordinated reports whether a way is checked by attempts of both sides: see opening.
 func (m *Machine) coordinated(i *path.Info) bool {
-	kind, _ := MappingOf(m.opening.mapping)
-	return i.Punched && !i.OnLink && kind != path.None && m.opening.takes && m.relay()
+	return i.Punched && !i.OnLink && m.opening.said.kind() != path.None && m.opening.said.takes && m.relay()
 }
 
 // forgets is how long our NAT remembers a way on which nothing moves.
@@ -570,8 +425,7 @@ func (m *Machine) forgets() time.Duration {
 
 // throughNAT reports whether a NAT or a firewall on a way may forget it.
 func (m *Machine) throughNAT(i *path.Info) bool {
-	theirs, _ := MappingOf(m.opening.mapping)
-	open := theirs == path.None && m.peer.env.mapping().Kind == path.None && i.Endpoint.Addr.Addr().Is4()
+	open := m.opening.said.kind() == path.None && m.peer.env.mapping().Kind == path.None && i.Endpoint.Addr.Addr().Is4()
 	return !i.OnLink && !open && i.First != path.Static
 }
 

@@ -100,6 +100,25 @@ func (m *Machine) try(now mono.Time, r *Route) (next mono.Time) {
 	return next
 }
 
+// prove sends a large packet with the first request to where an added peer says that it is. The
+// answer saves a round trip before the way is used.
+func (m *Machine) prove(now mono.Time, r path.Request) {
+	s := m.set.Current(now.Duration())
+	ep := r.Way.Endpoint
+	if s == nil || r.Try != 0 || !r.Way.Direct() || !m.peer.added() || !slices.Contains(m.opening.said.there, ep) {
+		return
+	}
+	x := m.sizes.of(m.peer.env, r.Way)
+	if x.Proven() || !m.peer.budget.Proof(now) {
+		return
+	}
+	if b, ok := x.Early(now); ok {
+		to := Route{Session: s, Way: r.Way, PeerID: m.ID(), Line: m.line}
+		msg := wire.ProbeMsg{ID: b.ID, Size: uint16(b.Size)}
+		m.peer.env.Shell.Seal(m.peer.Contact, &to, msg.AppendProbe([]byte{byte(wire.Probe)}), b.Count)
+	}
+}
+
 // probe sends the probes of one way that are due.
 func (m *Machine) probe(now mono.Time, r *Route, x *path.Search, rtt time.Duration, used path.Traffic) (next mono.Time) {
 	probes, next := x.Due(now, rtt, used, m.peer.env.Trains() && r.Way.Direct())

@@ -62,6 +62,7 @@ type fake struct {
 	log     []packet      // all that was sent
 	relay   anode.Address // all that comes in comes by it, if it is not zero
 	own     []wire.Endpoint
+	trip    time.Duration // to the relay
 	// endpoints that were to be diagnosed
 	diagnoses [][]link.Endpoint
 }
@@ -100,14 +101,15 @@ func (f *fake) Seek(p *Peer) {
 
 func (f *fake) Diagnose(_ *Peer, list []link.Endpoint) { f.diagnoses = append(f.diagnoses, list) }
 
-func (f *fake) CheckRelay(a anode.Address)     { f.relays = append(f.relays, a) }
-func (f *fake) Link(link.Endpoint) (int, bool) { return 1400, true }
-func (f *fake) Hint(link.Endpoint, bool) bool  { return true }
-func (f *fake) Own() []wire.Endpoint           { return f.own }
-func (f *fake) Renew()                         {}
-func (f *fake) Changed(_ *Peer, what Change)   { f.changes |= what }
-func (f *fake) count(typ wire.Type) (n int)    { return len(f.of(typ)) }
-func (f *fake) drop()                          { f.sent = nil }
+func (f *fake) CheckRelay(a anode.Address)            { f.relays = append(f.relays, a) }
+func (f *fake) RoundTrip(anode.Address) time.Duration { return f.trip }
+func (f *fake) Link(link.Endpoint) (int, bool)        { return 1400, true }
+func (f *fake) Hint(link.Endpoint, bool) bool         { return true }
+func (f *fake) Own() []wire.Endpoint                  { return f.own }
+func (f *fake) Renew()                                {}
+func (f *fake) Changed(_ *Peer, what Change)          { f.changes |= what }
+func (f *fake) count(typ wire.Type) (n int)           { return len(f.of(typ)) }
+func (f *fake) drop()                                 { f.sent = nil }
 
 // take empties sent.
 func (f *fake) take() (sent []packet) {
@@ -260,7 +262,7 @@ func (f *fake) receive(x packet) bool {
 		reply(wire.ProbeAck, m.AppendAck(nil))
 	case wire.ProbeAck:
 		m, _ := wire.ParseProbeAck(x.body)
-		p.ProbeAck(now, in, m)
+		p.ProbeAck(now, in, m, w, true)
 	}
 	return err == nil
 }

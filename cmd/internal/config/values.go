@@ -19,7 +19,7 @@ import (
 type Zone struct{ anode.Zone }
 
 // zoneForms is how zones are written.
-const zoneForms = "an IPv4 address, up to 8 hex digits, or a name such as a--c0000201.net"
+const zoneForms = "an IPv4 address that other machines can reach, up to 8 hex digits, or a name such as a--c0000201.net"
 
 // UnmarshalText reads the forms of zone.ParseName.
 func (z *Zone) UnmarshalText(b []byte) (err error) {

@@ -187,7 +187,7 @@ func serveTalk(t *testing.T, node Node, talk Info2, stop func()) *Client {
 	served := make(chan error, 1)
 	server := NewServer(node, talk, stop, slog.New(slog.DiscardHandler))
 	server.SetHosts(func(h book.Host) Host {
-		return Host{h, HostFound, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, ""}
+		return Host{Endpoint: h, State: HostFound, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
 	})
 	go func() { served <- server.Serve(ctx, l) }()
 	c := NewClient(path)
@@ -540,7 +540,7 @@ func TestEndpoints(t *testing.T) {
 	if err != nil || len(b.Peers) != 1 || b.Peers[0].Name != "north" || !b.Peers[0].Added || !slices.Equal(b.Peers[0].Given, []wire.Endpoint{two, one}) {
 		t.Errorf("%+v, %v", b, err)
 	}
-	found := Host{home, HostFound, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, ""}
+	found := Host{Endpoint: home, State: HostFound, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
 	if got, err := ask(places[2:], places[1:2]); err != nil || !slices.Equal(got.Given, list[:1]) || !reflect.DeepEqual(got.Hosts, []Host{found}) {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"time"
 
 	"anodenet/overlay/book"
 )
@@ -12,6 +13,7 @@ type Host struct {
 	State     HostState    `json:"state"`
 	Addresses []netip.Addr `json:"addresses"` // that it has, as far as they are used
 	Problem   string       `json:"problem"`   // what went wrong, in words; empty: nothing
+	Since     *time.Time   `json:"since"`     // since when every look had this state; null: there was none
 }
 
 // HostState says how far things are with a host name.
@@ -34,7 +36,7 @@ type HostLook func(book.Host) Host
 // of asks look, or answers for nobody.
 func (look HostLook) of(h book.Host) Host {
 	if look == nil {
-		return Host{h, HostUnknown, []netip.Addr{}, ""}
+		return Host{Endpoint: h, State: HostUnknown, Addresses: []netip.Addr{}}
 	}
 	return look(h)
 }

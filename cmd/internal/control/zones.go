@@ -24,7 +24,25 @@ type ZoneFile struct {
 	Source   string     `json:"source"`   // a URI, the path of a file, or SourceSelf; empty: there is no file yet
 	Error    string     `json:"error"`    // of the last look at it; empty: none
 	Served   string     `json:"served"`   // IP:PORT where this daemon serves it; empty: nowhere
+	Listed   bool       `json:"listed"`   // it names this machine as a relay
+
+	Problem ZoneProblem `json:"problem"` // what Error is about; empty: nothing
+	Try     string      `json:"try"`     // what to do about it; empty: no advice
 }
+
+// ZoneProblem is a kind of problem with a zone file.
+type ZoneProblem string
+
+// The problems with zone files.
+const (
+	ZoneUnreachable ZoneProblem = "unreachable" // it cannot be fetched
+	ZoneNoFile      ZoneProblem = "no_file"     // what is there is no zone file
+	ZoneOlder       ZoneProblem = "older"       // what is there has a lower revision
+	ZoneUnreadable  ZoneProblem = "unreadable"  // zone.file
+	ZonePortTaken   ZoneProblem = "port_taken"  // where it is to be served
+	ZonePortDenied  ZoneProblem = "port_denied" // likewise
+	ZoneNotServed   ZoneProblem = "not_served"  // for another reason
+)
 
 // SourceSelf is the source of a zone file that the daemon made itself.
 const SourceSelf = "this machine"

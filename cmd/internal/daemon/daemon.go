@@ -67,6 +67,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkNew(o.State, cfg); err != nil {
+		return err
+	}
 	log, settings := newLogger(o.Log, cfg.Log, o.Handler)
 
 	store, identity, err := openState(o, cfg.Zone.Zone, log)

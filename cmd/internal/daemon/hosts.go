@@ -375,6 +375,9 @@ func (r *resolving) take(ctx context.Context, a hostAnswer) {
 	n.rest = min(max(2*n.rest, firstHostRest), lastHostRest)
 	before := n.answer
 	n.answer = r.judge(a, before.Addresses)
+	if n.answer.Since = before.Since; before.State != n.answer.State {
+		n.answer.Since = new(n.last)
+	}
 	r.publish()
 	for address := range r.peers {
 		r.hint(ctx, address)

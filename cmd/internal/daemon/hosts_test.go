@@ -380,10 +380,16 @@ func TestHostsFailures(t *testing.T) {
 			t.Errorf("an idle peer's name was asked for %d times in an hour", n)
 		}
 		s.mu.Unlock()
+		if got := s.hosts.look(book.Host{Name: name, Port: 8737}); got.Since == nil || time.Since(*got.Since) < 59*time.Minute {
+			t.Errorf("not found since %v", got.Since)
+		}
 
 		s.answer(name, "192.0.2.1")
 		s.pass(10 * time.Minute)
 		s.has("found", a, "udp:192.0.2.1:8737")
+		if got := s.hosts.look(book.Host{Name: name, Port: 8737}); got.Since == nil || time.Since(*got.Since) > 10*time.Minute {
+			t.Errorf("found since %v", got.Since)
+		}
 		s.shows("found", name, control.HostFound, "")
 
 		s.become(a, overlay.StateUnreachable, overlay.PathNone)

@@ -5,13 +5,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"anodenet/anode"
@@ -74,6 +77,7 @@ const (
 	wantFor      = 24 * time.Hour // how long a zone is followed after somebody looked for an address in it
 	retryAfter   = time.Second    // after the network has changed
 	retryEvery   = 5 * time.Second
+	recheckEvery = time.Hour       // of what was fetched in another network
 	firstPause   = 2 * time.Second // after the first failure, if there is no copy of the own zone's file
 )
 
@@ -139,7 +143,10 @@ func (s *zones) run(ctx context.Context) error {
 	defer cancel()
 	if s.own() != 0 {
 		s.follow(ctx, s.own())
-		s.arrange(ctx)
+		if text := zone.Caveat(s.own()); text != "" {
+			s.log.Info("not everybody can use this machine's zone", "zone", zone.Label(s.own()), "why", text)
+		}
+		s.rearrange(ctx)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -293,15 +300,20 @@ func (s *zones) take(ctx context.Context, r fetched) {
 	}
 	now := time.Now()
 	if r.err != nil {
+		s.doubt(r.zone, f, r.copy.Lower)
 		f.due = now.Add(f.pace.Failed(rand.Float64()))
 		s.failed(ctx, r.zone, f, r.err)
 		return
 	}
+	if f.copy.File != nil && r.copy.File.Revision() < f.copy.File.Revision() {
+		s.log.Warn("the zone file has a lower revision than before, and there has been no other for hours: it is used now",
+			"zone", zone.Label(r.zone), "before", f.copy.File.Revision())
+	}
 	changed := f.copy.File == nil || !bytes.Equal(f.copy.File.Bytes(), r.copy.File.Bytes())
-	again := f.err != nil
+	again, doubted := f.err != nil, f.copy.Lower != (zone.Lower{})
 	f.copy, f.checked, f.err, f.pace.First = r.copy, now, nil, 0
 	f.due = now.Add(f.pace.Found(f.copy.File.TTL(), rand.Float64()))
-	s.keep(r.zone, f, changed)
+	s.keep(r.zone, f, changed || doubted)
 	switch {
 	case changed:
 		s.give(ctx, r.zone, f)
@@ -314,11 +326,21 @@ func (s *zones) take(ctx context.Context, r fetched) {
 	}
 }
 
+// doubt keeps for how long there have been only files with a lower revision, also for the next
+// start: a machine may never run for as long as that takes to count.
+func (s *zones) doubt(z anode.Zone, f *followed, l zone.Lower) {
+	if l == f.copy.Lower {
+		return
+	}
+	f.copy.Lower = l
+	s.keep(z, f, true)
+}
+
 // keep writes the copy into the state directory.
 func (s *zones) keep(z anode.Zone, f *followed, changed bool) {
 	err := s.cache.Touch(z, f.checked)
 	if changed || err != nil {
-		err = s.cache.Save(z, f.copy)
+		err = errors.Join(s.cache.Save(z, f.copy), s.cache.Touch(z, f.checked))
 	}
 	if err != nil {
 		s.log.Warn("the copy of a zone file cannot be kept", "zone", z, "err", err)
@@ -365,25 +387,49 @@ func (s *zones) failed(ctx context.Context, z anode.Zone, f *followed, err error
 	s.log.Log(ctx, level, what, more...)
 }
 
-// networkChanged has what failed tried again soon.
+// networkChanged has what failed tried again soon, and what did not fail once an hour at most:
+// the network where it was fetched may have forged it. So its validators do not count either.
 func (s *zones) networkChanged(ctx context.Context) {
 	now := time.Now()
 	for _, f := range s.list {
-		if !f.busy && f.err != nil && !f.due.IsZero() {
-			at := now.Add(retryAfter + rand.N(retryAfter))
-			if soonest := f.began.Add(retryEvery); at.Before(soonest) {
-				at = soonest
-			}
-			if at.Before(f.due) {
-				f.due = at
-			}
+		if f.due.IsZero() {
+			continue // it is this machine's
+		}
+		f.copy.Whole = time.Time{}
+		switch {
+		case f.busy:
+		case f.err == nil:
+			f.due = earlier(f.due, later(now.Add(retryAfter), f.began.Add(recheckEvery)))
+		default:
+			f.due = earlier(f.due, later(now.Add(retryAfter+rand.N(retryAfter)), f.began.Add(retryEvery)))
 		}
 	}
 	if s.own() != 0 {
-		if err := s.arrange(ctx); err != nil {
-			s.log.Error("the zone file of this machine", "err", err)
-		}
+		s.rearrange(ctx)
 	}
+}
+
+// rearrange is arrange where nobody asks for the error. It logs each once.
+func (s *zones) rearrange(ctx context.Context) {
+	err := s.arrange(ctx)
+	if err != nil && (s.site.failed == nil || s.site.failed.Error() != err.Error()) {
+		s.log.Error("the zone file of this machine cannot be used", "err", err)
+	}
+	s.site.failed = err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // show publishes the state for Files.
@@ -411,19 +457,46 @@ func (s *zones) shownFile(z anode.Zone, f *followed) control.ZoneFile {
 		if s.site.offered != nil {
 			file, err, v.Source = s.site.offered, nil, ""
 		}
-		err = cmp.Or(s.site.err, err)
+		err = cmp.Or(s.site.err, s.site.failed, err)
 	}
 	if file != nil {
 		v.Name, v.Revision, v.Relays = file.Name(), file.Revision(), file.Relays()
+		v.Listed = names(file, s.self)
 		v.Source = cmp.Or(v.Source, control.SourceSelf)
 	}
 	if !f.checked.IsZero() {
 		v.Checked = new(f.checked)
 	}
 	if err != nil {
-		v.Error = err.Error()
+		v.Error, v.Try, _ = strings.Cut(err.Error(), "; try: ")
+		v.Problem = zoneProblem(err)
+		var listen *listenError
+		if errors.As(err, &listen) {
+			v.Try = listen.try()
+		}
 	}
 	return v
+}
+
+// zoneProblem returns the kind of an error of a zone file.
+func zoneProblem(err error) control.ZoneProblem {
+	var listen *listenError
+	served := errors.As(err, &listen)
+	switch {
+	case served && errors.Is(err, syscall.EADDRINUSE):
+		return control.ZonePortTaken
+	case served && errors.Is(err, fs.ErrPermission):
+		return control.ZonePortDenied
+	case served:
+		return control.ZoneNotServed
+	case errors.Is(err, errZoneFile):
+		return control.ZoneUnreadable
+	case errors.Is(err, zone.ErrOlder):
+		return control.ZoneOlder
+	case errors.Is(err, zone.ErrInvalid), errors.Is(err, zone.ErrSize), errors.Is(err, zone.ErrNUL):
+		return control.ZoneNoFile
+	}
+	return control.ZoneUnreachable
 }
 
 // Set takes up other settings.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"anodenet/anode"
@@ -121,7 +124,20 @@ func (d *daemon) takeRelay(ctx context.Context, c config.Config) error {
 	)
 }
 
-const relayZone0 = "this machine is in zone 0, the local network, which has no relays; try: anode zone join IP, with the public address of this machine; or no --relay: peers that you added are relayed for in any case"
+const relayZone0 = "this machine is in zone 0, the local network, which has no relays; try: anode zone join IP, with the public address of this machine, which gives it a new address: its ULA and short ID change, and everybody who added the old address has to add the new one; or no --relay: peers that you added are relayed for in any case"
+
+// checkNew refuses a new machine that is to relay for zone 0, before it gets an identity there.
+func checkNew(state string, cfg config.Loaded) error {
+	if !cfg.Relay.Zone || cfg.Zone.Zone != 0 {
+		return nil
+	}
+	for _, name := range []string{identityFile, "state.db"} {
+		if _, err := os.Lstat(filepath.Join(state, name)); state != NoState && !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	return cfg.Refuse("relay.zone", "a new machine is in zone 0, the local network, which has no relays, unless it is told a zone; try: --zone IP too, with the public IPv4 address of this machine")
+}
 
 // checkZone refuses settings that the identity does not fit.
 func checkZone(state string, cfg config.Loaded, own anode.Zone) error {

@@ -116,6 +116,20 @@ func TestJoinZoneRefuses(t *testing.T) {
 	}
 }
 
+// A new machine that is to relay without a zone gets no identity, which would be of zone 0.
+func TestZoneNewRelay(t *testing.T) {
+	host, _ := lan(t)
+	m := newMachine(t, host)
+	m.configure(t, "relay.zone = true")
+	err := Run(t.Context(), m.options)
+	if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "; try: --zone IP too, with the public IPv4 address of this machine") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(m.options.State, identityFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is an identity: %v", err)
+	}
+}
+
 // Settings that the identity does not fit are refused with what to do and what it costs.
 func TestZoneRefused(t *testing.T) {
 	host, _ := lan(t)

@@ -38,6 +38,7 @@ type ownSite struct {
 	err       error    // why not
 	pace      zone.Pace
 	listenDue time.Time // when to try again; zero: no need
+	failed    error     // of arrange, as it was logged
 	missing   bool      // it was logged that the file does not name this machine
 }
 
@@ -120,6 +121,9 @@ func (s *zones) fetchOwn(f *followed) {
 	}
 }
 
+// errZoneFile is the key of the file that a person wrote, in errors about it.
+var errZoneFile = errors.New("zone.file")
+
 // readZoneFile reads the file that a person wrote.
 func readZoneFile(path string) (*zone.File, time.Time, error) {
 	fail := func(err error) (*zone.File, time.Time, error) {
@@ -127,7 +131,7 @@ func readZoneFile(path string) (*zone.File, time.Time, error) {
 		if errors.As(err, &system) {
 			err = system.Err
 		}
-		return nil, time.Time{}, fmt.Errorf("zone.file: %s: %w", path, err)
+		return nil, time.Time{}, withTry(fmt.Errorf("%w: %s: %w", errZoneFile, path, err), "anode zone check "+path+", as the daemon's user; or no zone.file")
 	}
 	h, err := os.Open(path)
 	if err != nil {
@@ -143,6 +147,9 @@ func readZoneFile(path string) (*zone.File, time.Time, error) {
 		return fail(err)
 	}
 	f, err := zone.Parse(b)
+	if err == nil {
+		err = f.Usable()
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -168,7 +175,8 @@ func (s *zones) make(ctx context.Context, known *zone.File) (*zone.File, error) 
 			return known, nil
 		}
 	}
-	draft.Revision = max(uint64(time.Now().Unix()), draft.Revision+1)
+	now := time.Now()
+	draft.Revision = max(uint64(now.Unix()), zone.NextRevision(draft.Revision, now))
 	return zone.Parse(draft.Append(nil))
 }
 
@@ -236,7 +244,7 @@ func (s *zones) warn(file, before *zone.File) {
 	}
 	if before != nil && file.Revision() < before.Revision() {
 		err := fmt.Errorf("r=%d after r=%d", file.Revision(), before.Revision())
-		s.log.Warn("members of the zone drop its file, since the revision is lower than before", "err", withTry(err, fmt.Sprintf("r=%d", before.Revision()+1)))
+		s.log.Warn("members of the zone drop its file for some hours, since the revision is lower than before", "err", withTry(err, fmt.Sprintf("r=%d", zone.NextRevision(before.Revision(), time.Now()))))
 	}
 	s.checkListed(file)
 }
@@ -269,11 +277,13 @@ func names(file *zone.File, a anode.Address) bool {
 
 // offer serves a file of this machine's own if nobody else has one, and reports whether it
 // does. The zone's address is then this machine's by a router that forwards it, as many data
-// centers have it. The file is not kept as a copy: it may prove that another machine has one.
+// centers have it. The file is not kept as a copy: it may prove that another machine has one. Where a
+// person wrote a file that cannot be read, none is offered: its revision, the time, would be
+// above that of the person's.
 func (s *zones) offer(ctx context.Context, f *followed) bool {
 	w := &s.site
 	known := f.copy.File
-	if !w.settings.serves() || known != nil && !(known.Relays() == 1 && names(known, s.self)) {
+	if !w.settings.serves() || w.settings.site.Path != "" || known != nil && !(known.Relays() == 1 && names(known, s.self)) {
 		return false
 	}
 	if w.offered != nil {
@@ -412,7 +422,7 @@ func (e *listenError) try() string {
 	case errors.Is(e.err, syscall.EADDRINUSE):
 		return "stop the program that uses the port; or set zone.serve to \"127.0.0.1:8780\", and let that program, if it is a web server, pass /z to it"
 	case errors.Is(e.err, fs.ErrPermission):
-		return "CAP_NET_BIND_SERVICE for the daemon (systemctl edit anode: AmbientCapabilities= and CapabilityBoundingSet=); or set zone.serve to \"127.0.0.1:8780\", and let a web server pass /z to it"
+		return "CAP_NET_BIND_SERVICE for the daemon (in its systemd unit, add it to AmbientCapabilities= and CapabilityBoundingSet=); or set zone.serve to \"127.0.0.1:8780\", and let a web server pass /z to it"
 	}
 	return "another zone.serve, such as \"0.0.0.0:80\"; or zone.serve = false, and a web server that has the file"
 }

@@ -42,6 +42,8 @@ type zoneWorld struct {
 	addresses []netip.Addr
 	changed   func() // of the network; nil: nobody watches
 	taken     error  // of listening
+	lower     zone.Lower
+	whole     bool // the last fetch was not conditional
 	listening []string
 }
 
@@ -121,8 +123,14 @@ func (w *zoneWorld) fetch(_ context.Context, z anode.Zone, known zone.Copy) (zon
 	if !ok {
 		return known, errors.New("no such host")
 	}
+	w.whole = known.Whole.IsZero()
 	f, err := zone.Parse([]byte(text))
-	return zone.Copy{File: f, Source: "http://web/z"}, err
+	if err == nil && known.File != nil && f.Revision() < known.File.Revision() && w.lower.Times < 3 {
+		w.lower.Times++
+		known.Lower = w.lower
+		return known, zone.ErrOlder
+	}
+	return zone.Copy{File: f, Source: "http://web/z", Whole: time.Now()}, err
 }
 
 func (w *zoneWorld) set(_ context.Context, z anode.Zone, f *zone.File) error {
@@ -287,6 +295,66 @@ func TestZonesNetwork(t *testing.T) {
 			t.Errorf("%d tries in 10 s of changes", n)
 		}
 		w.stop()
+	})
+}
+
+// The network where a file was fetched may have forged it: in another one it is fetched again,
+// whole, but not each time that something changes.
+func TestZonesOtherNetwork(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		w := newZoneWorld(t, ownZone, dir, siteSettings{})
+		w.web[ownZone] = "n=Forged\nr=9\nttl=604800\n"
+		w.start()
+		w.web[ownZone] = file(9)
+		w.pass(90 * time.Minute)
+		if len(w.asked) != 1 || w.given[ownZone] == file(9) {
+			t.Errorf("asked %d times", len(w.asked))
+		}
+		w.changed()
+		w.pass(2 * time.Second)
+		if len(w.asked) != 2 || w.given[ownZone] != file(9) || !w.whole {
+			t.Errorf("asked %d times, the engine has %q, whole: %v", len(w.asked), w.given[ownZone], w.whole)
+		}
+		for range 59 {
+			w.changed()
+			w.pass(time.Minute)
+		}
+		if len(w.asked) != 2 {
+			t.Errorf("asked %d times for an hour of changes", len(w.asked))
+		}
+		w.stop()
+	})
+}
+
+// How long the web has had only lower revisions is kept over a restart, and what comes of it is
+// used and logged.
+func TestZonesLower(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		w := newZoneWorld(t, ownZone, dir, siteSettings{})
+		w.web[ownZone] = "n=Forged\nr=18446744073709551615\nttl=60\n"
+		w.start()
+		checked := w.own().Checked
+		w.lower.Since = time.Now()
+		w.web[ownZone] = file(9)
+		w.pass(70 * time.Second)
+		if c, at, err := w.zones.cache.Load(ownZone); err != nil || c.Lower.Times != 1 || !at.Equal(checked.Truncate(0)) {
+			t.Errorf("kept %+v of %v, %v", c, at, err)
+		}
+		w.stop()
+		next := newZoneWorldOf(t, w.zones.self, dir, siteSettings{})
+		next.web, next.lower = w.web, w.lower
+		next.start()
+		if f := next.zones.list[ownZone]; f.copy.Lower.Times != 2 {
+			t.Errorf("after a restart: %+v", f.copy.Lower)
+		}
+		next.pass(10 * time.Minute)
+		if next.given[ownZone] != file(9) || next.logged("it is used now") != 1 || next.logged("before=18446744073709551615") != 1 {
+			t.Errorf("the engine has %q", next.given[ownZone])
+		}
+		if c, _, err := next.zones.cache.Load(ownZone); err != nil || c.Lower != (zone.Lower{}) {
+			t.Errorf("kept %+v, %v", c, err)
+		}
+		next.stop()
 	})
 }
 
@@ -492,13 +560,37 @@ func TestZonesPortTaken(t *testing.T) {
 		if n := w.logged("9.0.3.2:80: address already in use; try: stop the program"); n != 1 || w.given[ownZone] == "" {
 			t.Errorf("%d warnings, the engine has %q", n, w.given[ownZone])
 		}
-		if f := w.own(); f.Error != "9.0.3.2:80: address already in use" || f.Served != "" {
+		if f := w.own(); f.Error != "9.0.3.2:80: address already in use" || f.Served != "" || f.Problem != control.ZonePortTaken || f.Try == "" || !f.Listed {
 			t.Errorf("got %+v", f)
 		}
 		w.taken = nil
 		w.pass(70 * time.Minute)
 		if f := w.own(); f.Error != "" || f.Served != "9.0.3.2:80" {
 			t.Errorf("got %+v", f)
+		}
+		w.stop()
+	})
+}
+
+// A file that cannot be used is said once, at the start too.
+func TestZonesPathUnusable(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		settings := serveOn
+		settings.site.Path = filepath.Join(dir, "zone.html")
+		if err := os.WriteFile(settings.site.Path, []byte("<html>\nr=5\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w := newZoneWorld(t, ownZone, dir, settings).start()
+		if w.logged("it is a web page") != 1 || w.logged("; try: anode zone check") != 1 || len(w.listening) != 0 {
+			t.Errorf("listens on %v", w.listening)
+		}
+		if f := w.own(); f.Problem != control.ZoneUnreadable || !strings.Contains(f.Error, "zone.html: zone file: it is a web page") || !strings.HasPrefix(f.Try, "anode zone check ") {
+			t.Errorf("got %+v", f)
+		}
+		w.changed()
+		w.pass(time.Minute)
+		if w.logged("it is a web page") != 1 {
+			t.Error("it is said again")
 		}
 		w.stop()
 	})
@@ -558,6 +650,21 @@ func TestZonesPath(t *testing.T) {
 			t.Error("settings are taken after the end")
 		}
 	})
+}
+
+func TestZoneProblem(t *testing.T) {
+	for want, err := range map[control.ZoneProblem]error{
+		control.ZoneUnreachable: &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: errors.New("no answer")}}},
+		control.ZoneOlder:       &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: zone.ErrOlder}}},
+		control.ZoneNoFile:      &zone.FetchError{Attempts: []*zone.Attempt{{URI: "x", Err: zone.ErrPage}}},
+		control.ZonePortDenied:  &listenError{":80", os.NewSyscallError("bind", syscall.EACCES)},
+		control.ZonePortTaken:   &listenError{":80", os.NewSyscallError("bind", syscall.EADDRINUSE)},
+		control.ZoneNotServed:   &listenError{":80", os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)},
+	} {
+		if got := zoneProblem(err); got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
+	}
 }
 
 func TestRelayIPs(t *testing.T) {
