@@ -67,7 +67,7 @@ func (m *Mux) post(ep Endpoint) outlet {
 }
 
 // queue implements outlet.
-func (p *poster) queue(t *Train) bool {
+func (p *poster) queue(t *Train, _ bool) bool {
 	p.active()
 	return p.put(t)
 }

@@ -38,7 +38,7 @@ func thereAndBack(t testing.TB, server, client *Mux, ep Endpoint) (from Endpoint
 	if !bytes.Equal(bytes.Join(got, nil), there[0].Buf) || from.Conn == 0 {
 		t.Fatalf("%d packets from %v, connection %d", len(got), from, from.Conn)
 	}
-	server.Keep(from)
+	server.Keep(from, "client", true)
 	back := packets(from, 1, 8000)
 	if sent, err := server.NewWriter().Write(back); sent != 1 || err != nil {
 		t.Fatal(sent, err)
