@@ -262,6 +262,15 @@ func (s *clients) remove(c *client) {
 	}
 	c.check = nil
 	s.x.remove(c)
+	s.l.releaseConnections(c)
+}
+
+// left forgets where a machine was whose connection ended.
+func (s *clients) left(b *berth) {
+	c := b.client
+	if s.x.unmoor(b); c.places.Load() == nil && c.check == nil {
+		s.remove(c)
+	}
 }
 
 // evict makes room for one client of a site, or for one guest: of some of them, one of the
@@ -321,9 +330,7 @@ func (s *clients) checked(c *client, machine uint8, id uint32, ep link.Endpoint)
 		return false
 	}
 	c.check = nil
-	if ep.Conn != 0 && s.l.n.mux != nil {
-		s.l.n.mux.Keep(ep)
-	}
+	s.l.keepConnection(ep, c, false)
 	if lost := s.x.moor(c, machine, k.place, s.l.now); lost != nil && lost != c && lost.places.Load() == nil {
 		s.remove(lost)
 	}
@@ -331,14 +338,6 @@ func (s *clients) checked(c *client, machine uint8, id uint32, ep link.Endpoint)
 		s.reply(c, machine, ep, wire.Pong, k.ping)
 	}
 	return true
-}
-
-// ended forgets who was at the end of a connection that ended.
-func (s *clients) ended(b *berth) {
-	c := b.client
-	if s.x.unmoor(b); c.places.Load() == nil && c.check == nil {
-		s.remove(c)
-	}
 }
 
 func (s *clients) reply(c *client, machine uint8, ep link.Endpoint, t wire.Type, body []byte) {

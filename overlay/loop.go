@@ -36,6 +36,7 @@ type loop struct {
 	clients  clients
 	reach    reach
 	blockage blockage        // where UDP gets no answer
+	dials    dials           // connections that are opened
 	portmap  PortmapStatus   // as it was told last
 	parts    [partCount]part // these six
 	errors   mono.Bucket     // ERRORs that are sent
@@ -111,6 +112,9 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.n.inbox.clients:
 			l.wake(next)
 			l.drain(e, l.n.inbox.clients)
+		case <-l.n.departures.wake:
+			l.wake(next)
+			l.connectionsEnded()
 		case e := <-l.n.inbox.stun:
 			l.wake(next)
 			l.drain(e, l.n.inbox.stun)
@@ -221,8 +225,6 @@ func (l *loop) handle(e event) {
 			p.Lost(l.now, e.machine)
 			l.touch(p)
 		}
-	case evEnded:
-		l.connectionEnded(e.ep)
 	case evActive:
 		if p := l.peers.get(e.contact.Address); p != nil {
 			l.touch(p)
@@ -322,6 +324,7 @@ func (l *loop) decide(e book.Entry) {
 	}
 	if s == book.Blocked {
 		l.clients.block(e.Address)
+		l.releaseConnections(p.Contact)
 		defer l.zones.adopted(e.Address)
 	}
 	p.Name = e.Name
@@ -338,6 +341,7 @@ func (l *loop) decide(e book.Entry) {
 // drop forgets a peer.
 func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
+	l.releaseConnections(p.Contact)
 	l.peers.remove(p)
 	l.finder.forget(p)
 	l.zones.forget(p)

@@ -34,6 +34,7 @@ func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, 
 	if err != nil {
 		return
 	}
+	s.l.dials.note(p, to)
 	if x := link.SymptomOf(s.write(b, to)); x != link.Silence {
 		p.Found(s.l.now, to, x)
 	}

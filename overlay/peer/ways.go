@@ -80,16 +80,6 @@ func (m *Machine) proved(now mono.Time, w path.Way, sent mono.Time) {
 	}
 }
 
-// Has reports whether an endpoint is one of the peer's, without a relay.
-func (p *Peer) Has(ep link.Endpoint) bool {
-	for w := range p.Ways {
-		if w.Direct() && w.Endpoint.Same(&ep) {
-			return true
-		}
-	}
-	return false
-}
-
 // Ended takes the end of a connection to an endpoint.
 func (p *Peer) Ended(now mono.Time, ep link.Endpoint) {
 	for _, m := range p.all() {
