@@ -30,6 +30,19 @@ func choosers(t *testing.T, w *vnet.World, change func(a, b *vnet.Site)) (a, b *
 	return a.start(), b.start(), [2]*vnet.Site{sa, sb}
 }
 
+// another starts a third node, beside b, that a adds only now.
+func (n *testNode) another(w *vnet.World, b *testNode) *testNode {
+	n.t.Helper()
+	at := netip.AddrPortFrom(addr(n.t, b.host, netip.Addr.Is4), 8738)
+	c := newTestNode(n.t, b.host, func(c *Config) { c.Port, c.TCP = 8738, []uint16{8738} })
+	adds(c, n)
+	c.start()
+	if _, err := n.AddPeer(n.t.Context(), Peer{Address: c.address0(), Name: "c", Endpoints: []wire.Endpoint{wire.UDP(at)}}); err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
 // by returns the transport that packets to a peer take.
 func (n *testNode) by(to *testNode) string {
 	n.t.Helper()
@@ -67,19 +80,19 @@ func TestChoiceFirstPacket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *vnet.World) {
 				a, b, _ := choosers(t, w, change)
-				defer func() { a.stop() }()
-				defer func() { b.stop() }()
+				defer a.stop()
+				defer b.stop()
 				a.say(b, "there")
 				b.arrives(a, "there", 3*time.Second)
 				is := a.by(b)
 				if is != "tcp" {
 					t.Errorf("path is %q", is)
 				}
-				b.stop()
+				c := a.another(w, b)
+				defer c.stop()
 				settle(time.Minute)
-				b.start()
-				a.say(b, "again")
-				b.arrives(a, "again", 2*time.Second)
+				a.say(c, "again")
+				c.arrives(a, "again", time.Second)
 			})
 		})
 	}
