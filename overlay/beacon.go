@@ -12,7 +12,7 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// Beacons: EPI by broadcast to UDP port 8737 (draft 4.2.6), a burst after each change of
+// Beacons: EPI by broadcast to UDP port 8737 and in Ethernet frames (draft 4.2.6), a burst after each change of
 // links and then ever more seldom, so that an idle node hardly wakes.
 const (
 	beaconFirst = 500 * time.Millisecond // doubles up to beaconLast
@@ -27,8 +27,11 @@ type beacon struct {
 
 func (b *beacon) message(*message) error { return nil } // a beacon has no MAC: see gate
 
-// linksChanged begins the back-off anew.
-func (b *beacon) linksChanged() { b.next, b.pause = b.l.now, beaconFirst }
+// linksChanged begins the back-off anew, on the links that there are now.
+func (b *beacon) linksChanged() {
+	b.l.n.linksChanged(b.l.links.state)
+	b.next, b.pause = b.l.now, beaconFirst
+}
 
 func (b *beacon) tick() mono.Time {
 	if b.next <= b.l.now {

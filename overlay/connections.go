@@ -13,6 +13,9 @@ func (n *Node) openMux() {
 		return
 	}
 	n.mux = link.NewMux(link.MuxConfig{Streams: s, Log: n.log, Ended: n.ended})
+	if err := n.mux.OpenEthernet(n.cfg.Ethernet); err != nil {
+		n.log.Warn("peers are not reached by Ethernet", "err", err)
+	}
 	for _, port := range n.cfg.TCP {
 		if err := n.mux.ListenTCP(port); err != nil {
 			n.log.Warn("no connections are taken on a TCP port: nodes whose network lets no UDP through cannot reach this one there", "port", port, "err", err)
@@ -28,6 +31,21 @@ func (n *Node) writer(lane int, patient bool) link.Writer {
 		return w
 	}
 	return link.Join(w, n.mux, patient)
+}
+
+// linksChanged follows the interfaces that carry packets without IP.
+func (n *Node) linksChanged(s link.State) {
+	if n.mux != nil {
+		n.mux.Links(s)
+	}
+}
+
+// broadcasts returns the endpoints of everyone on links without IP.
+func (n *Node) broadcasts() []link.Endpoint {
+	if n.mux == nil {
+		return nil
+	}
+	return n.mux.Broadcasts()
 }
 
 // ended tells the loop of a connection that ended. One that the inbox has no room for is found by

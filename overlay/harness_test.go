@@ -122,6 +122,17 @@ func (d *fakeDevice) Slot(n int) []byte {
 	return d.slot
 }
 
+// fakeIncoming is the half of a device for what comes beside UDP, on a goroutine of its own.
+type fakeIncoming struct {
+	*fakeDevice
+	slot []byte
+}
+
+func (d *fakeIncoming) Slot(n int) []byte {
+	d.slot = slices.Grow(d.slot[:0], n)[:n]
+	return d.slot
+}
+
 // Put delivers everything, also what the adapter's policy would refuse, unless the device is
 // strict.
 func (d *fakeDevice) Put(from anode.ULA, trusted bool, msg []byte) (refused bool) {
@@ -247,7 +258,7 @@ func (n *testNode) start() *testNode {
 	if cfg.Book, _, err = book.Open(n.address0(), s, n.cfg.Peers); err != nil {
 		n.t.Fatal(err)
 	}
-	cfg.Clock, cfg.Device, cfg.Queues = n.clock, n.dev, []Queue{n.dev}
+	cfg.Clock, cfg.Device, cfg.Queues, cfg.Incoming = n.clock, n.dev, []Queue{n.dev}, &fakeIncoming{fakeDevice: n.dev}
 	if n.Node, err = New(cfg); err != nil {
 		n.t.Fatal(err)
 	}

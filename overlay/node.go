@@ -60,6 +60,7 @@ type Config struct {
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
 	TCP         []uint16     // ports on which connections are taken
+	Ethernet    []string     // interfaces on which frames are sent and taken (Linux, CAP_NET_RAW)
 	Open        bool         // let everybody in, not only the peers that were added
 	PSK         [32]byte     // the network secret; zeros: none
 	StandardAES bool         // seal with the standard library's AES-GCM, even where ours runs

@@ -25,7 +25,7 @@ type shell struct {
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, &l.n.counters), plain: l.n.writer(0, false)}
+	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false)}
 }
 
 // Plain implements peer.Shell.
@@ -66,7 +66,8 @@ func (s *shell) write(b []byte, ep link.Endpoint) error {
 	return err
 }
 
-// broadcast sends an unsigned packet, with our full address, on every link.
+// broadcast sends an unsigned packet, with our full address, on every link: by UDP, and in frames
+// where Ethernet is open.
 func (s *shell) broadcast(h wire.Header, body []byte) {
 	h.Sender = wire.Party{Address: s.l.n.address}
 	h.SenderPeer = s.l.n.peerID()
@@ -78,6 +79,9 @@ func (s *shell) broadcast(h wire.Header, body []byte) {
 		if i.Multicast {
 			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index})
 		}
+	}
+	for _, ep := range s.l.n.broadcasts() {
+		s.write(b, ep)
 	}
 }
 
@@ -179,7 +183,10 @@ func (s *shell) Link(ep link.Endpoint) (limit int, on bool) {
 		return limit, on
 	}
 	headers := ip6Headers
-	if ep.Addr.Addr().Is4() {
+	switch {
+	case ep.Kind == link.Ethernet:
+		headers = link.EthernetHeader
+	case ep.Addr.Addr().Is4():
 		headers = ip4Headers
 	}
 	if mtu := s.l.links.mtu(ep); mtu != 0 {

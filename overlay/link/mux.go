@@ -43,6 +43,7 @@ type Mux struct {
 	listeners []net.Listener
 	number    uint32 // of the last connection that came in
 	guests    guests
+	ether     ethernet
 
 	c muxCounters
 }
@@ -81,6 +82,7 @@ type muxCounters struct {
 	accepted, dialled, dialFailed, ended                                          atomic.Uint64
 	dropQueue, dropDelay, dropGone, dropMost                                      atomic.Uint64
 	refusedGuests, refusedSite, refusedMost, endedFrame, endedSlow, endedUnproved atomic.Uint64
+	etherBad, etherRefused                                                        atomic.Uint64
 }
 
 // NewMux makes a Mux without connections. Close ends it.
@@ -158,6 +160,9 @@ func (m *Mux) Close() error {
 	for _, o := range m.outlets {
 		o.close()
 	}
+	for _, p := range m.ether.ports {
+		p.close()
+	}
 	m.mu.Unlock()
 	m.running.Wait()
 	return nil
@@ -180,6 +185,12 @@ func (m *Mux) find(ep Endpoint) outlet {
 	ep = ep.Place()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if ep.Kind == Ethernet {
+		if p := m.ether.ports[ep.If]; p != nil {
+			return p
+		}
+		return nil
+	}
 	if o := m.outlets[ep]; o != nil || ep.Conn != 0 || m.ctx.Err() != nil {
 		return o
 	}
@@ -224,6 +235,7 @@ func (m *Mux) Counters() map[string]uint64 {
 		"tx_queue_full": c.dropQueue.Load(), "tx_too_late": c.dropDelay.Load(), "tx_connection_gone": c.dropGone.Load(), "tx_too_many_connections": c.dropMost.Load(),
 		"refused_unproved": c.refusedGuests.Load(), "refused_source": c.refusedSite.Load(), "refused_connections": c.refusedMost.Load(),
 		"ended_no_packets": c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
+		"rx_ethernet_bad": c.etherBad.Load(), "tx_ethernet_refused": c.etherRefused.Load(),
 	}
 }
 

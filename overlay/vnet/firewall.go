@@ -21,6 +21,12 @@ type FirewallConfig struct {
 	Allow []uint16
 	// Deny drops UDP to and from these remote ports.
 	Deny []uint16
+	// NoTCP drops all TCP in both directions, except to and from the remote ports in AllowTCP.
+	// Connections that are allowed go out, and come in only to pinholes.
+	NoTCP    bool
+	AllowTCP []uint16
+	// Open lets in what is not forbidden, whoever began.
+	Open bool
 	// Rejects answers what must not go out with an ICMP error; otherwise it is
 	// dropped silently.
 	Rejects bool
@@ -34,6 +40,7 @@ type Firewall struct {
 	// under w.mu
 	config   FirewallConfig
 	flows    fresh[mapKey]
+	streams  fresh[mapKey] // connections
 	pinholes map[netip.AddrPort]struct{}
 }
 
@@ -71,12 +78,15 @@ func (f *Firewall) Unpin(local netip.AddrPort) {
 func (f *Firewall) Reboot() {
 	f.iface.host.w.mu.Lock()
 	defer f.iface.host.w.mu.Unlock()
-	f.flows = fresh[mapKey]{}
+	f.flows, f.streams = fresh[mapKey]{}, fresh[mapKey]{}
 	clear(f.pinholes)
 }
 
-// forbids reports whether UDP with a remote port is blocked.
-func (c *FirewallConfig) forbids(remote uint16) bool {
+// forbids reports whether a packet to or from a remote port is blocked.
+func (c *FirewallConfig) forbids(p *packet, remote uint16) bool {
+	if p.seg != nil {
+		return c.NoTCP && !slices.Contains(c.AllowTCP, remote)
+	}
 	return c.NoUDP && !slices.Contains(c.Allow, remote) || slices.Contains(c.Deny, remote)
 }
 
@@ -89,12 +99,15 @@ func (f *Firewall) out(p *packet) bool {
 	if p.icmp != nil {
 		return true
 	}
-	if f.config.forbids(p.to.Port()) {
+	if f.config.forbids(p, p.to.Port()) {
 		f.iface.host.w.count["drop_firewall_out"]++
 		if f.config.Rejects {
 			f.iface.host.complain(p, Prohibited, 0)
 		}
 		return false
+	}
+	if p.seg != nil {
+		return f.stream(p.from, p.to, p.seg.kind == segSYN)
 	}
 	f.flows.use(f.flow(p.from, p.to), time.Now(), f.config.Lifetime)
 	return true
@@ -102,6 +115,9 @@ func (f *Firewall) out(p *packet) bool {
 
 // in reports whether a packet that arrives may come in. It counts it if not.
 func (f *Firewall) in(p *packet) bool {
+	if p.seg != nil {
+		return !f.config.forbids(p, p.from.Port()) && f.stream(p.to, p.from, false)
+	}
 	now := time.Now()
 	local, remote, udp := p.to, p.from, p.icmp == nil
 	if !udp {
@@ -110,12 +126,24 @@ func (f *Firewall) in(p *packet) bool {
 	key := f.flow(local, remote)
 	_, pinned := f.pinholes[local]
 	known := f.flows.has(key, now, f.config.Lifetime)
-	if udp && f.config.forbids(remote.Port()) || !known && !pinned {
+	if udp && f.config.forbids(p, remote.Port()) || !known && !pinned && !f.config.Open {
 		f.iface.host.w.count["drop_firewall_in"]++
 		return false
 	}
 	if udp && known && f.config.InboundRefresh {
 		f.flows.use(key, now, f.config.Lifetime)
 	}
+	return true
+}
+
+// stream reports whether a segment may pass. Only what begins a connection makes it known.
+func (f *Firewall) stream(local, remote netip.AddrPort, begins bool) bool {
+	key, now := mapKey{local, remote}, time.Now()
+	_, pinned := f.pinholes[local]
+	if !begins && !pinned && !f.config.Open && !f.streams.has(key, now, connectionLifetime) {
+		f.iface.host.w.count["drop_firewall_stream"]++
+		return false
+	}
+	f.streams.use(key, now, connectionLifetime)
 	return true
 }

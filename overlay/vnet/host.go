@@ -31,6 +31,8 @@ type Host struct {
 	nextPort uint16
 	watches  map[*watch]struct{}
 	nat      *NAT
+	streams  streams
+	portal   *Portal
 	probes   map[uint16]func(link.Symptom) // the ports of Diagnose
 	onICMP   []func(ICMPError)
 }
@@ -53,6 +55,7 @@ func (w *World) Host(name string) *Host {
 	h := &Host{w: w, name: name, number: uint64(len(w.hosts) + 1), nextPort: 40000,
 		conns: make(map[uint16]*Conn), watches: make(map[*watch]struct{}),
 		probes: make(map[uint16]func(link.Symptom))}
+	h.streams.init()
 	w.hosts = append(w.hosts, h)
 	return h
 }
@@ -243,6 +246,7 @@ func (h *Host) close() {
 	}
 	clear(h.conns)
 	h.beacons = nil
+	h.streams.close()
 }
 
 // path is how a packet leaves a host.
@@ -366,6 +370,7 @@ func (h *Host) receive(in *Interface, p packet) {
 	case h.asleep:
 		h.w.count["drop_asleep"]++
 	case in.firewall != nil && !in.firewall.in(&p):
+	case h.portal != nil && h.portal.stops(in, &p):
 	case h.nat != nil && h.nat.receive(in, &p):
 	case in.broadcast(dst), h.owns(dst):
 		h.accept(in, p)
@@ -426,6 +431,10 @@ func (h *Host) leave(p packet, x path) {
 func (h *Host) accept(in *Interface, p packet) {
 	if p.icmp != nil {
 		h.hear(*p.icmp)
+		return
+	}
+	if p.seg != nil {
+		h.segments(p)
 		return
 	}
 	e := link.Endpoint{Addr: p.from, Local: p.to.Addr(), If: in.index}

@@ -63,7 +63,7 @@ func (h *Host) OnICMP(f func(ICMPError)) {
 // complain sends an ICMP error about p to its sender. It travels like any packet. There
 // is none about another error, or about a broadcast (RFC 1122, 3.2.2).
 func (h *Host) complain(p *packet, kind ICMPKind, mtu int) {
-	if p.icmp != nil || p.to.Addr().IsMulticast() || p.to.Addr() == limitedBroadcast {
+	if p.icmp != nil || p.seg != nil || p.to.Addr().IsMulticast() || p.to.Addr() == limitedBroadcast {
 		return
 	}
 	x, err := h.find(link.Endpoint{Addr: p.from})

@@ -54,12 +54,13 @@ type NATConfig struct {
 	Isolated bool
 }
 
-// NAT is the address and port translation of a router, of UDP over IPv4. IPv6 passes as
-// it is.
+// NAT is the address and port translation of a router, over IPv4. IPv6 passes as it is. Its
+// configuration is about UDP: connections leave from any endpoint, and come in only by ForwardTCP.
 type NAT struct {
 	host    *Host
 	outside *Interface
 	random  *rand.Rand
+	tcp     *NAT // that of connections; nil: this is it
 
 	// under w.mu
 	config   NATConfig
@@ -73,17 +74,53 @@ type NAT struct {
 // NAT makes the router translate what leaves by the interface outside. Its outside
 // addresses are the IPv4 addresses of that interface, at any time.
 func (h *Host) NAT(outside *Interface, c NATConfig) *NAT {
-	n := &NAT{host: h, outside: outside, random: h.w.source(h.number<<32 | 1<<30), config: c}
+	n := newNAT(h, outside, 1<<30, c)
+	n.tcp = newNAT(h, outside, 1<<29, c.connections())
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
-	n.explicit = make(map[netip.AddrPort]*mapping)
-	n.reset()
 	h.nat = n
 	return n
 }
 
+func newNAT(h *Host, outside *Interface, source uint64, c NATConfig) *NAT {
+	n := &NAT{host: h, outside: outside, random: h.w.source(h.number<<32 | source), config: c}
+	n.explicit = make(map[netip.AddrPort]*mapping)
+	n.reset()
+	return n
+}
+
+// connectionLifetime is how long a NAT or firewall remembers an idle connection (RFC 5382, REQ-5).
+const connectionLifetime = 124 * time.Minute
+
+// connections returns how the NAT treats TCP: it follows connections, whatever it does with UDP.
+func (c NATConfig) connections() NATConfig {
+	x := NATConfig{Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Shared: true, InboundRefresh: true,
+		Lifetime: connectionLifetime, Hairpin: c.Hairpin, Pooling: c.Pooling, Isolated: c.Isolated}
+	x.Ports.Fallback = Random
+	return x
+}
+
+// of returns what translates a packet.
+func (n *NAT) of(p *packet) *NAT {
+	if p.seg != nil && n.tcp != nil {
+		return n.tcp
+	}
+	return n
+}
+
+// listens reports whether the router itself takes a packet.
+func (n *NAT) listens(p *packet) bool {
+	if p.seg != nil {
+		return n.host.streams.takes(p)
+	}
+	return n.host.conns[p.to.Port()] != nil
+}
+
 // reset forgets everything that is not configured.
 func (n *NAT) reset() {
+	if n.tcp != nil {
+		n.tcp.reset()
+	}
 	n.in, n.out = make(map[mapKey]*mapping), make(map[mapKey]*mapping)
 	n.paired = make(map[netip.Addr]netip.Addr)
 	n.recent = list.New()
@@ -97,7 +134,7 @@ func (n *NAT) reset() {
 	}
 }
 
-// SetConfig changes how the NAT behaves. Its mappings stay.
+// SetConfig changes how the NAT behaves. Its mappings stay. Connections are not concerned.
 func (n *NAT) SetConfig(change func(*NATConfig)) {
 	n.host.w.mu.Lock()
 	defer n.host.w.mu.Unlock()
@@ -119,6 +156,9 @@ func (n *NAT) Reboot(addrs ...netip.Prefix) {
 
 // readdressed moves the explicit mappings to the first outside address if theirs is gone.
 func (n *NAT) readdressed() {
+	if n.tcp != nil {
+		n.tcp.readdressed()
+	}
 	pool := n.pool()
 	for _, m := range n.explicit {
 		if len(pool) > 0 && !n.outside.has(m.outside.Addr()) {
@@ -142,6 +182,9 @@ func (n *NAT) Forward(inside netip.AddrPort, port uint16) bool {
 	n.declare(&mapping{inside: inside, outside: netip.AddrPortFrom(a, port), fixed: true})
 	return true
 }
+
+// ForwardTCP does for connections what Forward does.
+func (n *NAT) ForwardTCP(inside netip.AddrPort, port uint16) bool { return n.tcp.Forward(inside, port) }
 
 // Map does what a PCP or UPnP server does when asked for the outside port for an inside
 // endpoint: it lets everyone in, and gives the endpoint's own packets that port. Another

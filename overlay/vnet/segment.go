@@ -216,7 +216,7 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 // tap shows p to the taps of the segment.
 func (i *Interface) tap(p *packet) {
 	s := i.seg
-	if len(s.taps) == 0 || p.icmp != nil {
+	if len(s.taps) == 0 || p.icmp != nil || p.seg != nil {
 		return
 	}
 	seen := Packet{At: time.Now(), Segment: s.name, From: p.from, To: p.to, Data: p.data}

@@ -249,6 +249,23 @@ func (s *Site) firewalled() {
 	s.LAN = []*Segment{lan}
 }
 
+// DropUDP has a firewall next to the internet drop all UDP, or no longer.
+func (s *Site) DropUDP(drop bool) { s.restrict(func(c *FirewallConfig) { c.NoUDP = drop }) }
+
+// AllowTCP has a firewall next to the internet let TCP through to these remote ports alone;
+// without any, to all.
+func (s *Site) AllowTCP(ports ...uint16) {
+	s.restrict(func(c *FirewallConfig) { c.NoTCP, c.AllowTCP = len(ports) > 0, ports })
+}
+
+// restrict changes the site's firewall. Where there was none it hinders nothing else.
+func (s *Site) restrict(change func(*FirewallConfig)) {
+	if s.Firewall == nil {
+		s.Firewall = s.edge.Firewall(FirewallConfig{Open: true})
+	}
+	s.Firewall.SetConfig(change)
+}
+
 // SetLink changes the link to the internet in both directions, for example to
 // Link{Delay: 300 * time.Millisecond, Loss: 0.3}.
 func (s *Site) SetLink(l Link) { s.Access.SetLink(l) }

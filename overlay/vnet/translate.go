@@ -14,6 +14,7 @@ func (n *NAT) separates(from, to *Interface) bool {
 // receive handles a packet that arrives at the router, if it is one that concerns the
 // NAT otherwise than by leaving: one to an outside address, or from the outside.
 func (n *NAT) receive(in *Interface, p *packet) (done bool) {
+	n = n.of(p)
 	to := p.to.Addr()
 	if !to.Is4() || in.broadcast(to) {
 		return false
@@ -36,8 +37,12 @@ func (n *NAT) outbound(p *packet) bool {
 	if !p.from.Addr().Is4() {
 		return true
 	}
+	n = n.of(p)
 	if p.icmp != nil {
 		return n.errorOut(p)
+	}
+	if n.lost(p) {
+		return false
 	}
 	now := time.Now()
 	m := n.from(p.from, p.to, now)
@@ -47,6 +52,16 @@ func (n *NAT) outbound(p *packet) bool {
 	}
 	n.use(m, p.to, now)
 	p.from = m.outside
+	return true
+}
+
+// lost drops a segment of a connection that the NAT does not know: only what begins one makes a
+// mapping.
+func (n *NAT) lost(p *packet) bool {
+	if p.seg == nil || p.seg.kind == segSYN || n.known(p.from, p.to) != nil {
+		return false
+	}
+	n.host.w.count["drop_nat_unknown_stream"]++
 	return true
 }
 
@@ -63,7 +78,7 @@ func (n *NAT) inbound(in *Interface, p *packet) (done bool) {
 	now := time.Now()
 	m := n.at(p.to, p.from, now)
 	switch {
-	case m == nil && n.host.conns[p.to.Port()] != nil:
+	case m == nil && n.listens(p):
 		return false
 	case m == nil:
 		n.host.w.count["drop_nat_unmapped"]++
@@ -90,10 +105,13 @@ func (n *NAT) hairpin(in *Interface, p *packet) (done bool) {
 	}
 	now := time.Now()
 	switch {
-	case n.at(p.to, p.from, now) == nil && n.host.conns[p.to.Port()] != nil:
+	case n.at(p.to, p.from, now) == nil && n.listens(p):
 		return false
 	case n.config.Hairpin == NoHairpin:
 		w.count["drop_nat_hairpin"]++
+		return true
+	}
+	if n.lost(p) {
 		return true
 	}
 	sender := n.from(p.from, p.to, now)

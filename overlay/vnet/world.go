@@ -10,6 +10,10 @@
 // errors included. Packets are UDP payloads with addresses; nothing below UDP is
 // simulated, except ICMP errors, for Host.Diagnose and Host.OnICMP.
 //
+// Hosts also have connections (link.Streams), whose segments travel as packets do: see
+// stream.go. ICMP errors about segments, and path MTUs below 1260 bytes, are not simulated.
+// Proxy and Captive stand between a host and the servers that it wants to reach.
+//
 // # NATs and firewalls
 //
 // A NAT is a router that translates the UDP packets which leave by its outside interface,
@@ -137,12 +141,14 @@ func (w *World) Counters() map[string]uint64 {
 	return maps.Clone(w.count)
 }
 
-// packet is one UDP packet, or an ICMP error about one. Its data is never written to.
+// packet is one UDP packet, an ICMP error about one, or a segment of a connection. Its data is
+// never written to.
 type packet struct {
 	from, to netip.AddrPort
 	data     []byte
 	hops     int
-	icmp     *ICMPError // nil: UDP
+	icmp     *ICMPError // nil: not an ICMP error
+	seg      *segment   // nil: not of a connection
 }
 
 // size is that of the IP packet.
@@ -153,6 +159,9 @@ func (p *packet) size() int {
 	}
 	if p.icmp != nil {
 		return 2*header + 8 + 8 // it quotes the headers of the packet
+	}
+	if p.seg != nil {
+		header += 12 // that of TCP is longer than that of UDP
 	}
 	return header + 8 + len(p.data)
 }
