@@ -17,6 +17,9 @@ func (n *Node) openMux() {
 		n.log.Warn("peers are not reached by Ethernet", "err", err)
 	}
 	for _, port := range n.cfg.TCP {
+		if port == 0 {
+			port = n.conns[0].LocalPort()
+		}
 		if err := n.mux.ListenTCP(port); err != nil {
 			n.log.Warn("no connections are taken on a TCP port: nodes whose network lets no UDP through cannot reach this one there", "port", port, "err", err)
 		}

@@ -59,7 +59,7 @@ type Config struct {
 	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
-	TCP         []uint16     // ports on which connections are taken
+	TCP         []uint16     // ports on which connections are taken; 0 is the UDP port
 	Ethernet    []string     // interfaces on which frames are sent and taken (Linux, CAP_NET_RAW)
 	Open        bool         // let everybody in, not only the peers that were added
 	PSK         [32]byte     // the network secret; zeros: none
