@@ -91,6 +91,7 @@ type Node struct {
 	conns    []link.Conn // one for each lane; what is not sealed comes in by the first
 	beacons  link.Conn   // nil: conns have the port of the beacons
 	mux      *link.Mux   // nil: UDP alone
+	listening
 
 	events    events
 	newID     chan uint8 // a peer ID to keep

@@ -3,7 +3,6 @@ package overlay
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -36,17 +35,18 @@ func (l *loop) status() Status {
 	s := Status{
 		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
 		Uptime: int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
-		Listen: []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Listen: n.listens(),
 		Rung:   n.conns[0].Rung(),
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
-		Relaying: l.relayingStatus(),
-		Zones:    l.zones.status(),
-		Reach:    l.reach.status(),
-		Network:  l.networkStatus(),
-		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
-		Counters: map[string]uint64{},
+		Relaying:   l.relayingStatus(),
+		Zones:      l.zones.status(),
+		Reach:      l.reach.status(),
+		Network:    l.networkStatus(),
+		Transports: l.transportsStatus(),
+		Peers:      make([]PeerStatus, 0, len(l.peers.byAddress)),
+		Counters:   map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
 		s.Tun = tunStatus(d)

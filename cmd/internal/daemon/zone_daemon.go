@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/config"
 	"anodenet/overlay"
@@ -82,7 +83,7 @@ func (d *daemon) udpPort(ctx context.Context) (uint16, error) {
 		return 0, err
 	}
 	for _, text := range status.Listen {
-		if e, err := book.ParseEndpoint(text); err == nil {
+		if e, err := wire.EndpointFromText(text); err == nil {
 			return e.Addr.Port(), nil
 		}
 	}
