@@ -262,6 +262,15 @@ func (s *clients) remove(c *client) {
 	}
 	c.check = nil
 	s.x.remove(c)
+	s.l.releaseConnections(c)
+}
+
+// left forgets where a machine was whose connection ended.
+func (s *clients) left(b *berth) {
+	c := b.client
+	if s.x.unmoor(b); c.places.Load() == nil && c.check == nil {
+		s.remove(c)
+	}
 }
 
 // evict makes room for one client of a site, or for one guest: of some of them, one of the
@@ -321,6 +330,7 @@ func (s *clients) checked(c *client, machine uint8, id uint32, ep link.Endpoint)
 		return false
 	}
 	c.check = nil
+	s.l.keepConnection(ep, c, false)
 	if lost := s.x.moor(c, machine, k.place, s.l.now); lost != nil && lost != c && lost.places.Load() == nil {
 		s.remove(lost)
 	}

@@ -1,7 +1,13 @@
 package overlay
 
 import (
+	"slices"
+	"sync"
+
+	"anodenet/anode"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
 
@@ -34,6 +40,7 @@ func (n *Node) writer(lane int, patient bool) link.Writer {
 func (n *Node) linksChanged(s link.State) {
 	if n.mux != nil {
 		n.mux.Links(s)
+		n.mux.Redial()
 	}
 }
 
@@ -45,28 +52,165 @@ func (n *Node) broadcasts() []link.Endpoint {
 	return n.mux.Broadcasts()
 }
 
-// ended tells the loop of a connection that ended. One that the inbox has no room for is found by
-// its silence.
-func (n *lanes) ended(ep link.Endpoint) { n.post(event{kind: evEnded, ep: ep}) }
+// departures are the endpoints of connections that ended, until the loop has seen to them. They
+// have an inbox of their own without a bound: thousands may end in one moment, when a network
+// fails, and there are no more than there were connections.
+type departures struct {
+	mu   sync.Mutex
+	list []link.Endpoint
+	wake chan struct{} // takes one: there are some
+}
 
-// connectionEnded has another way found for whoever was at the end of a connection.
+// departuresAtOnce is how many the loop sees to before it looks at what else waits.
+const departuresAtOnce = 64
+
+// ended tells the loop of a connection that ended.
+func (n *lanes) ended(ep link.Endpoint) {
+	d := &n.departures
+	d.mu.Lock()
+	d.list = append(d.list, ep)
+	d.mu.Unlock()
+	d.signal()
+}
+
+func (d *departures) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns some of them.
+func (d *departures) take() (some []link.Endpoint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := min(len(d.list), departuresAtOnce)
+	some, d.list = d.list[:k:k], d.list[k:]
+	if len(d.list) > 0 {
+		d.signal()
+	} else {
+		d.list = nil
+	}
+	return some
+}
+
+// connectionsEnded sees to some of the connections that ended.
+func (l *loop) connectionsEnded() {
+	for _, ep := range l.n.departures.take() {
+		l.connectionEnded(ep)
+	}
+}
+
+// connectionEnded has another way found for whoever was at the end of a connection. A client is
+// there no more.
 func (l *loop) connectionEnded(ep link.Endpoint) {
-	if c := l.n.index.source(ep); c != nil {
-		if p := l.peers.get(c.Address); p != nil {
+	if b := l.clients.x.at(placeOf(ep)); b != nil {
+		l.clients.left(b)
+	}
+	for _, a := range l.dials.at(ep, l.n.index.source(ep)) {
+		if p := l.peers.get(a); p != nil {
 			p.Ended(l.now, ep)
 			l.touch(p)
 		}
 	}
 }
 
-// keepConnections has the connections to a peer last, since it has proved to be there.
-func (l *loop) keepConnections(p *peer.Peer) {
-	if l.n.mux == nil {
+// dials are the peers for whom connections are opened, until these end: nobody is known to be at
+// their end before.
+type dials map[link.Endpoint]anode.Address
+
+// maxDials is how many are remembered. Of others, it takes longer until another way is tried.
+const maxDials = 1 << 12
+
+// note takes a packet that is about to leave for a peer.
+func (d *dials) note(p *peer.Peer, to link.Endpoint) {
+	if !to.Kind.Connected() || to.Conn != 0 {
 		return
 	}
+	if *d == nil {
+		*d = dials{}
+	}
+	if _, ok := (*d)[to.Place()]; ok || len(*d) < maxDials {
+		(*d)[to.Place()] = p.Address
+	}
+}
+
+// at lists who was at the end of a connection that ended, or was sought there. owner is who has
+// been found there; nil: nobody.
+func (d *dials) at(ep link.Endpoint, owner *peer.Contact) (list []anode.Address) {
+	if a, ok := (*d)[ep.Place()]; ok {
+		delete(*d, ep.Place())
+		list = append(list, a)
+	}
+	if owner != nil && !slices.Contains(list, owner.Address) {
+		list = append(list, owner.Address)
+	}
+	return list
+}
+
+// keepConnections has the connections to a peer last, since it has proved to be there.
+func (l *loop) keepConnections(p *peer.Peer) {
 	for w := range p.Direct {
-		if w.Endpoint.Conn != 0 {
-			l.n.mux.Keep(w.Endpoint)
+		l.keepConnection(w.Endpoint, p.Contact, p.Standing() >= book.Added)
+	}
+}
+
+// keepConnection has a connection last, of owner, who has proved to be there.
+func (l *loop) keepConnection(ep link.Endpoint, owner any, added bool) {
+	if l.n.mux != nil && ep.Conn != 0 {
+		l.n.mux.Keep(ep, owner, added)
+	}
+}
+
+// releaseConnections ends the connections of somebody who is none of ours any more.
+func (l *loop) releaseConnections(owner any) {
+	if l.n.mux != nil {
+		l.n.mux.Release(owner)
+	}
+}
+
+// blockage remembers in which networks UDP gets no answer: there, connections are opened at once.
+type blockage struct {
+	l     *loop
+	known map[uplink]bool
+}
+
+// uplink tells networks apart: by how packets leave for others.
+type uplink struct{ route4, route6 link.Route }
+
+// maxNetworks is how many are remembered.
+const maxNetworks = 64
+
+func (s *blockage) here() uplink {
+	return uplink{s.l.links.state.Route4, s.l.links.state.Route6}
+}
+
+// now reports whether UDP got no answer on the present network the last time.
+func (s *blockage) now() bool { return s.known[s.here()] }
+
+// note takes what a peer's ways show: if one by UDP outside our links works, UDP does; if none does,
+// and a connection to the same peer does, it does not.
+func (s *blockage) note(p *peer.Peer) {
+	connected, asked := false, false
+	for w := range p.Ways {
+		switch {
+		case w.OnLink:
+		case w.State == path.Confirmed && w.Endpoint.Kind.Connected():
+			connected = true
+		case w.State == path.Confirmed && w.Endpoint.Kind == link.UDP && !w.Trial() && !w.Doubted():
+			if s.now() {
+				delete(s.known, s.here())
+			}
+			return
+		case w.Direct() && w.Endpoint.Kind == link.UDP && (w.Unanswered() || w.State == path.Confirmed):
+			asked = true
 		}
 	}
+	if !connected || !asked || s.now() {
+		return
+	}
+	if s.known == nil || len(s.known) >= maxNetworks {
+		s.known = map[uplink]bool{}
+	}
+	s.known[s.here()] = true
 }

@@ -26,7 +26,6 @@ const (
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
 	evClient                    // msg: a whole packet from ep that bears the MAC of client
-	evEnded                     // a connection to ep
 	evProven                    // msg: as evUnsigned, and its sender receives what is sent to ep
 	evTell                      // in: a packet of it from ep was refused, which it should know
 )

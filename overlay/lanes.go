@@ -21,25 +21,27 @@ type lanes struct {
 	log     *slog.Logger
 
 	// What any goroutine may use.
-	index     *index
-	inbox     inbox
-	counters  counters
-	pings     pings
-	fragments fragments
-	budgets   budgets
-	clients   *clientIndex
-	total     total                        // of what is relayed for clients
-	admits    atomic.Uint32                // from which standing on the adapter's policy lets everything in
-	relays    atomic.Bool                  // packets are forwarded
-	serves    atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
-	limits    atomic.Pointer[relayRates]
-	ownID     atomic.Uint32 // our peer ID
-	stunWaits stunAwaited   // what STUN servers were asked and have not answered
+	index      *index
+	inbox      inbox
+	counters   counters
+	pings      pings
+	fragments  fragments
+	budgets    budgets
+	clients    *clientIndex
+	departures departures
+	total      total                        // of what is relayed for clients
+	admits     atomic.Uint32                // from which standing on the adapter's policy lets everything in
+	relays     atomic.Bool                  // packets are forwarded
+	serves     atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
+	limits     atomic.Pointer[relayRates]
+	ownID      atomic.Uint32 // our peer ID
+	stunWaits  stunAwaited   // what STUN servers were asked and have not answered
 }
 
 // init sets what is the same for all nodes.
 func (n *lanes) init() {
 	n.index, n.inbox, n.clients = newIndex(), newInbox(), newClientIndex()
+	n.departures.wake = make(chan struct{}, 1)
 	n.budgets.init()
 	n.setOpen(false)
 	n.setLimits(DefaultRelayLimits())

@@ -28,16 +28,18 @@ type loop struct {
 	links  links
 	gate   gate
 
-	signals signals
-	finder  finder
-	beacon  beacon
-	copies  copies
-	zones   zones
-	clients clients
-	reach   reach
-	portmap PortmapStatus   // as it was told last
-	parts   [partCount]part // these six
-	errors  mono.Bucket     // ERRORs that are sent
+	signals  signals
+	finder   finder
+	beacon   beacon
+	copies   copies
+	zones    zones
+	clients  clients
+	reach    reach
+	blockage blockage        // where UDP gets no answer
+	dials    dials           // connections that are opened
+	portmap  PortmapStatus   // as it was told last
+	parts    [partCount]part // these six
+	errors   mono.Bucket     // ERRORs that are sent
 }
 
 const (
@@ -53,6 +55,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
+	l.blockage = blockage{l: l}
 	l.zones = newZones(l)
 	l.clients = newClients(l)
 	l.reach = newReach(l)
@@ -62,6 +65,7 @@ func newLoop(n *Node, known link.State) *loop {
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.env.Local.Reach = l.env.Reach
+	l.env.Silent = l.blockage.now
 	l.links.set(known)
 	l.beacon.linksChanged()
 	l.zones.start()
@@ -108,6 +112,9 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.n.inbox.clients:
 			l.wake(next)
 			l.drain(e, l.n.inbox.clients)
+		case <-l.n.departures.wake:
+			l.wake(next)
+			l.connectionsEnded()
 		case e := <-l.n.inbox.stun:
 			l.wake(next)
 			l.drain(e, l.n.inbox.stun)
@@ -185,6 +192,11 @@ func (l *loop) tickPeers() {
 func (l *loop) tick(p *peer.Peer) {
 	p.Tick(l.now)
 	l.peers.schedule.Update(p)
+	if a, ok := p.Relay(l.now); ok {
+		if r := l.peers.get(a); r != nil && r.Carries(l.now) {
+			l.touch(r)
+		}
+	}
 }
 
 // touch has a peer looked at before the loop waits again.
@@ -213,8 +225,6 @@ func (l *loop) handle(e event) {
 			p.Lost(l.now, e.machine)
 			l.touch(p)
 		}
-	case evEnded:
-		l.connectionEnded(e.ep)
 	case evActive:
 		if p := l.peers.get(e.contact.Address); p != nil {
 			l.touch(p)
@@ -314,6 +324,7 @@ func (l *loop) decide(e book.Entry) {
 	}
 	if s == book.Blocked {
 		l.clients.block(e.Address)
+		l.releaseConnections(p.Contact)
 		defer l.zones.adopted(e.Address)
 	}
 	p.Name = e.Name
@@ -330,6 +341,7 @@ func (l *loop) decide(e book.Entry) {
 // drop forgets a peer.
 func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
+	l.releaseConnections(p.Contact)
 	l.peers.remove(p)
 	l.finder.forget(p)
 	l.zones.forget(p)

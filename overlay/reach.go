@@ -137,6 +137,9 @@ func (r *reach) witnesses() (list []witness) {
 		seen4, seen6 := false, false
 		for w := range p.Direct {
 			is4 := w.Endpoint.Addr.Addr().Is4()
+			if w.Endpoint.Kind != link.UDP { // what is seen of a connection says nothing of UDP
+				continue
+			}
 			if w.OnLink || (w.Origin == path.Static) != static || !static && !routable(w.Endpoint.Addr.Addr()) {
 				continue
 			}

@@ -34,6 +34,7 @@ func (s *shell) Plain(p *peer.Peer, to link.Endpoint, t wire.Type, body []byte, 
 	if err != nil {
 		return
 	}
+	s.l.dials.note(p, to)
 	if x := link.SymptomOf(s.write(b, to)); x != link.Silence {
 		p.Found(s.l.now, to, x)
 	}
@@ -211,6 +212,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	if what&peer.ChangedWays != 0 {
 		s.l.sources(p)
 		s.l.keepConnections(p)
+		s.l.blockage.note(p)
 		s.l.finder.note(p)
 		s.l.zones.follow(p)
 		s.l.reach.changed(p)

@@ -134,8 +134,14 @@ func (s *signals) epi(m *message) error {
 		if m.hop == 0 {
 			s.came(m)
 		}
+	case wire.TCP4, wire.TCP6:
+		if m.peer.Standing() < book.Added { // who knows where a stranger has us connect to?
+			s.l.n.counters.count(dHint)
+			return nil
+		}
+		fallthrough
 	case wire.UDP4, wire.UDP6:
-		ep := link.Endpoint{Addr: x.Endpoint.Addr}
+		ep, _ := link.FromWire(x.Endpoint)
 		if !s.l.links.mayHint(ep, s.l.isOverlay, false) {
 			s.l.n.counters.count(dReflection)
 		} else if m.peer.Told(s.l.now, m.machine, ep).Refused() {
@@ -152,7 +158,7 @@ func (s *signals) netIDReq(m *message) error {
 	if err != nil {
 		return err
 	}
-	from := wire.UDP(m.from.Addr)
+	from := m.from.Wire()
 	if x.Endpoint.Kind != wire.Unspecified && x.Endpoint != from {
 		s.l.n.counters.count(dReflection)
 		return nil

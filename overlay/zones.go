@@ -209,7 +209,11 @@ func (z *zones) seek(p *peer.Peer) {
 
 // follow notes that a peer's packets go through a relay.
 func (z *zones) follow(p *peer.Peer) {
-	if best, ok := p.Best(); ok && !best.Direct() {
+	best, ok := p.Best()
+	if a := z.relays[p.Address]; a != nil && ok && best.Direct() {
+		a.follow(&best)
+	}
+	if ok && !best.Direct() {
 		if a := z.relays[best.Via]; a != nil {
 			a.users[p] = true
 			a.used = z.l.now

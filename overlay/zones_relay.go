@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unique"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -117,35 +118,65 @@ func (r *zoneRelay) named(f *zone.File) bool {
 	return false
 }
 
-// endpoints draws one of the relay's endpoints of each family (draft 2.3.1).
+// endpoints draws one of the relay's addresses of each family (draft 2.3.1), and lists where it
+// takes packets there: by UDP, by TCP, and by HTTP where zone files come from.
 func (r *zoneRelay) endpoints() (list []link.Endpoint) {
 	e, _ := r.entry()
-	var of [2][]netip.AddrPort
+	var of [2][]netip.Addr
 	for _, ip := range e.IPs {
-		if ep := netip.AddrPortFrom(ip, e.UDP); r.z.mayUse(r.zone, ep) {
+		if r.z.mayUse(r.zone, netip.AddrPortFrom(ip, max(e.UDP, 1))) {
 			family := 0
 			if ip.Is6() {
 				family = 1
 			}
-			of[family] = append(of[family], ep)
+			of[family] = append(of[family], ip)
 		}
 	}
-	for _, eps := range of {
-		if len(eps) > 0 {
-			list = append(list, udp(eps[mathrand.IntN(len(eps))]))
+	for _, ips := range of {
+		if len(ips) > 0 {
+			list = append(list, r.endpointsAt(ips[mathrand.IntN(len(ips))], e)...)
 		}
 	}
 	return list
 }
 
-// offer names endpoints of the relay to its peer, which checks them.
+// endpointsAt lists the relay's endpoints at one of its addresses.
+func (r *zoneRelay) endpointsAt(ip netip.Addr, e zone.Relay) (list []link.Endpoint) {
+	if e.UDP != 0 {
+		list = append(list, link.Endpoint{Addr: netip.AddrPortFrom(ip, e.UDP)})
+	}
+	if r.z.l.n.mux == nil {
+		return list
+	}
+	if e.TCP != 0 {
+		list = append(list, link.Endpoint{Addr: netip.AddrPortFrom(ip, e.TCP), Kind: link.TCP})
+	}
+	host := ip.String()
+	if ip.Is6() {
+		host = "[" + host + "]"
+	}
+	return append(list, link.Endpoint{Kind: link.HTTP, URL: unique.Make("http://" + host + "/")})
+}
+
+// offer names endpoints of the relay to its peer, which checks them, and returns those to which a
+// packet may be sent at once.
 func (r *zoneRelay) offer() (list []link.Endpoint) {
 	list = r.endpoints()
 	for _, ep := range list {
 		r.peer.Offer(r.z.l.now, path.Way{Endpoint: ep}, path.Stored)
 	}
 	r.z.l.touch(r.peer)
-	return list
+	return slices.DeleteFunc(list, func(ep link.Endpoint) bool { return ep.Kind != link.UDP })
+}
+
+// follow registers by another way, since the relay is reached by that one now.
+func (r *zoneRelay) follow(best *path.Info) {
+	ep := best.Endpoint.Place()
+	if ep == r.at && r.state == RelayRegistered || r.wasAsked(ep) || ep.Kind == link.UDP && !r.at.Kind.Connected() {
+		return
+	}
+	r.again()
+	r.z.moved()
 }
 
 // tick sends the PING that is due.
@@ -296,7 +327,7 @@ func (r *zoneRelay) pong(m *message) {
 // every is how often a PING keeps us registered. A relay forgets us after five minutes
 // without a packet, but a NAT may forget us sooner.
 func (r *zoneRelay) every() time.Duration {
-	if r.z.l.reach.kept(r.peer) {
+	if r.at.Kind.Connected() || r.z.l.reach.kept(r.peer) {
 		return confirmEvery
 	}
 	return registerEvery

@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 var mayUse = map[string][]string{
 	"anode/seal":      {"github.com/flynn/noise"},
 	"anode/seal/...":  {"github.com/mmcloughlin/avo"}, // the generator of the AES-GCM kernel
+	"overlay/link":    {"github.com/icholy/digest"},
 	"overlay/portmap": {"github.com/huin/goupnp"},
 	"overlay/store":   {"go.etcd.io/bbolt"},
 	"tun":             {"golang.zx2c4.com/wireguard/tun"},

@@ -2,13 +2,18 @@ package link
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
+	"unique"
 )
 
 // Streams opens connections: the operating system (System), or a simulation (package vnet).
@@ -34,6 +39,7 @@ type Mux struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 	batches chan *delivery
+	unknown chan *delivery // of guests, so that what they send never stands in a queue with the rest
 
 	held *delivery // that the last Read returned; the reader's
 	rest []Train   // of it
@@ -42,8 +48,18 @@ type Mux struct {
 	outlets   map[Endpoint]outlet // by Place
 	listeners []net.Listener
 	number    uint32 // of the last connection that came in
-	guests    guests
+	guests    guests // by HTTP
 	ether     ethernet
+	owners    owners
+	redials   redials
+	most      int // connections
+
+	places places
+	queued atomic.Int64 // bytes that wait in all TCP connections
+
+	web      *web // those who post to us
+	proxies  proxies
+	troubles troubles
 
 	c muxCounters
 }
@@ -52,9 +68,19 @@ type Mux struct {
 type MuxConfig struct {
 	Streams Streams
 	Log     *slog.Logger // nil: nothing is logged
-	// Ended is told each endpoint that can no longer be used, since its connection ended. It
-	// must not wait. It may be nil.
+	// Ended is told each endpoint that can no longer be used, since its connection ended:
+	// those that we dialled, and those that Keep was told about. It must not wait. It may be nil.
 	Ended func(Endpoint)
+	// Web answers what is no POST on the TCP ports; nil: nothing is found there.
+	Web http.Handler
+	// Proxy returns the proxy to reach a URL by, as http.Transport has it; a TCP endpoint is
+	// asked for as https://IP:PORT. nil: none.
+	Proxy func(*url.URL) (*url.URL, error)
+	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing:
+	// then those in the proxy's URL are used.
+	Credentials func(proxy string) (user, password string)
+	// Roots are who may sign for servers; nil: whom the system trusts.
+	Roots *x509.CertPool
 }
 
 // outlet is where packets to one endpoint go.
@@ -71,6 +97,7 @@ type outlet interface {
 // delivery is what was read from one connection at a time.
 type delivery struct {
 	trains []Train
+	guest  bool          // nobody knows yet who sent it
 	done   chan struct{} // takes one: the reader needs the trains no more
 }
 
@@ -81,7 +108,9 @@ type muxCounters struct {
 	rxPackets, rxBytes, txPackets, txBytes                                        atomic.Uint64
 	accepted, dialled, dialFailed, ended                                          atomic.Uint64
 	dropQueue, dropDelay, dropGone, dropMost                                      atomic.Uint64
+	web                                                                           webCounters
 	refusedGuests, refusedSite, refusedMost, endedFrame, endedSlow, endedUnproved atomic.Uint64
+	refusedOthers, endedOwner, endedSilent, acceptFailed, dialLater, dialBudget   atomic.Uint64
 	etherBad, etherRefused                                                        atomic.Uint64
 }
 
@@ -90,9 +119,10 @@ func NewMux(cfg MuxConfig) *Mux {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Mux{cfg: cfg, batches: make(chan *delivery), outlets: make(map[Endpoint]outlet)}
+	m := &Mux{cfg: cfg, batches: make(chan *delivery), unknown: make(chan *delivery), most: mostConnections(), outlets: make(map[Endpoint]outlet)}
 	m.ctx, m.end = context.WithCancel(context.Background())
 	m.guests.sites = make(map[netip.Addr]int)
+	m.web = newWeb(m)
 	return m
 }
 
@@ -107,6 +137,8 @@ func (m *Mux) Read(ts []Train) (int, error) {
 		}
 		select {
 		case m.held = <-m.batches:
+			m.rest = m.held.trains
+		case m.held = <-m.unknown:
 			m.rest = m.held.trains
 		case <-m.ctx.Done():
 			return 0, ErrClosed
@@ -125,8 +157,12 @@ func (m *Mux) deliver(b *delivery) error {
 		packets += b.trains[i].Packets()
 		bytes += len(b.trains[i].Buf)
 	}
+	to := m.batches
+	if b.guest {
+		to = m.unknown
+	}
 	select {
-	case m.batches <- b:
+	case to <- b:
 	case <-m.ctx.Done():
 		return ErrClosed
 	}
@@ -164,19 +200,9 @@ func (m *Mux) Close() error {
 		p.close()
 	}
 	m.mu.Unlock()
+	m.web.close()
 	m.running.Wait()
 	return nil
-}
-
-// Keep says that who is at an endpoint has proved who it is: its connection lasts, and has its
-// own bounds.
-func (m *Mux) Keep(ep Endpoint) {
-	m.mu.Lock()
-	o := m.outlets[ep.Place()]
-	m.mu.Unlock()
-	if o != nil {
-		o.keep()
-	}
 }
 
 // find returns where packets to an endpoint go: a connection that is there, or one that is opened
@@ -194,19 +220,30 @@ func (m *Mux) find(ep Endpoint) outlet {
 	if o := m.outlets[ep]; o != nil || ep.Conn != 0 || m.ctx.Err() != nil {
 		return o
 	}
-	if len(m.outlets) >= maxConnections {
-		m.c.dropMost.Add(1)
-		return nil
-	}
 	var o outlet
 	switch {
-	case ep.Kind == TCP && ep.Addr.IsValid():
+	case !ep.dialable() || !m.mayDial(ep):
+		return nil
+	case ep.Kind == TCP:
 		o = m.dial(ep)
 	default:
-		return nil
+		o = m.post(ep)
 	}
+	m.redials.open++
 	m.outlets[ep] = o
 	return o
+}
+
+// dialable reports whether a connection can be opened to an endpoint.
+func (e *Endpoint) dialable() bool {
+	a := e.Addr.Addr()
+	switch e.Kind {
+	case TCP:
+		return a.IsValid() && e.Addr.Port() != 0 && !a.IsMulticast() && !a.IsUnspecified()
+	case HTTP:
+		return e.URL != (unique.Handle[string]{})
+	}
+	return false
 }
 
 // remove forgets an outlet that ended.
@@ -215,8 +252,15 @@ func (m *Mux) remove(ep Endpoint, o outlet) {
 	if m.outlets[ep] == o {
 		delete(m.outlets, ep)
 	}
+	m.owners.remove(ep)
+	if ep.Conn == 0 {
+		m.redials.open--
+	}
 	m.mu.Unlock()
 	m.c.ended.Add(1)
+	if s, ok := o.(*stream); ok && !s.kept.Load() {
+		return // a guest, of whom nobody knows
+	}
 	if m.cfg.Ended != nil && m.ctx.Err() == nil {
 		m.cfg.Ended(ep)
 	}
@@ -226,17 +270,22 @@ func (m *Mux) remove(ep Endpoint, o outlet) {
 func (m *Mux) Counters() map[string]uint64 {
 	c := &m.c
 	m.mu.Lock()
-	open, guests := len(m.outlets), m.guests.count
+	open, guests := len(m.outlets), m.guests.count+m.places.size()
 	m.mu.Unlock()
-	return map[string]uint64{
+	all := map[string]uint64{
 		"rx_packets": c.rxPackets.Load(), "rx_bytes": c.rxBytes.Load(), "tx_packets": c.txPackets.Load(), "tx_bytes": c.txBytes.Load(),
 		"connections": uint64(open), "connections_unproved": uint64(guests),
 		"accepted": c.accepted.Load(), "dialled": c.dialled.Load(), "dial_failed": c.dialFailed.Load(), "ended": c.ended.Load(),
 		"tx_queue_full": c.dropQueue.Load(), "tx_too_late": c.dropDelay.Load(), "tx_connection_gone": c.dropGone.Load(), "tx_too_many_connections": c.dropMost.Load(),
 		"refused_unproved": c.refusedGuests.Load(), "refused_source": c.refusedSite.Load(), "refused_connections": c.refusedMost.Load(),
 		"ended_no_packets": c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
+		"ended_replaced_unproved": m.places.replacedMost.Load(), "ended_replaced_source": m.places.replacedSite.Load(),
+		"ended_replaced_proved": c.endedOwner.Load(), "refused_others": c.refusedOthers.Load(), "ended_silent": c.endedSilent.Load(),
+		"accept_failed": c.acceptFailed.Load(), "tx_dial_later": c.dialLater.Load(), "tx_dial_budget": c.dialBudget.Load(),
 		"rx_ethernet_bad": c.etherBad.Load(), "tx_ethernet_refused": c.etherRefused.Load(),
 	}
+	m.web.into(all)
+	return all
 }
 
 // muxWriter sends trains in connections; it is for one goroutine.
@@ -245,15 +294,25 @@ type muxWriter struct {
 	patient bool
 	to      Endpoint // where last went
 	last    outlet
+	wait    restraint
 }
 
 // Write implements Writer. What a connection does not take is lost, and counted. A train to an endpoint without a connection opens one, if the endpoint can be
 // dialled.
 func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	packets, bytes := 0, 0
+	patient := false
+	if w.patient {
+		began := time.Now()
+		patient = w.wait.mayWait(began)
+		defer func() { w.wait.waited(time.Since(began)) }()
+	}
 	for i := range ts {
 		t := &ts[i]
 		if w.last == nil || !w.to.Same(&t.Endpoint) {
+			if patient && w.to.Addr.IsValid() && !w.to.Same(&t.Endpoint) {
+				w.wait.others()
+			}
 			w.to, w.last = t.Endpoint, w.m.find(t.Endpoint)
 		}
 		if w.last == nil {
@@ -261,7 +320,7 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 			err = ErrEndpoint
 			continue
 		}
-		if !w.last.queue(t, w.patient) {
+		if !w.last.queue(t, patient) {
 			w.last = nil // it may have ended
 			continue
 		}
@@ -277,6 +336,44 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	return sent, err
 }
 
+const (
+	// waitShare is what part of its time a writer may wait for busy connections if it has
+	// packets for others as well, and waitMost how much of that may come at once.
+	waitShare = 8
+	waitMost  = 10 * time.Millisecond
+	// aloneFor is for how long all has to go to one connection before that harms nobody.
+	aloneFor = time.Second
+)
+
+// restraint bounds the time that a writer waits: as long as all that it sends goes to one
+// connection, waiting slows down nobody else.
+type restraint struct {
+	mixed  bool          // something went elsewhere, since at
+	last   time.Time     // when something last did
+	at     time.Time     // when credit was right
+	credit time.Duration // to wait
+}
+
+// mayWait reports whether the writer may wait now.
+func (r *restraint) mayWait(now time.Time) bool {
+	r.credit = min(r.credit+now.Sub(r.at)/waitShare, waitMost)
+	r.at = now
+	if r.mixed {
+		r.mixed, r.last = false, now
+	}
+	return r.credit > 0 || now.Sub(r.last) > aloneFor
+}
+
+// others says that packets went elsewhere.
+func (r *restraint) others() { r.mixed = true }
+
+// waited says how long a write took. What is less than a millisecond was work.
+func (r *restraint) waited(d time.Duration) {
+	if d >= time.Millisecond {
+		r.credit = max(r.credit-d, -waitMost)
+	}
+}
+
 // Join returns a Writer that sends trains of kind UDP by udp, and the others by m. If patient, it
 // waits a little where a busy connection is about to have room: a program of this machine that
 // sends too fast then becomes slower, and nothing is lost. What is sent for others must not wait,
@@ -285,7 +382,10 @@ func Join(udp Writer, m *Mux, patient bool) Writer {
 	return &joined{udp, &muxWriter{m: m, patient: patient}}
 }
 
-type joined struct{ udp, mux Writer }
+type joined struct {
+	udp Writer
+	mux *muxWriter
+}
 
 // Write implements Writer. Trains of one kind stay in order.
 func (j *joined) Write(ts []Train) (sent int, err error) {
@@ -294,9 +394,10 @@ func (j *joined) Write(ts []Train) (sent int, err error) {
 		for n < len(ts) && (ts[n].Endpoint.Kind == UDP) == udp {
 			n++
 		}
-		w := j.mux
+		w := Writer(j.mux)
 		if udp {
 			w = j.udp
+			j.mux.wait.others()
 		}
 		k, e := w.Write(ts[:n])
 		sent += k
@@ -330,19 +431,23 @@ func siteOf(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// enter makes room for a connection from a, or says why there is none.
-func (m *Mux) enter(a netip.Addr) error {
+// full reports whether no more may come in: some are left to those that we open.
+func (m *Mux) full() bool { return len(m.outlets) >= m.most-min(maxDialled, m.most/8) }
+
+// enter makes room for a connection from a, of which most may be guests, or says why there is
+// none.
+func (m *Mux) enter(a netip.Addr, most int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, site := &m.guests, siteOf(a)
 	switch {
-	case len(m.outlets) >= maxConnections:
+	case m.full():
 		m.c.refusedMost.Add(1)
 		return fmt.Errorf("link: %d connections are open", len(m.outlets))
 	case g.count >= maxGuests:
 		m.c.refusedGuests.Add(1)
 		return fmt.Errorf("link: %d connections are open without proof of who is there", g.count)
-	case g.sites[site] >= maxSiteGuests:
+	case g.sites[site] >= most:
 		m.c.refusedSite.Add(1)
 		return fmt.Errorf("link: %d connections of %v are open without proof of who is there", g.sites[site], site)
 	}

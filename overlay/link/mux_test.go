@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -52,7 +51,7 @@ func TestMuxThereAndBack(t *testing.T) {
 	if len(got) != 3 || !bytes.Equal(bytes.Join(got, nil), there) || from.Kind != TCP || from.Conn == 0 {
 		t.Fatalf("%d packets from %v, connection %d", len(got), from, from.Conn)
 	}
-	server.Keep(from)
+	server.Keep(from, "client", true)
 	back := bytes.Repeat([]byte("back"), 2000)
 	if sent, err := server.NewWriter().Write([]Train{{Buf: back, Size: len(back), Endpoint: from}}); sent != 1 || err != nil {
 		t.Fatal(sent, err)
@@ -81,7 +80,7 @@ func TestMuxTellsWhatEnded(t *testing.T) {
 	packet := make([]byte, 40)
 	conn.Write(appendFrames(nil, &Train{Buf: packet, Size: 40}))
 	_, from := read(t, server)
-	server.Keep(from)
+	server.Keep(from, "client", true)
 	conn.Close()
 	read := make(chan struct{})
 	go func() { defer close(read); server.Read(make([]Train, 1)) }()
@@ -95,57 +94,6 @@ func TestMuxTellsWhatEnded(t *testing.T) {
 	<-read
 }
 
-// Connections without proof have bounds of their own, in all and for each host.
-func TestMuxGuests(t *testing.T) {
-	server, _, ep := muxes(t)
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}()
-	for range maxSiteGuests + 5 {
-		c, err := net.Dial("tcp", ep.Addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-	}
-	// Which of them are refused is open. Those that stay prove themselves.
-	packet := appendFrames(nil, &Train{Buf: make([]byte, 40), Size: 40})
-	refused := make(chan net.Conn, len(conns))
-	for _, c := range conns {
-		go func() {
-			if _, err := c.Read(make([]byte, 1)); err != nil {
-				refused <- c
-			}
-		}()
-	}
-	for range 5 {
-		c := <-refused
-		conns = slices.DeleteFunc(conns, func(x net.Conn) bool { return x == c })
-	}
-	if n := server.Counters()["connections_unproved"]; n != maxSiteGuests || len(conns) != maxSiteGuests {
-		t.Fatalf("%d guests, %d connections", n, len(conns))
-	}
-	for range 2 { // it is seen by the second packet
-		conns[0].Write(packet)
-		_, from := read(t, server)
-		server.Keep(from)
-	}
-	conns[0].Write(packet)
-	read(t, server)
-	c, err := net.Dial("tcp", ep.Addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conns = append(conns, c)
-	c.Write(appendFrames(nil, &Train{Buf: make([]byte, 50), Size: 50}))
-	if got, _ := read(t, server); len(got) != 1 || len(got[0]) != 50 {
-		t.Error("the room of a guest that proved itself is not given back")
-	}
-}
-
 // Who does not read loses what does not fit, and nothing waits for it.
 func TestMuxQueueHasABound(t *testing.T) {
 	server, client, ep := muxes(t)
@@ -153,7 +101,7 @@ func TestMuxQueueHasABound(t *testing.T) {
 	packet := make([]byte, 60000)
 	w.Write([]Train{{Buf: packet[:40], Size: 40, Endpoint: ep}})
 	_, from := read(t, server)
-	server.Keep(from)
+	server.Keep(from, "client", true)
 	// The server hands over nothing more, since nobody reads.
 	for range 1000 {
 		w.Write([]Train{{Buf: packet, Size: 1000, Endpoint: ep}})
@@ -171,7 +119,7 @@ func TestMuxCarriesALot(t *testing.T) {
 	packet := make([]byte, 1400)
 	w.Write([]Train{{Buf: packet[:40], Size: 40, Endpoint: ep}})
 	_, from := read(t, server)
-	server.Keep(from)
+	server.Keep(from, "client", true)
 	var both sync.WaitGroup
 	for _, d := range []struct {
 		from, to *Mux

@@ -19,6 +19,9 @@ type rawWrite struct {
 
 // newRawWrite returns nil for what is no socket of the system.
 func newRawWrite(c net.Conn) *rawWrite {
+	if begun, ok := c.(*begunConn); ok {
+		c = begun.Conn
+	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return nil

@@ -16,6 +16,9 @@ const (
 	// would only delay, since programs send again what is late.
 	maxQueued = 256 << 10
 	maxDelay  = 100 * time.Millisecond
+	// allQueued is how much waits in all connections before each may have poorQueued only.
+	allQueued  = 64 << 20
+	poorQueued = 8 << 10
 	// patience is how long room is waited for: what a fast network needs for a queue.
 	patience = 5 * time.Millisecond
 
@@ -25,6 +28,7 @@ const (
 	proveFor    = 10 * time.Second // for a guest to prove who it is
 	frameFor    = 15 * time.Second // for a frame to come in full, and for a write
 	idleFor     = 10 * time.Minute
+	slowest     = 4 << 10 // bytes that the other side has to take in frameFor
 )
 
 // stream is one TCP connection, to or from an endpoint.
@@ -35,11 +39,14 @@ const (
 //
 // One that we opened is nobody's guest.
 type stream struct {
-	m    *Mux
-	ep   Endpoint // its Place
-	kept atomic.Bool
-	wake chan struct{} // takes one: something waits
-	room chan struct{} // takes one: the writer took what waited
+	m     *Mux
+	ep    Endpoint // its Place
+	guest *guest   // nil: nobody's
+	kept  atomic.Bool
+	wake  chan struct{} // takes one: something waits
+	room  chan struct{} // takes one: the writer took what waited
+	proof chan struct{} // closed when a guest has proved who it is
+	done  chan struct{} // closed when it ended
 
 	mu      sync.Mutex
 	conn    net.Conn  // nil: not open yet
@@ -57,8 +64,11 @@ var (
 	queueBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
 )
 
-func newStream(m *Mux, ep Endpoint, conn net.Conn) *stream {
-	s := &stream{m: m, ep: ep, conn: conn, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newStream(m *Mux, ep Endpoint, conn net.Conn, g *guest) *stream {
+	s := &stream{m: m, ep: ep, conn: conn, guest: g, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{})}
+	if g != nil {
+		s.proof = make(chan struct{})
+	}
 	if conn != nil {
 		s.raw = newRawWrite(conn)
 	}
@@ -67,22 +77,25 @@ func newStream(m *Mux, ep Endpoint, conn net.Conn) *stream {
 
 // dial opens a connection, and returns before it is open. What is queued meanwhile is sent then.
 func (m *Mux) dial(ep Endpoint) *stream {
-	s := newStream(m, ep, nil)
+	s := newStream(m, ep, nil, nil)
 	s.kept.Store(true)
 	m.running.Go(func() {
 		defer m.remove(ep, s)
 		ctx, cancel := context.WithTimeout(m.ctx, dialFor)
-		conn, err := m.cfg.Streams.Dial(ctx, "tcp", ep.Addr.String())
+		conn, err := m.reach(ctx, ep.Addr.String())
 		cancel()
 		if err != nil {
 			m.c.dialFailed.Add(1)
 			m.cfg.Log.Debug("no connection", "endpoint", ep, "err", err)
+			m.wentDial(ep, false)
+			m.troubles.set(ep, troubleOf(err))
 			s.close()
 			return
 		}
 		m.c.dialled.Add(1)
+		m.troubles.set(ep, nil)
 		if s.open(conn) {
-			s.run(nil)
+			m.wentDial(ep, s.run())
 		}
 	})
 	return s
@@ -113,6 +126,7 @@ func (m *Mux) ListenTCP(port uint16) error {
 		return ErrClosed
 	}
 	m.listeners = append(m.listeners, l)
+	m.web.start()
 	m.running.Go(func() { m.accept(l) })
 	return nil
 }
@@ -124,12 +138,15 @@ func (m *Mux) accept(l net.Listener) {
 		switch {
 		case err == nil:
 			wait = 0
-			m.running.Go(func() { m.serve(conn) })
+			m.welcome(conn)
 			continue
 		case errors.Is(err, net.ErrClosed) || m.ctx.Err() != nil:
 			return
 		}
-		// No more files, for example: others may be closed meanwhile.
+		m.c.acceptFailed.Add(1)
+		if noFiles(err) {
+			m.places.shed()
+		}
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 		select {
 		case <-time.After(wait):
@@ -138,43 +155,68 @@ func (m *Mux) accept(l net.Listener) {
 	}
 }
 
-// serve reads from a connection that came in, until it ends.
-func (m *Mux) serve(conn net.Conn) {
+// welcome gives a connection that came in a place, and has it served.
+func (m *Mux) welcome(conn net.Conn) {
 	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
 		conn.Close()
 		return
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-	if err := m.enter(from.Addr()); err != nil {
-		m.cfg.Log.Debug("connection refused", "from", from, "err", err)
-		conn.Close()
+	m.mu.Lock()
+	full := m.full()
+	m.mu.Unlock()
+	if full {
+		m.c.refusedMost.Add(1)
+		abort(conn)
 		return
 	}
-	var left sync.Once
-	leave := func() { left.Do(func() { m.leave(from.Addr()) }) }
-	defer leave()
-	ep, o, ok := m.attach(Endpoint{Addr: from, Kind: TCP}, func(ep Endpoint) outlet { return newStream(m, ep, conn) })
+	g := m.places.enter(from.Addr(), func() { abort(conn) })
+	m.running.Go(func() {
+		defer m.places.leave(g)
+		m.serve(conn, from, g)
+	})
+}
+
+// serve reads from a connection that came in, until it ends.
+func (m *Mux) serve(conn net.Conn, from netip.AddrPort, g *guest) {
+	conn, speaksHTTP := m.sniff(conn)
+	switch {
+	case conn == nil:
+		return
+	case speaksHTTP:
+		m.places.leave(g)
+		m.web.take(conn, from)
+		return
+	}
+	ep, o, ok := m.attach(Endpoint{Addr: from, Kind: TCP}, func(ep Endpoint) outlet { return newStream(m, ep, conn, g) })
 	if !ok {
 		conn.Close()
 		return
 	}
 	m.c.accepted.Add(1)
 	defer m.remove(ep, o)
-	o.(*stream).run(leave)
+	o.(*stream).run()
 }
 
-// run moves packets until the connection ends. proved is called when a guest is one no longer.
-func (s *stream) run(proved func()) {
+// run moves packets until the connection ends, and reports whether any came.
+func (s *stream) run() (came bool) {
 	var writer sync.WaitGroup
 	writer.Go(s.write)
-	s.read(proved)
+	came = s.read()
 	s.close()
 	writer.Wait()
+	return came
 }
 
 // keep implements outlet.
-func (s *stream) keep() { s.kept.Store(true) }
+func (s *stream) keep() {
+	if s.kept.Swap(true) {
+		return
+	}
+	s.m.places.leave(s.guest)
+	close(s.proof)
+}
 
 // close implements outlet.
 func (s *stream) close() {
@@ -187,7 +229,10 @@ func (s *stream) close() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	close(s.wake)
+	close(s.done)
+	s.m.c.dropGone.Add(uint64(frames(s.waiting)))
+	s.m.queued.Add(-int64(len(s.waiting)))
+	s.waiting = nil
 }
 
 // queue implements outlet. Where nothing waits, the packets are written at once.
@@ -195,7 +240,8 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	now := time.Now()
 	s.mu.Lock()
 	for need := framed(t); ; now = time.Now() {
-		full := len(s.waiting)+s.writing+need > maxQueued
+		have := len(s.waiting) + s.writing
+		full := have > 0 && have+need > s.m.share()
 		switch {
 		case s.ended:
 			s.mu.Unlock()
@@ -221,19 +267,31 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	if len(s.waiting) == 0 {
 		s.oldest = now
 	}
+	had := len(s.waiting)
 	s.waiting = appendFrames(s.waiting, t)
 	idle := s.writing == 0
 	if idle && s.raw != nil {
 		idle = !s.writeNow()
 	}
-	s.mu.Unlock()
-	if idle {
+	if n := len(s.waiting) - had; n != 0 {
+		s.m.queued.Add(int64(n))
+	}
+	if idle { // still locked: close closes the channel
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+	s.mu.Unlock()
 	return true
+}
+
+// share is how many bytes may wait in one connection. They are fewer when very many wait in all.
+func (m *Mux) share() int {
+	if m.queued.Load() > allQueued {
+		return poorQueued
+	}
+	return maxQueued
 }
 
 // await waits until the writer has taken what waits, or for d. The stream is locked before and
@@ -266,22 +324,42 @@ func (s *stream) writeNow() bool {
 
 // write sends what waits, until the connection ends.
 func (s *stream) write() {
-	for range s.wake {
+	for {
+		select {
+		case <-s.wake:
+		case <-s.done:
+			return
+		}
 		for {
 			b, ok := s.take()
 			if !ok {
 				break
 			}
-			s.conn.SetWriteDeadline(time.Now().Add(frameFor))
-			_, err := s.conn.Write(b)
+			err := s.push(b)
+			s.m.queued.Add(-int64(len(b)))
 			queueBuffers.Put(&b)
 			if err != nil {
-				if errors.Is(err, os.ErrDeadlineExceeded) {
-					s.m.c.endedSlow.Add(1)
-				}
 				s.close()
 				return
 			}
+		}
+	}
+}
+
+// push writes b. The other side has to take some of it again and again, and need not take all in
+// one time, since a network may be slow.
+func (s *stream) push(b []byte) error {
+	for {
+		s.conn.SetWriteDeadline(time.Now().Add(frameFor))
+		n, err := s.conn.Write(b)
+		switch b = b[n:]; {
+		case err == nil:
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case n < slowest && len(b) > 0:
+			s.m.c.endedSlow.Add(1)
+			return err
 		}
 	}
 }
@@ -303,41 +381,59 @@ func (s *stream) take() (b []byte, ok bool) {
 	return b, true
 }
 
-// read hands over what comes, until the connection ends.
-func (s *stream) read(proved func()) {
-	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery()}
+// read hands over what comes, until the connection ends, and reports whether any packets came.
+func (s *stream) read() (came bool) {
+	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery(), dialled: s.guest == nil}
 	r.buf, r.since = r.small, r.began
 	for {
 		kept := s.kept.Load()
-		if kept && proved != nil {
-			proved()
-			proved = nil
+		if !kept && r.bytes >= guestMost && !s.proved(r.began) {
+			return r.packets
 		}
 		s.conn.SetReadDeadline(r.until(kept))
 		n, err := s.conn.Read(r.buf[r.have:])
-		if n > 0 && !s.came(&r, n, kept) {
-			return
+		if n > 0 && !r.came(s.m, s.ep, n, kept) {
+			return r.packets
 		}
 		switch {
 		case err == nil, errors.Is(err, os.ErrDeadlineExceeded) && !kept && s.kept.Load():
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.late(kept, r.have)
-			return
+			s.late(kept, &r)
+			r.give()
+			return r.packets
 		default:
-			return
+			r.give()
+			return r.packets
 		}
 	}
 }
 
+// proved waits until a guest that has sent enough has proved who it is. It returns false if it does
+// not in time.
+func (s *stream) proved(began time.Time) bool {
+	timer := time.NewTimer(time.Until(began.Add(proveFor)))
+	defer timer.Stop()
+	select {
+	case <-s.proof:
+		return true
+	case <-timer.C:
+		s.m.c.endedUnproved.Add(1)
+	case <-s.done:
+	}
+	return false
+}
+
 // reading is what was read from a connection, and is not handed over yet.
 type reading struct {
-	buf   []byte // small, or large
-	have  int    // bytes in it: a part of a frame
-	small []byte
-	large *[largeBuffer]byte // nil: not in use
-	batch *delivery
-	began time.Time // the connection
-	since time.Time // when the first of what is in buf came
+	buf              []byte // small, or large
+	have             int    // bytes in it: a part of a frame
+	small            []byte
+	large            *[largeBuffer]byte // nil: not in use
+	batch            *delivery
+	began            time.Time // the connection
+	bytes            int       // read, of a guest
+	dialled, packets bool      // we opened it; packets came
+	since            time.Time // when the first of what is in buf came
 }
 
 // until is by when something has to come.
@@ -347,36 +443,45 @@ func (r *reading) until(kept bool) time.Time {
 		return r.began.Add(proveFor)
 	case r.have > 0:
 		return r.since.Add(frameFor)
+	case r.dialled && !r.packets:
+		return r.began.Add(frameFor)
 	}
 	return time.Now().Add(idleFor)
 }
 
 // came hands over the frames that are complete now that n more bytes were read. It returns false
 // if the connection is to end.
-func (s *stream) came(r *reading, n int, kept bool) bool {
+func (r *reading) came(m *Mux, ep Endpoint, n int, kept bool) bool {
 	if r.have == 0 {
 		r.since = time.Now()
 	}
 	r.have += n
+	if !kept {
+		r.bytes += n
+	}
+	r.batch.guest = !kept
 	most := smallBuffer - frameHeader
 	if kept {
 		most = 1 << 16
 	}
 	var used int
 	var err error
-	if r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, s.ep); err != nil {
-		s.m.c.endedFrame.Add(1)
+	if r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, ep); err != nil {
+		m.c.endedFrame.Add(1)
 		return false
 	}
-	if len(r.batch.trains) > 0 && s.m.deliver(r.batch) != nil {
-		return false
+	if len(r.batch.trains) > 0 {
+		r.packets = true
+		if m.deliver(r.batch) != nil {
+			return false
+		}
 	}
 	full := r.have == len(r.buf)
 	if r.have = copy(r.buf, r.buf[used:r.have]); used > 0 {
 		r.since = time.Now()
 	}
 	switch {
-	case full && r.large == nil && s.kept.Load():
+	case full && r.large == nil && kept:
 		r.large = largeBuffers.Get().(*[largeBuffer]byte)
 		copy(r.large[:], r.buf[:r.have])
 		r.buf = r.large[:]
@@ -396,11 +501,13 @@ func (r *reading) give() {
 }
 
 // late counts why a connection ended that waited in vain.
-func (s *stream) late(kept bool, have int) {
+func (s *stream) late(kept bool, r *reading) {
 	switch {
 	case !kept:
 		s.m.c.endedUnproved.Add(1)
-	case have > 0:
+	case r.have > 0:
 		s.m.c.endedSlow.Add(1)
+	case !r.packets:
+		s.m.c.endedSilent.Add(1)
 	}
 }

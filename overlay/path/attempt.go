@@ -84,7 +84,7 @@ func (s *Set) targets(o Origin, now mono.Time) (n int, first *Info) {
 func (s *Set) enough(now mono.Time) {
 	for _, i := range s.ways {
 		if i.check.burst && i.check.pending && i.State != Confirmed && i.Origin == Predicted {
-			i.fail(now)
+			s.fail(now, i)
 		}
 	}
 }

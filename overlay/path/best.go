@@ -7,22 +7,25 @@ import (
 )
 
 // Best returns the way to use: a confirmed one, one that answers before one that is
-// silent, one that is fit before the rest, direct before relayed unless it is much worse,
-// on-link before the rest, then the quickest. The one in use is left for another of its
+// silent, one that is fit before the rest, by their class unless it is much worse, then the
+// quickest. The one in use is left for another of its
 // kind only if that is clearly better, or if the one in use is silent.
 func (s *Set) Best() (Info, bool) {
 	var best *Info
 	s.weigh()
 	for _, i := range s.ways {
-		if i.State == Confirmed && (best == nil || compare(i, best) < 0) {
+		if i.State == Confirmed && (best == nil || s.order(i, best) < 0) {
 			best = i
 		}
 	}
 	if old := s.best; old != nil && best != nil && old.State == Confirmed &&
-		rank(old) == rank(best) && best.RTT > old.RTT*3/4 {
+		s.rank(old) == s.rank(best) && best.RTT > old.RTT*3/4 {
 		best = old
 	}
-	s.best = best
+	moved := best != s.best && best != nil && best.Endpoint.Kind.Connected()
+	if s.best = best; moved {
+		s.try(s.now)
+	}
 	if best == nil {
 		return Info{}, false
 	}
@@ -47,34 +50,33 @@ func (s *Set) Ways() []Info {
 	for k, i := range s.ways {
 		out[k] = *i
 	}
-	slices.SortStableFunc(out, func(a, b Info) int { return compare(&a, &b) })
+	slices.SortStableFunc(out, func(a, b Info) int { return s.order(&a, &b) })
 	return out
 }
 
-// rank orders ways by kind: lower is better.
-func rank(i *Info) int {
+// rank orders ways: lower is better. Of two connections between the same nodes, both use the one
+// that the node with the lower address opened.
+func (s *Set) rank(i *Info) int {
 	switch {
 	case i.State != Confirmed:
-		return 9
+		return 2 * 15
 	case i.silent():
-		return 8
-	case !i.Direct():
-		return 2 + min(i.Hops, 2)/2
-	case i.Fitness != Fit:
-		return 7
-	case i.worse:
-		return 4
-	case !i.OnLink:
-		return 1
+		return 2 * 14
+	case i.Direct() && (i.Fitness != Fit || i.Trial()):
+		return 2 * 13
+	case i.Direct() && i.worse:
+		return 2 * 12
+	case i.Direct() && i.Endpoint.Kind.Connected() && (i.Endpoint.Conn == 0) != s.Lower:
+		return 2*class(i) + 1
 	}
-	return 0
+	return 2 * class(i)
 }
 
 // weigh compares the direct ways with the best relayed one.
 func (s *Set) weigh() {
 	var relayed *Info
 	for _, i := range s.ways {
-		if i.State == Confirmed && !i.Direct() && !i.silent() && (relayed == nil || compare(i, relayed) < 0) {
+		if i.State == Confirmed && !i.Direct() && !i.silent() && (relayed == nil || s.order(i, relayed) < 0) {
 			relayed = i
 		}
 	}
@@ -94,16 +96,17 @@ func (i *Info) muchWorse(relayed *Info) bool {
 	return i.RTT > slow || i.Loss.Rate() > loss && 2*relayed.Loss.Rate() < i.Loss.Rate()
 }
 
-// compare is negative if a is better than b.
-func compare(a, b *Info) int {
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.RTT, b.RTT))
+// order is negative if a is better than b.
+func (s *Set) order(a, b *Info) int {
+	return cmp.Or(cmp.Compare(s.rank(a), s.rank(b)), cmp.Compare(a.RTT, b.RTT))
 }
 
 // count returns how many places of an origin are taken. Confirmed ways have places of
-// their own, except those that the user gave, and so have targets of attempts.
-func (s *Set) count(o Origin) (n int) {
+// their own, except those that the user gave, and so have targets of attempts, and those in
+// connections.
+func (s *Set) count(o Origin, connected bool) (n int) {
 	for _, i := range s.ways {
-		if i.Origin == o && !i.Punched && (i.State != Confirmed || o == Static) {
+		if i.Origin == o && i.Endpoint.Kind.Connected() == connected && !i.Punched && (i.State != Confirmed || o == Static) {
 			n++
 		}
 	}
@@ -112,9 +115,9 @@ func (s *Set) count(o Origin) (n int) {
 
 // stalest returns the failed way of an origin that was named the longest ago, or nil.
 // The user's are never given up.
-func (s *Set) stalest(o Origin) (worst *Info) {
+func (s *Set) stalest(o Origin, connected bool) (worst *Info) {
 	for _, i := range s.ways {
-		if i.Origin == o && o != Static && !i.Punched && i.State == Failed && (worst == nil || i.named < worst.named) {
+		if i.Origin == o && i.Endpoint.Kind.Connected() == connected && o != Static && !i.Punched && i.State == Failed && (worst == nil || i.named < worst.named) {
 			worst = i
 		}
 	}
@@ -123,13 +126,24 @@ func (s *Set) stalest(o Origin) (worst *Info) {
 
 // trim drops failed ways while an origin has more than its places.
 func (s *Set) trim(o Origin) {
-	for s.count(o) > places[o] {
-		worst := s.stalest(o)
-		if worst == nil {
-			return
+	for _, connected := range []bool{false, true} {
+		for s.count(o, connected) > placesOf(o, connected) {
+			worst := s.stalest(o, connected)
+			if worst == nil {
+				break
+			}
+			s.Remove(func(i *Info) bool { return i == worst })
 		}
-		s.Remove(func(i *Info) bool { return i == worst })
 	}
+}
+
+// placesOf is how many places an origin has for ways by UDP, or for those in connections: a relay
+// of a zone has two of these for each family of addresses.
+func placesOf(o Origin, connected bool) int {
+	if connected && o >= Stored {
+		return max(places[o], 4)
+	}
+	return places[o]
 }
 
 // trimConfirmed drops the confirmed way that was silent the longest if there are too

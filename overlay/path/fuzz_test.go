@@ -77,8 +77,10 @@ func FuzzSet(f *testing.F) {
 				}
 			}
 			for o := range Static + 1 {
-				if s.count(o) > places[o] {
-					t.Fatalf("%d ways of %v", s.count(o), o)
+				for _, connected := range []bool{false, true} {
+					if n := s.count(o, connected); n > placesOf(o, connected) {
+						t.Fatalf("%d ways of %v", n, o)
+					}
 				}
 			}
 			if b, ok := s.Best(); ok && b.State != Confirmed {

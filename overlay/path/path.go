@@ -156,8 +156,10 @@ type Info struct {
 	named    mono.Time // last Add
 	answered mono.Time // last EPC
 	rest     time.Duration
-	rough    bool // RTT is that of a handshake
-	worse    bool // much worse than the relay
+	rough    bool      // RTT is that of a handshake
+	worse    bool      // much worse than the relay
+	trial    mono.Time // since when it works, and has to go on for trialFor before it is used; 0: it has not
+	steady   mono.Time // since when it has answered each request of its trial; 0: it has not
 	check    check
 }
 
@@ -189,6 +191,9 @@ func (i *Info) become(now mono.Time, s State) {
 // failed way, when to begin anew.
 type check struct {
 	pending bool
+	waits   bool          // while UDP may answer, see connected.go
+	single  bool          // one request is enough: UDP beside a connection
+	reopens bool          // its connection ended, and the check opens another
 	burst   bool          // of an attempt
 	open    bool          // and something came from there meanwhile
 	over    bool          // no more requests, for want of a budget
@@ -209,9 +214,14 @@ const (
 )
 
 // most is how many requests the check may take.
-func (c *check) most() int {
-	if c.open {
+func (i *Info) most() int {
+	switch {
+	case i.check.single:
+		return 1
+	case i.check.open:
 		return openTries
+	case i.Endpoint.Kind.Connected():
+		return connectTries
 	}
 	return maxTries
 }
@@ -240,7 +250,7 @@ func (i *Info) start(now mono.Time) {
 	if len(before) == 0 {
 		before = i.check.before
 	}
-	i.check = check{pending: true, next: now, before: before}
+	i.check = check{pending: true, waits: i.waits(), next: now, before: before}
 }
 
 // find returns when the request with an ID was sent. try is its number in this check, or -1 if it
@@ -268,6 +278,7 @@ func (i *Info) burst(now mono.Time, wait time.Duration) {
 // ask notes a request that is sent now.
 func (i *Info) ask(now mono.Time, id uint32) Request {
 	c := &i.check
+	c.waits = false
 	early := i.Origin == Relay && i.State == Candidate && len(c.asked) == 1
 	wait := min(max(firstRetry, 2*i.RTT), slowRetry) << len(c.asked)
 	switch {
@@ -277,6 +288,8 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 		wait = openWait
 	case c.burst:
 		wait = c.wait
+	case c.single, i.Endpoint.Kind.Connected() && i.Direct():
+		wait = max(slowRetry, 2*i.RTT) << len(c.asked)
 	case i.Origin == Relay && i.State == Candidate && len(c.asked) == 0:
 		wait = relayRetry
 	}
@@ -285,8 +298,9 @@ func (i *Info) ask(now mono.Time, id uint32) Request {
 	return Request{i.Way, i.Origin, id, len(c.asked) - 1, early, c.burst}
 }
 
-// fail ends a check without an answer.
-func (i *Info) fail(now mono.Time) {
+// fail ends a check without an answer. The next one follows after first, and later after up to
+// last.
+func (i *Info) fail(now mono.Time, first, last time.Duration) {
 	if i.State == Confirmed {
 		i.named = now // it is worth as much as one that is named now
 	}
@@ -294,7 +308,8 @@ func (i *Info) fail(now mono.Time) {
 		i.Origin = min(i.Origin, i.First)
 	}
 	i.become(now, Failed)
-	i.rest = min(max(2*i.rest, firstRest), lastRest)
+	i.rest = min(max(2*i.rest, first), max(last, first))
+	i.trial, i.steady = 0, 0
 	i.check = check{next: now.Add(i.rest)}
 }
 

@@ -82,6 +82,14 @@ func (s *Search) Retry() {
 // Proven reports whether a datagram of Size bytes was answered.
 func (s *Search) Proven() bool { return s.sizes.proven }
 
+// Steady reports whether a way has carried datagrams of Size bytes since a time, for long enough
+// to be used in place of a connection.
+func (s *Search) Steady(now, since mono.Time) bool {
+	z := &s.sizes
+	since = max(since, z.steady)
+	return z.steady != 0 && now.Sub(since) >= trialFor && z.last.Sub(since) >= trialFor-2*verifyEvery
+}
+
 // Large returns from which length on a datagram counts for Traffic.Large.
 func (s *Search) Large() int { return s.sizes.size * 3 / 4 }
 

@@ -18,20 +18,34 @@ type Set struct {
 	budgets [Predicted + 1]mono.Bucket // of hints, by origin
 	checked mono.Time                  // all confirmed ways, last
 	left    int                        // requests that the attempt under way may still send
+
+	// Blocked reports whether UDP got no answer on the present network the last time; nil: nothing
+	// is known. Lower says that our address is the lower one of both.
+	Blocked func() bool
+	Lower   bool
+
+	now    mono.Time // as Requests was told last
+	since  mono.Time // a way has been needed, or a better one
+	worked int       // the class of the way that worked last
+	flows  bool      // data does
 }
 
 // NewSet returns an empty set; id returns random request IDs.
-func NewSet(id func() uint32) *Set { return &Set{id: id} }
+func NewSet(id func() uint32) *Set { return &Set{id: id, worked: classNone} }
 
 // Add names a way. One that is new, or that failed, becomes a candidate to be checked
 // at once, if its origin has a place and a budget for it; New says so. It takes the
 // place of a failed way of its origin at most. No hint touches ways of other origins.
 func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
+	if !s.Checking() {
+		s.since = now
+	}
 	i := s.find(w)
+	connected := w.Endpoint.Kind.Connected()
 	if i != nil {
 		i.named = now
 		i.OnLink = onLink
-		if o > i.Origin && s.count(o) < places[o] {
+		if o > i.Origin && s.count(o, connected) < placesOf(o, connected) {
 			i.Origin = o
 			if i.State != Confirmed {
 				i.First = o
@@ -40,7 +54,7 @@ func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
 		if i.State != Failed {
 			return Known
 		}
-	} else if s.count(o) >= places[o] && s.stalest(o) == nil {
+	} else if s.count(o, connected) >= placesOf(o, connected) && s.stalest(o, connected) == nil {
 		return Full
 	}
 	if !s.pay(now, o) {
@@ -79,17 +93,6 @@ func (s *Set) Withdraw(o Origin, given func(link.Endpoint) bool) {
 		i.Origin = Stored
 		return i.State != Confirmed
 	})
-}
-
-// Ended takes the end of a connection. Ways in it are gone, if the other side opened it; else
-// their check opens it again.
-func (s *Set) Ended(now mono.Time, ep link.Endpoint) {
-	s.Remove(func(i *Info) bool { return ep.Conn != 0 && i.Endpoint.Same(&ep) })
-	for _, i := range s.ways {
-		if i.Endpoint.Same(&ep) && i.State == Confirmed && !i.check.pending {
-			i.start(now)
-		}
-	}
 }
 
 // Suspect begins a check of every way now, after a change of our links or the peer's.
@@ -166,7 +169,7 @@ func (s *Set) Nudge(now mono.Time, w Way) {
 	}
 	if c := &i.check; c.burst && !c.over {
 		c.open = true
-		if len(c.asked) < c.most() {
+		if len(c.asked) < i.most() {
 			c.next = now
 			return
 		}
@@ -179,22 +182,20 @@ func (s *Set) Nudge(now mono.Time, w Way) {
 
 // Requests returns the requests that are due, and when to ask again.
 func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
-	next = mono.Never
-	relayed := s.Relayed()
+	s.now = now
+	next = s.tried(now)
+	s.release(now)
+	had := s.has()
 	failed := false
 	for _, i := range s.ways {
 		c := &i.check
-		if i.State == Failed && c.next <= now && i.retried(relayed) {
-			if s.pay(now, i.Origin) {
-				i.start(now)
-			} else {
-				c.next = now.Add(firstRest)
-			}
+		if i.State == Failed && c.next <= now && i.retried(had) {
+			s.again(now, i)
 		}
 		if c.pending && c.next <= now {
 			switch {
-			case c.over || len(c.asked) >= c.most():
-				i.fail(now)
+			case c.over || len(c.asked) >= i.most():
+				s.fail(now, i)
 				failed = true
 			case c.burst && s.left == 0:
 				c.over, c.next = true, now.Add(c.wait)
@@ -205,7 +206,7 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 				due = append(due, i.ask(now, s.id()))
 			}
 		}
-		if c.pending || i.State == Failed && i.retried(relayed) {
+		if c.pending || i.State == Failed && i.retried(had) {
 			next = min(next, c.next)
 		}
 	}
@@ -213,21 +214,45 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 		for o := range places {
 			s.trim(Origin(o)) // it may have been confirmed, and comes back to the places of its origin
 		}
-		if !relayed && s.Relayed() {
-			next = now // the last direct way failed: others may have to be tried again
+		if had != s.has() {
+			next = now // the last good way failed: others may have to be tried again
 		}
 	}
 	s.Remove(func(i *Info) bool {
-		return i.State == Failed && !i.retried(relayed) && now.Sub(i.named) > retain
+		return i.State == Failed && !i.retried(had) && now.Sub(i.named) > retain
 	})
 	return due, next
 }
 
-// retried reports whether a way is checked again by itself after it failed: while there
-// are only relayed ways, all direct ones that the user gave, that the peer named, or
-// that worked before. While there are none, whoever wants one names them again.
-func (i *Info) retried(relayed bool) bool {
-	return relayed && i.Direct() && i.Origin >= Told && !i.Punched
+// again begins the check of a way that failed. Where a way waits, it says itself until when.
+func (s *Set) again(now mono.Time, i *Info) {
+	if !s.pay(now, i.Origin) {
+		i.check.next = now.Add(firstRest)
+		return
+	}
+	i.start(now)
+	i.check.single = s.beside(i)
+	if i.Waiting() {
+		i.check.next = s.dialAt(i, s.worked)
+	}
+}
+
+// has returns the class of the best confirmed way, whether it answers or not.
+func (s *Set) has() int {
+	best := classNone
+	for _, i := range s.ways {
+		if i.State == Confirmed {
+			best = min(best, class(i))
+		}
+	}
+	return best
+}
+
+// retried reports whether a way is checked again by itself after it failed: while there are only
+// worse ones, all direct ones that the user gave, that the peer named, or that worked before.
+// While there are none, whoever wants one names them again.
+func (i *Info) retried(has int) bool {
+	return has != classNone && class(i) < has && has > 2 && i.Direct() && i.Origin >= Told && !i.Punched
 }
 
 // Answered takes an EPC that was authentic and came from the right machine. It returns
@@ -256,7 +281,9 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 		i.become(now, Confirmed)
 		i.hear(now)
 		i.answered, i.Hops = now, hops
-		i.check, i.rest = check{}, 0
+		if i.check, i.rest = (check{}), 0; i.steady == 0 {
+			i.steady = now
+		}
 		s.confirmed(now, i, isNew)
 		return i.Way, true
 	}
@@ -269,6 +296,9 @@ func (s *Set) confirmed(now mono.Time, i *Info, isNew bool) {
 		i.Origin = max(i.Origin, Stored)
 	}
 	if isNew {
+		if s.beside(i) {
+			i.trial, i.steady = now, now
+		}
 		s.trimConfirmed(i)
 		s.checkConfirmed(now, i) // the peer may have moved here from there
 	}
@@ -300,9 +330,9 @@ func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
 	return true
 }
 
-// Checking reports whether any way is being checked.
+// Checking reports whether any way is being checked, or is about to be.
 func (s *Set) Checking() bool {
-	return slices.ContainsFunc(s.ways, func(i *Info) bool { return i.check.pending })
+	return slices.ContainsFunc(s.ways, func(i *Info) bool { return i.check.pending && i.check.next != mono.Never })
 }
 
 func (s *Set) find(w Way) *Info {

@@ -67,6 +67,8 @@ type sizes struct {
 
 	trial    bool          // the first search begins with several sizes
 	proven   bool          // the size was answered
+	last     mono.Time     // when it was answered last
+	steady   mono.Time     // since when the size has been answered whenever it was asked for; 0: it was not
 	verified mono.Time     // when the last verification began; 0: verify now
 	raised   mono.Time     // when larger sizes were last asked for; 0: ask now
 	every    time.Duration // between two verifications
@@ -157,7 +159,7 @@ func (z *sizes) turn(now mono.Time, used Traffic) []int {
 	case z.phase == verifying && z.rounds <= verifyTries:
 		return []int{z.size}
 	case z.phase == verifying:
-		z.lo, z.hi, z.rounds = 0, 0, 1
+		z.lo, z.hi, z.rounds, z.steady = 0, 0, 1, 0
 		return z.wide()
 	case z.phase == wide && z.lo == 0 && z.rounds <= quickTries+wideTries-1 && z.trial:
 		return append(z.first(), least)
@@ -258,6 +260,11 @@ func (z *sizes) giveUp(now mono.Time, used Traffic) {
 // answered takes the answer to an outstanding probe.
 func (z *sizes) answered(now mono.Time, n int) {
 	z.every = verifyEvery
+	if n >= z.size {
+		if z.last = now; z.steady == 0 {
+			z.steady = now
+		}
+	}
 	if z.phase == idle || z.phase == verifying {
 		if n >= z.size {
 			z.phase, z.size, z.proven = idle, n, true

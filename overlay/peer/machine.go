@@ -62,6 +62,7 @@ const (
 
 func newMachine(p *Peer, peerID uint8) *Machine {
 	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: path.NewSet(p.env.Request)}
+	m.ways.Blocked, m.ways.Lower = p.env.Silent, p.lower()
 	m.set.SetStanding(p.admits(), p.added())
 	return m
 }
@@ -93,11 +94,18 @@ func (m *Machine) close() {
 	m.inbound = nil
 }
 
-// name adds the endpoints of one origin.
+// name adds the endpoints of one origin. Where people gave one of UDP, the peer takes connections
+// as well, unless it was told otherwise.
 func (m *Machine) name(now mono.Time, es []wire.Endpoint, o path.Origin) {
 	for _, e := range es {
-		if ep, ok := link.FromWire(e); ok {
-			_, on := m.peer.env.Shell.Link(ep)
+		ep, ok := link.FromWire(e)
+		if !ok {
+			continue
+		}
+		_, on := m.peer.env.Shell.Link(ep)
+		m.ways.Add(now, path.Way{Endpoint: ep}, o, on)
+		if ep.Kind == link.UDP && o >= path.Named {
+			ep.Kind = link.TCP
 			m.ways.Add(now, path.Way{Endpoint: ep}, o, on)
 		}
 	}
@@ -150,7 +158,7 @@ func (m *Machine) shake(now mono.Time) {
 func (m *Machine) everyWay(now mono.Time) {
 	m.shakes.note(now, now.Add(-m.set.Unanswered(now.Duration())))
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched {
+		if w.State == path.Confirmed && w.Fitness != path.Stale || w.State == path.Candidate && w.Origin != path.Roamed && !w.Punched && !w.Waiting() {
 			m.handshake(w.Endpoint, m.hello)
 		}
 	}
@@ -174,6 +182,7 @@ func (m *Machine) again(now mono.Time) {
 // check sends the EPC_REQs that are due. A way that is new gets the HELLO that waits for
 // an answer with it, so that nothing is lost; shook is set if all ways just got it.
 func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
+	m.ways.Flows(now, m.active(now) || now.Sub(m.peer.carried) <= 2*flowing)
 	requests, next := m.ways.Requests(now)
 	for _, r := range requests {
 		if r.Try > 0 && m.peer.Standing() < book.Relay && m.set.Empty() {
@@ -217,7 +226,7 @@ func (m *Machine) keepalive(s *seal.Session) {
 	} else if best, ok := m.ways.Best(); ok {
 		r.Way = best.Way
 	}
-	if r.Way.Endpoint.Addr.IsValid() {
+	if r.Way.Endpoint != (link.Endpoint{}) {
 		m.peer.env.Shell.Seal(m.peer.Contact, &r, nil, 0)
 	}
 }
@@ -273,8 +282,8 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 		return min(next, data.Add(pausedFor))
 	}
 	m.paused = now
-	if best, ok := m.ways.Best(); ok && best.Direct() && m.relay() {
-		m.ways.Check(now, best.Way) // if it does not answer, the relay takes over
+	if best, ok := m.ways.Best(); ok && m.replaceable(&best) {
+		m.ways.Check(now, best.Way) // if it does not answer, the other way takes over
 		m.peer.more = true
 	} else {
 		m.silent(now)
@@ -289,7 +298,7 @@ func (m *Machine) listen(now mono.Time) (next mono.Time) {
 // data was sent.
 func (m *Machine) doubt(now, since mono.Time) mono.Time {
 	best, ok := m.ways.Best()
-	if ok && best.Direct() && m.relay() {
+	if ok && m.replaceable(&best) {
 		return m.doubtDirect(now, since, best)
 	}
 	if !ok || m.doubted >= since || now.Sub(m.doubted) < relayEvery || best.Direct() && since.Sub(best.Heard) < staleAfter {
@@ -331,7 +340,7 @@ func (m *Machine) route(now mono.Time) {
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.routed = now
-		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint.Addr, "relayed", !best.Direct(), "rtt", best.RTT)
+		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint, "relayed", !best.Direct(), "rtt", best.RTT)
 		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
 	}
@@ -403,7 +412,7 @@ func (m *Machine) used(now mono.Time, r *Route) {
 // (draft 4.2.6), as long as data flows. Those that take NAT_T get PUNCH instead.
 func (m *Machine) tell(now mono.Time) (next mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || r.Way.Direct() || !m.peer.added() || m.opening.said.takes {
+	if r == nil || byUDP(r.Way) || !m.peer.added() || m.opening.said.takes {
 		return mono.Never
 	}
 	if now.Sub(m.told) < tellEvery {

@@ -219,6 +219,17 @@ func (ms *machines) Heard(now mono.Time) {
 	}
 }
 
+// Ways lists the ways to all machines of the peer, the best of each first.
+func (ms *machines) Ways(yield func(path.Info) bool) {
+	for _, m := range ms.all() {
+		for _, w := range m.ways.Ways() {
+			if !yield(w) {
+				return
+			}
+		}
+	}
+}
+
 // Direct lists the endpoints at which machines of the peer are confirmed without a
 // relay.
 func (ms *machines) Direct(yield func(path.Info) bool) {

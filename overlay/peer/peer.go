@@ -84,6 +84,7 @@ type Env struct {
 	Trains  func() bool         // whether the system sends trains
 	Open    func() bool         // whether everybody is let in; nil: only who was added
 	Mapping func() path.Mapping // how the outside sees us; nil: nothing is known
+	Silent  func() bool         // UDP got no answer on this network the last time; nil: nothing is known
 }
 
 // Peer is one address. It belongs to the loop, except Contact.
@@ -99,6 +100,8 @@ type Peer struct {
 	failed bool            // the last try to send something failed
 	more   bool            // Tick has changed what it had passed already
 	shown  State           // as Changed was last told
+
+	carried mono.Time // when data last went through it, a relay that is reached by a connection
 
 	trouble trouble
 	search  search
@@ -151,7 +154,9 @@ func (p *Peer) Hint(now mono.Time, endpoints []wire.Endpoint) bool {
 // withdraw forgets the ways that people gave and took back.
 func (p *Peer) withdraw() {
 	in := func(list []wire.Endpoint) func(link.Endpoint) bool {
-		return func(ep link.Endpoint) bool { return slices.Contains(list, ep.Wire()) }
+		return func(ep link.Endpoint) bool {
+			return slices.Contains(list, ep.Wire()) || slices.Contains(list, wire.UDP(ep.Addr))
+		}
 	}
 	for _, m := range p.all() {
 		m.ways.Withdraw(path.Static, in(p.stored))

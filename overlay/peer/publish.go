@@ -59,7 +59,7 @@ func (ms *machines) first(before *Route) (first *Route) {
 func (m *Machine) forward() {
 	var newest path.Info
 	for _, w := range m.ways.Ways() {
-		if w.State == path.Confirmed && w.Direct() && w.Heard > newest.Heard {
+		if w.State == path.Confirmed && w.Direct() && !w.Trial() && w.Heard > newest.Heard {
 			newest = w
 		}
 	}

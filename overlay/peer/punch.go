@@ -179,10 +179,10 @@ func (m *Machine) punch(now mono.Time) (next mono.Time) {
 	tell := m.tellAgain(now)
 	o.conclude(m.ways)
 	r := m.line.Route.Load()
-	if m.state != Up || r == nil || r.Way.Direct() && !o.need.moved || !o.said.takes || !m.peer.added() || !m.active(now) {
+	if m.state != Up || r == nil || byUDP(r.Way) && !o.need.moved || !o.said.takes || !m.peer.added() || !m.active(now) {
 		return tell
 	}
-	via, ok := m.relayedWay()
+	via, ok := m.other()
 	if !ok {
 		return tell
 	}
@@ -257,9 +257,9 @@ func (m *Machine) start(now mono.Time, r *Route, rtt time.Duration) {
 // returns when it is to be sent again.
 func (m *Machine) tellAgain(now mono.Time) mono.Time {
 	t := &m.opening.try
-	via, ok := m.relayedWay()
+	via, ok := m.other()
 	r := m.line.Route.Load()
-	if best, _ := m.ways.Best(); !ok || r == nil || best.Direct() || m.state != Up {
+	if best, _ := m.ways.Best(); !ok || r == nil || byUDP(best.Way) || m.state != Up {
 		t.tell = 0
 	}
 	if m.opening.again(now, via.RTT) {
@@ -335,7 +335,7 @@ func (m *Machine) targets(now mono.Time) (list []path.Target) {
 		add(ep, path.Told)
 	}
 	for _, w := range m.ways.Ways() {
-		if w.Direct() && (w.State == path.Confirmed || w.Origin >= path.Stored) {
+		if byUDP(w.Way) && (w.State == path.Confirmed || w.Origin >= path.Stored) {
 			add(w.Endpoint, w.Origin)
 		}
 	}
@@ -351,6 +351,9 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 	least := m.leastDatagram()
 	relay := m.relay()
 	m.ways.Judge(func(i *path.Info) path.Fitness {
+		if i.Endpoint.Kind.Connected() {
+			return path.Fit // nothing is lost or too large there
+		}
 		if m.throughNAT(i) && relay && m.opening.said.takes {
 			at := i.Heard.Add(m.forgets(i))
 			if at <= now {
@@ -360,7 +363,7 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 		}
 		x := m.sizes.find(i.Way)
 		switch {
-		case x == nil || !x.Proven():
+		case x == nil || !x.Proven(), i.Trial() && !x.Steady(now, i.TrialSince()):
 			return path.Unproven
 		case x.Size() < least:
 			return path.Small
@@ -388,20 +391,30 @@ func (m *Machine) doubtDirect(now, since mono.Time, best path.Info) mono.Time {
 	return mono.Never
 }
 
-// relay reports whether a relayed way works.
+// relay reports whether a way works that is no direct one by UDP.
 func (m *Machine) relay() bool {
-	_, ok := m.relayedWay()
+	_, ok := m.other()
 	return ok
 }
 
-// relayedWay returns the best relayed way that works.
-func (m *Machine) relayedWay() (path.Info, bool) {
+// other returns the best way that works, and is no direct one by UDP: it carries packets, and what
+// is said about attempts, where that one does not.
+func (m *Machine) other() (path.Info, bool) {
 	for _, w := range m.ways.Ways() { // best first
-		if w.State == path.Confirmed && !w.Direct() {
+		if w.State == path.Confirmed && !byUDP(w.Way) {
 			return w, true
 		}
 	}
 	return path.Info{}, false
+}
+
+// byUDP reports whether a way leads to the peer itself, without a connection.
+func byUDP(w path.Way) bool { return w.Direct() && !w.Endpoint.Kind.Connected() }
+
+// replaceable reports whether another way takes over from the one in use, or one can be opened
+// that does.
+func (m *Machine) replaceable(best *path.Info) bool {
+	return byUDP(best.Way) && (m.relay() || m.ways.Spare())
 }
 
 // moves has an attempt made since we are elsewhere, or are seen elsewhere.

@@ -75,6 +75,9 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 		return mono.Never
 	}
 	next = m.try(now, r)
+	if r.Way.Direct() && r.Way.Endpoint.Kind.Connected() {
+		return next // what the adapter takes fits in
+	}
 	x := m.sizes.of(m.peer.env, r.Way)
 	best, _ := m.ways.Best()
 	next = min(next, m.probe(now, r, x, best.RTT, path.Traffic{Large: mono.Time(m.line.Large.Load()), Heard: m.heard()}))
@@ -88,14 +91,18 @@ func (m *Machine) measure(now mono.Time) (next mono.Time) {
 func (m *Machine) try(now mono.Time, r *Route) (next mono.Time) {
 	next = mono.Never
 	for _, w := range m.ways.Ways() {
-		if w.State != path.Confirmed || !w.Direct() || w.Fitness != path.Unproven && w.Fitness != path.Small || w.Way == r.Way {
+		if w.State != path.Confirmed || !byUDP(w.Way) || w.Fitness != path.Unproven && w.Fitness != path.Small || w.Way == r.Way {
 			continue
 		}
 		x := m.sizes.of(m.peer.env, w.Way)
 		x.Try()
 		to := *r
 		to.Way = w.Way
-		next = min(next, m.probe(now, &to, x, w.RTT, path.Traffic{Heard: m.heard()}))
+		used := path.Traffic{Heard: m.heard()}
+		if w.Trial() {
+			used.Large = now // it is measured as if it was used
+		}
+		next = min(next, m.probe(now, &to, x, w.RTT, used))
 	}
 	return next
 }

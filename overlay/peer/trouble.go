@@ -160,7 +160,7 @@ func (p *Peer) answered() (last path.Info) {
 func (p *Peer) direct() (list []link.Endpoint) {
 	for _, m := range p.all() {
 		for _, w := range m.ways.Ways() {
-			if w.Direct() && w.Origin != path.Roamed && !slices.Contains(list, w.Endpoint) {
+			if byUDP(w.Way) && w.Origin != path.Roamed && !slices.Contains(list, w.Endpoint) {
 				list = append(list, w.Endpoint)
 			}
 		}

@@ -1,0 +1,225 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/link"
+	"anodenet/overlay/vnet"
+)
+
+// choosers starts a node at home, and one on the internet at an endpoint of UDP that the first one
+// was given, where it takes connections as well.
+func choosers(t *testing.T, w *vnet.World, change func(a, b *vnet.Site)) (a, b *testNode, sites [2]*vnet.Site) {
+	t.Helper()
+	net := w.Internet(vnet.Link{Delay: oneWay / 2})
+	sa, sb := net.Site("a", vnet.Home), net.Site("b", vnet.Open)
+	if change != nil {
+		change(sa, sb)
+	}
+	a = newTestNode(t, sa.Host, nil)
+	b = newTestNode(t, sb.Host, func(c *Config) { c.TCP = []uint16{link.Port} })
+	adds(a, b)
+	at := netip.AddrPortFrom(addr(t, sb.Host, netip.Addr.Is4), link.Port)
+	a.cfg.Peers[0].Endpoints = []wire.Endpoint{wire.UDP(at)}
+	return a.start(), b.start(), [2]*vnet.Site{sa, sb}
+}
+
+// by returns the transport that packets to a peer take.
+func (n *testNode) by(to *testNode) string {
+	n.t.Helper()
+	kind, _, _ := strings.Cut(n.peer(to).Path.Endpoint, ":")
+	return kind
+}
+
+// converse sends a message each way every 50 ms, and returns the longest pause in what arrives at
+// either side.
+func converse(a, b *testNode, d time.Duration, stop func() bool) (pause time.Duration) {
+	last := map[*testNode]time.Time{a: time.Now(), b: time.Now()}
+	had := map[*testNode]int{a: len(a.dev.delivered()), b: len(b.dev.delivered())}
+	for began := time.Now(); time.Since(began) < d && (stop == nil || !stop()); {
+		a.say(b, "x")
+		b.say(a, "x")
+		settle(50 * time.Millisecond)
+		for _, n := range []*testNode{a, b} {
+			if k := len(n.dev.delivered()); k > had[n] {
+				had[n], last[n] = k, time.Now()
+			}
+			pause = max(pause, time.Since(last[n]))
+		}
+	}
+	return pause
+}
+
+// Where UDP is dropped, a connection is opened to where UDP was given; the next one on this
+// network is opened at once.
+func TestChoiceFirstPacket(t *testing.T) {
+	for name, change := range map[string]func(a, b *vnet.Site){
+		"here":  func(a, _ *vnet.Site) { a.DropUDP(true) },
+		"there": func(_, b *vnet.Site) { b.DropUDP(true) },
+		"both":  func(a, b *vnet.Site) { a.DropUDP(true); b.DropUDP(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b, _ := choosers(t, w, change)
+				defer func() { a.stop() }()
+				defer func() { b.stop() }()
+				a.say(b, "there")
+				b.arrives(a, "there", 3*time.Second)
+				is := a.by(b)
+				if is != "tcp" {
+					t.Errorf("path is %q", is)
+				}
+				b.stop()
+				settle(time.Minute)
+				b.start()
+				a.say(b, "again")
+				b.arrives(a, "again", 2*time.Second)
+			})
+		})
+	}
+}
+
+// Where UDP answers, no connection is opened.
+func TestChoiceUDP(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, _ := choosers(t, w, nil)
+		defer a.stop()
+		defer b.stop()
+		a.say(b, "there")
+		b.arrives(a, "there", time.Second)
+		converse(a, b, 20*time.Second, nil)
+		settle(10 * time.Minute)
+		a.say(b, "later")
+		b.arrives(a, "later", time.Second)
+		if n := b.host.Streams() + a.host.Streams(); n != 0 {
+			t.Errorf("%d connections", n)
+		}
+		if by := a.by(b); by != "udp" {
+			t.Errorf("path is %q", by)
+		}
+	})
+}
+
+// UDP is dropped after a while, and comes back: what flows pauses only for a moment, and the path is
+// UDP again soon.
+func TestChoiceFollowsUDP(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, sites := choosers(t, w, nil)
+		defer a.stop()
+		defer b.stop()
+		a.say(b, "first")
+		b.arrives(a, "first", time.Second)
+		converse(a, b, 20*time.Second, nil)
+		for round := range 3 {
+			sites[round%2].DropUDP(true)
+			if pause := converse(a, b, 20*time.Second, nil); pause > 2*time.Second {
+				t.Errorf("round %d: without UDP, nothing comes for %v", round, pause)
+			}
+			if x, y := a.by(b), b.by(a); x != "tcp" || y != "tcp" {
+				t.Errorf("round %d: paths without UDP are %s and %s", round, x, y)
+			}
+			sites[round%2].DropUDP(false)
+			began := time.Now()
+			pause := converse(a, b, 20*time.Second, func() bool { return a.by(b) == "udp" && b.by(a) == "udp" })
+			if pause > 200*time.Millisecond || time.Since(began) > 15*time.Second {
+				t.Errorf("round %d: back on UDP after %v, with a pause of %v", round, time.Since(began), pause)
+			}
+			t.Logf("round %d: back on UDP after %v", round, time.Since(began))
+			converse(a, b, 5*time.Second, nil)
+		}
+	})
+}
+
+// A firewall that lets UDP through for 3 s now and then does no harm.
+func TestChoiceFlapping(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, sites := choosers(t, w, func(a, _ *vnet.Site) { a.DropUDP(true) })
+		defer a.stop()
+		defer b.stop()
+		a.say(b, "first")
+		b.arrives(a, "first", 3*time.Second)
+		for round := range 10 {
+			sites[0].DropUDP(round%2 == 1)
+			if pause := converse(a, b, 3*time.Second, nil); pause > 200*time.Millisecond {
+				t.Errorf("round %d: nothing comes for %v", round, pause)
+			}
+			if by := a.by(b); by != "tcp" {
+				t.Errorf("round %d: the path is %s", round, by)
+			}
+		}
+	})
+}
+
+// While nothing is said, a connection costs next to nothing.
+func TestChoiceIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, sites := choosers(t, w, func(a, _ *vnet.Site) { a.DropUDP(true) })
+		defer a.stop()
+		defer b.stop()
+		a.say(b, "first")
+		b.arrives(a, "first", 3*time.Second)
+		settle(5 * time.Minute)
+		tape := record(sites[0].Access)
+		settle(10 * time.Minute)
+		n := len(tape.all())
+		t.Logf("%d packets in ten minutes", n)
+		if n > 100 {
+			t.Errorf("%d packets in ten minutes", n)
+		}
+		a.say(b, "later")
+		b.arrives(a, "later", time.Second)
+	})
+}
+
+// A relay of a zone is reached by TCP by one side, and by UDP by the other.
+func TestChoiceRelay(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		net := w.Internet(vnet.Link{Delay: oneWay / 2})
+		sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", vnet.Home)
+		sa.DropUDP(true)
+		r := newTestNode(t, sr.Host, func(c *Config) {
+			c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
+		}).start()
+		defer r.stop()
+		at := addr(t, sr.Host, netip.Addr.Is4)
+		f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", at, r.address0()))
+		a := newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		b := newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		adds(a, b)
+		a.knows(testZone, f)
+		defer a.stop()
+		b.knows(testZone, f)
+		defer b.stop()
+		a.say(b, "there")
+		b.arrives(a, "there", 3*time.Second)
+		b.say(a, "back")
+		a.arrives(b, "back", time.Second)
+		if p := a.peer(b).Path; p.Kind != PathRelay || !strings.HasPrefix(p.Endpoint, "tcp:") {
+			t.Errorf("a reaches b by %+v", p)
+		}
+		if p := b.peer(a).Path; p.Kind != PathRelay || !strings.HasPrefix(p.Endpoint, "udp:") {
+			t.Errorf("b reaches a by %+v", p)
+		}
+		settle(20 * time.Minute)
+		b.say(a, "later")
+		a.arrives(b, "later", time.Second)
+		sa.DropUDP(false)
+		converse(a, b, 20*time.Second, nil)
+		if by := a.by(b); by != "udp" {
+			t.Errorf("with UDP the path is %s", by)
+		}
+		sa.DropUDP(true)
+		if pause := converse(a, b, 20*time.Second, nil); pause > 3*time.Second {
+			t.Errorf("without UDP, nothing comes for %v", pause)
+		}
+		if by := a.by(b); by != "tcp" {
+			t.Errorf("without UDP the path is %s", by)
+		}
+	})
+}

@@ -1,0 +1,473 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// Of a session, requests that may be in flight; of a guest's.
+	maxFlight      = 10
+	maxGuestFlight = 4
+	bodyFor        = time.Minute // for a body to come in
+	turnFor        = 200 * time.Millisecond
+	seenFor        = 5 * time.Second
+	gatherFor      = time.Millisecond // after the first packet of an answer, for others
+	gatherMost     = 16 << 10         // unless there is as much as this
+	answerFor      = 2 * time.Second  // for the answer to a request without a session
+	quietFor       = 30 * time.Second // without a request, after which a session ends
+	// maxBehind bounds the guests that come by a reverse proxy on this host: the others keep
+	// their part. Such a proxy should name its clients (X-Forwarded-For), so that one of them
+	// cannot have all of it.
+	maxBehind = maxGuests / 2
+)
+
+// HTTP returns what takes packets that come by POST, for a server of somebody else: on a port
+// that it shares with other things, or behind a reverse proxy. Other methods it refuses.
+// Connections are bounded by the server that has them.
+func (m *Mux) HTTP() http.Handler { return http.HandlerFunc(m.web.post) }
+
+// answer is what is said on the Mux's own ports.
+func (w *web) answer(rw http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(rw)
+	_ = rc.SetWriteDeadline(time.Now().Add(frameFor))
+	switch {
+	case r.Method == http.MethodPost:
+		w.post(rw, r)
+	case w.m.cfg.Web != nil:
+		_ = rc.SetReadDeadline(time.Now().Add(frameFor))
+		w.m.cfg.Web.ServeHTTP(rw, r)
+	default:
+		rw.Header().Set("Connection", "close")
+		http.NotFound(rw, r)
+	}
+}
+
+// call is one request.
+type call struct {
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	r     *http.Request
+	q     query
+	conn  *webConn // nil: of another server
+	gone  <-chan struct{}
+	mux   <-chan struct{}
+	guest bool
+}
+
+// refuse answers with an error, and has the connection end.
+func (c *call) refuse(code int) {
+	c.w.Header().Set("Connection", "close")
+	http.Error(c.w, http.StatusText(code), code)
+}
+
+// post takes one request.
+func (w *web) post(rw http.ResponseWriter, r *http.Request) {
+	c := &call{w: rw, rc: http.NewResponseController(rw), r: r, gone: r.Context().Done(), mux: w.m.ctx.Done()}
+	c.conn, _ = r.Context().Value(connKey{}).(*webConn)
+	w.m.c.web.requests.Add(1)
+	if r.Method != http.MethodPost {
+		rw.Header().Set("Allow", http.MethodPost)
+		c.refuse(http.StatusMethodNotAllowed)
+		return
+	}
+	var err error
+	if c.q, err = parseQuery(r.URL.RawQuery); err != nil {
+		w.m.c.web.refusedQuery.Add(1)
+		c.refuse(http.StatusBadRequest)
+		return
+	}
+	if !w.m.begin() {
+		c.refuse(http.StatusServiceUnavailable)
+		return
+	}
+	defer w.m.running.Done()
+	// Close waits for us, and we for none of what the network does.
+	stop := context.AfterFunc(w.m.ctx, func() {
+		_ = c.rc.SetReadDeadline(time.Now())
+		_ = c.rc.SetWriteDeadline(time.Now())
+	})
+	defer stop()
+	s := w.session(c)
+	if s == nil {
+		w.m.c.web.refusedSession.Add(1)
+		c.refuse(http.StatusServiceUnavailable)
+		return
+	}
+	if !c.q.named {
+		defer w.drop(s)
+	}
+	if !s.begin(c.conn) {
+		w.m.c.web.refusedFlight.Add(1)
+		c.refuse(http.StatusTooManyRequests)
+		return
+	}
+	defer s.finish(c.conn)
+	s.serve(c)
+}
+
+// begin has Close wait for a request, until running.Done. It returns false after Close.
+func (m *Mux) begin() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		return false
+	}
+	m.running.Add(1)
+	return true
+}
+
+// session returns the session of a request, which may be a new one. It is nil if there is no
+// room.
+func (w *web) session(c *call) *session {
+	if c.q.named {
+		w.mu.Lock()
+		s := w.sessions[c.q.id]
+		w.mu.Unlock()
+		if s != nil {
+			return s
+		}
+	}
+	from, site, behind := c.client()
+	if !from.IsValid() || !w.enter(site, behind) {
+		return nil
+	}
+	s := &session{web: w, id: c.q.id, site: site, behind: behind, born: time.Now(), turn: make(chan struct{})}
+	s.outbox.m = w.m
+	if _, _, ok := w.m.attach(Endpoint{Kind: HTTP, Addr: from}, func(ep Endpoint) outlet { s.ep = ep; return s }); !ok {
+		w.leave(s)
+		return nil
+	}
+	if c.q.named {
+		w.mu.Lock()
+		other := w.sessions[c.q.id]
+		if other == nil {
+			w.sessions[c.q.id] = s
+		}
+		w.mu.Unlock()
+		if other != nil {
+			w.drop(s)
+			return other
+		}
+	}
+	w.m.c.web.sessions.Add(1)
+	w.sweep()
+	return s
+}
+
+// client returns where a request came from, the address that bounds apply to, and whether it
+// came by a proxy on this host. What such a proxy says of its client is believed as to bounds
+// alone, and the last name alone, since the client can write the others.
+func (c *call) client() (from netip.AddrPort, site netip.Addr, behind bool) {
+	from, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	if err != nil {
+		return netip.AddrPort{}, netip.Addr{}, false
+	}
+	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
+	site, behind = from.Addr(), from.Addr().IsLoopback()
+	if said := c.r.Header.Values("X-Forwarded-For"); behind && len(said) > 0 {
+		last := said[len(said)-1]
+		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+		if a, err := netip.ParseAddr(last); err == nil {
+			site = a.Unmap().WithZone("")
+		}
+	}
+	return from, site, behind
+}
+
+// enter makes room for a session.
+func (w *web) enter(site netip.Addr, behind bool) bool {
+	most := maxSiteGuests
+	if behind {
+		w.mu.Lock()
+		if w.behind >= maxBehind {
+			w.mu.Unlock()
+			return false
+		}
+		w.behind++
+		w.mu.Unlock()
+		if site.IsLoopback() {
+			most = maxBehind
+		}
+	}
+	if err := w.m.enter(site, most); err != nil {
+		if behind {
+			w.mu.Lock()
+			w.behind--
+			w.mu.Unlock()
+		}
+		return false
+	}
+	return true
+}
+
+// leave gives the room back, once.
+func (w *web) leave(s *session) {
+	s.left.Do(func() {
+		w.m.leave(s.site)
+		if s.behind {
+			w.mu.Lock()
+			w.behind--
+			w.mu.Unlock()
+		}
+	})
+}
+
+// drop ends a session.
+func (w *web) drop(s *session) {
+	s.end()
+	w.mu.Lock()
+	if w.sessions[s.id] == s {
+		delete(w.sessions, s.id)
+	}
+	w.mu.Unlock()
+	w.leave(s)
+	w.m.remove(s.ep, s)
+}
+
+// serve answers a request of the session.
+func (s *session) serve(c *call) {
+	c.guest = !s.kept.Load()
+	h := c.w.Header()
+	h.Set("Content-Type", octets)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	if !s.body(c) {
+		return
+	}
+	if c.q.seen != 0 && !s.see(c.q.seen) {
+		c.refuse(http.StatusConflict)
+		return
+	}
+	switch {
+	case c.q.stream:
+		s.flow(c)
+	case c.q.down != 0:
+		s.hold(c, min(c.q.patient, maxHold))
+	case !c.q.named:
+		s.hold(c, answerFor)
+	}
+}
+
+// body takes the packets of a request. It returns false if it has answered.
+func (s *session) body(c *call) bool {
+	if c.r.ContentLength == 0 {
+		s.passed(c.q.up)
+		return true
+	}
+	most := int64(maxBody)
+	until := time.Now().Add(bodyFor)
+	if c.guest {
+		most, until = guestBody, s.born.Add(proveFor)
+	}
+	if c.r.ContentLength > most {
+		s.m.c.web.refusedBody.Add(1)
+		c.refuse(http.StatusRequestEntityTooLarge)
+		return false
+	}
+	_ = c.rc.SetReadDeadline(until)
+	s.await(c.q.up, c)
+	err := s.pour(http.MaxBytesReader(c.w, c.r.Body, most), c.guest)
+	s.passed(c.q.up)
+	if err == nil {
+		_ = c.rc.SetReadDeadline(time.Time{})
+		return true
+	}
+	_, long := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case long:
+		s.m.c.web.refusedBody.Add(1)
+		c.refuse(http.StatusRequestEntityTooLarge)
+	case errors.Is(err, errFrame):
+		s.m.c.web.noPackets.Add(1)
+		c.refuse(http.StatusBadRequest)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.m.c.web.slowBody.Add(1)
+		c.refuse(http.StatusRequestTimeout)
+	default:
+		c.refuse(http.StatusBadRequest)
+	}
+	return false
+}
+
+// pour hands over the packets of a body.
+func (s *session) pour(body io.Reader, guest bool) error {
+	_, err := pour(s.m, s.ep, body, guest, nil)
+	return err
+}
+
+// pour hands over the frames that a body has, until its end. After each read, came is told how
+// many bytes that was; nil: nobody.
+func pour(m *Mux, ep Endpoint, body io.Reader, guest bool, came func(n int)) (bytes int, err error) {
+	r := reading{small: make([]byte, smallBuffer), batch: newDelivery()}
+	r.buf = r.small
+	for {
+		n, err := body.Read(r.buf[r.have:])
+		bytes += n
+		if n > 0 && came != nil {
+			came(n)
+		}
+		if n > 0 && !r.came(m, ep, n, !guest) {
+			if m.ctx.Err() != nil {
+				return bytes, ErrClosed // somebody may be reading what was handed over
+			}
+			r.give()
+			return bytes, errFrame
+		}
+		if err == nil {
+			continue
+		}
+		r.give()
+		switch {
+		case err == io.EOF && r.have > 0:
+			return bytes, errFrame
+		case err == io.EOF:
+			return bytes, nil
+		}
+		return bytes, err
+	}
+}
+
+// hold answers with what there is, or waits for something.
+func (s *session) hold(c *call, patient time.Duration) {
+	mine := s.turnTo(c.q.down, false)
+	if mine == nil {
+		return
+	}
+	wait := time.NewTimer(patient)
+	defer wait.Stop()
+	for {
+		select {
+		case _, ok := <-mine:
+			if !ok {
+				return
+			}
+		case <-wait.C:
+			return
+		case <-c.gone:
+			return
+		case <-c.mux:
+			return
+		}
+		if s.size() < gatherMost {
+			gather := time.NewTimer(gatherFor)
+			select {
+			case <-gather.C:
+			case <-c.mux:
+			}
+			gather.Stop()
+		}
+		b := s.take(mine)
+		if b == nil {
+			continue
+		}
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+		s.write(c, b, false)
+		return
+	}
+}
+
+// write sends bytes that were taken. It returns false if that failed.
+func (s *session) write(c *call, b []byte, flush bool) bool {
+	_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
+	_, err := c.w.Write(b)
+	if err == nil && flush {
+		err = c.rc.Flush()
+	}
+	s.wrote(len(b))
+	recycle(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.m.c.web.slowReader.Add(1)
+	}
+	return err == nil
+}
+
+var padding = [frameHeader]byte{}
+
+// pad sends an empty frame.
+func (s *session) pad(c *call) bool {
+	_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
+	_, err := c.w.Write(padding[:])
+	if err == nil {
+		err = c.rc.Flush()
+	}
+	return err == nil
+}
+
+// flow answers with packets as they come, after the client has said that it sees the answer
+// before its end.
+func (s *session) flow(c *call) {
+	seen := s.offer(c.q.down)
+	if seen == nil {
+		return
+	}
+	defer s.withdraw(c.q.down)
+	if !s.pad(c) {
+		return
+	}
+	wait := time.NewTimer(seenFor)
+	defer wait.Stop()
+	select {
+	case <-seen:
+	case <-wait.C:
+		s.m.c.web.swallowed.Add(1)
+		return
+	case <-c.gone:
+		return
+	case <-c.mux:
+		return
+	}
+	mine := s.turnTo(c.q.down, true)
+	if mine == nil {
+		return
+	}
+	s.m.c.web.streams.Add(1)
+	s.stream(c, mine)
+}
+
+// stream sends packets as they come until the answer has had its time.
+func (s *session) stream(c *call, mine chan struct{}) {
+	last := time.NewTimer(maxStream)
+	defer last.Stop()
+	idle := time.NewTicker(maxHold)
+	defer idle.Stop()
+	for sent := 0; sent < maxFlow; {
+		select {
+		case _, ok := <-mine:
+			if !ok {
+				return
+			}
+		case <-idle.C:
+			if !s.pad(c) {
+				return
+			}
+			continue
+		case <-last.C:
+			return
+		case <-c.gone:
+			return
+		case <-c.mux:
+			return
+		}
+		for {
+			b := s.take(mine)
+			if b == nil {
+				break
+			}
+			sent += len(b)
+			if !s.write(c, b, true) {
+				return
+			}
+		}
+	}
+}
+
+var _ net.Listener = (*web)(nil)

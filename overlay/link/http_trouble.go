@@ -1,0 +1,122 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// TroubleKind is why an endpoint of a connection could not be used.
+type TroubleKind uint8
+
+// The kinds.
+const (
+	Unreachable   TroubleKind = iota // no connection, or no answer
+	CaptivePortal                    // a page came that somebody on the way has made
+	ProxyAuth                        // the proxy wants a name and a password, or others
+	ProxyRefused                     // the proxy does not let this through
+	TLS                              // who answers cannot prove that it is the server
+	NotAnode                         // a server is there, and does not speak this
+	Busy                             // it does, and takes no more
+)
+
+// String returns a word for scripts.
+func (k TroubleKind) String() string {
+	return [...]string{"unreachable", "captive_portal", "proxy_auth", "proxy_refused", "tls", "not_anode", "busy"}[k]
+}
+
+// Trouble is the error of an endpoint.
+type Trouble struct {
+	Kind TroubleKind
+	Err  error // says what happened
+}
+
+// Error implements error. The text is for people, with a remedy if there is one.
+func (t *Trouble) Error() string {
+	switch t.Kind {
+	case CaptivePortal:
+		return fmt.Sprintf("this network: it shows its own page instead of the server (%v); try: open a web browser and log in to the network", t.Err)
+	case ProxyAuth:
+		return fmt.Sprintf("proxy: it asks for a user name and a password (%v); try: put them into the credentials file", t.Err)
+	case ProxyRefused:
+		return fmt.Sprintf("proxy: it refuses the connection (%v)", t.Err)
+	case TLS:
+		return fmt.Sprintf("TLS: the server cannot prove who it is (%v)", t.Err)
+	case NotAnode:
+		return fmt.Sprintf("server: it does not speak the Anode protocol (%v)", t.Err)
+	case Busy:
+		return fmt.Sprintf("server: it takes no more connections now (%v)", t.Err)
+	}
+	return fmt.Sprintf("connection: %v", t.Err)
+}
+
+// Unwrap returns what happened.
+func (t *Trouble) Unwrap() error { return t.Err }
+
+// lasting reports whether another attempt right now makes no sense.
+func (t *Trouble) lasting() bool { return t.Kind != Unreachable && t.Kind != Busy }
+
+// trouble makes one with a text.
+func trouble(k TroubleKind, format string, args ...any) *Trouble {
+	return &Trouble{k, fmt.Errorf(format, args...)}
+}
+
+// troubleOf returns the trouble that an error is.
+func troubleOf(err error) *Trouble {
+	if t, ok := errors.AsType[*Trouble](err); ok {
+		return t
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return trouble(Unreachable, "no answer in time")
+	}
+	_, verify := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	_, name := errors.AsType[x509.HostnameError](err)
+	if verify || record || alert || name {
+		return &Trouble{TLS, err}
+	}
+	return &Trouble{Unreachable, err}
+}
+
+// troubles are the last ones, of endpoints that can be dialled.
+type troubles struct {
+	mu   sync.Mutex
+	last map[Endpoint]*Trouble // by Place
+}
+
+const maxTroubles = 256
+
+// set notes the trouble of an endpoint; nil: there is none any more.
+func (t *troubles) set(ep Endpoint, x *Trouble) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if x == nil {
+		delete(t.last, ep)
+		return
+	}
+	if t.last == nil {
+		t.last = make(map[Endpoint]*Trouble)
+	}
+	if t.last[ep] == nil && len(t.last) >= maxTroubles {
+		for other := range t.last {
+			delete(t.last, other)
+			break
+		}
+	}
+	t.last[ep] = x
+}
+
+// Trouble returns why an endpoint that was dialled could not be used the last time, a *Trouble;
+// nil: it could, or it was not tried.
+func (m *Mux) Trouble(ep Endpoint) error {
+	m.troubles.mu.Lock()
+	defer m.troubles.mu.Unlock()
+	if x := m.troubles.last[ep.Place()]; x != nil {
+		return x
+	}
+	return nil
+}
