@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // SecretError says that a text looks like a secret. It is an ErrSecret.
@@ -24,24 +25,29 @@ func (e *SecretError) Is(target error) bool { return target == ErrSecret }
 // files.)
 var secretForms = [...]struct {
 	what string
-	form *regexp.Regexp
+	form func() *regexp.Regexp
 }{
-	{"a private key", regexp.MustCompile(`(?i)-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1|\bPuTTY-User-Key-File`)},
-	{"a password", regexp.MustCompile(`(?i)\b(pass(word|wort|phrase|code|wd)?|pwd|kennwort|pin|secret|geheimnis)\b["']?\s*(is|ist|lautet)?\s*[:=]\s*\S`)},
-	{"a password", regexp.MustCompile(`(?i)\b(my|the|mein|das|dein|your)\s+(password|passphrase|passwort|kennwort|pin)\s+(is|ist|lautet)\s+\S`)},
-	{"a password file", regexp.MustCompile(`(^|\s)[a-z_][a-z0-9_-]*:([x*!]|\$\w+\$[^:\s]+):\d+:|\$(1|2[aby]|5|6|7|y|argon2id?)\$[^\s$]+\$`)},
-	{"a password in a link", regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)},
-	{"a cookie", regexp.MustCompile(`(?i)\b(set-)?cookie\s*:|\b(php)?sess(ion)?_?id\s*=\s*\S|\t(TRUE|FALSE)\t/\S*\t(TRUE|FALSE)\t\d+\t`)},
-	{"an access token", regexp.MustCompile(`\b(gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|sk_live_|rk_live_|AKIA|ASIA|AIza|ya29\.|npm_|dop_v1_|hf_)[A-Za-z0-9_-]{12,}`)},
-	{"an access token", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
-	{"an access token", regexp.MustCompile(`(?i)\bauthorization\s*:|\bbearer\s+[a-z0-9._~+/-]{16,}|\b(api|access|auth|secret)[_-]?(key|token)["']?\s*[:=]\s*\S`)},
+	{"a private key", lazily(`(?i)-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1|\bPuTTY-User-Key-File`)},
+	{"a password", lazily(`(?i)\b(pass(word|wort|phrase|code|wd)?|pwd|kennwort|pin|secret|geheimnis)\b["']?\s*(is|ist|lautet)?\s*[:=]\s*\S`)},
+	{"a password", lazily(`(?i)\b(my|the|mein|das|dein|your)\s+(password|passphrase|passwort|kennwort|pin)\s+(is|ist|lautet)\s+\S`)},
+	{"a password file", lazily(`(^|\s)[a-z_][a-z0-9_-]*:([x*!]|\$\w+\$[^:\s]+):\d+:|\$(1|2[aby]|5|6|7|y|argon2id?)\$[^\s$]+\$`)},
+	{"a password in a link", lazily(`(?i)\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)},
+	{"a cookie", lazily(`(?i)\b(set-)?cookie\s*:|\b(php)?sess(ion)?_?id\s*=\s*\S|\t(TRUE|FALSE)\t/\S*\t(TRUE|FALSE)\t\d+\t`)},
+	{"an access token", lazily(`\b(gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|sk_live_|rk_live_|AKIA|ASIA|AIza|ya29\.|npm_|dop_v1_|hf_)[A-Za-z0-9_-]{12,}`)},
+	{"an access token", lazily(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
+	{"an access token", lazily(`(?i)\bauthorization\s*:|\bbearer\s+[a-z0-9._~+/-]{16,}|\b(api|access|auth|secret)[_-]?(key|token)["']?\s*[:=]\s*\S`)},
 }
 
 var (
-	digitRuns = regexp.MustCompile(`\d(?:[ -]?\d){12,18}`)
-	longWords = regexp.MustCompile(`[A-Za-z0-9+/_=-]{32,}`)
-	anodeForm = regexp.MustCompile(`^[a-z2-7]{64}$`)
+	digitRuns = lazily(`\d(?:[ -]?\d){12,18}`)
+	longWords = lazily(`[A-Za-z0-9+/_=-]{32,}`)
+	anodeForm = lazily(`^[a-z2-7]{64}$`)
 )
+
+// lazily compiles an expression when it is first used: few runs of a program look at a text.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // LooksSecret returns what secret a text looks like, "" if none. It knows private
 // keys, passwords, cookies, tokens and card numbers, and takes long random words
@@ -49,20 +55,20 @@ var (
 // filter: it errs both ways.
 func LooksSecret(text string) string {
 	for _, s := range secretForms {
-		if s.form.MatchString(text) {
+		if s.form().MatchString(text) {
 			return s.what
 		}
 	}
-	for _, run := range digitRuns.FindAllString(text, -1) {
+	for _, run := range digitRuns().FindAllString(text, -1) {
 		if isCardNumber(run) {
 			return "a card number"
 		}
 	}
 	for _, word := range strings.Fields(text) {
-		if strings.Contains(word, "://") || anodeForm.MatchString(word) {
+		if strings.Contains(word, "://") || anodeForm().MatchString(word) {
 			continue
 		}
-		if w := longWords.FindString(word); w != "" && isRandom(w) {
+		if w := longWords().FindString(word); w != "" && isRandom(w) {
 			return "a key"
 		}
 	}

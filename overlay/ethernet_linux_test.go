@@ -218,6 +218,14 @@ func TestEthernetAlone(t *testing.T) {
 		t.Error("no frames of the flood arrived")
 	}
 	reaches(a, b)
+
+	bridge.ip("link set port2 down")
+	if got := a.do("ping", b.address); strings.Contains(got, " bytes by ") {
+		t.Errorf("without a cable: %s", got)
+	}
+	bridge.ip("link set port2 up")
+	reaches(a, b)
+	reaches(b, a)
 }
 
 // bridge is a namespace with a bridge that joins those of nodes.

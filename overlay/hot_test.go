@@ -110,7 +110,7 @@ func newHot(t testing.TB, segments int) *hot {
 	n.index.sources.set(ep, r)
 	msg := wire.IP6Msg{Flow: 6 << 28, NextHeader: 6, HopLimit: 64, Payload: make([]byte, 1400)}.Append([]byte{byte(wire.IP6P)})
 	h := &hot{node: n, peer: r, q: &superQueue{to: r.ULA, msg: msg, count: segments}}
-	h.out = newSender(&countingWriter{}, 0, &n.counters)
+	h.out = newSender(&countingWriter{}, 0, sendSize, &n.counters)
 	h.rx = newReceiver(&n.lanes, h.q, 0, &countingWriter{})
 	h.rx.relay.w = &countingWriter{}
 	h.wire = link.Train{Size: len(msg) + wire.SealedMin, Endpoint: ep, Buf: make([]byte, 0, link.ReadSize)}

@@ -53,7 +53,7 @@ type noted struct {
 }
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
-	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, &n.counters),
+	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, replySize, &n.counters),
 		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs()}
 }
 

@@ -36,17 +36,24 @@ func packetSize(msg []byte) int {
 	return len(msg) - 5 + 40 + 8 // PING: ident and seq are part of ICMPv6's 8
 }
 
-// sendSize is the length of a sender's buffer: four trains.
-const sendSize = 4 * link.MaxTrain
+// The lengths of senders' buffers: of one that sends what programs send, and of one that
+// answers and controls.
+const (
+	sendSize  = 4 * link.MaxTrain
+	replySize = link.MaxTrain
+
+	sendTrains = 128 // that a sender writes at once
+)
 
 // sender seals messages into trains and writes them. It is for one goroutine, and
-// its memory is fixed: sendSize.
+// its memory is fixed, and made for the first packet: many senders never have one.
 type sender struct {
 	w        link.Writer
 	lane     int
 	counters *counters
 	now      mono.Time // of the batch
 
+	size     int    // of buf
 	buf      []byte // sealed packets
 	trains   []link.Train
 	start    int  // of the last train, in buf
@@ -56,15 +63,18 @@ type sender struct {
 	packets, bytes int // since the last flush
 }
 
-func newSender(w link.Writer, lane int, c *counters) *sender {
-	return &sender{w: w, lane: lane, counters: c, buf: make([]byte, 0, sendSize), trains: make([]link.Train, 0, 128)}
+func newSender(w link.Writer, lane, size int, c *counters) *sender {
+	return &sender{w: w, lane: lane, size: size, counters: c}
 }
 
 // seal appends one message to the batch, which is flushed first if it is full.
 func (s *sender) seal(r *peer.Route, counter uint64, msg []byte) {
+	if s.buf == nil {
+		s.buf, s.trains = make([]byte, 0, s.size), make([]link.Train, 0, sendTrains)
+	}
 	n := len(msg) + wire.SealedMin
 	fits := s.fits(r, n)
-	if len(s.buf)+n > sendSize || len(s.trains) == cap(s.trains) && !fits {
+	if len(s.buf)+n > s.size || len(s.trains) == cap(s.trains) && !fits {
 		s.flush()
 		fits = false
 	}
@@ -115,7 +125,7 @@ func (s *sender) full() bool { return len(s.buf) >= link.MaxTrain*3/4 }
 // outLoop moves packets from one queue of the device to the network, until the
 // device is closed.
 func (n *lanes) outLoop(q Queue, w link.Writer, lane int) error {
-	s := newSender(w, lane, &n.counters)
+	s := newSender(w, lane, sendSize, &n.counters)
 	for {
 		to, ok, err := q.Read(true)
 		now := n.now() // of the batch: asking for each packet would be a system call more

@@ -25,7 +25,7 @@ type shell struct {
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, &l.n.counters), plain: l.n.writer(0, false)}
+	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false)}
 }
 
 // Plain implements peer.Shell.

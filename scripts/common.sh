@@ -65,5 +65,6 @@ build() {
   epoch
   local stamp="-X main.buildVersion=$(in_git describe --tags --always --dirty) -X main.buildCommit=$(in_git rev-parse HEAD)"
   stamp+=" -X main.buildDate=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
-  go build -trimpath -ldflags "-s -w $stamp" -o "$1" ./cmd/anode
+  # HTTP/2, which nothing here speaks, would be 0.4 MB more in memory.
+  go build -trimpath -tags nethttpomithttp2 -ldflags "-s -w $stamp" -o "$1" ./cmd/anode
 }

@@ -165,10 +165,19 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// foldHelp breaks the paragraphs of the help that are wider than usual terminals. Lines
+// foldHelp has the help of each verb folded when it is printed: most runs print none.
+func foldHelp(root *cobra.Command) {
+	print := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.Long = folded(cmd.Long)
+		print(cmd, args)
+	})
+}
+
+// folded breaks the paragraphs of a help text that are wider than usual terminals. Lines
 // that begin with a blank or tab are examples, and stay as they are.
-func foldHelp(cmd *cobra.Command) {
-	paragraphs := strings.Split(cmd.Long, "\n\n")
+func folded(long string) string {
+	paragraphs := strings.Split(long, "\n\n")
 	for i, text := range paragraphs {
 		lines := strings.Split(text, "\n")
 		wide := func(line string) bool { return utf8.RuneCountInString(line) > usualWidth }
@@ -177,10 +186,7 @@ func foldHelp(cmd *cobra.Command) {
 			paragraphs[i] = strings.Join(fold(strings.Join(lines, " "), usualWidth), "\n")
 		}
 	}
-	cmd.Long = strings.Join(paragraphs, "\n\n")
-	for _, sub := range cmd.Commands() {
-		foldHelp(sub)
-	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 // strictDefaults makes wrong arguments of the verbs that the library adds errors like

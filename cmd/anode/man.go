@@ -121,7 +121,7 @@ func manPage(cmd *cobra.Command, date time.Time) string {
 	m.section("SYNOPSIS")
 	m.synopsis(cmd)
 	m.section("DESCRIPTION")
-	m.text(cmd.Long)
+	m.text(folded(cmd.Long))
 	if cmd.Long == "" {
 		m.text(cmd.Short + ".")
 	}

@@ -26,11 +26,10 @@ const (
 func newBatch(s *socket, rung string) *batch {
 	b := &batch{socket: s}
 	b.gso.Store(rung == RungGSO)
-	n := readPackets
+	b.rx.most = readPackets
 	if rung == RungGSO {
-		n = readTrains
+		b.rx.most = readTrains
 	}
-	b.rx.init(n)
 	return b
 }
 

@@ -101,7 +101,7 @@ func (m *Mux) OpenEthernet(names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if err := checkEthernet(); err != nil {
+	if err := CheckEthernet(); err != nil {
 		return err
 	}
 	m.mu.Lock()

@@ -29,15 +29,17 @@ func packetSocket() (fd int, err error) {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return -1, ErrEthernetRights
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return -1, fmt.Errorf("ethernet: the kernel has no packet sockets; try: load the module af_packet, or leave link.ethernet empty")
+		return -1, errors.New("ethernet: no packet sockets here; " +
+			"try: add AF_PACKET to RestrictAddressFamilies of the service, load the kernel module af_packet, or leave link.ethernet empty")
 	case err != nil:
 		return -1, fmt.Errorf("ethernet: %w", os.NewSyscallError("socket", err))
 	}
 	return fd, nil
 }
 
-// checkEthernet reports why there cannot be a socket for frames.
-func checkEthernet() error {
+// CheckEthernet reports why this process cannot send frames: ErrNoEthernet, ErrEthernetRights, or
+// what the system says.
+func CheckEthernet() error {
 	fd, err := packetSocket()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@
 
 package link
 
-func checkEthernet() error { return ErrNoEthernet }
+// CheckEthernet reports why this process cannot send frames.
+func CheckEthernet() error { return ErrNoEthernet }
 
 func newEtherPort(*Mux, *Interface) (etherPort, error) { return nil, ErrNoEthernet }

@@ -7,8 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reader has the space for one recvmmsg.
+// reader has the space for one recvmmsg. The first read makes it: a socket that only
+// writes needs none.
 type reader struct {
+	most  int // messages
 	msgs  []unix.Mmsghdr
 	iovs  []unix.Iovec
 	names []sockaddr
@@ -22,7 +24,8 @@ type reader struct {
 	call  func(fd uintptr) bool
 }
 
-func (r *reader) init(n int) {
+func (r *reader) init() {
+	n := r.most
 	r.msgs = make([]unix.Mmsghdr, n)
 	r.iovs = make([]unix.Iovec, n)
 	r.names = make([]sockaddr, n)
@@ -83,6 +86,9 @@ func (b *batch) read(ts []Train) (int, error) {
 	r := &b.rx
 	if len(ts) == 0 {
 		return 0, nil
+	}
+	if r.msgs == nil {
+		r.init()
 	}
 	for {
 		r.want = min(len(ts), len(r.msgs))

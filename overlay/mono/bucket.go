@@ -74,16 +74,15 @@ type Networks struct {
 	Prefix      func(netip.Addr) netip.Addr // the network of an address
 
 	total Bucket
-	slots [slots]Bucket
+	slots *[slots]Bucket // nil until it is needed: a node has many tables, and few are used
 	seed  maphash.Seed
-	set   bool
 }
 
 // Allow takes a token of the network of a and one of all, and reports whether there
 // were both.
 func (n *Networks) Allow(now Time, a netip.Addr) bool {
-	if !n.set {
-		n.seed, n.set = maphash.MakeSeed(), true
+	if n.slots == nil {
+		n.seed, n.slots = maphash.MakeSeed(), new([slots]Bucket)
 	}
 	slot := &n.slots[maphash.Comparable(n.seed, n.Prefix(a))%slots]
 	return slot.Allow(now, n.Each) && n.total.Allow(now, n.Total)

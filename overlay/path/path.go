@@ -152,6 +152,7 @@ type Info struct {
 	Heard   mono.Time     // when the last EPC or other authentic packet came
 	Since   mono.Time     // when the state was last another one
 
+	begun    mono.Time // when the exchange began of which Heard is the last
 	named    mono.Time // last Add
 	answered mono.Time // last EPC
 	rest     time.Duration
@@ -162,6 +163,20 @@ type Info struct {
 
 // Checking reports whether requests are under way.
 func (i *Info) Checking() bool { return i.check.pending && len(i.check.asked) > 0 }
+
+// exchangeGap is the silence that ends an exchange.
+const exchangeGap = 10 * time.Second
+
+// hear notes that something authentic came.
+func (i *Info) hear(now mono.Time) {
+	if i.begun == 0 || now.Sub(i.Heard) > exchangeGap {
+		i.begun = now
+	}
+	i.Heard = now
+}
+
+// Exchange is for how long something came without a longer pause, the last time that something did.
+func (i *Info) Exchange() time.Duration { return i.Heard.Sub(i.begun) }
 
 // become moves the state on.
 func (i *Info) become(now mono.Time, s State) {

@@ -141,7 +141,7 @@ func (s *Set) checkConfirmed(now mono.Time, except *Info) {
 func (s *Set) Heard(now mono.Time, src link.Endpoint, via anode.Address) {
 	for _, i := range s.ways {
 		if i.State == Confirmed && i.Endpoint.Same(&src) && i.Via == via {
-			i.Heard = now
+			i.hear(now)
 			s.compare(now, i)
 		}
 	}
@@ -254,7 +254,8 @@ func (s *Set) Answered(now mono.Time, id uint32, src link.Endpoint, via anode.Ad
 			i.Loss.note(try, 1)
 		}
 		i.become(now, Confirmed)
-		i.Heard, i.answered, i.Hops = now, now, hops
+		i.hear(now)
+		i.answered, i.Hops = now, hops
 		i.check, i.rest = check{}, 0
 		s.confirmed(now, i, isNew)
 		return i.Way, true
@@ -285,7 +286,8 @@ func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
 		return false
 	}
 	i.become(now, Confirmed)
-	i.Heard, i.answered = now, now
+	i.hear(now)
+	i.answered = now
 	i.RTT, i.rough = max(rtt, 1), true
 	if i.check.burst {
 		s.enough(now)

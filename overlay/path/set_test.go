@@ -392,3 +392,18 @@ func TestWithdraw(t *testing.T) {
 		}
 	}
 }
+
+// An exchange lasts while something comes, and begins anew after a pause.
+func TestExchange(t *testing.T) {
+	n := newNet(t)
+	w := way("192.0.2.1:8737")
+	n.confirm(w, Heard, false, 20*ms)
+	i := n.s.find(w)
+	start := i.Heard
+	for _, x := range []struct{ at, want time.Duration }{{time.Second, time.Second}, {9 * time.Second, 9 * time.Second}, {20 * time.Second, 0}, {22 * time.Second, 2 * time.Second}} {
+		n.s.Heard(start.Add(x.at), w.Endpoint, anode.Address{})
+		if got := i.Exchange(); got != x.want {
+			t.Errorf("after %v: %v, want %v", x.at, got, x.want)
+		}
+	}
+}

@@ -19,6 +19,7 @@ const (
 	renewWait     = 150 * time.Millisecond // for them to say it again
 	holdFor       = time.Second            // for the relay to answer, before an attempt
 	natForgets    = 20 * time.Second       // how long a NAT remembers at least, if nothing is known of it
+	longExchange  = 3 * time.Second        // after this NATs take a mapping for one of a conversation
 	leastDatagram = 1232                   // bytes of a datagram that a direct way has to carry
 )
 
@@ -347,11 +348,11 @@ func (m *Machine) judge(now mono.Time) (next mono.Time) {
 	if !m.peer.added() {
 		return next
 	}
-	least, forgets := m.leastDatagram(), m.forgets()
+	least := m.leastDatagram()
 	relay := m.relay()
 	m.ways.Judge(func(i *path.Info) path.Fitness {
 		if m.throughNAT(i) && relay && m.opening.said.takes {
-			at := i.Heard.Add(forgets)
+			at := i.Heard.Add(m.forgets(i))
 			if at <= now {
 				return path.Stale
 			}
@@ -415,12 +416,17 @@ func (m *Machine) coordinated(i *path.Info) bool {
 	return i.Punched && !i.OnLink && m.opening.said.kind() != path.None && m.opening.said.takes && m.relay()
 }
 
-// forgets is how long our NAT remembers a way on which nothing moves.
-func (m *Machine) forgets() time.Duration {
-	if d := m.peer.env.mapping().Lifetime; d != 0 {
+// forgets is how long the NATs on a way remember it while nothing moves. What was measured of
+// ours is of a mapping in long use; they remember a short exchange for less (Linux: 30 s).
+func (m *Machine) forgets(i *path.Info) time.Duration {
+	switch d := m.peer.env.mapping().Lifetime; {
+	case d == 0:
+		return natForgets
+	case i.Exchange() < longExchange:
+		return min(d, natForgets)
+	default:
 		return d
 	}
-	return natForgets
 }
 
 // throughNAT reports whether a NAT or a firewall on a way may forget it.

@@ -27,7 +27,7 @@ const (
 
 	firstWindow = 10 * segmentSize
 	leastRTO    = 200 * time.Millisecond
-	mostRTO     = 5 * time.Second
+	mostRTO     = 2 * time.Second
 	greetAgain  = time.Second // doubles
 
 	// DeadAfter is how long a connection waits for an acknowledgement before it ends.

@@ -228,8 +228,8 @@ func (h *Host) segment(sender, number uint64, key streamKey, foreign bool, s *se
 	})
 }
 
-// Resets makes all of the host's connections end, as if it had booted. Nobody is told.
-func (h *Host) Resets() {
+// ResetStreams makes all of the host's connections end, as if it had booted. Nobody is told.
+func (h *Host) ResetStreams() {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	for _, c := range h.streams.open {

@@ -82,7 +82,7 @@ func TestStreamArrives(t *testing.T) {
 	for _, l := range []Link{
 		{Delay: 10 * time.Millisecond},
 		{Delay: 10 * time.Millisecond, Loss: 0.05, Jitter: 5 * time.Millisecond, Duplicate: 0.02, Reorder: 0.05},
-		{Delay: 50 * time.Millisecond, Loss: 0.1},
+		{Delay: 50 * time.Millisecond, Loss: 0.05},
 		{Delay: 5 * time.Millisecond, Rate: 20e6},
 	} {
 		t.Run(fmt.Sprintf("%+v", l), func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestStreamRefused(t *testing.T) {
 func TestStreamDies(t *testing.T) {
 	for name, kill := range map[string]func(a, b *Site){
 		"asleep":     func(_, b *Site) { b.Host.SetAsleep(true) },
-		"booted":     func(_, b *Site) { b.Host.Resets() },
+		"booted":     func(_, b *Site) { b.Host.ResetStreams() },
 		"NAT":        func(a, _ *Site) { a.Reboot() },
 		"renumbered": func(a, _ *Site) { a.Renumber() },
 		"moved":      func(_, b *Site) { b.Renumber() },

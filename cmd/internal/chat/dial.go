@@ -10,8 +10,11 @@ import (
 )
 
 // keepAlive detects neighbours that have vanished without closing. It probes rarely,
-// since each probe wakes two machines that may have nothing else to do.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Minute, Interval: time.Minute, Count: 3}
+// since each probe wakes two machines that may have nothing else to do, and costs some 8 KB
+// where they have to find a way to each other first. The first probe
+// may be lost where a NAT has forgotten the path. The next follows before it forgets the
+// new one, or each would be lost in turn, and the connection with them.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Hour, Interval: 10 * time.Second, Count: 18}
 
 // FromULA returns a Transport that dials from an address of the adapter and listens on
 // it. Its connections are bound to the adapter's interface, where the system can do that,
