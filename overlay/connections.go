@@ -17,7 +17,10 @@ func (n *Node) openMux() {
 	if !ok {
 		return
 	}
-	n.mux = link.NewMux(link.MuxConfig{Streams: s, Log: n.log, Ended: n.ended})
+	n.mux = link.NewMux(link.MuxConfig{
+		Streams: s, Log: n.log, Ended: n.ended,
+		Web: n.cfg.Web, Proxy: n.cfg.Proxy.Choose, Credentials: n.cfg.Proxy.Credentials,
+	})
 	if err := n.mux.OpenEthernet(n.cfg.Ethernet); err != nil {
 		n.noEthernet(err)
 	}

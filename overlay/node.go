@@ -23,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -67,6 +68,8 @@ type Config struct {
 	Relay       bool         // forward for the peers that were added
 	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
+	Proxy       Proxy        // by whom connections go that do not come about directly
+	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's
 	Log         *slog.Logger
 	Version     string

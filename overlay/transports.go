@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"syscall"
 )
@@ -20,6 +21,30 @@ type TransportFailure struct {
 	What  string `json:"what"` // tcp:PORT, or ethernet
 	Error string `json:"error"`
 }
+
+// Proxy says how a proxy is used. Its functions may be called from any goroutine.
+type Proxy struct {
+	// Choose returns the proxy for a URL, nil for none. A TCP endpoint is asked for as
+	// https://IP:PORT. nil: there is no proxy.
+	Choose func(*url.URL) (*url.URL, error)
+	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing.
+	Credentials func(proxy string) (user, password string)
+}
+
+// ErrNoConnections means that the node's network has no connections.
+var ErrNoConnections = errors.New("the network has no connections")
+
+// Serve has the node take connections from a listener too, as from those of Config.TCP, until
+// it is closed. The node closes it at its end.
+func (n *Node) Serve(l net.Listener) error {
+	if n.mux == nil {
+		return ErrNoConnections
+	}
+	return n.mux.Serve(l)
+}
+
+// TCPPorts returns the ports of Config.TCP on which connections are taken.
+func (n *Node) TCPPorts() []uint16 { return slices.Clone(n.listening.tcp) }
 
 // listening is what the node takes connections on, and what it could not. It does not change
 // once the node is made.

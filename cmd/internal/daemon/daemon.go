@@ -159,6 +159,8 @@ func (d *daemon) open() error {
 		Port:        d.cfg.Listen.Port,
 		TCP:         d.cfg.Listen.TCP.For(d.cfg.Listen.Port),
 		Ethernet:    d.cfg.Link.Ethernet,
+		Proxy:       overlay.Proxy{Choose: d.proxies.proxyOf, Credentials: d.proxies.credentials},
+		Web:         &d.zones.site.web,
 		Open:        d.cfg.Policy.Open,
 		PSK:         secret,
 		StandardAES: d.cfg.Link.StandardAES,

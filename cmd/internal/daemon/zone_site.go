@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -324,6 +326,7 @@ func (s *zones) foundOwn(ctx context.Context, f *followed, changed bool) {
 func (s *zones) withdraw() {
 	w := &s.site
 	w.offered, w.err, w.listenDue, w.pace = nil, nil, time.Time{}, zone.Pace{}
+	w.web.Clear() // the node's TCP ports have it too
 	s.close()
 }
 
@@ -370,6 +373,12 @@ func (s *zones) listen(ctx context.Context) {
 		}
 		s.close()
 	}
+	if s.isShared(at) {
+		w.err, w.listenDue, w.pace = nil, time.Time{}, zone.Pace{}
+		w.serving = servedByNode(at, func() {})
+		s.log.Info("serving the zone file", "at", at)
+		return
+	}
 	l, err := s.listener(ctx, at)
 	if err != nil {
 		failed := &listenError{at, err}
@@ -381,6 +390,11 @@ func (s *zones) listen(ctx context.Context) {
 		return
 	}
 	w.err, w.listenDue, w.pace = nil, time.Time{}, zone.Pace{}
+	if w.settings.relay && s.share != nil && s.share(l) == nil {
+		w.serving = servedByNode(at, func() { l.Close() })
+		s.log.Info("serving the zone file, and taking packets by TCP and HTTP", "at", at)
+		return
+	}
 	inner, stop := context.WithCancel(ctx)
 	v := &serving{at, stop, make(chan struct{})}
 	w.serving = v
@@ -392,6 +406,23 @@ func (s *zones) listen(ctx context.Context) {
 		}
 	})
 	s.log.Info("serving the zone file", "at", at)
+}
+
+// isShared reports whether the node has the port of a place anyway, at every address.
+func (s *zones) isShared(at string) bool {
+	_, text, err := net.SplitHostPort(at)
+	port, wrong := strconv.ParseUint(text, 10, 16)
+	return s.shared != nil && err == nil && wrong == nil && s.shared(uint16(port))
+}
+
+// servedByNode is serving where the node does it, until stop is called.
+func servedByNode(at string, stop func()) *serving {
+	v := &serving{at: at, done: make(chan struct{})}
+	v.stop = sync.OnceFunc(func() {
+		stop()
+		close(v.done)
+	})
+	return v
 }
 
 // listenTCP opens a listener.
