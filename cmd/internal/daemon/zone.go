@@ -67,10 +67,10 @@ type zonesConfig struct {
 	// addresses lists this machine's IP addresses.
 	addresses func() []netip.Addr
 	listener  func(ctx context.Context, at string) (net.Listener, error)
-	// shared reports whether the node takes connections on a TCP port already, where it serves
-	// the file as well; share has it take those of a listener too. nil: it never does.
-	shared func(port uint16) bool
-	share  func(l net.Listener) error
+	// tcpPorts are those on which the node takes connections, at every address, and serves the
+	// file as well; share has it take those of a listener too. Both may be nil.
+	tcpPorts func() []uint16
+	share    func(l net.Listener) error
 	// port is the UDP port of the node.
 	port func(ctx context.Context) (uint16, error)
 }

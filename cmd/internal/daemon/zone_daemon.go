@@ -29,8 +29,8 @@ func (d *daemon) newZones() *zones {
 		set:   func(ctx context.Context, z anode.Zone, f *zone.File) error { return d.node.SetZone(ctx, z, f) },
 		peers: func(z anode.Zone) bool { return hasAdded(d.book.Entries(), z) },
 		port:  d.udpPort, listener: listenTCP,
-		shared: func(port uint16) bool { return slices.Contains(d.node.TCPPorts(), port) },
-		share:  func(l net.Listener) error { return d.node.Serve(l) },
+		tcpPorts: func() []uint16 { return d.node.TCPPorts() },
+		share:    func(l net.Listener) error { return d.node.Serve(l) },
 	}
 	if d.options.State != NoState {
 		c.cache = zone.Cache{Dir: d.options.State, ReadOnly: d.options.ReadOnly}

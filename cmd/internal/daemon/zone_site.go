@@ -167,6 +167,11 @@ func (s *zones) make(ctx context.Context, known *zone.File) (*zone.File, error) 
 		return nil, err
 	}
 	relay := zone.Relay{IPs: relayIPs(s.own(), s.self, s.addresses()), UDP: port, Addresses: []anode.Address{s.self}}
+	if s.tcpPorts != nil {
+		if ports := s.tcpPorts(); len(ports) > 0 {
+			relay.TCP = ports[0]
+		}
+	}
 	draft := zone.Draft{
 		Name: "Anode zone " + zone.Label(s.own()), Description: "Made by anode for the relay of the zone",
 		Contact: "postmaster@[" + zone.Label(s.own()) + "]", TTL: madeTTL, Relays: []zone.Relay{relay},
@@ -412,7 +417,7 @@ func (s *zones) listen(ctx context.Context) {
 func (s *zones) isShared(at string) bool {
 	_, text, err := net.SplitHostPort(at)
 	port, wrong := strconv.ParseUint(text, 10, 16)
-	return s.shared != nil && err == nil && wrong == nil && s.shared(uint16(port))
+	return s.tcpPorts != nil && err == nil && wrong == nil && slices.Contains(s.tcpPorts(), uint16(port))
 }
 
 // servedByNode is serving where the node does it, until stop is called.
