@@ -122,8 +122,8 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 	if best, ok := p.Best(); ok && !s.Blocked {
 		s.Path = PathStatus{
 			Kind:     pathKind(best),
-			Endpoint: best.Endpoint.String(),
-			RTT:      float64(best.RTT.Microseconds()) / 1000,
+			Endpoint: best.Endpoint.String(), Transport: best.Endpoint.Kind.String(),
+			RTT: float64(best.RTT.Microseconds()) / 1000,
 		}
 		if !best.Direct() {
 			via := best.Via
@@ -165,7 +165,7 @@ func pathKind(w path.Info) PathKind {
 
 // describe says what kind of way a packet of p's came along, for people.
 func (l *loop) describe(p *peer.Peer, ep link.Endpoint, hop uint8) PathStatus {
-	s := PathStatus{Kind: PathDirect, Endpoint: ep.String()}
+	s := PathStatus{Kind: PathDirect, Endpoint: ep.String(), Transport: ep.Kind.String()}
 	w, ok := l.way(&message{peer: p, from: ep, hop: hop})
 	switch {
 	case !ok:

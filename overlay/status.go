@@ -130,6 +130,8 @@ type PathStatus struct {
 	Via      *anode.Address `json:"via"` // the relay; null: none
 	RTT      float64        `json:"rtt_ms"`
 	MTU      int            `json:"mtu"` // of the adapter's packets that fit
+	// Transport is that of the first stretch: udp, tcp, http or ethernet; empty: there is no path.
+	Transport string `json:"transport"`
 }
 
 // PeerState says how far things are with a peer.

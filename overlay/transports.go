@@ -14,6 +14,8 @@ type TransportsStatus struct {
 	TCP      []uint16           `json:"tcp"`      // ports on which connections are taken, by HTTP too
 	Ethernet []string           `json:"ethernet"` // interfaces on which frames are sent and taken
 	Failed   []TransportFailure `json:"failed"`   // what was asked for and is not there
+	// UDPSilent says that on the present network connections got answers, and UDP did not.
+	UDPSilent bool `json:"udp_silent"`
 }
 
 // TransportFailure is a port or an interface that cannot be used.
@@ -96,7 +98,7 @@ func (n *Node) listens() []string {
 
 func (l *loop) transportsStatus() TransportsStatus {
 	n := l.n
-	s := TransportsStatus{TCP: append([]uint16{}, n.listening.tcp...), Ethernet: []string{}, Failed: append([]TransportFailure{}, n.listening.failed...)}
+	s := TransportsStatus{UDPSilent: l.blockage.now(), TCP: append([]uint16{}, n.listening.tcp...), Ethernet: []string{}, Failed: append([]TransportFailure{}, n.listening.failed...)}
 	for _, ep := range n.broadcasts() {
 		for _, i := range l.links.state.Interfaces {
 			if i.Index == ep.If {

@@ -40,7 +40,7 @@ func pathWord(p overlay.PathStatus, names map[anode.Address]string) string {
 		return "-"
 	}
 	word := kindWord(p.Kind)
-	if t := transportOf(p.Endpoint); t != "udp" && t != "" {
+	if t := cmp.Or(p.Transport, transportOf(p.Endpoint)); t != "udp" && t != "" {
 		word += " " + t
 	}
 	if p.Kind == overlay.PathRelay && p.Via != nil {
