@@ -36,7 +36,7 @@ func (d *daemon) newZones() *zones {
 		c.cache = zone.Cache{Dir: d.options.State, ReadOnly: d.options.ReadOnly}
 	}
 	if c.fetch == nil {
-		c.fetch = fetcher(self.Zone())
+		c.fetch = d.proxies.fetcher(self.Zone(), fetcher(self.Zone()))
 	}
 	return newZones(c, siteSettingsOf(d.cfg.Config))
 }
