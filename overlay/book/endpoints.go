@@ -39,6 +39,8 @@ func endpointFault(text string) string {
 	switch {
 	case kind == "http" || kind == "https":
 		return "want a URL, such as http://home.example.org/ or https://home.example.org:8443/path"
+	case (kind == "udp" || kind == "tcp") && strings.HasPrefix(place, "//"):
+		return "write it without //, such as " + kind + ":home.example.org:8737"
 	case kind == "ws", kind == "wss", strings.HasPrefix(place, "//"):
 		return "only http:// and https:// are available"
 	case strings.Contains(text, "/"):

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,7 +233,10 @@ func interfaces(p *[]string) list {
 	return list{
 		"a list of interface names, such as [\"eth0\"]",
 		func(words []string) bool {
-			return len(words) <= maxInterfaces && !slices.ContainsFunc(words, func(s string) bool { return !isInterface(s) || strings.Contains(s, ",") || strings.Contains(s, `"`) })
+			return len(words) <= maxInterfaces && !slices.ContainsFunc(words, func(s string) bool {
+				_, notIP := netip.ParseAddr(s)
+				return !isInterface(s) || strings.ContainsAny(s, ",\"") || notIP == nil
+			})
 		},
 		p,
 	}

@@ -38,7 +38,7 @@ func (p Ports) For(udp uint16) []uint16 {
 type ports struct{ p *Ports }
 
 func (v ports) want() string {
-	return "a list of at most " + strconv.Itoa(maxPorts) + " TCP ports from 1 to 65535, such as [8737, 443], or \"auto\""
+	return "a list of at most " + strconv.Itoa(maxPorts) + " TCP ports from 1 to 65535, such as [8737, 443] ([]: none), or \"auto\""
 }
 
 func (v ports) set(x any) bool {
