@@ -11,21 +11,21 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// openMux makes what carries packets beside UDP, if the network has connections. A port that
-// is taken is no error: the node works without.
+// openMux makes what carries packets beside UDP, if the network has connections.
 func (n *Node) openMux() {
 	s, ok := n.cfg.Network.(link.Streams)
 	if !ok {
 		return
 	}
-	n.mux = link.NewMux(link.MuxConfig{Streams: s, Log: n.log, Ended: n.ended})
+	n.mux = link.NewMux(link.MuxConfig{
+		Streams: s, Log: n.log, Ended: n.ended,
+		Web: n.cfg.Web, Proxy: n.cfg.Proxy.Choose, Credentials: n.cfg.Proxy.Credentials,
+	})
 	if err := n.mux.OpenEthernet(n.cfg.Ethernet); err != nil {
-		n.log.Warn("peers are not reached by Ethernet", "err", err)
+		n.noEthernet(err)
 	}
 	for _, port := range n.cfg.TCP {
-		if err := n.mux.ListenTCP(port); err != nil {
-			n.log.Warn("no connections are taken on a TCP port: nodes whose network lets no UDP through cannot reach this one there", "port", port, "err", err)
-		}
+		n.listenTCP(port)
 	}
 }
 

@@ -114,7 +114,7 @@ func (o *outlook) way(s *Status, w WayStatus) {
 	case w.State.answers():
 		o.heard = true
 		s.Network.note(a)
-	case w.Silent && w.Origin != path.Told.String() && w.Origin != path.Predicted.String() && !o.is[a.String()]:
+	case w.Silent && strings.HasPrefix(w.Endpoint, "udp:") && w.Origin != path.Told.String() && w.Origin != path.Predicted.String() && !o.is[a.String()]:
 		o.is[a.String()] = true
 		o.silent = append(o.silent, w)
 	}

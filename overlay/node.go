@@ -23,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ type Config struct {
 	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
-	TCP         []uint16     // ports on which connections are taken
+	TCP         []uint16     // ports on which connections are taken; 0 is the UDP port
 	Ethernet    []string     // interfaces on which frames are sent and taken (Linux, CAP_NET_RAW)
 	Open        bool         // let everybody in, not only the peers that were added
 	PSK         [32]byte     // the network secret; zeros: none
@@ -67,6 +68,8 @@ type Config struct {
 	Relay       bool         // forward for the peers that were added
 	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
+	Proxy       Proxy        // by whom connections go that do not come about directly
+	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's
 	Log         *slog.Logger
 	Version     string
@@ -91,6 +94,7 @@ type Node struct {
 	conns    []link.Conn // one for each lane; what is not sealed comes in by the first
 	beacons  link.Conn   // nil: conns have the port of the beacons
 	mux      *link.Mux   // nil: UDP alone
+	listening
 
 	events    events
 	newID     chan uint8 // a peer ID to keep

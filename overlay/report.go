@@ -3,7 +3,6 @@ package overlay
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -36,17 +35,18 @@ func (l *loop) status() Status {
 	s := Status{
 		Schema: 1, Address: n.address, ID: n.id, ULA: n.ula, Zone: n.address.Zone(), Version: n.cfg.Version,
 		Uptime: int64(n.cfg.Clock.Now().Sub(n.started) / time.Second),
-		Listen: []string{fmt.Sprintf("udp:[::]:%d", n.conns[0].LocalPort())},
+		Listen: n.listens(),
 		Rung:   n.conns[0].Rung(),
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
 		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
-		Relaying: l.relayingStatus(),
-		Zones:    l.zones.status(),
-		Reach:    l.reach.status(),
-		Network:  l.networkStatus(),
-		Peers:    make([]PeerStatus, 0, len(l.peers.byAddress)),
-		Counters: map[string]uint64{},
+		Relaying:   l.relayingStatus(),
+		Zones:      l.zones.status(),
+		Reach:      l.reach.status(),
+		Network:    l.networkStatus(),
+		Transports: l.transportsStatus(),
+		Peers:      make([]PeerStatus, 0, len(l.peers.byAddress)),
+		Counters:   map[string]uint64{},
 	}
 	if d := n.cfg.Device; d != nil {
 		s.Tun = tunStatus(d)
@@ -122,8 +122,8 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 	if best, ok := p.Best(); ok && !s.Blocked {
 		s.Path = PathStatus{
 			Kind:     pathKind(best),
-			Endpoint: best.Endpoint.String(),
-			RTT:      float64(best.RTT.Microseconds()) / 1000,
+			Endpoint: best.Endpoint.String(), Transport: best.Endpoint.Kind.String(),
+			RTT: float64(best.RTT.Microseconds()) / 1000,
 		}
 		if !best.Direct() {
 			via := best.Via
@@ -165,7 +165,7 @@ func pathKind(w path.Info) PathKind {
 
 // describe says what kind of way a packet of p's came along, for people.
 func (l *loop) describe(p *peer.Peer, ep link.Endpoint, hop uint8) PathStatus {
-	s := PathStatus{Kind: PathDirect, Endpoint: ep.String()}
+	s := PathStatus{Kind: PathDirect, Endpoint: ep.String(), Transport: ep.Kind.String()}
 	w, ok := l.way(&message{peer: p, from: ep, hop: hop})
 	switch {
 	case !ok:

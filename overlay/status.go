@@ -9,27 +9,28 @@ import (
 // Status is what a node reports about itself. Its JSON form is stable: fields are only
 // ever added while Schema stays the same.
 type Status struct {
-	Schema   int               `json:"schema"`
-	Address  anode.Address     `json:"address"`
-	ID       anode.ID          `json:"id"`
-	ULA      anode.ULA         `json:"ula"`
-	Zone     anode.Zone        `json:"zone"`
-	Version  string            `json:"version"`
-	Uptime   int64             `json:"uptime_s"`
-	Tun      *TunStatus        `json:"tun"` // null without an adapter
-	Listen   []string          `json:"listen"`
-	Rung     string            `json:"rung"`    // of package link
-	PeerID   uint8             `json:"peer_id"` // of this machine, among those with its address
-	Copies   bool              `json:"copies"`  // another machine with this address was noticed lately
-	Open     bool              `json:"open"`    // everybody is let in, not only the peers that were added
-	Secret   bool              `json:"secret"`  // there is a network secret
-	Relay    bool              `json:"relay"`   // packets are forwarded for the peers that were added
-	Relaying RelayingStatus    `json:"relaying"`
-	Zones    []ZoneStatus      `json:"zones"` // in use
-	Reach    ReachStatus       `json:"reach"`
-	Network  NetworkStatus     `json:"network"`
-	Peers    []PeerStatus      `json:"peers"`
-	Counters map[string]uint64 `json:"counters"`
+	Schema     int               `json:"schema"`
+	Address    anode.Address     `json:"address"`
+	ID         anode.ID          `json:"id"`
+	ULA        anode.ULA         `json:"ula"`
+	Zone       anode.Zone        `json:"zone"`
+	Version    string            `json:"version"`
+	Uptime     int64             `json:"uptime_s"`
+	Tun        *TunStatus        `json:"tun"` // null without an adapter
+	Listen     []string          `json:"listen"`
+	Rung       string            `json:"rung"`    // of package link
+	PeerID     uint8             `json:"peer_id"` // of this machine, among those with its address
+	Copies     bool              `json:"copies"`  // another machine with this address was noticed lately
+	Open       bool              `json:"open"`    // everybody is let in, not only the peers that were added
+	Secret     bool              `json:"secret"`  // there is a network secret
+	Relay      bool              `json:"relay"`   // packets are forwarded for the peers that were added
+	Relaying   RelayingStatus    `json:"relaying"`
+	Zones      []ZoneStatus      `json:"zones"` // in use
+	Reach      ReachStatus       `json:"reach"`
+	Network    NetworkStatus     `json:"network"`
+	Transports TransportsStatus  `json:"transports"` // beside UDP
+	Peers      []PeerStatus      `json:"peers"`
+	Counters   map[string]uint64 `json:"counters"`
 }
 
 // RelayingStatus is what the node does as a relay for the clients of its zones, who were
@@ -129,6 +130,8 @@ type PathStatus struct {
 	Via      *anode.Address `json:"via"` // the relay; null: none
 	RTT      float64        `json:"rtt_ms"`
 	MTU      int            `json:"mtu"` // of the adapter's packets that fit
+	// Transport is that of the first stretch: udp, tcp, http or ethernet; empty: there is no path.
+	Transport string `json:"transport"`
 }
 
 // PeerState says how far things are with a peer.

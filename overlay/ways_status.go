@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"anodenet/anode"
+	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
@@ -23,6 +24,10 @@ type WayStatus struct {
 	Proven   bool           `json:"proven"`  // one of that size was answered
 	Silent   bool           `json:"silent"`  // several packets to it were not answered
 	Since    float64        `json:"since_s"` // how long the state has been this one
+	// Transport is udp, tcp, http or ethernet. Trouble is why no connection to the endpoint came
+	// about the last time, in words; empty: one did, or none was tried.
+	Transport string `json:"transport"`
+	Trouble   string `json:"trouble"`
 }
 
 // WayState says what is known of a way.
@@ -59,7 +64,7 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 	list := []WayStatus{}
 	for _, a := range accounts {
 		for _, w := range a.Ways {
-			s := WayStatus{Endpoint: w.Endpoint.String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
+			s := WayStatus{Endpoint: w.Endpoint.String(), Transport: w.Endpoint.Kind.String(), Trouble: l.trouble(w.Endpoint), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
 				State: wayState(&w), Used: w.Used, Silent: w.Unanswered(), RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
 				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
 			if !w.Direct() {
@@ -69,10 +74,21 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 			list = append(list, s)
 		}
 		for _, ep := range a.Useless {
-			list = append(list, WayStatus{Endpoint: ep.String(), Machine: a.PeerID, Origin: path.Told.String(), State: WayNotUsable})
+			list = append(list, WayStatus{Endpoint: ep.String(), Transport: ep.Kind.String(), Machine: a.PeerID, Origin: path.Told.String(), State: WayNotUsable})
 		}
 	}
 	return list
+}
+
+// trouble is why no connection to an endpoint came about the last time.
+func (l *loop) trouble(ep link.Endpoint) string {
+	if l.n.mux == nil || !ep.Kind.Connected() || ep.Conn != 0 {
+		return ""
+	}
+	if err := l.n.mux.Trouble(ep); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func wayState(w *peer.WayAccount) WayState {

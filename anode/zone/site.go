@@ -38,6 +38,9 @@ func (s *Site) Set(f *File, modified time.Time) {
 	s.page.Store(&page{f, fmt.Sprintf(`"%x"`, sum[:8]), modified})
 }
 
+// Clear has no file served any more.
+func (s *Site) Clear() { s.page.Store(nil) }
+
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := s.page.Load()

@@ -26,6 +26,10 @@ func TestSite(t *testing.T) {
 		return w
 	}
 	equal(t, ask("GET", "/z").Code, 404) // before there is a file
+	site.Set(f, time.Time{})
+	equal(t, ask("GET", "/z").Code, 200)
+	site.Clear()
+	equal(t, ask("GET", "/z").Code, 404)
 	site.Set(f, time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC))
 	w := ask("GET", "/z")
 	equal(t, w.Body.String(), good)

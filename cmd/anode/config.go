@@ -66,6 +66,9 @@ func (a *app) configCheckCommand() *cobra.Command {
 			if _, err := l.Secret.Load(); err != nil {
 				return fmt.Errorf("the network's secret: %w", err)
 			}
+			if _, _, err := l.Credentials.Load(); err != nil {
+				return fmt.Errorf("the proxy's credentials: %w", err)
+			}
 			a.reportConfig(l)
 			return nil
 		},

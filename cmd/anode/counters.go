@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, adapterMeaning, socketMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, adapterMeaning, socketMeaning, connectionMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -138,6 +138,114 @@ func socketMeaning(name string) string {
 		return "the socket cannot send to such an endpoint"
 	case "rx_trains", "tx_trains":
 		return "groups of packets in one system call"
+	}
+	return ""
+}
+
+// connectionMeaning describes what is counted of TCP, HTTP and Ethernet.
+func connectionMeaning(name string) string {
+	name, ok := strings.CutPrefix(name, "mux_")
+	if !ok {
+		return ""
+	}
+	for _, part := range []func(string) string{muxTrafficMeaning, muxRefusedMeaning, webMeaning} {
+		if text := part(name); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+func muxTrafficMeaning(name string) string {
+	switch name {
+	case "rx_packets", "rx_bytes":
+		return "received by TCP, HTTP and Ethernet"
+	case "tx_packets", "tx_bytes":
+		return "sent by TCP, HTTP and Ethernet"
+	case "connections":
+		return "connections and HTTP sessions that are open now"
+	case "connections_unproved":
+		return "of those, open ones whose other side has not proved who it is"
+	case "accepted":
+		return "connections that others opened"
+	case "dialled":
+		return "connections that this node opened"
+	case "dial_failed":
+		return "connections that this node could not open"
+	case "ended":
+		return "connections that ended"
+	case "tx_queue_full":
+		return "not sent: a connection's queue was full"
+	case "tx_too_late":
+		return "not sent: a connection was stuck"
+	case "tx_connection_gone":
+		return "not sent: the connection had ended"
+	case "tx_too_many_connections":
+		return "not sent: too many connections were open"
+	}
+	return ""
+}
+
+func muxRefusedMeaning(name string) string {
+	switch name {
+	case "refused_unproved":
+		return "connections refused: too many whose other side has not proved who it is"
+	case "refused_source":
+		return "the same, from one network"
+	case "refused_connections":
+		return "connections refused: too many"
+	case "ended_no_packets":
+		return "connections ended: what came is no packets"
+	case "ended_slow":
+		return "connections ended: the other side was too slow"
+	case "ended_unproved":
+		return "connections ended: the other side did not prove who it is in time"
+	case "rx_ethernet_bad":
+		return "malformed frames"
+	case "tx_ethernet_refused":
+		return "frames that the system did not take"
+	}
+	return ""
+}
+
+func webMeaning(name string) string {
+	switch strings.TrimPrefix(name, "http_") {
+	case "sessions":
+		return "HTTP sessions of others that are open now"
+	case "sessions_unproved":
+		return "of those, open ones whose other side has not proved who it is"
+	case "connections":
+		return "HTTP connections of others that are open now"
+	case "requests":
+		return "HTTP requests that came in"
+	case "sessions_begun":
+		return "HTTP sessions that others began"
+	case "streams":
+		return "HTTP answers that carried packets as they came"
+	case "streams_swallowed":
+		return "HTTP answers that somebody on the way kept until their end"
+	case "failed":
+		return "HTTP requests of this node that failed"
+	case "refused_connections":
+		return "HTTP connections refused: too many"
+	case "refused_query":
+		return "HTTP requests refused: not of this protocol"
+	case "refused_body":
+		return "HTTP requests refused: too large"
+	case "refused_in_flight":
+		return "HTTP requests refused: too many of one session at once"
+	case "refused_sessions":
+		return "HTTP sessions refused: too many"
+	case "ended_idle":
+		return "HTTP sessions ended: nothing came for long"
+	case "slow_body":
+		return "HTTP requests ended: the other side was too slow"
+	case "slow_reader":
+		return "HTTP answers ended: the other side did not read them"
+	case "no_packets":
+		return "HTTP requests ended: what came is no packets"
+	case "out_of_turn":
+		return "HTTP requests refused: they came out of order"
 	}
 	return ""
 }

@@ -67,6 +67,7 @@ func checks() []check {
 		{"zone", checkZone},
 		{"packets", checkPackets},
 		{"queues", checkQueues},
+		{"transports", checkTransports},
 		{"machines", checkMachines},
 		{"routes", checkRoutes},
 		{"reach", checkReach},

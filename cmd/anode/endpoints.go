@@ -3,14 +3,12 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"anodenet/anode"
-	"anodenet/anode/wire"
 	"anodenet/cmd/internal/control"
 )
 
@@ -29,7 +27,9 @@ func (a *app) endpointsCommand() *cobra.Command {
 		Long: "List where a peer may be found: the endpoints that people gave, and those that the\n" +
 			"node learned. The node learns an endpoint each time that it meets the peer.\n\n" +
 			"An endpoint is udp:IP:PORT, or udp:NAME:PORT with the name of a machine. While the\n" +
-			"daemon runs, it looks the name up, and again when the peer cannot be reached.",
+			"daemon runs, it looks the name up, and again when the peer cannot be reached.\n" +
+			"Where the network lets no UDP through: tcp:IP:PORT, tcp:NAME:PORT, or the URL of\n" +
+			"a machine with a web server in front, such as https://home.example.org/path.",
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 	}
@@ -62,7 +62,7 @@ func endpointRows(list control.Endpoints) [][]string {
 	for _, h := range list.Hosts {
 		rows = append(rows, []string{h.Endpoint.String(), strings.Join(slices.Concat([]string{"given"}, hostFault(h)), ", ")})
 		for _, ip := range h.Addresses {
-			rows = append(rows, []string{wire.UDP(netip.AddrPortFrom(ip, h.Endpoint.Port)).String(), "address of " + h.Endpoint.Name})
+			rows = append(rows, []string{h.Endpoint.At(ip).String(), "address of " + h.Endpoint.Name})
 		}
 	}
 	for _, e := range list.Learned {

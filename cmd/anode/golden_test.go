@@ -53,6 +53,12 @@ func TestWords(t *testing.T) {
 		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:10.0.0.2:8737"}, nil), "direct udp:10.0.0.2:8737"},
 		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress}, map[anode.Address]string{hubAddress: "hub"}), "relay hub"},
 		{route(overlay.PathStatus{Kind: overlay.PathNone}, nil), "no path"},
+		{route(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "tcp:192.0.2.1:443", Transport: "tcp"}, nil), "direct tcp:192.0.2.1:443"},
+		{route(overlay.PathStatus{Kind: overlay.PathRelay, Via: &hubAddress, Endpoint: "https://home.example.org/", Transport: "http"}, map[anode.Address]string{hubAddress: "hub"}), "relay http hub"},
+		{pathWord(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "tcp:192.0.2.1:443", Transport: "tcp"}, nil), "direct tcp"},
+		{pathWord(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "http://192.0.2.1/"}, nil), "direct http"},
+		{pathWord(overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "eth:02:00:00:00:00:01"}, nil), "LAN ethernet"},
+		{pathWord(overlay.PathStatus{Kind: overlay.PathDirect, Endpoint: "udp:192.0.2.1:443", Transport: "udp"}, nil), "direct"},
 	} {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)
@@ -171,7 +177,7 @@ func TestPingOrder(t *testing.T) {
 				case 1:
 					time.Sleep(2500 * time.Millisecond)
 				case 4:
-					return overlay.PingReply{Size: 40, RTT: time.Millisecond, Path: overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737"}}, nil
+					return overlay.PingReply{Size: 40, RTT: time.Millisecond, Path: overlay.PathStatus{Kind: overlay.PathLAN, Endpoint: "udp:10.0.0.2:8737", Transport: "udp"}}, nil
 				}
 				return overlay.PingReply{}, &control.Error{Code: control.CodeUnreachable, Message: "no answer in time", Reason: overlay.ReasonNoAnswer}
 			},
@@ -183,7 +189,7 @@ func TestPingOrder(t *testing.T) {
 			return fmt.Sprintf(`{"schema":1,"type":"lost","address":"%s","name":"north","seq":%d,"reason":"no_answer","message":"no answer in time"}`+"\n", northAddress, n)
 		}
 		wantText(t, out.String(), lost(1)+lost(2)+lost(3)+
-			`{"schema":1,"type":"reply","address":"`+northAddress.String()+`","name":"north","seq":4,"size":40,"rtt_ms":1,"path":{"kind":"lan","endpoint":"udp:10.0.0.2:8737","via":null,"rtt_ms":null,"mtu":null},"hops":0}`+"\n"+
+			`{"schema":1,"type":"reply","address":"`+northAddress.String()+`","name":"north","seq":4,"size":40,"rtt_ms":1,"path":{"kind":"lan","endpoint":"udp:10.0.0.2:8737","via":null,"transport":"udp","rtt_ms":null,"mtu":null},"hops":0}`+"\n"+
 			`{"schema":1,"type":"summary","address":"`+northAddress.String()+`","name":"north","transmitted":4,"received":1,"loss_percent":75,"time_ms":3000,"rtt":{"min_ms":1,"avg_ms":1,"max_ms":1,"mdev_ms":0}}`+"\n")
 	})
 }

@@ -26,7 +26,9 @@ type netAnswer struct {
 	Code    string                `json:"code"` // what it means for being reached: see netCodes
 	Says    string                `json:"says"`
 	Try     string                `json:"try,omitempty"`
-	UDP     bool                  `json:"udp"` // a machine outside answered by it
+	UDP     bool                  `json:"udp"`  // a machine outside answered by it
+	TCP     bool                  `json:"tcp"`  // likewise, now
+	HTTP    bool                  `json:"http"` // likewise
 	Network overlay.NetworkStatus `json:"network"`
 	NAT     netNAT                `json:"nat"`
 	Seen    []overlay.SeenStatus  `json:"seen"`
@@ -140,11 +142,12 @@ func netCodes() [][2]string {
 func netCheck(ctx context.Context, s overlay.Status, alive func(ctx context.Context, endpoint string) bool) netAnswer {
 	r := s.Reach
 	n := netAnswer{
-		Schema: schema, Network: s.Network, UDP: s.Network.IPv4.Works || s.Network.IPv6.Works, Seen: slices.Clone(r.Seen),
+		Schema: schema, Network: s.Network, TCP: worksBy(s, "tcp"), HTTP: worksBy(s, "http"), Seen: slices.Clone(r.Seen),
 		NAT:     netNAT{r.Mapping, cmp.Or(r.Filtering, "unknown"), r.Ports, r.Step, r.Lifetime, r.Keepalive, hairpinOf(s)},
 		Portmap: netPortmap{string(overlay.ReasonNoPortmap), s.Network.Portmap.Code, s.Network.Portmap.Says, append([]string{}, r.Mapped...)},
 		Relays:  relaysOf(s),
 	}
+	n.UDP = worksBy(s, "udp") || (s.Network.IPv4.Works || s.Network.IPv6.Works) && !n.TCP && !n.HTTP && !s.Transports.UDPSilent
 	if n.Seen == nil {
 		n.Seen = []overlay.SeenStatus{}
 	}
@@ -168,6 +171,8 @@ func (n *netAnswer) judge(s overlay.Status) string {
 	switch {
 	case four.Address == "" && six.Address == "", !four.Route && !six.Route && !n.UDP:
 		return netNoNetwork
+	case !n.UDP && n.connected():
+		return string(overlay.ReasonUDPBlocked)
 	case !n.UDP:
 		switch silent := silentOutside(s); {
 		case len(silent) > 1:
@@ -194,13 +199,41 @@ func (n *netAnswer) judge(s overlay.Status) string {
 	return netUnknown
 }
 
+// connected reports whether a machine outside answers in another way than by UDP.
+func (n *netAnswer) connected() bool { return n.TCP || n.HTTP }
+
+// worksBy reports whether a machine outside answers by a transport now.
+func worksBy(s overlay.Status, transport string) bool {
+	for _, x := range s.Reach.Anchors {
+		if transport == "udp" && (x.State == "kept" || x.State == "idle") {
+			return true
+		}
+	}
+	for _, z := range s.Zones {
+		for _, r := range z.Relays {
+			if answers(r) && transportOf(r.Endpoint) == transport {
+				return true
+			}
+		}
+	}
+	for _, p := range s.Peers {
+		for _, w := range p.Ways {
+			works := w.State == overlay.WayWorks || w.State == overlay.WayUnproven || w.State == overlay.WaySmall
+			if works && w.Via == nil && !w.OnLink && transportOf(w.Endpoint) == transport {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // silentOutside lists endpoints outside, at different addresses, that do not answer.
 func silentOutside(s overlay.Status) (list []string) {
 	known := map[string]bool{}
 	for _, p := range s.Peers {
 		for _, w := range p.Ways {
 			host := hostOf(w.Endpoint)
-			if p.Allowed && w.Silent && !w.OnLink && w.Via == nil && w.Origin != "told" && w.Origin != "predicted" && !known[host] {
+			if p.Allowed && w.Silent && !w.OnLink && w.Via == nil && w.Origin != "told" && w.Origin != "predicted" && transportOf(w.Endpoint) == "udp" && !known[host] {
 				known[host] = true
 				list = append(list, w.Endpoint)
 			}
@@ -285,6 +318,9 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 	case netNoNetwork:
 		return "this machine has no way to the internet, so only machines on the same network reach it", "connect it to a network with internet; anode doctor shows its routes"
 	case string(overlay.ReasonUDPBlocked):
+		if n.connected() {
+			return "no machine outside answers by UDP: this network blocks it, so packets go by " + n.instead(), "nothing, if it is fast enough; otherwise allow outgoing UDP in the firewall of this network"
+		}
 		return "no machine outside answers by UDP: this network blocks it, so peers outside cannot reach this machine", "allow outgoing UDP in the firewall of this network, or use another network, such as that of a phone"
 	case string(overlay.ReasonRelaySilent):
 		return "the only machine outside that is known does not answer: it is off, or this network blocks UDP", "on that machine: anode status; if it runs, allow outgoing UDP in the firewall of this network"
@@ -310,15 +346,32 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 	return "one relay alone cannot tell whether the router takes another port for each connection; if direct paths fail, it does", "add a second relay, or a peer with a public address; or " + help
 }
 
+// What another transport than UDP costs.
+const (
+	costTCP  = "one packet that is lost delays all behind it"
+	costHTTP = "one packet that is lost delays all behind it, requests add size and delay, and an idle machine makes two or three a minute"
+)
+
+// instead names what packets go by where UDP does not work, and what that costs.
+func (n *netAnswer) instead() string {
+	if n.TCP {
+		return "TCP (" + costTCP + ")"
+	}
+	return "HTTP (" + costHTTP + ")"
+}
+
 // cutOff reports whether nobody outside can reach this machine in any way.
 func (n *netAnswer) cutOff() bool {
-	return n.Code == netNoNetwork || n.Code == string(overlay.ReasonUDPBlocked)
+	return n.Code == netNoNetwork || n.Code == string(overlay.ReasonUDPBlocked) && !n.connected()
 }
 
 // verdict is how good a code is. A network without internet may be meant to have none.
 func (n *netAnswer) verdict() verdict {
 	switch n.Code {
 	case string(overlay.ReasonUDPBlocked):
+		if n.connected() {
+			return slow
+		}
 		return bad
 	case string(overlay.ReasonRelaySilent):
 		return warn
@@ -344,6 +397,17 @@ func (a *app) printNet(n netAnswer, names map[anode.Address]string) {
 func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 	add := func(name, text string) { list = append(list, [2]string{name, text}) }
 	add("UDP", map[bool]string{true: "works: machines outside answer", false: "no machine outside has answered"}[n.UDP])
+	for _, x := range []struct {
+		name, cost string
+		works      bool
+	}{{"TCP", costTCP, n.TCP}, {"HTTP", costHTTP, n.HTTP}} {
+		switch {
+		case x.works:
+			add(x.name, "works; the cost: "+x.cost)
+		case !n.UDP:
+			add(x.name, "no machine outside has answered")
+		}
+	}
 	add("IPv4", familyWords(n.Network.IPv4))
 	add("IPv6", familyWords(n.Network.IPv6))
 	for _, x := range n.Seen {

@@ -33,6 +33,32 @@ func silentPeer(a anode.Address, endpoint string) overlay.PeerStatus {
 		Ways: []overlay.WayStatus{{Endpoint: endpoint, Origin: "static", State: overlay.WayChecking, Silent: true}}}
 }
 
+// connectedPeer is one that a connection leads to, and UDP does not.
+func connectedPeer(a anode.Address, endpoint string) overlay.PeerStatus {
+	p := silentPeer(a, "udp:192.0.2.1:8737")
+	p.Ways = append(p.Ways, overlay.WayStatus{Endpoint: endpoint, Origin: "static", State: overlay.WayWorks, Used: true})
+	return p
+}
+
+// Where UDP is blocked and a connection works, peers can be reached: it is said what that costs.
+func TestNetCheckConnected(t *testing.T) {
+	for endpoint, want := range map[string]string{"tcp:192.0.2.1:443": "by TCP (one packet", "https://home.example.org/x": "by HTTP (one packet"} {
+		s := natStatus()
+		s.Reach, s.Peers = overlay.ReachStatus{Mapping: "unknown", Ports: "unknown"}, []overlay.PeerStatus{connectedPeer(northAddress, endpoint)}
+		n := netCheck(t.Context(), s, func(context.Context, string) bool { return false })
+		if n.UDP || n.TCP != strings.HasPrefix(endpoint, "tcp") || n.HTTP == n.TCP || n.cutOff() || n.verdict() != slow || !strings.Contains(n.Says, want) {
+			t.Errorf("%s: %+v", endpoint, n)
+		}
+		text := ""
+		for _, f := range netFacts(n, nil) {
+			text += f[0] + ": " + f[1] + "\n"
+		}
+		if !strings.Contains(text, "UDP: no machine") || !strings.Contains(text, "works; the cost: ") {
+			t.Errorf("%s:\n%s", endpoint, text)
+		}
+	}
+}
+
 // TestNetCheck: each code is what some network leads to, and has words and a place in the help.
 func TestNetCheck(t *testing.T) {
 	blind := func(s *overlay.Status, peers ...overlay.PeerStatus) {
@@ -62,6 +88,11 @@ func TestNetCheck(t *testing.T) {
 		{"two are silent", false, func(s *overlay.Status) {
 			blind(s, silentPeer(northAddress, "udp:192.0.2.1:8737"), silentPeer(southAddress, "udp:192.0.2.2:8737"))
 		}, string(overlay.ReasonUDPBlocked)},
+		{"TCP alone", false, func(s *overlay.Status) {
+			blind(s, connectedPeer(northAddress, "tcp:192.0.2.1:443"))
+			s.Network.IPv4.Works, s.Transports.UDPSilent = true, true
+		}, string(overlay.ReasonUDPBlocked)},
+		{"HTTP alone", false, func(s *overlay.Status) { blind(s, connectedPeer(northAddress, "https://home.example.org/")) }, string(overlay.ReasonUDPBlocked)},
 		{"unplugged", false, func(s *overlay.Status) { blind(s); s.Network = overlay.NetworkStatus{} }, netNoNetwork},
 	} {
 		s := natStatus()

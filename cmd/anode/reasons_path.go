@@ -115,6 +115,22 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 	return list
 }
 
+// transportAdvice says what a path by TCP or HTTP costs; nil if it goes by another transport.
+func transportAdvice(p overlay.PeerStatus, s overlay.Status) []advice {
+	why := "UDP to " + label(p) + " does not work"
+	if s.Transports.UDPSilent {
+		why = "UDP gets no answer on this network"
+	}
+	try := "nothing, if it is fast enough: UDP is tried again, and taken when it works; otherwise allow outgoing UDP in the firewall of this network"
+	switch cmp.Or(p.Path.Transport, transportOf(p.Path.Endpoint)) {
+	case "tcp":
+		return []advice{{"not_udp", why + ", so packets go by TCP: " + costTCP, try}}
+	case "http":
+		return []advice{{"not_udp", why + ", so packets go by HTTP: " + costHTTP, try}}
+	}
+	return nil
+}
+
 // symmetricAdvice says what a symmetric NAT here means where no relay helps; nil if there is none.
 func symmetricAdvice(s overlay.Status) []advice {
 	if s.Reach.Mapping != "dependent" || len(s.Reach.Mapped) > 0 {

@@ -124,10 +124,29 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 	facts = append(facts, a.zoneFacts(s, v.files)...)
 	return append(facts,
 		[2]string{"adapter", adapter},
-		[2]string{"listens", strings.Join(s.Listen, ", ") + " (" + s.Rung + ")"},
+		[2]string{"listens", listenWords(s)},
 		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 		[2]string{"peers", peerCount(s.Peers)})
+}
+
+// listenWords say where the node is heard.
+func listenWords(s overlay.Status) string {
+	text := ""
+	for i, e := range s.Listen {
+		switch {
+		case i > 0:
+			text += ", " + e
+		case s.Rung != "":
+			text = e + " (" + s.Rung + ")"
+		default:
+			text = e
+		}
+	}
+	if len(s.Transports.Ethernet) > 0 {
+		text += ", Ethernet on " + strings.Join(s.Transports.Ethernet, ", ")
+	}
+	return text
 }
 
 // settingWords are the settings that decide who can reach which machine, in one line.
@@ -164,6 +183,9 @@ func nodeWarnings(s overlay.Status, v statusView) []string {
 	if s.Copies {
 		list = append(list, copiesWarning(s))
 	}
+	for _, f := range s.Transports.Failed {
+		list = append(list, transportWarning(f))
+	}
 	if s.Tun != nil {
 		for _, p := range s.Tun.Problems {
 			list = append(list, "the adapter: "+p.Text)
@@ -181,6 +203,15 @@ func settingWarnings(open, bridged bool) (list []string) {
 		list = append(list, "the Info2 bridge is on: what your peers say becomes clear text that anybody can read (info2.bridge)")
 	}
 	return list
+}
+
+// transportWarning says which transport is not there.
+func transportWarning(f overlay.TransportFailure) string {
+	if port, ok := strings.CutPrefix(f.What, "tcp:"); ok {
+		return fmt.Sprintf("TCP port %s is not listened on: %s (listen.tcp; anode doctor says more)", port, f.Error)
+	}
+	text, _, _ := strings.Cut(f.Error, "; try: ")
+	return text + " (link.ethernet; anode doctor says more)"
 }
 
 func copiesWarning(s overlay.Status) string {

@@ -68,7 +68,7 @@ func (a *app) whyCommand() *cobra.Command {
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
 			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
 			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()) +
-			"\nCodes of notes about zone files: zone_no_file, zone_old_file, zone_no_relay.\n",
+			"\nCodes of notes about zone files: zone_no_file, zone_old_file, zone_no_relay.\nThe code of the note on a path by TCP or HTTP: not_udp.\n",
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
@@ -275,6 +275,9 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 		if p.Path.Kind == overlay.PathRelay {
 			w.Says += ", through " + route(p.Path, namesOf(s.Peers))
 		}
+	}
+	if w.Reachable {
+		w.Notes = append(w.Notes, transportAdvice(p, s)...)
 	}
 	if w.Code == string(overlay.ReasonNoAnswer) {
 		w.Notes = append(w.Notes, symmetricAdvice(s)...)

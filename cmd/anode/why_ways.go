@@ -51,6 +51,9 @@ func wayWords(w overlay.WayStatus, names map[anode.Address]string) string {
 		text += " (" + who + ")"
 	}
 	text += ": " + wayState(w)
+	if w.Trouble != "" && (w.State == overlay.WayFailed || w.State == overlay.WayChecking || w.State == overlay.WayUntried) {
+		text += ": " + w.Trouble
+	}
 	if w.RTT > 0 && w.State != overlay.WayFailed {
 		text += ", " + millis(w.RTT) + " ms"
 	}

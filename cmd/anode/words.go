@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"anodenet/anode"
@@ -19,30 +20,54 @@ func labelOf(name string, id anode.ID) string {
 	return fmt.Sprintf("%s (%s)", name, id)
 }
 
-// route is a path in words: "LAN udp:10.0.0.2:8737", "direct udp:192.0.2.9:8737" or
-// "relay north". Relays have the names in names; the others have their short IDs.
+// route is a path in words: "LAN udp:10.0.0.2:8737", "direct tcp:192.0.2.9:443",
+// "relay north" or "relay http north". Relays have the names in names; the others have their
+// short IDs.
 func route(p overlay.PathStatus, names map[anode.Address]string) string {
-	switch word := pathWord(p, names); {
-	case word == "-":
-		return "no path"
-	case p.Kind == overlay.PathRelay && p.Via != nil:
-		return word
-	default:
-		return word + " " + p.Endpoint
-	}
-}
-
-// pathWord is the kind of a path: LAN, direct, relay NAME, or - without a path.
-func pathWord(p overlay.PathStatus, names map[anode.Address]string) string {
 	switch {
 	case p.Kind == overlay.PathNone, p.Kind == "":
-		return "-"
-	case p.Kind == overlay.PathLAN:
-		return "LAN"
+		return "no path"
 	case p.Kind == overlay.PathRelay && p.Via != nil:
-		return "relay " + cmp.Or(names[*p.Via], p.Via.ID().String())
+		return pathWord(p, names)
 	}
-	return string(p.Kind)
+	return kindWord(p.Kind) + " " + p.Endpoint // whose beginning is the transport
+}
+
+// pathWord is the kind of a path: LAN, direct, relay NAME, or - without a path. What is not
+// UDP is named: direct tcp, relay http NAME.
+func pathWord(p overlay.PathStatus, names map[anode.Address]string) string {
+	if p.Kind == overlay.PathNone || p.Kind == "" {
+		return "-"
+	}
+	word := kindWord(p.Kind)
+	if t := cmp.Or(p.Transport, transportOf(p.Endpoint)); t != "udp" && t != "" {
+		word += " " + t
+	}
+	if p.Kind == overlay.PathRelay && p.Via != nil {
+		word += " " + cmp.Or(names[*p.Via], p.Via.ID().String())
+	}
+	return word
+}
+
+func kindWord(k overlay.PathKind) string {
+	if k == overlay.PathLAN {
+		return "LAN"
+	}
+	return string(k)
+}
+
+// transportOf is the transport of an endpoint: udp, tcp, http or ethernet; "" if it is not
+// known.
+func transportOf(endpoint string) string {
+	switch kind, _, _ := strings.Cut(endpoint, ":"); kind {
+	case "https":
+		return "http"
+	case "eth":
+		return "ethernet"
+	case "udp", "tcp", "http":
+		return kind
+	}
+	return ""
 }
 
 // namesOf returns the names of the peers that have one.

@@ -28,6 +28,7 @@ type zoneInit struct {
 	ttl                  time.Duration
 	ips                  []string
 	port                 uint16
+	tcp                  int // -1: not given
 	force                bool
 }
 
@@ -46,6 +47,7 @@ func (a *app) zoneInitCommand() *cobra.Command {
 	secondsVar(cmd.Flags(), &o.ttl, "ttl", "", time.Hour, "after which `time` members look again, in seconds or with a unit")
 	cmd.Flags().StringSliceVar(&o.ips, "ip", nil, "`IP` addresses of the relay (default: the zone's, and the public IPv6 ones of this machine)")
 	cmd.Flags().Uint16Var(&o.port, "port", 0, "UDP `port` of the relay (default: that of the configuration)")
+	cmd.Flags().IntVar(&o.tcp, "tcp", -1, "TCP `port` of the relay, 0 for none (default: the first of the configuration)")
 	cmd.Flags().BoolVar(&o.force, "force", false, "replace a file that exists")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if args[0] == "" {
@@ -62,6 +64,9 @@ func (a *app) zoneInitCommand() *cobra.Command {
 
 // draftZone makes what the flags ask for.
 func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
+	if cmd.Flags().Changed("tcp") && (o.tcp < 0 || o.tcp > 65535) {
+		return zone.Draft{}, usage(cmd, "--tcp: want a port from 0 to 65535")
+	}
 	if o.ttl < zone.MinTTL || o.ttl > zone.MaxTTL {
 		return zone.Draft{}, usage(cmd, "--ttl: want 1m to 168h")
 	}
@@ -79,6 +84,9 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 		if relay.UDP = a.configured().Listen.Port; relay.UDP == 0 {
 			relay.UDP = link.Port
 		}
+	}
+	if relay.TCP = uint16(o.tcp); o.tcp < 0 {
+		relay.TCP = firstOf(a.configured().Listen.TCP.For(relay.UDP))
 	}
 	for _, text := range o.ips {
 		ip, err := netip.ParseAddr(strings.Trim(text, "[]"))
@@ -100,6 +108,14 @@ func (a *app) draftZone(cmd *cobra.Command, o zoneInit) (zone.Draft, error) {
 		Name: orElse(o.name, "Anode zone "+label), Description: orElse(o.about, "Machines that find each other through "+label),
 		Contact: orElse(o.contact, "postmaster@["+label+"]"), Revision: a.nextRevision(self.Zone()), TTL: o.ttl, Relays: []zone.Relay{relay},
 	}, nil
+}
+
+// firstOf returns the first port, 0 if there is none.
+func firstOf(ports []uint16) uint16 {
+	if len(ports) == 0 {
+		return 0
+	}
+	return ports[0]
 }
 
 // nextRevision is above that of the zone's file which members may have by now.

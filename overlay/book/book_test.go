@@ -253,7 +253,7 @@ func TestReport(t *testing.T) {
 	m := NewMemory(
 		Entry{Address: anode.Address{}, Blocked: true},
 		Entry{Address: selfElsewhere, Added: true},
-		Entry{Address: north, Added: true, Name: "north", Endpoints: []wire.Endpoint{wire.TCP(ep1.Addr), ep2}},
+		Entry{Address: north, Added: true, Name: "north", Endpoints: []wire.Endpoint{{Kind: wire.Ethernet}, ep2}},
 	)
 	b, report, err := Open(self, m, []Entry{
 		{Address: anode.Address{}}, {Address: crooked}, {Address: self},

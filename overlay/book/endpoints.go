@@ -22,34 +22,56 @@ func (b *Book) AddEndpoints(a anode.Address, places []Place) (Change, error) {
 	})
 }
 
+// What people may write, for errors.
+const (
+	such       = "udp:192.0.2.1:8737, udp:[2001:db8::1]:8737 or udp:home.example.org:8737"
+	anyForm    = "want udp:IP:PORT, tcp:IP:PORT or a URL, such as udp:192.0.2.1:8737, udp:[2001:db8::1]:8737, tcp:home.example.org:443 or https://home.example.org/"
+	onlyKinds  = "only udp, tcp and http are available"
+	noEthernet = "the Ethernet transport needs no endpoint; set link.ethernet on both machines instead"
+)
+
 // endpointFault says in plain words why people cannot use a text as an endpoint.
 func endpointFault(text string) string {
-	const such = "udp:192.0.2.1:8737, udp:[2001:db8::1]:8737 or udp:home.example.org:8737"
 	kind, place, ok := strings.Cut(text, ":")
 	if k, p, blank := strings.Cut(text, " "); blank && !strings.Contains(k, ":") {
 		kind, place, ok = k, p, true
 	}
 	switch {
+	case kind == "http" || kind == "https":
+		return "want a URL, such as http://home.example.org/ or https://home.example.org:8443/path"
+	case (kind == "udp" || kind == "tcp") && strings.HasPrefix(place, "//"):
+		return "write it without //, such as " + kind + ":home.example.org:8737"
+	case kind == "ws", kind == "wss", strings.HasPrefix(place, "//"):
+		return "only http:// and https:// are available"
+	case strings.Contains(text, "/"):
+		return "want http:// or https:// in front of a URL"
+	case kind == "eth" || kind == "ethernet":
+		return noEthernet
 	case !ok, net.ParseIP(text) != nil, kind != "udp" && net.ParseIP(kind) != nil, strings.HasPrefix(text, "["):
-		return "want udp:IP:PORT, such as " + such
-	case kind == "tcp" || kind == "eth" || kind == "http" || kind == "https":
-		return "only udp is available"
-	case kind != "udp":
-		return "want udp:IP:PORT, such as " + such
+		return anyForm
+	case kind != "udp" && kind != "tcp":
+		return anyForm
 	}
+	return placeFault(kind, place)
+}
+
+// placeFault is endpointFault of what follows "udp:" or "tcp:".
+func placeFault(kind, place string) string {
+	such := strings.ReplaceAll(such, "udp:", kind+":")
+	want := "want " + kind + ":IP:PORT, such as " + such
 	bare := place
 	if strings.HasPrefix(place, "[") && strings.HasSuffix(place, "]") {
 		bare = place[1 : len(place)-1]
 	}
 	if _, err := netip.ParseAddr(bare); err == nil {
 		if strings.Contains(place, ":") && !strings.HasPrefix(place, "[") {
-			return "want the IPv6 address in brackets and then the port, such as udp:[2001:db8::1]:8737"
+			return "want the IPv6 address in brackets and then the port, such as " + kind + ":[2001:db8::1]:8737"
 		}
 		return "the port is missing, such as " + such
 	}
 	host, port, err := net.SplitHostPort(place)
 	if err != nil {
-		return "want udp:IP:PORT, such as " + such
+		return want
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {

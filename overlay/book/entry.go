@@ -3,6 +3,7 @@ package book
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -109,25 +110,44 @@ func CheckName(name string) error {
 
 // checkEndpoint reports why an endpoint cannot be used.
 func checkEndpoint(e wire.Endpoint) error {
-	ip := e.Addr.Addr()
-	switch e.Kind {
-	case wire.HTTP:
-		return nil // ParseEndpoint has looked at it
-	case wire.Unspecified, wire.Ethernet:
-		return fmt.Errorf("%w: %s: only udp, tcp and http are available", ErrEndpoint, e)
-	}
-	switch {
-	case e.Addr.Port() == 0:
-		return fmt.Errorf("%w: %s: the port must not be 0", ErrEndpoint, e)
-	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():
-		return fmt.Errorf("%w: %s: no single machine has that IP address", ErrEndpoint, e)
+	if fault := fault(e); fault != "" {
+		return fmt.Errorf("%w: %s: %s", ErrEndpoint, hideUser(e.String()), fault)
 	}
 	return nil
 }
 
-// ParseEndpoint reads an endpoint as people write it, and refuses what checkEndpoint
-// refuses.
+// fault says in plain words why an endpoint cannot be used; "" if it can.
+func fault(e wire.Endpoint) string {
+	ip := e.Addr.Addr()
+	switch e.Kind {
+	case wire.UDP4, wire.UDP6, wire.TCP4, wire.TCP6:
+	case wire.HTTP:
+		return urlFault(e.URI)
+	case wire.Ethernet:
+		return noEthernet
+	default:
+		return onlyKinds
+	}
+	switch {
+	case e.Addr.Port() == 0:
+		return "the port must not be 0"
+	case noMachine(ip):
+		return "no single machine has that IP address"
+	}
+	return ""
+}
+
+// noMachine reports whether an IP address is not that of one machine.
+func noMachine(ip netip.Addr) bool {
+	return !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast()
+}
+
+// ParseEndpoint reads an endpoint as people write it, except one with the name of a machine
+// for UDP or TCP, and refuses what checkEndpoint refuses.
 func ParseEndpoint(text string) (wire.Endpoint, error) {
+	if isURL(text) {
+		return parseURL(text)
+	}
 	e, err := wire.EndpointFromText(text)
 	if err != nil {
 		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, text, endpointFault(text))

@@ -13,19 +13,37 @@ import (
 // MaxHosts is how many host names people may give for one peer.
 const MaxHosts = 4
 
-// DefaultPort is the UDP port of a host name that was given without one.
+// DefaultPort is the port of a host name that was given without one.
 const DefaultPort = 8737
 
 // Host is an endpoint that people gave by the name of a machine. A Book only keeps it:
 // whoever resolves the name passes the addresses to the node. It is comparable, since
-// ParseHost writes names in small letters.
+// ParseHost writes names in small letters. A URL is no Host: it is used as it is.
 type Host struct {
 	Name string // RFC 1123; with a dot at the end if it was given so
-	Port uint16 // UDP
+	Port uint16
+	TCP  bool // not UDP
 }
 
-// String returns "udp:home.example.org:8737".
-func (h Host) String() string { return "udp:" + h.Name + ":" + strconv.Itoa(int(h.Port)) }
+// String returns "udp:home.example.org:8737" or "tcp:home.example.org:8737".
+func (h Host) String() string {
+	return h.kind() + ":" + h.Name + ":" + strconv.Itoa(int(h.Port))
+}
+
+func (h Host) kind() string {
+	if h.TCP {
+		return "tcp"
+	}
+	return "udp"
+}
+
+// At returns the endpoint of the machine at one of its addresses.
+func (h Host) At(ip netip.Addr) wire.Endpoint {
+	if h.TCP {
+		return wire.TCP(netip.AddrPortFrom(ip, h.Port))
+	}
+	return wire.UDP(netip.AddrPortFrom(ip, h.Port))
+}
 
 // MarshalText returns String's form.
 func (h Host) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
@@ -36,17 +54,17 @@ func (h *Host) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// ParseHost reads udp:NAME:PORT; "udp:" and the port may be left out. Its errors wrap
-// ErrEndpoint.
+// ParseHost reads udp:NAME:PORT or tcp:NAME:PORT; "udp:" and the port may be left out. Its
+// errors wrap ErrEndpoint.
 func ParseHost(text string) (Host, error) {
 	bad := func(why string) (Host, error) {
 		return Host{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, text, why)
 	}
-	name, port, ok := splitHost(text)
+	name, port, tcp, ok := splitHost(text)
 	if !ok {
 		return bad(endpointFault(text))
 	}
-	h := Host{strings.ToLower(name), DefaultPort}
+	h := Host{strings.ToLower(name), DefaultPort, tcp}
 	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		switch {
@@ -66,21 +84,25 @@ func ParseHost(text string) (Host, error) {
 // splitHost cuts a text into the name of a machine and a port, which may be empty. ok is
 // false for what people would not write as a name. One that no port follows must have a
 // dot: a single word is more likely a mistake.
-func splitHost(text string) (name, port string, ok bool) {
+func splitHost(text string) (name, port string, tcp, ok bool) {
 	place, marked := strings.CutPrefix(text, "udp:")
+	if !marked {
+		place, tcp = strings.CutPrefix(text, "tcp:")
+		marked = tcp
+	}
 	name, port, ported := strings.Cut(place, ":")
 	switch {
 	case name == "" || ported && port == "" || strings.ContainsAny(place, "[]%/@ ") || strings.Contains(port, ":"):
-		return "", "", false
-	case !marked && ported && slices.Contains([]string{"tcp", "eth", "http", "https", "udp"}, name):
-		return "", "", false
+		return "", "", false, false
+	case !marked && ported && slices.Contains([]string{"tcp", "eth", "ethernet", "http", "https", "udp"}, name):
+		return "", "", false, false
 	case !ported && !strings.Contains(name, "."):
-		return "", "", false
+		return "", "", false, false
 	case strings.Trim(name, "0123456789") == "": // a port without a machine
-		return "", "", false
+		return "", "", false, false
 	}
 	_, err := netip.ParseAddr(name)
-	return name, port, err != nil
+	return name, port, tcp, err != nil
 }
 
 // The bounds of a host name (RFC 1035, 2.3.4), without a dot at the end.
@@ -184,16 +206,20 @@ func checkPlaces(es []wire.Endpoint, hosts []Host) ([]wire.Endpoint, []Host, err
 	return es, hosts, err
 }
 
-// Place is an endpoint as people give it: an IP address, or the name of a machine. Exactly
+// Place is an endpoint as people give it: an IP address, a URL, or the name of a machine. Exactly
 // one of its fields is set. It is comparable.
 type Place struct {
 	Endpoint wire.Endpoint
 	Host     Host
 }
 
-// ParsePlace reads an endpoint as people write it: udp:IP:PORT, or what ParseHost reads.
-// Its errors wrap ErrEndpoint.
+// ParsePlace reads an endpoint as people write it: udp:IP:PORT, tcp:IP:PORT, a URL, or what
+// ParseHost reads. Its errors wrap ErrEndpoint.
 func ParsePlace(text string) (Place, error) {
+	if isURL(text) {
+		e, err := parseURL(text)
+		return Place{Endpoint: e}, err
+	}
 	if e, err := wire.EndpointFromText(text); err == nil {
 		return Place{Endpoint: e}, checkEndpoint(e)
 	}

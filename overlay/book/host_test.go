@@ -66,36 +66,54 @@ func TestParsePlace(t *testing.T) {
 		"udp:[ff02::1]:8737":    "error: no single machine",
 		"192.168.1.2.example.1": "error: the IP address is not valid",
 
-		"":                              "error: want udp:IP:PORT",
-		"here":                          "error: want udp:IP:PORT",
-		"unspecified":                   "error: only udp is available",
-		"udp:":                          "error: want udp:IP:PORT",
-		"udp:8737":                      "error: want udp:IP:PORT",
-		"udp::8737":                     "error: the IP address is not valid",
-		":8737":                         "error: want udp:IP:PORT",
-		"udp:home.example.org:":         "error: the port is missing",
-		"home.example.org:1:2":          "error: want udp:IP:PORT",
-		"tcp:home.example.org:8737":     "error: only udp is available",
-		"tcp:8737":                      "error: only udp is available",
-		"http://home.example.org/":      "error: only udp is available",
-		"https://home.example.org:8737": "error: only udp is available",
-		"quic:home.example.org:8737":    "error: want udp:IP:PORT",
-		"home.example.org:0":            "error: the port must not be 0",
-		"home.example.org:65536":        "error: want 1 to 65535",
-		"home.example.org:+1":           "error: want 1 to 65535",
-		"home.example.org:x":            "error: want 1 to 65535",
-		"home..example.org":             "error: an empty part",
-		".example.org":                  "error: an empty part",
-		"home.example.org..":            "error: an empty part",
-		"-home.example.org":             "error: begins or ends with -",
-		"home-.example.org":             "error: begins or ends with -",
-		"my_home.example.org":           "error: only letters, digits and -",
-		"home!.example.org":             "error: only letters, digits and -",
-		"home.example.o rg":             "error: want udp:IP:PORT",
-		"b\u00fccher.example":           "error: in ASCII",
-		"home.example.2nd":              "error: must begin with a letter",
-		label + "a.example":             "error: a part of the host name is too long",
-		longest + "a":                   "error: the host name is too long",
+		"":                           "error: want udp:IP:PORT",
+		"here":                       "error: want udp:IP:PORT",
+		"unspecified":                "error: only udp, tcp and http are available",
+		"udp:":                       "error: want udp:IP:PORT",
+		"udp:8737":                   "error: want udp:IP:PORT",
+		"udp::8737":                  "error: the IP address is not valid",
+		":8737":                      "error: want udp:IP:PORT",
+		"udp:home.example.org:":      "error: the port is missing",
+		"home.example.org:1:2":       "error: want udp:IP:PORT",
+		"tcp:home.example.org:443":   "tcp:home.example.org:443",
+		"tcp:Home.example.org":       "tcp:home.example.org:8737",
+		"tcp:nas:443":                "tcp:nas:443",
+		"tcp:192.0.2.1:443":          "tcp:192.0.2.1:443",
+		"tcp:[2001:db8::1]:8737":     "tcp:[2001:db8::1]:8737",
+		"tcp:udp:1":                  "tcp:udp:1",
+		"tcp:8737":                   "error: want tcp:IP:PORT",
+		"tcp:nas":                    "error: want tcp:IP:PORT",
+		"tcp:192.0.2.1":              "error: the port is missing, such as tcp:192.0.2.1:8737",
+		"tcp:192.0.2.1:0":            "error: the port must not be 0",
+		"tcp:192.0.2.256:443":        "error: the IP address is not valid",
+		"tcp:2001:db8::1":            "error: such as tcp:[2001:db8::1]:8737",
+		"tcp:[ff02::1]:443":          "error: no single machine",
+		"tcp:home.example.org:65536": "error: want 1 to 65535",
+		"udp://192.0.2.1:8737":       "error: without //",
+		"tcp://home.example.org:443": "error: without //",
+		"TCP:192.0.2.1:443":          "error: want udp:IP:PORT, tcp:IP:PORT or a URL",
+		"tcp:home.example.org/x":     "error: want http:// or https:// in front of a URL",
+		"eth:02:00:00:00:00:01":      "error: needs no endpoint; set link.ethernet",
+		"eth:eth0":                   "error: needs no endpoint; set link.ethernet",
+		"eth0":                       "error: want udp:IP:PORT",
+		"ethernet:eth0":              "error: needs no endpoint; set link.ethernet",
+		"quic:home.example.org:8737": "error: want udp:IP:PORT",
+		"home.example.org:0":         "error: the port must not be 0",
+		"home.example.org:65536":     "error: want 1 to 65535",
+		"home.example.org:+1":        "error: want 1 to 65535",
+		"home.example.org:x":         "error: want 1 to 65535",
+		"home..example.org":          "error: an empty part",
+		".example.org":               "error: an empty part",
+		"home.example.org..":         "error: an empty part",
+		"-home.example.org":          "error: begins or ends with -",
+		"home-.example.org":          "error: begins or ends with -",
+		"my_home.example.org":        "error: only letters, digits and -",
+		"home!.example.org":          "error: only letters, digits and -",
+		"home.example.o rg":          "error: want udp:IP:PORT",
+		"b\u00fccher.example":        "error: in ASCII",
+		"home.example.2nd":           "error: must begin with a letter",
+		label + "a.example":          "error: a part of the host name is too long",
+		longest + "a":                "error: the host name is too long",
 	} {
 		p, err := ParsePlace(text)
 		fault, bad := strings.CutPrefix(want, "error: ")
@@ -109,7 +127,7 @@ func TestParsePlace(t *testing.T) {
 }
 
 func FuzzParsePlace(f *testing.F) {
-	for _, text := range []string{"udp:192.0.2.1:8737", "home.example.org", "udp:nas:1", "10.0.0.300", "a.b.:65536", "udp:[::1]:1", "0x1.0x2"} {
+	for _, text := range []string{"udp:192.0.2.1:8737", "home.example.org", "udp:nas:1", "10.0.0.300", "a.b.:65536", "udp:[::1]:1", "0x1.0x2", "tcp:nas.example:443", "HTTP://Nas:80?x", "https://[::1]:443/a%20b"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -141,7 +159,7 @@ func FuzzParsePlace(f *testing.F) {
 // Host names are kept beside the endpoints, and follow the same rules.
 func TestHosts(t *testing.T) {
 	var m Memory
-	home, office := Host{"home.example.org", 8737}, Host{"office.example.org", 1}
+	home, office := Host{Name: "home.example.org", Port: 8737}, Host{Name: "office.example.org", Port: 1}
 	b := open(t, &m, Entry{Address: north, Hosts: []Host{office}})
 	want := func(what string, e Entry, es []wire.Endpoint, hosts ...Host) {
 		t.Helper()
@@ -171,16 +189,16 @@ func TestHosts(t *testing.T) {
 	want("only an address", must(b.Add(north, "", []wire.Endpoint{ep2}, when)), []wire.Endpoint{ep2})
 	want("none", must(b.RemoveEndpoint(north, Place{Endpoint: ep2})), nil, office)
 
-	many := []Place{{Host: Host{"a.example", 1}}, {Host: Host{"a.example", 2}}, {Host: Host{"a.example", 3}}, {Host: Host{"a.example", 4}}}
+	many := []Place{{Host: Host{Name: "a.example", Port: 1}}, {Host: Host{Name: "a.example", Port: 1, TCP: true}}, {Host: Host{Name: "a.example", Port: 3}}, {Host: Host{Name: "a.example", Port: 4}}}
 	if _, err := b.AddEndpoints(north, many); !errors.Is(err, ErrEndpoint) { // and that of the configuration
 		t.Errorf("five names: %v", err)
 	}
-	for _, h := range []Host{{"", 1}, {"home.example.org", 0}, {"Home.example.org", 1}, {"10.0.0.1", 1}} {
+	for _, h := range []Host{{"", 1, false}, {"home.example.org", 0, false}, {"Home.example.org", 1, true}, {"10.0.0.1", 1, false}} {
 		if _, err := b.AddEntry(Entry{Address: south, Hosts: []Host{h}}, when); !errors.Is(err, ErrEndpoint) {
 			t.Errorf("%+v: %v", h, err)
 		}
 	}
-	_, report, err := Open(self, NewMemory(Entry{Address: south, Added: true, Hosts: []Host{home, {"1.2", 1}}}), nil)
+	_, report, err := Open(self, NewMemory(Entry{Address: south, Added: true, Hosts: []Host{home, {Name: "1.2", Port: 1}}}), nil)
 	if err != nil || len(report) != 1 || !errors.Is(report[0], ErrEndpoint) {
 		t.Errorf("a bad name in the store: %v, %v", report, err)
 	}
@@ -188,7 +206,7 @@ func TestHosts(t *testing.T) {
 
 // A peer of the configuration that has other host names has changed.
 func TestHostsReload(t *testing.T) {
-	home, office := Host{"home.example.org", 8737}, Host{"office.example.org", 1}
+	home, office := Host{Name: "home.example.org", Port: 8737}, Host{Name: "office.example.org", Port: 1}
 	b := open(t, &Memory{}, Entry{Address: north, Hosts: []Host{home}})
 	if changes, report := b.SetFixed([]Entry{{Address: north, Hosts: []Host{home}}}); len(changes)+len(report) > 0 {
 		t.Error(changes, report)

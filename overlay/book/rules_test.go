@@ -61,7 +61,7 @@ func TestRefused(t *testing.T) {
 		many[i] = udp(fmt.Sprintf("192.0.2.1:%d", 1+i))
 	}
 	for _, es := range [][]wire.Endpoint{
-		{wire.TCP(ep1.Addr)}, {{}}, {{Kind: wire.HTTP, URI: "http://x/"}}, {{Kind: wire.UDP4}},
+		{{Kind: wire.Ethernet, MAC: [6]byte{2}}}, {{}}, {{Kind: wire.HTTP, URI: "http://x:0/"}}, {{Kind: wire.HTTP}}, {{Kind: wire.TCP4}}, {{Kind: wire.UDP4}},
 		{udp("192.0.2.1:0")}, {udp("0.0.0.0:1")}, {udp("[::]:1")}, {udp("[ff02::1]:1")}, many,
 	} {
 		if _, err := b.Add(east, "", es, when); !errors.Is(err, ErrEndpoint) {
@@ -133,7 +133,7 @@ func TestParseEndpoint(t *testing.T) {
 	if e, err := ParseEndpoint("udp:[2001:db8::3]:8737"); err != nil || e != ep3 {
 		t.Error(e, err)
 	}
-	for _, text := range []string{"", "udp:192.0.2.1", "udp:host:1", "tcp:192.0.2.1:1", "eth:02:00:00:00:00:01", "udp:192.0.2.1:0"} {
+	for _, text := range []string{"", "udp:192.0.2.1", "udp:host:1", "tcp:host:1", "http://", "eth:02:00:00:00:00:01", "udp:192.0.2.1:0"} {
 		if _, err := ParseEndpoint(text); !errors.Is(err, ErrEndpoint) || strings.Contains(err.Error(), "wire") {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,11 @@ func (m *Mux) ListenTCP(port uint16) error {
 	if err != nil {
 		return err
 	}
+	return m.Serve(l)
+}
+
+// Serve takes connections from a listener until it is closed, and closes it at the end.
+func (m *Mux) Serve(l net.Listener) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {
@@ -127,7 +133,12 @@ func (m *Mux) ListenTCP(port uint16) error {
 	}
 	m.listeners = append(m.listeners, l)
 	m.web.start()
-	m.running.Go(func() { m.accept(l) })
+	m.running.Go(func() {
+		m.accept(l)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.listeners = slices.DeleteFunc(m.listeners, func(x net.Listener) bool { return x == l })
+	})
 	return nil
 }
 
@@ -383,16 +394,25 @@ func (s *stream) take() (b []byte, ok bool) {
 
 // read hands over what comes, until the connection ends, and reports whether any packets came.
 func (s *stream) read() (came bool) {
-	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery(), dialled: s.guest == nil}
+	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery(), dialled: s.guest == nil, waits: true}
 	r.buf, r.since = r.small, r.began
 	for {
 		kept := s.kept.Load()
-		if !kept && r.bytes >= guestMost && !s.proved(r.began) {
-			return r.packets
+		switch {
+		case kept && r.early:
+			r.early = false
+			if !r.came(s.m, s.ep, 0, true) {
+				return r.packets
+			}
+		case !kept && (r.early || r.bytes >= guestMost):
+			if !s.proved(r.began) {
+				return r.packets
+			}
+			continue
 		}
 		s.conn.SetReadDeadline(r.until(kept))
 		n, err := s.conn.Read(r.buf[r.have:])
-		if n > 0 && !r.came(s.m, s.ep, n, kept) {
+		if n > 0 && !r.came(s.m, s.ep, n, s.kept.Load()) {
 			return r.packets
 		}
 		switch {
@@ -425,15 +445,19 @@ func (s *stream) proved(began time.Time) bool {
 
 // reading is what was read from a connection, and is not handed over yet.
 type reading struct {
-	buf              []byte // small, or large
-	have             int    // bytes in it: a part of a frame
-	small            []byte
-	large            *[largeBuffer]byte // nil: not in use
-	batch            *delivery
-	began            time.Time // the connection
-	bytes            int       // read, of a guest
-	dialled, packets bool      // we opened it; packets came
-	since            time.Time // when the first of what is in buf came
+	buf   []byte // small, or large
+	have  int    // bytes in it: a part of a frame
+	small []byte
+	large *[largeBuffer]byte // nil: not in use
+	batch *delivery
+
+	began   time.Time // the connection
+	since   time.Time // when the first of what is in buf came
+	bytes   int       // read, of a guest
+	packets bool      // some came
+	dialled bool      // we opened it
+	waits   bool      // for a guest whose frame is too long
+	early   bool      // there is such a frame in buf
 }
 
 // until is by when something has to come.
@@ -466,7 +490,13 @@ func (r *reading) came(m *Mux, ep Endpoint, n int, kept bool) bool {
 	}
 	var used int
 	var err error
-	if r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, ep); err != nil {
+	r.batch.trains, used, err = cutFrames(r.batch.trains[:0], r.buf[:r.have], most, ep)
+	switch {
+	case err == nil:
+	case r.waits && !kept && (r.packets || len(r.batch.trains) > 0):
+		// A frame that is too long for a guest follows packets: it may prove who it is by those.
+		r.early = true
+	default:
 		m.c.endedFrame.Add(1)
 		return false
 	}
@@ -485,7 +515,7 @@ func (r *reading) came(m *Mux, ep Endpoint, n int, kept bool) bool {
 		r.large = largeBuffers.Get().(*[largeBuffer]byte)
 		copy(r.large[:], r.buf[:r.have])
 		r.buf = r.large[:]
-	case r.large != nil && n < len(r.small) && r.have <= len(r.small):
+	case r.large != nil && n < len(r.small) && r.have < len(r.small):
 		copy(r.small, r.buf[:r.have])
 		r.give()
 	}

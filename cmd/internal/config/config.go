@@ -34,19 +34,24 @@ type Config struct {
 	// PortmapOff: names of interfaces, prefixes and addresses.
 	Portmap    bool     `toml:"portmap"`
 	PortmapOff []string `toml:"portmap_off"`
-	Listen     Listen   `toml:"listen"`
-	Tun        Tun      `toml:"tun"`
-	Link       Link     `toml:"link"`
-	Policy     Policy   `toml:"policy"`
-	Relay      Relay    `toml:"relay"`
-	Info2      Info2    `toml:"info2"`
-	Log        Log      `toml:"log"`
-	Peers      []Peer   `toml:"peers"`
+	// Proxy is by whom connections go that do not come about directly. Credentials are who
+	// we are there.
+	Proxy       Proxy       `toml:"proxy"`
+	Credentials Credentials `toml:"proxy_credentials"`
+	Listen      Listen      `toml:"listen"`
+	Tun         Tun         `toml:"tun"`
+	Link        Link        `toml:"link"`
+	Policy      Policy      `toml:"policy"`
+	Relay       Relay       `toml:"relay"`
+	Info2       Info2       `toml:"info2"`
+	Log         Log         `toml:"log"`
+	Peers       []Peer      `toml:"peers"`
 }
 
 // Listen sets where packets come in.
 type Listen struct {
 	Port uint16 `toml:"port"` // UDP; 0 lets the system choose
+	TCP  Ports  `toml:"tcp"`
 }
 
 // Tun is the adapter.
@@ -61,6 +66,8 @@ type Tun struct {
 type Link struct {
 	Rung        Rung `toml:"rung"`
 	StandardAES bool `toml:"standard_aes"`
+	// Ethernet are the names of interfaces on which packets go in frames of their own.
+	Ethernet []string `toml:"ethernet"`
 }
 
 // Policy sets who may reach this machine.
@@ -144,16 +151,20 @@ func (c *Config) keys() []key {
 		{"stun", servers{&c.STUN}, "STUN servers that may tell this machine how the internet sees it, as\n[\"udp:HOST:PORT\"]: of use where no peer can tell it. They learn its address. Empty: none."},
 		{"portmap", truth{&c.Portmap}, "Ask the network's router to let packets from the internet in (PCP, NAT-PMP or UPnP),\nso that peers in other networks reach this machine without a relay."},
 		{"portmap_off", networksOf(&c.PortmapOff), "Networks in which no router is asked, by interface or address:\n[\"eth0\", \"192.168.7.0/24\"]."},
+		{"proxy", textOf(proxyForms, &c.Proxy), "The HTTP proxy for connections that do not come about directly, where no UDP gets\nthrough: \"http://HOST:PORT\", \"none\", or \"env\" for what the variables http_proxy, https_proxy\nand no_proxy say, which a service has only if its unit sets them."},
+		{"proxy_credentials", textOf("\"file:PATH\", the name of a file that holds USER:PASSWORD", &c.Credentials), "Who you are at the proxy, as \"file:PATH\" of a file with USER:PASSWORD that only the\ndaemon's user can read. Empty: nobody, or what the proxy's variable says."},
 		{"zone", textOf(zoneForms, &c.Zone), "The zone of a new identity: the IPv4 address of the machine with the zone's file, or\n8 hex digits; 0 is the local network's. An identity that exists keeps its own."},
 		{"zone.serve", serving{&c.Site.Serve}, "Serve the zone file on port 80 of the zone's address, for others to find the relays of\nthe zone; \"IP:PORT\" serves it there. Only with relay.zone or zone.file."},
 		{"zone.file", pathOf(&c.Site.Path), "The zone file to serve. Empty: one is made that names this machine as the zone's relay."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
+		{"listen.tcp", ports{&c.Listen.TCP}, "The TCP ports on which nodes are heard whose network lets no UDP through, such as\n[8737, 443, 80]; each takes HTTP as well. \"auto\": the port of listen.port. []: none."},
 		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
 		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
 		{"tun.queues", number[int]{&c.Tun.Queues, 0, MaxQueues}, "The number of queues of the adapter, 1 to 16. Flows are spread over them; each has its\nown goroutines and socket. 0: four, or one for each core if there are more."},
 		{"tun.offload", wordOf(offloads, &c.Tun.Offload), "Segmentation offload, where many packets cross the adapter as one, much faster:\nauto (if the system can), on (or fail), off."},
 		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
+		{"link.ethernet", interfaces(&c.Link.Ethernet), "Interfaces on whose cable peers are found without any IP address, such as [\"eth0\"]\n(Linux; needs CAP_NET_RAW). Everybody on it hears the beacons."},
 		{"policy.open", truth{&c.Policy.Open}, "Let everybody reach every port of this machine that listens on the adapter, not only\nthe peers that you added. Pings are always answered."},
 		{"relay.enabled", truth{&c.Relay.Enabled}, "Forward packets between peers that you added and that cannot reach each other."},
 		{"relay.zone", truth{&c.Relay.Zone}, "Forward packets for every address of this machine's zone too."},

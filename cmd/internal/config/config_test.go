@@ -86,8 +86,11 @@ zone = "1f"
 secret = "file:/etc/anode/secret"
 portmap = false
 portmap_off = ["eth0", "192.168.7.0/24"]
+proxy = "http://proxy.example.org:3128"
+proxy_credentials = "file:/etc/anode/proxy"
 [listen]
 port = 0
+tcp = [443, 80]
 [tun]
 name = "none"
 mtu = 1280
@@ -96,6 +99,7 @@ offload = "off"
 [link]
 rung = "plain"
 standard_aes = true
+ethernet = ["eth1"]
 [policy]
 open = true
 [relay]
@@ -120,8 +124,10 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 	}
 	want := Config{
 		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"}, PortmapOff: []string{"eth0", "192.168.7.0/24"},
+		Proxy: Proxy{url: "http://proxy.example.org:3128"}, Credentials: Credentials{"/etc/anode/proxy"},
+		Listen: Listen{TCP: Ports{true, []uint16{443, 80}}},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
-		Link:   Link{RungPlain, true},
+		Link:   Link{RungPlain, true, []string{"eth1"}},
 		Policy: Policy{Open: true},
 		Site:   Site{Serve: Serve{On: true}},
 		Relay:  Relay{ClientRate: Rate{12_500_000}, TotalRate: Rate{1000}},
@@ -183,6 +189,19 @@ func TestProblems(t *testing.T) {
 		{"networks as numbers", "portmap_off = [1]\n", []string{`1:1: portmap_off: want a list of interfaces and networks, such as ["eth0", "192.168.7.0/24"], not 1`}},
 		{"zone", "zone = \"xyz\"\n", []string{`1:8: zone: want an IPv4 address that other machines can reach, up to 8 hex digits, or a name such as a--c0000201.net, not the text "xyz"`}},
 		{"zone as a number", "zone = 12\n", []string{`1:8: zone: want an IPv4 address that other machines can reach, up to 8 hex digits, or a name such as a--c0000201.net, in quotes, not 12`}},
+		{"TCP port", "[listen]\ntcp = 443\n", []string{`2:7: listen.tcp: want a list of at most 8 TCP ports from 1 to 65535, such as [8737, 443] ([]: none), or "auto", not 443`}},
+		{"TCP ports", "[listen]\ntcp = [8737, 0]\n", []string{`2:1: listen.tcp: want a list of at most 8 TCP ports from 1 to 65535, such as [8737, 443] ([]: none), or "auto", not 0`}},
+		{"TCP port as a text", "[listen]\ntcp = [\"443\"]\n", []string{`2:1: listen.tcp: want a list of at most 8 TCP ports from 1 to 65535, such as [8737, 443] ([]: none), or "auto", not the text "443"`}},
+		{"TCP word", "[listen]\ntcp = \"none\"\n", []string{`2:7: listen.tcp: want a list of at most 8 TCP ports from 1 to 65535, such as [8737, 443] ([]: none), or "auto", not the text "none"`}},
+		{"Ethernet", "[link]\nethernet = \"eth0\"\n", []string{`2:12: link.ethernet: want a list of interface names, such as ["eth0"], not the text "eth0"`}},
+		{"Ethernet address", "[link]\nethernet = [\"eth0\", \"02:00:00:00:00:01\"]\n", []string{`2:1: link.ethernet: want a list of interface names, such as ["eth0"], not the text "02:00:00:00:00:01"`}},
+		{"Ethernet at an IP address", "[link]\nethernet = [\"192.0.2.1\"]\n", []string{`2:1: link.ethernet: want a list of interface names, such as ["eth0"], not the text "192.0.2.1"`}},
+		{"proxy with a password is not shown", "proxy = \"http://me:swordfish@proxy.example.org\"\n", []string{`1:9: proxy: want "env", "none" or the URL of an HTTP proxy, such as "http://proxy.example.org:3128" (a user name and password go into the file of proxy_credentials)`}},
+		{"proxy without http", "proxy = \"proxy.example.org:3128\"\n", []string{`1:9: proxy: want "env", "none" or the URL of an HTTP proxy`}},
+		{"SOCKS", "proxy = \"socks5://192.0.2.1\"\n", []string{`1:9: proxy: want "env", "none" or the URL of an HTTP proxy`}},
+		{"proxy with a path", "proxy = \"http://192.0.2.1/x\"\n", []string{`1:9: proxy: want "env", "none" or the URL of an HTTP proxy`}},
+		{"proxy as a truth", "proxy = false\n", []string{`1:9: proxy: want "env", "none" or the URL of an HTTP proxy, such as "http://proxy.example.org:3128" (a user name and password go into the file of proxy_credentials), in quotes, not false`}},
+		{"credentials are not shown", "proxy_credentials = \"me:swordfish\"\n", []string{`1:21: proxy_credentials: want "file:PATH", the name of a file that holds USER:PASSWORD`}},
 		{"twice", "[tun]\nmtu = 1400\nmtu = 1400\n", []string{"3:1: not TOML: key mtu is already defined"}},
 		{"grammar", "[tun\n", []string{"1:5: not TOML: "}},
 		{"two on a line", "[tun]\nmtu = 1400 queues = 1\n", []string{"2:12: not TOML: expected newline but got 'q'"}},

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,13 +130,23 @@ func (v list) set(x any) bool {
 	return true
 }
 func (v list) parse(s string) bool {
-	words := append([]string(nil), strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...) // nil if there are none
+	words := append([]string(nil), listWords(s)...) // nil if there are none
 	if !v.fit(words) {
 		return false
 	}
 	*v.p = words
 	return true
 }
+
+// listWords are the items of a list outside of a file: separated by commas or blanks. Those
+// who write it as in the file are understood.
+func listWords(s string) []string {
+	if inner, ok := strings.CutPrefix(strings.TrimSpace(s), "["); ok && strings.HasSuffix(inner, "]") {
+		s = strings.ReplaceAll(strings.TrimSuffix(inner, "]"), `"`, "")
+	}
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 func (v list) format() string {
 	var quoted []string
 	for _, s := range *v.p {
@@ -198,14 +209,36 @@ func interfaceName(p *string) text {
 	return text{
 		"an interface name: 1 to 15 characters without / : % and blanks",
 		func(s string) bool {
-			if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/:%") ||
-				strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }) {
+			if !isInterface(s) {
 				return false
 			}
 			*p = s
 			return true
 		},
 		func() string { return *p },
+	}
+}
+
+// isInterface reports whether an interface can have a name.
+func isInterface(s string) bool {
+	return s != "" && len(s) <= 15 && s != "." && s != ".." && !strings.ContainsAny(s, "/:%") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError })
+}
+
+// maxInterfaces is more interfaces than a machine has use for.
+const maxInterfaces = 32
+
+// interfaces are names of interfaces.
+func interfaces(p *[]string) list {
+	return list{
+		"a list of interface names, such as [\"eth0\"]",
+		func(words []string) bool {
+			return len(words) <= maxInterfaces && !slices.ContainsFunc(words, func(s string) bool {
+				_, notIP := netip.ParseAddr(s)
+				return !isInterface(s) || strings.ContainsAny(s, ",\"") || notIP == nil
+			})
+		},
+		p,
 	}
 }
 
@@ -244,7 +277,7 @@ func levelOf(p *slog.Level) text {
 
 // wrong is what an error says of a value that a key cannot have.
 func wrong(k key, got string) string {
-	if k.name == "secret" { // got may be the secret itself
+	if slices.Contains([]string{"secret", "proxy", "proxy_credentials"}, k.name) { // got may hold the secret itself
 		return fmt.Sprintf("%s: want %s", k.name, k.value.want())
 	}
 	return fmt.Sprintf("%s: want %s, not %s", k.name, k.value.want(), got)

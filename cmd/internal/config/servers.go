@@ -63,7 +63,7 @@ func (v servers) set(x any) bool {
 
 // parse takes them separated by commas or blanks; nothing is none.
 func (v servers) parse(s string) bool {
-	return v.take(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }))
+	return v.take(listWords(s))
 }
 
 func (v servers) take(texts []string) bool {

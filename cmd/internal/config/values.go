@@ -40,13 +40,18 @@ const SecretSize = 32
 const secretPrefix = "file:"
 
 // UnmarshalText reads "file:PATH", or nothing.
-func (s *Secret) UnmarshalText(b []byte) error {
+func (s *Secret) UnmarshalText(b []byte) (err error) {
+	s.Path, err = privatePath(b)
+	return err
+}
+
+// privatePath reads "file:PATH", or nothing.
+func privatePath(b []byte) (string, error) {
 	path, ok := strings.CutPrefix(string(b), secretPrefix)
 	if len(b) > 0 && (!ok || path == "") {
-		return fmt.Errorf("a secret must be in its own file: want \"%sPATH\"", secretPrefix)
+		return "", fmt.Errorf("a secret must be in its own file: want \"%sPATH\"", secretPrefix)
 	}
-	s.Path = path
-	return nil
+	return path, nil
 }
 
 // MarshalText returns what UnmarshalText reads.
@@ -57,7 +62,7 @@ func (s Secret) MarshalText() ([]byte, error) {
 	return []byte(secretPrefix + s.Path), nil
 }
 
-// maxSecretFile is the most bytes of a secret's file: the digits, and white space around them.
+// maxSecretFile is the most bytes of a secret's file.
 const maxSecretFile = 1024
 
 // Load reads the secret from its file, which holds 64 hex digits and belongs to this user or

@@ -247,7 +247,7 @@ func TestPeers(t *testing.T) {
 	wantCode(t, add(AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
 	wantCode(t, add(AddRequest{Address: node.self}), CodeRefused, "own address")
 	wantCode(t, add(AddRequest{}), CodeInvalid, "not an Anode address")
-	wantCode(t, add(AddRequest{Address: south, Endpoints: []book.Place{{Endpoint: wire.TCP(endpoint.Addr)}}}), CodeInvalid, "only udp")
+	wantCode(t, add(AddRequest{Address: south, Endpoints: []book.Place{{Endpoint: wire.Endpoint{Kind: wire.Ethernet}}}}), CodeInvalid, "set link.ethernet")
 	if err := add(AddRequest{Address: south}); err != nil {
 		t.Fatal(err)
 	}

@@ -107,6 +107,7 @@ type daemon struct {
 	chat     *talk
 	ports    *ports // nil: no router is asked
 	zones    *zones
+	proxies  proxies
 }
 
 // open makes the text networks, the adapter and the node.
@@ -114,6 +115,9 @@ func (d *daemon) open() error {
 	secret, err := d.cfg.Secret.Load()
 	if err != nil {
 		return fmt.Errorf("the network's secret: %w", err)
+	}
+	if err := d.proxies.set(d.cfg.Config); err != nil {
+		return err
 	}
 	var ula netip.Addr
 	if d.cfg.Tun.Name != config.NoTun {
@@ -153,7 +157,10 @@ func (d *daemon) open() error {
 		Book:        d.book,
 		Network:     network,
 		Port:        d.cfg.Listen.Port,
-		TCP:         []uint16{d.cfg.Listen.Port},
+		TCP:         d.cfg.Listen.TCP.For(d.cfg.Listen.Port),
+		Ethernet:    d.cfg.Link.Ethernet,
+		Proxy:       overlay.Proxy{Choose: d.proxies.proxyOf, Credentials: d.proxies.credentials},
+		Web:         &d.zones.site.web,
 		Open:        d.cfg.Policy.Open,
 		PSK:         secret,
 		StandardAES: d.cfg.Link.StandardAES,

@@ -401,7 +401,7 @@ func (r *resolving) hintsOf(list []book.Host) (hints []wire.Endpoint) {
 	for k := range maxHostAddrs {
 		for _, x := range list {
 			if addrs := r.names[x.Name].answer.Addresses; k < len(addrs) {
-				if e := wire.UDP(netip.AddrPortFrom(addrs[k], x.Port)); !slices.Contains(hints, e) {
+				if e := x.At(addrs[k]); !slices.Contains(hints, e) {
 					hints = append(hints, e)
 				}
 			}

@@ -54,6 +54,10 @@ func (d *daemon) newReloader(service *service) *reloader {
 				func(ctx context.Context, c config.Config) error { return d.zones.Set(ctx, siteSettingsOf(c)) },
 				func(r *config.Config, c config.Config) { r.Site = c.Site },
 			},
+			"proxy": {
+				func(_ context.Context, c config.Config) error { return d.proxies.set(c) },
+				func(r *config.Config, c config.Config) { r.Proxy, r.Credentials = c.Proxy, c.Credentials },
+			},
 			"info2": {
 				func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
 				func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },
@@ -138,8 +142,8 @@ func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []
 	sections := map[string][]config.Change{}
 	var taken []config.Change
 	for _, c := range config.Changes(r.running, next) {
-		section, _, inside := strings.Cut(c.Key, ".")
-		if _, can := r.parts[section]; can && inside {
+		section := sectionOf(c.Key)
+		if _, can := r.parts[section]; can {
 			sections[section] = append(sections[section], c)
 		} else if section == "log" {
 			taken = append(taken, c)
@@ -159,6 +163,18 @@ func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []
 	}
 	r.takeLog(ctx, next.Log, taken)
 	return restart, len(taken), errors.Join(errs...)
+}
+
+// sectionOf returns the section of a key, or what it is taken up with; "" if there is none.
+func sectionOf(key string) string {
+	section, _, inside := strings.Cut(key, ".")
+	switch {
+	case inside:
+		return section
+	case key == "proxy", key == "proxy_credentials":
+		return "proxy"
+	}
+	return ""
 }
 
 // takeLog takes up the settings of the log, and logs what changed: before, if the old level

@@ -67,6 +67,10 @@ type zonesConfig struct {
 	// addresses lists this machine's IP addresses.
 	addresses func() []netip.Addr
 	listener  func(ctx context.Context, at string) (net.Listener, error)
+	// tcpPorts are those on which the node takes connections, at every address, and serves the
+	// file as well; share has it take those of a listener too. Both may be nil.
+	tcpPorts func() []uint16
+	share    func(l net.Listener) error
 	// port is the UDP port of the node.
 	port func(ctx context.Context) (uint16, error)
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/config"
 	"anodenet/overlay"
@@ -28,12 +29,14 @@ func (d *daemon) newZones() *zones {
 		set:   func(ctx context.Context, z anode.Zone, f *zone.File) error { return d.node.SetZone(ctx, z, f) },
 		peers: func(z anode.Zone) bool { return hasAdded(d.book.Entries(), z) },
 		port:  d.udpPort, listener: listenTCP,
+		tcpPorts: func() []uint16 { return d.node.TCPPorts() },
+		share:    func(l net.Listener) error { return d.node.Serve(l) },
 	}
 	if d.options.State != NoState {
 		c.cache = zone.Cache{Dir: d.options.State, ReadOnly: d.options.ReadOnly}
 	}
 	if c.fetch == nil {
-		c.fetch = fetcher(self.Zone())
+		c.fetch = d.proxies.fetcher(self.Zone(), fetcher(self.Zone()))
 	}
 	return newZones(c, siteSettingsOf(d.cfg.Config))
 }
@@ -82,7 +85,7 @@ func (d *daemon) udpPort(ctx context.Context) (uint16, error) {
 		return 0, err
 	}
 	for _, text := range status.Listen {
-		if e, err := book.ParseEndpoint(text); err == nil {
+		if e, err := wire.EndpointFromText(text); err == nil {
 			return e.Addr.Port(), nil
 		}
 	}

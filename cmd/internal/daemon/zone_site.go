@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -165,6 +167,11 @@ func (s *zones) make(ctx context.Context, known *zone.File) (*zone.File, error) 
 		return nil, err
 	}
 	relay := zone.Relay{IPs: relayIPs(s.own(), s.self, s.addresses()), UDP: port, Addresses: []anode.Address{s.self}}
+	if s.tcpPorts != nil {
+		if ports := s.tcpPorts(); len(ports) > 0 {
+			relay.TCP = ports[0]
+		}
+	}
 	draft := zone.Draft{
 		Name: "Anode zone " + zone.Label(s.own()), Description: "Made by anode for the relay of the zone",
 		Contact: "postmaster@[" + zone.Label(s.own()) + "]", TTL: madeTTL, Relays: []zone.Relay{relay},
@@ -324,6 +331,7 @@ func (s *zones) foundOwn(ctx context.Context, f *followed, changed bool) {
 func (s *zones) withdraw() {
 	w := &s.site
 	w.offered, w.err, w.listenDue, w.pace = nil, nil, time.Time{}, zone.Pace{}
+	w.web.Clear() // the node's TCP ports have it too
 	s.close()
 }
 
@@ -370,6 +378,12 @@ func (s *zones) listen(ctx context.Context) {
 		}
 		s.close()
 	}
+	if s.isShared(at) {
+		w.err, w.listenDue, w.pace = nil, time.Time{}, zone.Pace{}
+		w.serving = servedByNode(at, func() {})
+		s.log.Info("serving the zone file", "at", at)
+		return
+	}
 	l, err := s.listener(ctx, at)
 	if err != nil {
 		failed := &listenError{at, err}
@@ -381,6 +395,11 @@ func (s *zones) listen(ctx context.Context) {
 		return
 	}
 	w.err, w.listenDue, w.pace = nil, time.Time{}, zone.Pace{}
+	if w.settings.relay && s.share != nil && s.share(l) == nil {
+		w.serving = servedByNode(at, func() { l.Close() })
+		s.log.Info("serving the zone file, and taking packets by TCP and HTTP", "at", at)
+		return
+	}
 	inner, stop := context.WithCancel(ctx)
 	v := &serving{at, stop, make(chan struct{})}
 	w.serving = v
@@ -392,6 +411,23 @@ func (s *zones) listen(ctx context.Context) {
 		}
 	})
 	s.log.Info("serving the zone file", "at", at)
+}
+
+// isShared reports whether the node has the port of a place anyway, at every address.
+func (s *zones) isShared(at string) bool {
+	_, text, err := net.SplitHostPort(at)
+	port, wrong := strconv.ParseUint(text, 10, 16)
+	return s.tcpPorts != nil && err == nil && wrong == nil && slices.Contains(s.tcpPorts(), uint16(port))
+}
+
+// servedByNode is serving where the node does it, until stop is called.
+func servedByNode(at string, stop func()) *serving {
+	v := &serving{at: at, done: make(chan struct{})}
+	v.stop = sync.OnceFunc(func() {
+		stop()
+		close(v.done)
+	})
+	return v
 }
 
 // listenTCP opens a listener.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -689,5 +690,44 @@ func TestRelayIPs(t *testing.T) {
 	many := slices.Repeat([]netip.Addr{netip.MustParseAddr("2606:4700::1")}, 2*mostIPs)
 	if got := relayIPs(ownZone, self, many); len(got) != mostIPs {
 		t.Errorf("%d addresses", len(got))
+	}
+}
+
+// A relay's zone file and its packets share a port: the node takes the connections of the file's
+// listener, or has the port already.
+func TestZoneServedByNode(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:8780")
+	for name, has := range map[string]bool{"its own listener": false, "a port that the node has": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, dir string) {
+				w := newZoneWorld(t, ownZone, dir, siteSettings{relay: true, site: config.Site{Serve: config.Serve{On: true, At: at}}})
+				var taken []net.Listener
+				w.zones.share = func(l net.Listener) error { taken = append(taken, l); return nil }
+				w.zones.tcpPorts = func() []uint16 { return map[bool][]uint16{true: {8737, at.Port()}, false: {8737}}[has] }
+				code := func() int {
+					answer := httptest.NewRecorder()
+					w.zones.site.web.ServeHTTP(answer, httptest.NewRequest("GET", "/z", nil))
+					return answer.Code
+				}
+				w.start()
+				want := []string{at.String()}
+				if has {
+					want = nil
+				}
+				if !slices.Equal(w.listening, want) || len(taken) != len(want) || code() != 200 || w.own().Served != at.String() {
+					t.Errorf("listens at %v, the node took %d, GET %d, %+v", w.listening, len(taken), code(), w.own())
+				}
+				if !strings.Contains(w.given[ownZone], ":8737:8737:") {
+					t.Errorf("the file does not name the TCP port:\n%s", w.given[ownZone])
+				}
+				if err := w.setting(siteSettings{}); err != nil {
+					t.Fatal(err)
+				}
+				if w.listening != nil || code() != 404 || w.own().Served != "" {
+					t.Errorf("after the end: listens at %v, GET %d, %+v", w.listening, code(), w.own())
+				}
+				w.stop()
+			})
+		})
 	}
 }
