@@ -40,6 +40,13 @@ func (i *Info) waits() bool {
 	return i.State != Confirmed && i.Direct() && i.Endpoint.Kind.Connected() && i.Endpoint.Conn == 0
 }
 
+// came ends the wait if something came from there: there is a connection already.
+func (i *Info) came(now mono.Time, o Origin) {
+	if i.Waiting() && (o == Heard || o == Roamed) {
+		i.check.waits, i.check.next = false, now
+	}
+}
+
 // Waiting reports whether nothing is sent along the way yet, since another may be better.
 func (i *Info) Waiting() bool { return i.check.pending && i.check.waits }
 

@@ -52,6 +52,7 @@ func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
 			}
 		}
 		if i.State != Failed {
+			i.came(now, o)
 			return Known
 		}
 	} else if s.count(o, connected) >= placesOf(o, connected) && s.stalest(o, connected) == nil {
@@ -64,6 +65,7 @@ func (s *Set) Add(now mono.Time, w Way, o Origin, onLink bool) Result {
 		i = s.enter(now, w, o, onLink)
 	}
 	i.start(now)
+	i.came(now, o)
 	s.trim(o)
 	return New
 }

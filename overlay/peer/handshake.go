@@ -74,7 +74,7 @@ func (m *Machine) answeredBy(now mono.Time, peerID uint8) {
 		return
 	}
 	ways := m.ways.Ways()
-	m.ways = path.NewSet(m.peer.env.Request)
+	m.ways = m.peer.newWays()
 	for _, w := range ways {
 		m.ways.Add(now, w.Way, w.Origin, w.OnLink)
 	}
@@ -104,6 +104,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	case err != nil:
 		return err
 	}
+	sent := m.shakes.answered(now, m.expected(w)*3/4)
 	if m == p.unknown {
 		p.unknown = nil
 		p.unforward(0)
@@ -119,7 +120,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.opening.shake = shook{at: now, ours: true, told: m.opening.shake.told}
 	if ok {
 		m.came(now, w, path.Heard)
-		m.proved(now, w, m.shakes.answered(now, m.expected(w)*3/4))
+		m.proved(now, w, sent)
 	}
 	m.learn(now, x)
 	m.sessions()

@@ -61,10 +61,16 @@ const (
 )
 
 func newMachine(p *Peer, peerID uint8) *Machine {
-	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: path.NewSet(p.env.Request)}
-	m.ways.Blocked, m.ways.Lower = p.env.Silent, p.lower()
+	m := &Machine{peer: p, set: seal.NewSet(p.env.Local, p.Address, peerID), line: new(Line), ways: p.newWays()}
 	m.set.SetStanding(p.admits(), p.added())
 	return m
+}
+
+// newWays returns the ways to a machine of which none is known.
+func (p *Peer) newWays() *path.Set {
+	s := path.NewSet(p.env.Request)
+	s.Blocked, s.Lower = p.env.Silent, p.lower()
+	return s
 }
 
 // ID returns the machine's peer ID; 0: not known.

@@ -38,6 +38,15 @@ const (
 	PeerAsleep  Reason = "peer_asleep"  // it was heard earlier, and is silent now
 	NotAtRelay  Reason = "not_at_relay" // it was never heard, and the relays answer
 
+	// Nothing comes by UDP, and no connection comes about either.
+	TCPRefused    Reason = "tcp_refused"    // its machine takes no connections on the port
+	CaptivePortal Reason = "captive_portal" // the network here shows its own page in place of the server
+	ProxyAuth     Reason = "proxy_auth"     // the proxy wants a user name and a password, or others
+	ProxyRefused  Reason = "proxy_refused"  // the proxy refuses the connection
+
+	// There is a path in a connection.
+	UDPSilent Reason = "udp_silent" // UDP gets no answer on this network
+
 	// There is a path to it, and no direct one.
 	Punching       Reason = "punching"        // an attempt to open a direct way is under way, or about to begin
 	FamilyMismatch Reason = "family_mismatch" // one has only IPv4, the other only IPv6
@@ -72,6 +81,7 @@ func Reasons() []Reason {
 // PathReasons lists those that follow from what several peers, relays and ways show together.
 func PathReasons() []Reason {
 	return []Reason{UDPBlocked, RelaySilent, RelayPolicy, PeerAsleep, NotAtRelay,
+		TCPRefused, CaptivePortal, ProxyAuth, ProxyRefused, UDPSilent,
 		Punching, FamilyMismatch, Hairpin, HereSymmetric, PeerSymmetric, BothSymmetric, Firewalled, NoCandidates, NoTraversal,
 		PMTUBlackhole, Lossy, RelayBetter}
 }
@@ -128,6 +138,16 @@ func (r Reason) pathText() string {
 		return "it was heard earlier, and is silent now"
 	case NotAtRelay:
 		return "the relays answer, and nothing of it arrives there"
+	case TCPRefused:
+		return "it does not answer by UDP, and refuses connections by TCP"
+	case CaptivePortal:
+		return "the network here shows a login page of its own"
+	case ProxyAuth:
+		return "the proxy here asks for a user name and a password"
+	case ProxyRefused:
+		return "the proxy here refuses the connection"
+	case UDPSilent:
+		return "UDP gets no answer on this network, so a connection is used"
 	case Punching:
 		return "a direct path is being opened"
 	case FamilyMismatch:
