@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"anodenet/anode"
+	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
@@ -34,6 +35,8 @@ func (p *PeerStatus) explainWays() {
 		case w.Used:
 		case w.State == WayNotUsable:
 			w.Reason = ReasonNoRoute
+		case w.Silent && w.TroubleReason != NoReason:
+			w.Reason = w.TroubleReason
 		case w.Silent:
 			w.Reason = ReasonNoAnswer
 		case w.State == WaySmall:
@@ -62,6 +65,7 @@ func (w *WayStatus) worse(relay *WayStatus) Reason {
 type outlook struct {
 	heard  bool            // somebody outside answers
 	silent []WayStatus     // others outside that do not, each at an address of its own
+	gate   Reason          // what keeps connections to the outside from coming about: a portal, or the proxy
 	relays []relayOutlook  // that answer directly
 	is     map[string]bool // the addresses of silent
 }
@@ -106,6 +110,9 @@ func (s *Status) outlook() *outlook {
 
 // way takes one way to a peer.
 func (o *outlook) way(s *Status, w WayStatus) {
+	if g := w.TroubleReason; g == ReasonCaptivePortal || g == ReasonProxyAuth || g == ReasonProxyRefused {
+		o.gate = g
+	}
 	a, ok := addrOf(w.Endpoint)
 	if !ok || w.OnLink || w.Via != nil || !a.IsGlobalUnicast() {
 		return
@@ -122,7 +129,7 @@ func (o *outlook) way(s *Status, w WayStatus) {
 
 // zoneRelay takes a relay of a zone.
 func (o *outlook) zoneRelay(s *Status, r ZoneRelayStatus) {
-	w := WayStatus{Endpoint: r.Endpoint, Origin: path.Static.String(), State: WayFailed, Silent: true}
+	w := WayStatus{Endpoint: r.Endpoint, Origin: path.Static.String(), State: WayFailed, Silent: true, TroubleReason: r.TroubleReason}
 	if r.State == RelayRegistered {
 		w.State = WayWorks
 		o.relays = append(o.relays, relayOutlook{r.Address, r.Endpoint, false})
@@ -148,7 +155,12 @@ func addrOf(endpoint string) (netip.Addr, bool) {
 // show.
 func (o *outlook) refine(p *PeerStatus) (Reason, string) {
 	relays := slices.DeleteFunc(slices.Clone(o.relays), func(r relayOutlook) bool { return r.address == p.Address })
+	refused := slices.IndexFunc(p.Ways, func(w WayStatus) bool { return w.TroubleReason == ReasonTCPRefused && w.Silent })
 	switch {
+	case !o.heard && o.gate != NoReason:
+		return o.gate, ""
+	case refused >= 0 && p.Reason == ReasonNoAnswer && len(relays) == 0:
+		return ReasonTCPRefused, p.Ways[refused].Endpoint
 	case !o.heard && len(o.silent) >= enough:
 		return ReasonUDPBlocked, ""
 	case !o.heard && len(relays) == 0 && p.Reason == ReasonNoEndpoint && len(o.silent) > 0:
@@ -175,6 +187,8 @@ func (o *outlook) refine(p *PeerStatus) (Reason, string) {
 // last what the attempts show: they failed, although nothing known is in the way.
 func (s *Status) obstacle(p *PeerStatus) (Reason, string) {
 	switch {
+	case s.Transports.UDPSilent && (p.Path.Transport == link.TCP.String() || p.Path.Transport == link.HTTP.String()):
+		return ReasonUDPSilent, ""
 	case p.Path.Kind != PathRelay:
 		return NoReason, ""
 	case p.Reason != NoReason:

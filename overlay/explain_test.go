@@ -97,6 +97,33 @@ func TestExplain(t *testing.T) {
 			s.other("udp:192.0.2.1:8737", WayFailed, PathNone)
 			s.other("udp:192.0.2.2:8737", WayFailed, PathNone)
 		}, ReasonUDPBlocked, ""},
+		{"a portal", func(s *Status) {
+			s.lost(ReasonNoEndpoint)
+			s.other("udp:192.0.2.1:8737", WayFailed, PathNone).Ways[0].TroubleReason = ReasonCaptivePortal
+		}, ReasonCaptivePortal, ""},
+		{"the proxy wants a password", func(s *Status) {
+			s.lost(ReasonNoEndpoint)
+			s.Zones = []ZoneStatus{{Relays: []ZoneRelayStatus{{State: RelaySilent, TroubleReason: ReasonProxyAuth}}}}
+		}, ReasonProxyAuth, ""},
+		{"the proxy refuses", func(s *Status) {
+			s.lost(ReasonNoEndpoint)
+			s.other("udp:192.0.2.1:8737", WayFailed, PathNone).Ways[0].TroubleReason = ReasonProxyRefused
+		}, ReasonProxyRefused, ""},
+		{"another proxy refused, and somebody answers", func(s *Status) {
+			s.lost(ReasonNoEndpoint)
+			s.other("udp:192.0.2.1:8737", WayFailed, PathNone).Ways[0].TroubleReason = ReasonProxyRefused
+			s.other("udp:192.0.2.2:8737", WayWorks, PathDirect)
+		}, ReasonNotAtRelay, "udp:192.0.2.2:8737"},
+		{"TCP is refused", func(s *Status) {
+			s.lost(ReasonNoAnswer)
+			s.Peers[0].Ways = []WayStatus{{Endpoint: "tcp:192.0.2.1:8737", State: WayFailed, Silent: true, TroubleReason: ReasonTCPRefused}}
+		}, ReasonTCPRefused, "tcp:192.0.2.1:8737"},
+		{"by TCP", func(s *Status) {
+			s.Peers[0].Path = PathStatus{Kind: PathDirect, Transport: "tcp"}
+			s.Transports.UDPSilent = true
+		}, ReasonUDPSilent, ""},
+		{"by TCP, and UDP works elsewhere", func(s *Status) { s.Peers[0].Path = PathStatus{Kind: PathDirect, Transport: "tcp"} }, NoReason, ""},
+		{"by a relay's TCP", func(s *Status) { s.Peers[0].Path.Transport, s.Transports.UDPSilent = "tcp", true }, ReasonUDPSilent, ""},
 		{"one outside answers not", func(s *Status) {
 			s.lost(ReasonNoEndpoint)
 			s.other("udp:192.0.2.1:8737", WayFailed, PathNone)

@@ -32,6 +32,11 @@ const (
 	ReasonRelayPolicy    = peer.RelayPolicy
 	ReasonPeerAsleep     = peer.PeerAsleep
 	ReasonNotAtRelay     = peer.NotAtRelay
+	ReasonTCPRefused     = peer.TCPRefused
+	ReasonCaptivePortal  = peer.CaptivePortal
+	ReasonProxyAuth      = peer.ProxyAuth
+	ReasonProxyRefused   = peer.ProxyRefused
+	ReasonUDPSilent      = peer.UDPSilent
 	ReasonPunching       = peer.Punching
 	ReasonFamilyMismatch = peer.FamilyMismatch
 	ReasonHairpin        = peer.Hairpin

@@ -65,6 +65,10 @@ type ZoneRelayStatus struct {
 	Endpoint string        `json:"endpoint"` // empty: none has answered
 	RTT      float64       `json:"rtt_ms"`   // 0: not measured
 
+	// TroubleReason is why the last connection to it did not come about; empty: one did, none was
+	// tried, or there is no reason for it.
+	TroubleReason Reason `json:"trouble_reason"`
+
 	// LastHeard is when it last answered that it forwards for us; null: never. A relay that is
 	// silent was there until then.
 	LastHeard *time.Time `json:"last_heard"`

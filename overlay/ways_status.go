@@ -1,6 +1,9 @@
 package overlay
 
 import (
+	"errors"
+	"syscall"
+
 	"anodenet/anode"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
@@ -28,6 +31,8 @@ type WayStatus struct {
 	// about the last time, in words; empty: one did, or none was tried.
 	Transport string `json:"transport"`
 	Trouble   string `json:"trouble"`
+	// TroubleReason is the trouble as a reason; empty: there is none, or no reason for it.
+	TroubleReason Reason `json:"trouble_reason"`
 }
 
 // WayState says what is known of a way.
@@ -64,9 +69,10 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 	list := []WayStatus{}
 	for _, a := range accounts {
 		for _, w := range a.Ways {
-			s := WayStatus{Endpoint: w.Endpoint.String(), Transport: w.Endpoint.Kind.String(), Trouble: l.trouble(w.Endpoint), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
+			s := WayStatus{Endpoint: w.Endpoint.String(), Transport: w.Endpoint.Kind.String(), Machine: a.PeerID, Origin: w.First.String(), OnLink: w.OnLink,
 				State: wayState(&w), Used: w.Used, Silent: w.Unanswered(), RTT: float64(w.RTT.Microseconds()) / 1000, Loss: w.Loss.Rate(),
 				Size: w.Size, Proven: w.Proven, Since: seconds(l.now.Sub(w.Since))}
+			s.Trouble, s.TroubleReason = l.trouble(w.Endpoint)
 			if !w.Direct() {
 				via := w.Via
 				s.Via = &via
@@ -81,14 +87,26 @@ func (l *loop) ways(accounts []peer.Account) []WayStatus {
 }
 
 // trouble is why no connection to an endpoint came about the last time.
-func (l *loop) trouble(ep link.Endpoint) string {
+func (l *loop) trouble(ep link.Endpoint) (text string, r Reason) {
 	if l.n.mux == nil || !ep.Kind.Connected() || ep.Conn != 0 {
-		return ""
+		return "", NoReason
 	}
-	if err := l.n.mux.Trouble(ep); err != nil {
-		return err.Error()
+	err := l.n.mux.Trouble(ep)
+	if err == nil {
+		return "", NoReason
 	}
-	return ""
+	t, ok := errors.AsType[*link.Trouble](err)
+	switch {
+	case ok && t.Kind == link.CaptivePortal:
+		r = ReasonCaptivePortal
+	case ok && t.Kind == link.ProxyAuth:
+		r = ReasonProxyAuth
+	case ok && t.Kind == link.ProxyRefused:
+		r = ReasonProxyRefused
+	case errors.Is(err, syscall.ECONNREFUSED):
+		r = ReasonTCPRefused
+	}
+	return err.Error(), r
 }
 
 func wayState(w *peer.WayAccount) WayState {

@@ -415,5 +415,10 @@ func (r *zoneRelay) status() ZoneRelayStatus {
 	if best, ok := r.peer.Best(); ok {
 		s.Endpoint, s.RTT = best.Endpoint.String(), float64(best.RTT.Microseconds())/1000
 	}
+	for w := range r.peer.Ways {
+		if _, why := r.z.l.trouble(w.Endpoint); w.State != path.Confirmed && why != NoReason {
+			s.TroubleReason = why
+		}
+	}
 	return s
 }

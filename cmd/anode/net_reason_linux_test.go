@@ -161,7 +161,7 @@ func TestNetReasonSecret(t *testing.T) {
 }
 
 // TestNetReasonSilence: what keeps packets from b, by the words and codes that a has for it.
-// Beacons are dropped, so that what a knows is the endpoint that it was given.
+// Connections are kept away as well: b takes them on the same port. Beacons are dropped, so that what a knows is the endpoint that it was given.
 func TestNetReasonSilence(t *testing.T) {
 	out := func(rule string) string {
 		return "table inet f { chain out { type filter hook output priority 0; " + rule + "; } }"
@@ -177,11 +177,11 @@ func TestNetReasonSilence(t *testing.T) {
 		want     overlay.Reason
 		words    string
 	}{
-		{"b drops UDP", "10.0.1.2", "", in("udp dport 8737 drop"), false, overlay.ReasonNoAnswer, "it does not answer (udp:10.0.1.2:8737)"},
+		{"b drops UDP", "10.0.1.2", "", in("meta l4proto { tcp, udp } th dport 8737 drop"), false, overlay.ReasonNoAnswer, "it does not answer (udp:10.0.1.2:8737)"},
 		{"b does not run", "10.0.1.2", "", "", true, overlay.ReasonNotRunning, "anode is not running there"},
-		{"b rejects", "10.0.1.2", "", in("udp dport 8737 reject with icmpx admin-prohibited"), false, overlay.ReasonRejected, "rejects"},
+		{"b rejects", "10.0.1.2", "", in("udp dport 8737 reject with icmpx admin-prohibited; tcp dport 8737 drop"), false, overlay.ReasonRejected, "rejects"},
 		{"nobody has the address", "10.0.1.77", "", "", true, overlay.ReasonNoMachine, "no machine answers"},
-		{"a does not let UDP out", "10.0.1.2", out("udp dport 8737 drop"), "", false, overlay.ReasonSendRefused, "refuses to send"},
+		{"a does not let UDP out", "10.0.1.2", out("meta l4proto { tcp, udp } th dport 8737 drop"), "", false, overlay.ReasonSendRefused, "refuses to send"},
 		{"no route", "192.0.2.7", "", "", true, overlay.ReasonNoRoute, "no route"},
 		{"no endpoint", "", "", "", true, overlay.ReasonNoEndpoint, "nobody knows where it is"},
 	} {

@@ -34,6 +34,18 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonNotAtRelay:
 		return fmt.Sprintf("%s answers, but %s cannot be found through it: %s is off, or its network blocks UDP, or it does not use that relay", relay, who, nameOf(p)),
 			"on that machine: anode doctor, and anode netcheck, which lists its relays"
+	case overlay.ReasonTCPRefused:
+		return fmt.Sprintf("%s does not answer by UDP, and its machine takes no connection at %s: anode does not run there, or listens on no TCP port", who, cmp.Or(p.ReasonAt, "its endpoint")),
+			"on that machine: anode status"
+	case overlay.ReasonCaptivePortal:
+		return "the network of this machine shows a login page of its own in place of the servers that lead to " + who,
+			"open a web browser and log in to the network"
+	case overlay.ReasonProxyAuth:
+		return "the proxy of this network asks for a user name and a password, so this machine cannot reach " + who,
+			"put them into the file that link.credentials in the configuration names"
+	case overlay.ReasonProxyRefused:
+		return "the proxy of this network refuses the connections that lead to " + who,
+			"ask who runs the proxy to let them through, or use another network"
 	}
 	return "", ""
 }
@@ -46,6 +58,9 @@ func pathReasonWords(p overlay.PeerStatus, s overlay.Status) (what, try string) 
 	openEither := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router here or in that of %s; or forward UDP port %d to this machine, or port %d to that one", nameOf(p), port, usualPort)
 	openThere := fmt.Sprintf("switch on UPnP, NAT-PMP or PCP in the router of %s, or forward UDP port %d to it", nameOf(p), usualPort)
 	switch p.PathReason {
+	case overlay.ReasonUDPSilent:
+		return "UDP gets no answer on this network, so packets to " + who + " go in a connection, which costs speed",
+			"nothing, if it is fast enough: UDP is tried again, and used when it works; otherwise allow outgoing UDP in the firewall of this network"
 	case overlay.ReasonPunching:
 		return "a direct path to " + who + " is being opened, and packets take the relay until then", "wait a few seconds; then anode why " + nameOf(p)
 	case overlay.ReasonFamilyMismatch:
@@ -179,6 +194,7 @@ type reasonLine struct {
 // pathReasons are the codes that say why a path is no better one, for the help.
 func pathReasons() []reasonLine {
 	return []reasonLine{
+		{overlay.ReasonUDPSilent, "UDP gets no answer here, so a connection is used"},
 		{overlay.ReasonPunching, "a direct path is being opened"},
 		{overlay.ReasonFamilyMismatch, "one side has only IPv4, the other only IPv6"},
 		{overlay.ReasonHairpin, "both are behind one router without NAT loopback"},
@@ -217,6 +233,10 @@ func peerReasons() []reasonLine {
 		{overlay.ReasonRelayPolicy, "the relay does not forward for this machine"},
 		{overlay.ReasonPeerAsleep, "it was connected, and is silent now"},
 		{overlay.ReasonNotAtRelay, "the relays answer, and do not find it"},
+		{overlay.ReasonTCPRefused, "no answer by UDP, and TCP is refused"},
+		{overlay.ReasonCaptivePortal, "this network shows a login page"},
+		{overlay.ReasonProxyAuth, "the proxy wants a user name and a password"},
+		{overlay.ReasonProxyRefused, "the proxy refuses the connection"},
 		{overlay.ReasonTooMuch, "too many messages wait for it"},
 		{overlay.ReasonRemoved, "it was removed meanwhile"},
 	}
