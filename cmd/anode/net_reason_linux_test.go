@@ -161,7 +161,8 @@ func TestNetReasonSecret(t *testing.T) {
 }
 
 // TestNetReasonSilence: what keeps packets from b, by the words and codes that a has for it.
-// Beacons are dropped, so that what a knows is the endpoint that it was given.
+// Beacons are dropped, so that what a knows is the endpoint that it was given. Neither takes
+// connections, which would lead to b in another way.
 func TestNetReasonSilence(t *testing.T) {
 	out := func(rule string) string {
 		return "table inet f { chain out { type filter hook output priority 0; " + rule + "; } }"
@@ -203,9 +204,10 @@ func TestNetReasonSilence(t *testing.T) {
 			if c.b != "" {
 				b.nft(c.b)
 			}
-			a.up()
+			const unconnected = "listen.tcp="
+			a.up("--set", unconnected)
 			if !c.down {
-				b.up()
+				b.up("--set", unconnected)
 			}
 			text, code := a.tryAnode("ping", "b", "-c1", "-W10")
 			if code != 5 || !strings.Contains(text, c.words) {
@@ -224,7 +226,7 @@ func TestNetReasonSilence(t *testing.T) {
 				}
 			}
 			if c.down {
-				b.up()
+				b.up("--set", unconnected)
 			}
 			a.meets(b)
 			a.reasonIs(b, overlay.NoReason)
