@@ -1,6 +1,8 @@
 package overlay
 
 import (
+	"strings"
+
 	"anodenet/anode"
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
@@ -85,10 +87,11 @@ func (l *loop) trouble(ep link.Endpoint) string {
 	if l.n.mux == nil || !ep.Kind.Connected() || ep.Conn != 0 {
 		return ""
 	}
-	if err := l.n.mux.Trouble(ep); err != nil {
-		return err.Error()
+	err := l.n.mux.Trouble(ep)
+	if err == nil {
+		return ""
 	}
-	return ""
+	return strings.Replace(err.Error(), "proxyconnect tcp: ", "the proxy cannot be reached: ", 1) // net/http's word
 }
 
 func wayState(w *peer.WayAccount) WayState {

@@ -63,6 +63,9 @@ func noConnection(p overlay.PeerStatus) (what, try string) {
 			continue
 		}
 		says, try, _ := strings.Cut(w.Trouble, "; try: ")
+		if strings.Contains(says, "proxy") {
+			try = cmp.Or(try, "look at proxy and proxy_credentials in the configuration (anode config show)")
+		}
 		return fmt.Sprintf("no connection to %s comes about at %s: %s", label(p), w.Endpoint, says),
 			cmp.Or(try, "check the endpoint, and that anode runs there (anode status)")
 	}
