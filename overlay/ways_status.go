@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 
 	"anodenet/anode"
@@ -106,7 +107,7 @@ func (l *loop) trouble(ep link.Endpoint) (text string, r Reason) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		r = ReasonTCPRefused
 	}
-	return err.Error(), r
+	return strings.Replace(err.Error(), "proxyconnect tcp: ", "the proxy cannot be reached: ", 1), r // net/http's word
 }
 
 func wayState(w *peer.WayAccount) WayState {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"anodenet/anode"
 	"anodenet/overlay"
@@ -37,6 +38,9 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 	case overlay.ReasonRejected:
 		return fmt.Sprintf("a firewall on the way to %s rejects the packets (%s)", who, at), "allow UDP to that port in the firewall of its machine or network"
 	case overlay.ReasonNoAnswer:
+		if t := transportOf(p.ReasonAt); t == "tcp" || t == "http" {
+			return noConnection(p)
+		}
 		return fmt.Sprintf("%s does not answer: its machine is off or has moved, or a firewall drops UDP (%s)", who, at), "on that machine: anode status; and allow incoming UDP on its port in the firewall"
 	case overlay.ReasonSendRefused:
 		return fmt.Sprintf("this machine refuses to send to %s (%s): a firewall here drops outgoing UDP", who, at), "allow outgoing UDP in the firewall of this machine"
@@ -50,4 +54,21 @@ func reasonWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 		return who + " was removed", "anode peers add " + p.Address.String()
 	}
 	return outsideWords(p, self)
+}
+
+// noConnection says why no connection to a peer comes about.
+func noConnection(p overlay.PeerStatus) (what, try string) {
+	for _, w := range p.Ways {
+		if w.Trouble == "" {
+			continue
+		}
+		says, try, _ := strings.Cut(w.Trouble, "; try: ")
+		if strings.Contains(says, "proxy") {
+			try = cmp.Or(try, "look at proxy and proxy_credentials in the configuration (anode config show)")
+		}
+		return fmt.Sprintf("no connection to %s comes about at %s: %s", label(p), w.Endpoint, says),
+			cmp.Or(try, "check the endpoint, and that anode runs there (anode status)")
+	}
+	return fmt.Sprintf("%s does not answer: its machine is off or has moved, or a firewall drops the connection (%s)", label(p), p.ReasonAt),
+		"on that machine: anode status; and allow incoming TCP on its port in the firewall"
 }

@@ -45,3 +45,19 @@ func TestReasonWords(t *testing.T) {
 		}
 	}
 }
+
+// Of a connection that does not come about, what happened is said.
+func TestReasonWordsOfConnections(t *testing.T) {
+	p := overlay.PeerStatus{Address: northAddress, ID: northAddress.ID(), Name: "north", Reason: overlay.ReasonNoAnswer, ReasonAt: "http://192.0.2.1/"}
+	if what, try := reasonWords(p, southAddress); !strings.Contains(what, "drops the connection (http://192.0.2.1/)") || !strings.Contains(try, "TCP") {
+		t.Errorf("%q, %q", what, try)
+	}
+	p.Ways = []overlay.WayStatus{{Endpoint: "udp:192.0.2.1:1"}, {Endpoint: "http://192.0.2.1/", Trouble: "this network: it shows its own page; try: open a web browser"}}
+	if what, try := reasonWords(p, southAddress); !strings.Contains(what, "at http://192.0.2.1/: this network: it shows its own page") || try != "open a web browser" {
+		t.Errorf("%q, %q", what, try)
+	}
+	p.Ways[1].Trouble = "server: it does not speak the Anode protocol"
+	if _, try := reasonWords(p, southAddress); !strings.Contains(try, "check the endpoint") {
+		t.Errorf("%q", try)
+	}
+}

@@ -137,10 +137,28 @@ func (p *Peer) judge(now mono.Time) (Reason, string) {
 		return NoSession, text(heard.Endpoint)
 	}
 	r, ep := p.symptom(now, p.direct())
+	if r == NoEndpoint {
+		if x := p.connectable(); x != (link.Endpoint{}) {
+			return NoAnswer, text(x)
+		}
+	}
 	if r == NoAnswer && asking > 0 && p.signed > asking {
 		r = NotHeardThere
 	}
 	return r, ep
+}
+
+// connectable returns an endpoint at which a connection to the peer could be opened; zero if
+// there is none.
+func (p *Peer) connectable() link.Endpoint {
+	for _, m := range p.all() {
+		for _, w := range m.ways.Ways() {
+			if w.Direct() && w.Endpoint.Kind.Connected() && w.Endpoint.Conn == 0 {
+				return w.Endpoint
+			}
+		}
+	}
+	return link.Endpoint{}
 }
 
 // answered returns the way on which the peer answered a check last; its zero value if on
