@@ -156,10 +156,11 @@ func addrOf(endpoint string) (netip.Addr, bool) {
 func (o *outlook) refine(p *PeerStatus) (Reason, string) {
 	relays := slices.DeleteFunc(slices.Clone(o.relays), func(r relayOutlook) bool { return r.address == p.Address })
 	refused := slices.IndexFunc(p.Ways, func(w WayStatus) bool { return w.TroubleReason == ReasonTCPRefused && w.Silent })
+	udp := slices.ContainsFunc(p.Ways, func(w WayStatus) bool { return strings.HasPrefix(w.Endpoint, "udp:") && w.Via == nil })
 	switch {
 	case !o.heard && o.gate != NoReason:
 		return o.gate, ""
-	case refused >= 0 && p.Reason == ReasonNoAnswer && len(relays) == 0:
+	case refused >= 0 && !udp && len(relays) == 0: // what UDP shows says more
 		return ReasonTCPRefused, p.Ways[refused].Endpoint
 	case !o.heard && len(o.silent) >= enough:
 		return ReasonUDPBlocked, ""

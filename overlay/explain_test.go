@@ -115,7 +115,7 @@ func TestExplain(t *testing.T) {
 			s.other("udp:192.0.2.2:8737", WayWorks, PathDirect)
 		}, ReasonNotAtRelay, "udp:192.0.2.2:8737"},
 		{"TCP is refused", func(s *Status) {
-			s.lost(ReasonNoAnswer)
+			s.lost(ReasonNoEndpoint)
 			s.Peers[0].Ways = []WayStatus{{Endpoint: "tcp:192.0.2.1:8737", State: WayFailed, Silent: true, TroubleReason: ReasonTCPRefused}}
 		}, ReasonTCPRefused, "tcp:192.0.2.1:8737"},
 		{"by TCP", func(s *Status) {

@@ -35,7 +35,7 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 		return fmt.Sprintf("%s answers, but %s cannot be found through it: %s is off, or its network blocks UDP, or it does not use that relay", relay, who, nameOf(p)),
 			"on that machine: anode doctor, and anode netcheck, which lists its relays"
 	case overlay.ReasonTCPRefused:
-		return fmt.Sprintf("%s does not answer by UDP, and its machine takes no connection at %s: anode does not run there, or listens on no TCP port", who, cmp.Or(p.ReasonAt, "its endpoint")),
+		return fmt.Sprintf("the machine of %s takes no connection at %s: anode does not run there, or does not listen on this TCP port", who, cmp.Or(p.ReasonAt, "its endpoint")),
 			"on that machine: anode status"
 	case overlay.ReasonCaptivePortal:
 		return "the network of this machine shows a login page of its own in place of the servers that lead to " + who,
@@ -233,7 +233,7 @@ func peerReasons() []reasonLine {
 		{overlay.ReasonRelayPolicy, "the relay does not forward for this machine"},
 		{overlay.ReasonPeerAsleep, "it was connected, and is silent now"},
 		{overlay.ReasonNotAtRelay, "the relays answer, and do not find it"},
-		{overlay.ReasonTCPRefused, "no answer by UDP, and TCP is refused"},
+		{overlay.ReasonTCPRefused, "its machine refuses connections by TCP"},
 		{overlay.ReasonCaptivePortal, "this network shows a login page"},
 		{overlay.ReasonProxyAuth, "the proxy wants a user name and a password"},
 		{overlay.ReasonProxyRefused, "the proxy refuses the connection"},

@@ -139,7 +139,7 @@ func (r Reason) pathText() string {
 	case NotAtRelay:
 		return "the relays answer, and nothing of it arrives there"
 	case TCPRefused:
-		return "it does not answer by UDP, and refuses connections by TCP"
+		return "its machine refuses connections by TCP"
 	case CaptivePortal:
 		return "the network here shows a login page of its own"
 	case ProxyAuth:
