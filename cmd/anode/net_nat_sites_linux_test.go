@@ -26,6 +26,10 @@ type box struct {
 	together bool   // machines in two of its networks reach each other by their own addresses
 	lifetime int    // seconds that it remembers silent UDP; 0: as Linux
 	noUDP    bool   // it drops all UDP
+	closed   bool   // it lets nothing out, except
+	lets     string // what this matches, in nft's words
+	proxy    string // it has this one of the proxies
+	portal   bool   // it answers what is asked by HTTP with a page of its own
 	maps     string // a line of miniupnpd's configuration: it opens ports for who asks. Empty: it does not
 }
 
@@ -59,6 +63,16 @@ var boxes = map[string]box{
 	"carrier-hairpin":   {nat: "masquerade", fixed: true, full: true, hairpin: true, lifetime: 10},
 	"no-udp":            {nat: "masquerade", noUDP: true},
 	"home-between-lans": {nat: "masquerade", together: true},
+	// Those of offices, hotels and the like.
+	"web":                {nat: "masquerade", closed: true, lets: "tcp dport { 80, 443 }"},
+	"sealed":             {nat: "masquerade", closed: true},
+	"portal":             {nat: "masquerade", closed: true, portal: true},
+	"tinyproxy":          {nat: "masquerade", closed: true, proxy: "tinyproxy"},
+	"tinyproxy-password": {nat: "masquerade", closed: true, proxy: "tinyproxy-password"},
+	"squid":              {nat: "masquerade", closed: true, proxy: "squid"},
+	"squid-password":     {nat: "masquerade", closed: true, proxy: "squid-password"},
+	"squid-digest":       {nat: "masquerade", closed: true, proxy: "squid-digest"},
+	"buffering":          {nat: "masquerade", closed: true, proxy: "buffering"},
 	// Symmetric, but it opens ports by UPnP IGD, or by NAT-PMP and PCP.
 	"upnp": {nat: "masquerade random", maps: "enable_upnp=yes"},
 	"pcp":  {nat: "masquerade random", maps: "enable_upnp=no\nenable_natpmp=yes"},
@@ -149,6 +163,8 @@ func (l *laboratory) rules() {
 	for _, g := range l.gateways {
 		g.rule()
 		g.serveMaps()
+		g.serveProxy()
+		g.servePortal()
 	}
 }
 
@@ -339,6 +355,12 @@ func (g *gateway) filter() string {
 	if g.noUDP {
 		forward = append(forward, "meta l4proto udp drop")
 	}
+	if g.closed {
+		if g.lets != "" {
+			forward = append(forward, `iifname "lan*" oifname "wan" `+g.lets+" accept")
+		}
+		forward = append(forward, `iifname "lan*" oifname "wan" drop`)
+	}
 	if !g.open {
 		forward = append(forward, `iifname "wan" ct state new ct status & dnat == 0 drop`)
 		input = append(input, `iifname "wan" ct state new drop`)
@@ -408,6 +430,9 @@ func (g *gateway) translate() string {
 		out = append(out, fmt.Sprintf(`oifname "wan" udp sport 8737 masquerade to :%d`, 40000+g.rebooted))
 	}
 	out = append(out, `oifname "wan" meta l4proto udp `+strings.ReplaceAll(g.nat, "WAN", g.outside.String()), `oifname "wan" masquerade`)
+	if g.portal {
+		in = append(in, fmt.Sprintf(`iifname "lan*" tcp dport 80 redirect to :%d`, portalPort))
+	}
 	chains := map[string][]string{
 		"out { type nat hook postrouting priority 100": out,
 		"in { type nat hook prerouting priority -100":  in,
