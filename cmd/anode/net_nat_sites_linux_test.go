@@ -62,6 +62,7 @@ var boxes = map[string]box{
 	"carrier-random":    {nat: "masquerade fully-random", lifetime: 10},
 	"carrier-hairpin":   {nat: "masquerade", fixed: true, full: true, hairpin: true, lifetime: 10},
 	"no-udp":            {nat: "masquerade", noUDP: true},
+	"no-udp-random":     {nat: "masquerade random", noUDP: true},
 	"home-between-lans": {nat: "masquerade", together: true},
 	// Those of offices, hotels and the like.
 	"web":                {nat: "masquerade", closed: true, lets: "tcp dport { 80, 443 }"},

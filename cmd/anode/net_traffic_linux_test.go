@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -221,8 +223,8 @@ func (s *stream) send(c net.Conn) {
 	const every = 10 * time.Millisecond
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	data := random(1, 1<<20)
-	for sent := 0; ; {
+	data := streamed()
+	for sent, at := 0, 0; ; {
 		select {
 		case <-s.over:
 			return
@@ -234,8 +236,8 @@ func (s *stream) send(c net.Conn) {
 			sent, due = sent+due-s.pace, s.pace
 		}
 		for due > 0 {
-			n, err := c.Write(data[:min(due, len(data))])
-			sent, due = sent+n, due-n
+			n, err := c.Write(data[at : at+min(due, len(data)-at)])
+			sent, due, at = sent+n, due-n, (at+n)%len(data)
 			if err != nil {
 				s.fail(err)
 				return
@@ -244,10 +246,17 @@ func (s *stream) send(c net.Conn) {
 	}
 }
 
+// streamed is what a stream sends, again and again.
+func streamed() []byte { return random(1, 1<<20) }
+
 func (s *stream) receive(c net.Conn) {
-	buf := make([]byte, 1<<17)
+	buf, data, at := make([]byte, 1<<17), streamed(), 0
 	for {
-		n, err := c.Read(buf)
+		n, err := c.Read(buf[:min(len(buf), len(data)-at)])
+		if !bytes.Equal(buf[:n], data[at:at+n]) {
+			s.fail(errors.New("other bytes came than were sent"))
+		}
+		at = (at + n) % len(data)
 		s.mu.Lock()
 		k := int(time.Since(s.began) / slot)
 		for len(s.slots) <= k {
