@@ -129,11 +129,8 @@ func (m *crossing) launch(l *laboratory, h *host) {
 		h.upIn(nil, m.row.flags...)
 		return
 	}
-	var env []string
-	if g := l.innermost(h); g.proxy != "" {
-		env = []string{"http_proxy=" + g.proxyURL()}
-	}
-	h.upIn(env, append([]string{"--zone", zoneIP}, m.row.flags...)...)
+	env, flags := l.innermost(h).settings(h)
+	h.upIn(env, append(append(flags, "--zone", zoneIP), m.row.flags...)...)
 }
 
 // upIn runs "anode up" with an environment.

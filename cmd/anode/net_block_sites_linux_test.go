@@ -19,6 +19,7 @@ type proxy struct {
 	program string // empty: a few lines of this test, which keep each body until it is whole
 	user    string // NAME:PASSWORD that it wants; empty: none
 	digest  bool   // by Digest, not Basic
+	config  bool   // a's configuration names it; else its environment does
 }
 
 // proxies are those of boxes.
@@ -26,8 +27,8 @@ var proxies = map[string]proxy{
 	"tinyproxy":          {program: "tinyproxy"},
 	"tinyproxy-password": {program: "tinyproxy", user: "ann:red-herring"},
 	"squid":              {program: "squid"},
-	"squid-password":     {program: "squid", user: "ann:red-herring"},
-	"squid-digest":       {program: "squid", user: "ann:red-herring", digest: true},
+	"squid-password":     {program: "squid", user: "ann:red-herring", config: true},
+	"squid-digest":       {program: "squid", user: "ann:red-herring", digest: true, config: true},
 	"buffering":          {},
 }
 
@@ -45,6 +46,22 @@ func (g *gateway) proxyURL() string {
 		u.User = url.UserPassword(name, word)
 	}
 	return u.String()
+}
+
+// settings are what a daemon on a host behind the box must be told of its proxy.
+func (g *gateway) settings(h *host) (env, flags []string) {
+	switch p := proxies[g.proxy]; {
+	case g.proxy == "":
+		return nil, nil
+	case !p.config:
+		return []string{"http_proxy=" + g.proxyURL()}, nil
+	default:
+		file := h.write("proxy", p.user+"\n")
+		if err := os.Chmod(file, 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+		return nil, []string{"--set", "proxy=http://" + g.proxyAt().String(), "--set", "proxy_credentials=file:" + file}
+	}
 }
 
 // serveProxy has the box run its proxy.
