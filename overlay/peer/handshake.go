@@ -104,6 +104,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	case err != nil:
 		return err
 	}
+	shakes := m.shakes // those of the machine that asked
 	if m == p.unknown {
 		p.unknown = nil
 		p.unforward(0)
@@ -119,7 +120,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.opening.shake = shook{at: now, ours: true, told: m.opening.shake.told}
 	if ok {
 		m.came(now, w, path.Heard)
-		m.proved(now, w, m.shakes.answered(now, m.expected(w)*3/4))
+		m.proved(now, w, shakes.answered(now, m.expected(w)*3/4))
 	}
 	m.learn(now, x)
 	m.sessions()
