@@ -104,7 +104,7 @@ func TestHintsBesideEndpoints(t *testing.T) {
 	})
 }
 
-// TestHintsOfStrangers refuses hints for whom nobody added, and for addresses inside the
+// TestHintsOfStrangers refuses hints about peers that nobody added, and for addresses inside the
 // overlay; they end with the peer.
 func TestHintsOfStrangers(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

@@ -39,6 +39,8 @@ type ports struct {
 	sock   *extra
 	renews bool // it is for a fresh mapping alone
 	last   mono.Time
+
+	searches int // begun for the mapping that we have
 }
 
 const (
@@ -48,7 +50,7 @@ const (
 	maxAskedOnes = 64                     // who did not answer and are remembered: one peer may turn up at ever more places
 	portTries    = 3                      // new sockets: two steps show a rule
 	portsAfter   = 100 * time.Millisecond // an answer: others come meanwhile
-	portsEvery   = time.Minute            // a rule is looked for
+	portsEvery   = time.Minute            // a rule is looked for, at most; doubles to an hour
 	freshEvery   = 250 * time.Millisecond // a fresh mapping is asked for
 )
 
@@ -131,15 +133,28 @@ func (r *reach) seen(s path.Sample, who anode.Address) {
 		r.classify()
 		r.filtering.look(r.l.now)
 		r.hairpin.look(r.l.now)
-		if s.Seen.Addr().Is4() && o.ports.due == mono.Never && o.ports.sock == nil && r.l.now.Sub(o.ports.last) > portsEvery {
-			o.ports.due, o.ports.left = r.l.now.Add(portsAfter), portTries
-		}
+		r.searchPorts(s)
 	case o.samples[k].Seen == s.Seen:
+		r.searchPorts(s)
 	case o.believes(r.l.now, who):
 		r.moved(s)
 	default:
 		o.samples[k] = s // the others may see us where they did
 		r.classify()
+	}
+}
+
+// searchPorts has the rule of the ports looked for, after an answer about the main socket. What was
+// lost is tried again, ever more seldom.
+func (r *reach) searchPorts(s path.Sample) {
+	o := &r.outside
+	p := &o.ports
+	switch {
+	case !s.Seen.Addr().Is4(), o.mapping.Kind == path.None, o.mapping.Ports != path.PortsUnknown:
+	case p.sock != nil || p.due != mono.Never: // it is being looked for
+	case r.l.now.Sub(p.last) > portsEvery<<min(p.searches, 6):
+		p.due, p.left = r.l.now.Add(portsAfter), portTries
+		p.searches++
 	}
 }
 
@@ -149,6 +164,8 @@ func (r *reach) moved(s path.Sample) {
 	r.l.n.counters.count(cRebound)
 	o.samples = []path.Sample{s}
 	r.classify()
+	o.ports.last, o.ports.searches = 0, 0
+	r.searchPorts(s)
 	r.l.n.log.Info("the outside sees another endpoint of this node", "endpoint", s.Seen)
 	o.due, o.asked = r.l.now, nil
 	r.extras.shut(r.lifetime.sock)

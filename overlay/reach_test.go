@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"anodenet/anode/wire"
+	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 	"anodenet/overlay/vnet"
 )
@@ -203,5 +204,53 @@ func TestReachedAfterIdle(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// One relay tells the kind of a NAT by new sockets: also if the first of them got no answer, and
+// again when the NAT has another address.
+func TestReachMappingAfterLosses(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		x := newOuter(t, w, 1)
+		a := x.site("a", vnet.Home)
+		a.cfg.Network = &fewExtras{Host: a.host, lost: 2 * portTries}
+		x.start()
+		defer x.stop()
+		kind := func(after time.Duration, want path.MappingKind) {
+			t.Helper()
+			settle(after)
+			if s := a.reach(); s.Mapping != want.String() {
+				t.Errorf("mapping %s, want %v", s.Mapping, want)
+			}
+		}
+		kind(30*time.Second, path.Unknown)
+		kind(6*time.Minute, path.Independent)
+		x.sites[0].Renumber()
+		kind(2*time.Minute, path.Independent)
+	})
+}
+
+// fewExtras is a host whose first extra sockets hear nothing.
+type fewExtras struct {
+	*vnet.Host
+	lost int
+}
+
+func (h *fewExtras) ListenExtra() (link.Conn, error) {
+	c, err := h.Host.Listen(0)
+	if h.lost--; err == nil && h.lost >= 0 {
+		return silentConn{c}, nil
+	}
+	return c, err
+}
+
+// silentConn is a socket that hears nothing.
+type silentConn struct{ link.Conn }
+
+func (c silentConn) Read(ts []link.Train) (int, error) {
+	for {
+		if _, err := c.Conn.Read(ts); err != nil {
+			return 0, err
+		}
 	}
 }

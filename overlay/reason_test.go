@@ -227,7 +227,7 @@ func TestOpenIsLetIn(t *testing.T) {
 	})
 }
 
-// Where a node is, only those learn whom somebody added, and not everybody whom it lets in.
+// Only peers that somebody added learn where a node is, and not everybody that it lets in.
 func TestOpenTellsNobodyWhereItIs(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
 		a, b, _ := two(t, w, func(_, b *Config) { b.Open = true })

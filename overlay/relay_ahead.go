@@ -14,7 +14,7 @@ type ahead struct {
 
 	hashes [readTrains]uint64
 	from   [readTrains]*berth  // who may be where it comes from; nil too if the train before is from there
-	to     [readTrains]*client // whom it may be for
+	to     [readTrains]*client // who may be its recipient
 	read   int64               // the sum of what was read, so that the compiler keeps the reading
 }
 

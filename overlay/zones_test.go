@@ -66,7 +66,7 @@ func TestZonesAreWanted(t *testing.T) {
 	})
 }
 
-// Somebody whom nobody here wants to reach has no zone file fetched: whoever comes could choose
+// For a peer that nobody here wants to reach no zone file is fetched: whoever comes could choose
 // from where.
 func TestZonesOfStrangersAreNotWanted(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
@@ -95,7 +95,7 @@ func TestZonesOfStrangersAreNotWanted(t *testing.T) {
 			settle(time.Second)
 		}
 		if fmt.Sprint(wanted) != "[00000009]" {
-			t.Errorf("whom somebody here looks for: wanted %v", wanted)
+			t.Errorf("the zone of a peer that somebody here looks for: wanted %v", wanted)
 		}
 	})
 }

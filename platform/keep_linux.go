@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,6 +72,9 @@ func (k *Keeper) open(ifname string) (err error) {
 	if k.iface.index, err = indexOf(ifname); err != nil {
 		return err
 	}
+	if err := alone(k.iface.index, k.settings.Queues); err != nil {
+		return err
+	}
 	if k.iface.conn, err = dialNetlink(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
@@ -100,6 +104,19 @@ func (k *Keeper) open(ifname string) (err error) {
 	}
 	k.finish(found.link)
 	return k.untilLocal()
+}
+
+// alone makes sure that nobody else has a queue of a TUN device. Between its making and its getting
+// an owner, another user could have taken one.
+func alone(index, queues int) error {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	if t, ok := l.(*netlink.Tuntap); ok && queues != 0 && t.Queues > queues {
+		return fmt.Errorf("%d of its queues are another program's; try: find out which by lsof /dev/net/tun", t.Queues-queues)
+	}
+	return nil
 }
 
 // protect makes the guard, or what there is in its place.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // TestKeep: an interface is set up, with all that is wanted.
@@ -430,5 +431,45 @@ func FuzzKernel(f *testing.F) {
 			}
 			return true
 		})
+	})
+}
+
+// A TUN device of which another program has a queue is not set up: it would get packets of ours.
+func TestKeepOfSharedQueues(t *testing.T) {
+	inSpace(t, func() {
+		for range 2 {
+			fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unix.Close(fd)
+			r, err := unix.NewIfreq("shared0")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+			if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, r); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		o := Options{Log: slog.New(slog.DiscardHandler)}
+		one := settings()
+		one.Queues = 1
+		if _, err := Keep("shared0", one, o); err == nil || !strings.Contains(err.Error(), "1 of its queues") {
+			t.Errorf("two queues, one of ours: %v", err)
+		}
+		two := settings()
+		two.Queues = 2
+		k, err := Keep("shared0", two, o)
+		if err != nil {
+			t.Errorf("two queues of ours: %v", err)
+			return
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }

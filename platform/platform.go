@@ -32,6 +32,7 @@ type Settings struct {
 	MTU    int        // bytes
 
 	// Only Linux has these; 0 leaves what the system chose.
+	Queues     int // that it has, if it has several; more are somebody else's
 	GSOMaxSize int // bytes of a super-packet, with its headers
 	TxQueueLen int // packets that wait for us to read them
 }

@@ -59,6 +59,11 @@ func open(c Config) (o opened, err error) {
 			return o, err
 		}
 		files = append(files, f)
+		if i == 0 {
+			if err := own(f); err != nil {
+				return o, fmt.Errorf("%w: interface %q: %w", ErrOpen, o.name, err)
+			}
+		}
 		p, err := newRawPort(f, c.Offload != OffloadOff)
 		if err != nil {
 			return o, fmt.Errorf("%w: %w", ErrOpen, err)
@@ -91,6 +96,22 @@ func attach(name string, flags uint16) (*os.File, string, error) {
 		return nil, "", attachError(name, err)
 	}
 	return os.NewFile(uintptr(fd), clonePath), ifr.Name(), nil
+}
+
+// own makes this user the interface's owner. Of one without an owner, everybody who may open the
+// clone device, which on most systems is every user, may have a queue, and packets of ours in it.
+func own(f *os.File) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ioctl error
+	if err := conn.Control(func(fd uintptr) {
+		ioctl = unix.IoctlSetInt(int(fd), unix.TUNSETOWNER, os.Geteuid())
+	}); err != nil {
+		return err
+	}
+	return os.NewSyscallError("TUNSETOWNER", ioctl)
 }
 
 // setOffload switches on the best offloads that the kernel has.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -51,7 +52,7 @@ func (c *counting) Write(b []byte) (int, error) {
 
 // clientOf is a client of NewClient for which the zone's address is a server's, and everything
 // else is not there. sent is how much the server got rid of; requests is how many it got.
-func clientOf(server hostileServer, sent, requests *int) *http.Client {
+func clientOf(server hostileServer, sent, requests *atomic.Int64) *http.Client {
 	client := NewClient(nil)
 	client.Transport.(*http.Transport).DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 		if host, _, _ := net.SplitHostPort(address); host != "192.0.2.1" {
@@ -66,10 +67,10 @@ func clientOf(server hostileServer, sent, requests *int) *http.Client {
 			if _, err := http.ReadRequest(bufio.NewReader(there)); err != nil {
 				return
 			}
-			*requests++
+			requests.Add(1)
 			c := &counting{Writer: there}
 			server(c)
-			*sent += c.n
+			sent.Add(int64(c.n))
 		}()
 		return here, nil
 	}
@@ -116,7 +117,8 @@ func TestFetchHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				start, sent, requests := time.Now(), 0, 0
+				start := time.Now()
+				var sent, requests atomic.Int64
 				_, err := Fetch(t.Context(), clientOf(c.server, &sent, &requests), testZone, Copy{})
 				if err == nil {
 					t.Fatal("it is taken")
@@ -127,8 +129,8 @@ func TestFetchHostile(t *testing.T) {
 				if took > attemptTimeout+headStart {
 					t.Errorf("it took %v", took)
 				}
-				if sent > 2*MaxSize || requests > 1+maxRedirects {
-					t.Errorf("it got rid of %d bytes, and got %d requests", sent, requests)
+				if sent.Load() > 2*MaxSize || requests.Load() > 1+maxRedirects {
+					t.Errorf("it got rid of %d bytes, and got %d requests", sent.Load(), requests.Load())
 				}
 			})
 		})
@@ -144,7 +146,7 @@ func TestFetchForgedValidators(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var sent, requests int
+				var sent, requests atomic.Int64
 				forged := says("HTTP/1.1 200 OK\r\n" + header + "\r\n\r\nn=forged\nr=9\n")
 				known, err := Fetch(t.Context(), clientOf(forged, &sent, &requests), testZone, Copy{})
 				if err != nil || known.ETag+known.Modified == "" {
@@ -182,7 +184,7 @@ func siteClient(s *Site) *http.Client {
 // A time in the future is no validator: until then, no file would count as changed.
 func TestFetchModifiedInTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sent, requests int
+		var sent, requests atomic.Int64
 		server := says("HTTP/1.1 200 OK\r\nLast-Modified: " + time.Now().Add(time.Minute).UTC().Format(http.TimeFormat) + "\r\n\r\nn=x\n")
 		c, err := Fetch(t.Context(), clientOf(server, &sent, &requests), testZone, Copy{})
 		if err != nil || c.Modified != "" {

@@ -47,7 +47,7 @@ type puncher struct {
 	name  string
 	conn  *net.UDPConn
 	local []netip.Addr     // its own addresses
-	seen  []netip.AddrPort // as whom it was seen
+	seen  []netip.AddrPort // the endpoints that others saw it at
 	open  netip.AddrPort   // a port that its box opened
 
 	mu    sync.Mutex

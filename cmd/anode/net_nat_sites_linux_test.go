@@ -19,7 +19,7 @@ import (
 type box struct {
 	nat      string // how it translates what leaves, in nft's words; WAN is its own address outside. Empty: not at all
 	fixed    bool   // it gives port 8737 of each machine inside one port outside, for all destinations
-	known    bool   // and lets in by it whom something was sent to, from whatever port
+	known    bool   // and lets in by it all ports of an address that something was sent to
 	full     bool   // and lets everybody in by it
 	hairpin  bool   // from inside too
 	open     bool   // it drops nothing that comes from outside

@@ -542,7 +542,6 @@ func checkReach(ctx context.Context, p *patient) []finding {
 	}
 	n := netCheck(ctx, *p.status, answersTCP)
 	list := []finding{{"reach", n.verdict(), n.Says, n.Try, n.Code}}
-	list = append(list, ownZoneFindings(ctx, p)...)
 	for _, z := range p.status.Zones {
 		if z.Own && len(z.Relays) > 0 && !slices.ContainsFunc(z.Relays, answers) {
 			list = append(list, finding{"relay", warn, "no relay of zone " + zone.Label(z.Zone) + " answers now: peers are found only directly",

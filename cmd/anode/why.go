@@ -68,7 +68,7 @@ func (a *app) whyCommand() *cobra.Command {
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
 			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
 			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()) +
-			"\nCodes of notes about zone files: zone_no_file, zone_old_file, zone_no_relay.\nThe code of the note on a path by TCP or HTTP: not_udp.\n",
+			"\nCodes of notes about zone files, as in doctor: zone_unreachable, zone_no_file, zone_stale,\nzone_no_relay, zone_peer.\nThe code of the note on a path by TCP or HTTP: not_udp.\n",
 		GroupID:           groupPeople,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
@@ -120,7 +120,7 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 				w.blameHosts()
 			}
 			if helped(w.Code) {
-				w.Notes = append(w.Notes, zoneNotes(asking, client, p.Address, a.now())...)
+				w.Notes = append(w.Notes, zoneNotes(asking, client, s, p.Address, a.now())...)
 			}
 			return w, s, nil
 		}

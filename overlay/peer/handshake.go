@@ -104,7 +104,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	case err != nil:
 		return err
 	}
-	sent := m.shakes.answered(now, m.expected(w)*3/4)
+	shakes := m.shakes // those of the machine that asked
 	if m == p.unknown {
 		p.unknown = nil
 		p.unforward(0)
@@ -120,7 +120,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.opening.shake = shook{at: now, ours: true, told: m.opening.shake.told}
 	if ok {
 		m.came(now, w, path.Heard)
-		m.proved(now, w, sent)
+		m.proved(now, w, shakes.answered(now, m.expected(w)*3/4))
 	}
 	m.learn(now, x)
 	m.sessions()

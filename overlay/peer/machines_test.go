@@ -189,6 +189,7 @@ func TestWelcomeOfKnownMachine(t *testing.T) {
 	a.p.Tick(w.now)
 	hello := a.of(wire.Hello)[0]
 	a.drop()
+	w.now = w.now.Add(20 * time.Millisecond)
 	b.receive(hello)
 	welcome := b.of(wire.Welcome)[0]
 	b.p.Offer(w.now, direct(1), path.Stored)
@@ -197,9 +198,13 @@ func TestWelcomeOfKnownMachine(t *testing.T) {
 	a.receive(b.of(wire.Hello)[0])
 	b.drop()
 	is(t, "both", len(a.p.all()), 2)
+	a.p.Tick(w.now) // it checks the way
 	is(t, "welcome", a.receive(welcome), true)
 	is(t, "one", len(a.p.all()), 1)
 	is(t, "sessions", len(a.p.Each()[0].set.Live()), 2)
+	best, ok := a.p.Each()[0].ways.Best()
+	is(t, "a way", ok, true)
+	is(t, "its round trip, as long as the HELLO's", best.RTT, 20*time.Millisecond)
 	w.run(2*time.Second, nil)
 	is(t, "state", a.p.State(), Up)
 	is(t, "state of b", b.p.State(), Up)

@@ -63,7 +63,7 @@ func (h *home) settle() {
 	synctest.Wait()
 }
 
-// seen returns as whom a remote sees an inside node, which sends it a packet for this.
+// seen returns the endpoint at which a remote sees an inside node, which sends it a packet for this.
 func (h *home) seen(from *node, remote string) netip.AddrPort {
 	h.t.Helper()
 	r := h.remote[remote]

@@ -41,7 +41,7 @@ func (x *lab) eye(h *Host, port uint16) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// seen returns as whom the relay's socket k sees a node, which sends it a packet.
+// seen returns the endpoint at which the relay's socket k sees a node, which sends it a packet.
 func (x *lab) seen(n *node, k int) netip.AddrPort {
 	x.t.Helper()
 	eye := x.eyes[k]

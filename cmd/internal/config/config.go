@@ -81,7 +81,7 @@ type Site struct {
 	Path  string `toml:"file"` // "": one is made
 }
 
-// Relay sets for whom packets are forwarded, and how many.
+// Relay sets which nodes packets are forwarded for, and how many.
 type Relay struct {
 	Enabled    bool `toml:"enabled"`
 	Zone       bool `toml:"zone"`

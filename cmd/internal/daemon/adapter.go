@@ -41,7 +41,7 @@ func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, log *
 	if err != nil {
 		return nil, err
 	}
-	settings := platform.Settings{Wanted: wanted, ULA: self.ULA().Addr(), MTU: c.MTU, GSOMaxSize: gsoMaxSize}
+	settings := platform.Settings{Wanted: wanted, ULA: self.ULA().Addr(), MTU: c.MTU, Queues: len(d.Queues()), GSOMaxSize: gsoMaxSize}
 	if !d.SuperPackets() {
 		settings.TxQueueLen = singlesQueue
 	}
