@@ -64,7 +64,7 @@ type MuxConfig struct {
 	Ended func(Endpoint)
 	// Web answers what is no POST on the TCP ports; nil: nothing is found there.
 	Web http.Handler
-	// Proxy returns the proxy to reach a URL by, as http.Transport has it; a TCP endpoint is
+	// Proxy returns the proxy to reach a URL by, as ProxyFunc of x/net/http/httpproxy does; a TCP endpoint is
 	// asked for as https://IP:PORT. nil: none.
 	Proxy func(*url.URL) (*url.URL, error)
 	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing:
@@ -337,9 +337,17 @@ func siteOf(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// enter makes room for a connection from a, of which most may be guests, or says why there is
-// none.
-func (m *Mux) enter(a netip.Addr, most int) error {
+// siteMost is how many guests of one site there may be: of this host more, since a reverse proxy
+// may run there.
+func siteMost(a netip.Addr) int {
+	if a.IsLoopback() {
+		return maxGuests / 2
+	}
+	return maxSiteGuests
+}
+
+// enter makes room for a connection from a, or says why there is none.
+func (m *Mux) enter(a netip.Addr) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, site := &m.guests, siteOf(a)
@@ -350,7 +358,7 @@ func (m *Mux) enter(a netip.Addr, most int) error {
 	case g.count >= maxGuests:
 		m.c.refusedGuests.Add(1)
 		return fmt.Errorf("link: %d connections are open without proof of who is there", g.count)
-	case g.sites[site] >= most:
+	case g.sites[site] >= siteMost(site):
 		m.c.refusedSite.Add(1)
 		return fmt.Errorf("link: %d connections of %v are open without proof of who is there", g.sites[site], site)
 	}

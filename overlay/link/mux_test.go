@@ -98,13 +98,14 @@ func TestMuxTellsWhatEnded(t *testing.T) {
 // Connections without proof have bounds of their own, in all and for each host.
 func TestMuxGuests(t *testing.T) {
 	server, _, ep := muxes(t)
+	most := siteMost(ep.Addr.Addr())
 	var conns []net.Conn
 	defer func() {
 		for _, c := range conns {
 			c.Close()
 		}
 	}()
-	for range maxSiteGuests + 5 {
+	for range most + 5 {
 		c, err := net.Dial("tcp", ep.Addr.String())
 		if err != nil {
 			t.Fatal(err)
@@ -125,7 +126,7 @@ func TestMuxGuests(t *testing.T) {
 		c := <-refused
 		conns = slices.DeleteFunc(conns, func(x net.Conn) bool { return x == c })
 	}
-	if n := server.Counters()["connections_unproved"]; n != maxSiteGuests || len(conns) != maxSiteGuests {
+	if n := server.Counters()["connections_unproved"]; n != uint64(most) || len(conns) != most {
 		t.Fatalf("%d guests, %d connections", n, len(conns))
 	}
 	for range 2 { // it is seen by the second packet

@@ -140,7 +140,7 @@ func (m *Mux) serve(conn net.Conn) {
 		return
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-	if err := m.enter(from.Addr(), maxSiteGuests); err != nil {
+	if err := m.enter(from.Addr()); err != nil {
 		m.cfg.Log.Debug("connection refused", "from", from, "err", err)
 		conn.Close()
 		return
