@@ -44,6 +44,23 @@ func thereAndBack(t testing.TB, server, client *Mux, ep Endpoint) (from Endpoint
 	if sent, err := client.NewWriter().Write(there); sent != 1 || err != nil {
 		t.Fatal(sent, err)
 	}
+	over := make(chan struct{})
+	defer close(over)
+	go func() { // what would be waited for in vain ends the wait
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+				if err := client.Trouble(ep); err != nil {
+					t.Errorf("%v: %v", ep, err)
+					client.Close()
+					server.Close()
+					return
+				}
+			}
+		}
+	}()
 	got, from := read(t, server)
 	if !bytes.Equal(bytes.Join(got, nil), there[0].Buf) || from.Conn == 0 {
 		t.Fatalf("%d packets from %v, connection %d", len(got), from, from.Conn)

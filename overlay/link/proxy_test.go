@@ -191,14 +191,16 @@ func through(t testing.TB, f *forward, user, password string, roots *x509.CertPo
 }
 
 func TestProxies(t *testing.T) {
-	for name, asks := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"open": nil, "basic": basic("user", "secret"),
-		"md5":    digested("user", "secret", "MD5", md5.New),
-		"sha256": digested("user", "secret", "SHA-256", sha256.New),
+	type asks = func(http.ResponseWriter, *http.Request) bool
+	for name, proxy := range map[string]func() asks{
+		"open":   func() asks { return nil },
+		"basic":  func() asks { return basic("user", "secret") },
+		"md5":    func() asks { return digested("user", "secret", "MD5", md5.New) },
+		"sha256": func() asks { return digested("user", "secret", "SHA-256", sha256.New) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, _, ep := posting(t)
-			f := &forward{asks: asks}
+			f := &forward{asks: proxy()}
 			client := through(t, f, "user", "secret", nil)
 			from := thereAndBack(t, server, client, ep)
 			eventually(t, "an answer stays open", func() bool { return count(server, "http_streams") == 1 })
@@ -212,7 +214,7 @@ func TestProxies(t *testing.T) {
 			secure := secured(t, server.HTTP(), server)
 			roots := x509.NewCertPool()
 			roots.AddCert(secure.Certificate())
-			f := &forward{asks: asks}
+			f := &forward{asks: proxy()}
 			client := through(t, f, "user", "secret", roots)
 			thereAndBack(t, server, client, at(secure.URL+"/a/path"))
 			client.Close()
