@@ -46,7 +46,7 @@ const (
 	byUDP      = "udp"
 	byTCP      = "tcp"
 	byHTTP     = "http"
-	byEthernet = "ethernet"
+	byEthernet = "eth"
 )
 
 var blockages = []blockage{

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,11 +119,6 @@ func (m *Mux) ListenTCP(port uint16) error {
 	if err != nil {
 		return err
 	}
-	return m.Serve(l)
-}
-
-// Serve takes connections from a listener until it is closed, and closes it at the end.
-func (m *Mux) Serve(l net.Listener) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {
@@ -133,12 +127,7 @@ func (m *Mux) Serve(l net.Listener) error {
 	}
 	m.listeners = append(m.listeners, l)
 	m.web.start()
-	m.running.Go(func() {
-		m.accept(l)
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.listeners = slices.DeleteFunc(m.listeners, func(x net.Listener) bool { return x == l })
-	})
+	m.running.Go(func() { m.accept(l) })
 	return nil
 }
 
@@ -174,10 +163,7 @@ func (m *Mux) welcome(conn net.Conn) {
 		return
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-	m.mu.Lock()
-	full := m.full()
-	m.mu.Unlock()
-	if full {
+	if m.full() {
 		m.c.refusedMost.Add(1)
 		abort(conn)
 		return
@@ -287,13 +273,13 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	if n := len(s.waiting) - had; n != 0 {
 		s.m.queued.Add(int64(n))
 	}
-	if idle { // still locked: close closes the channel
+	s.mu.Unlock()
+	if idle {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
-	s.mu.Unlock()
 	return true
 }
 
