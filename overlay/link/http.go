@@ -16,13 +16,14 @@ import (
 //	id=SESSION&n=1           here are packets; the answer is empty, and comes at once
 //	id=SESSION&d=2&w=25      the answer has packets, as soon as there are some, or is empty after 25 seconds
 //	id=SESSION&d=3&s=1       the answer has an empty frame at once, and stays open
-//	id=SESSION&n=4&seen=3    that empty frame has come: from now on packets may go in that answer
+//	id=SESSION&d=4&seen=3    that empty frame has come: from now on packets go in that answer
 //	(none)                   here are packets; the answer has those that follow within a moment
 //
 // The client numbers its requests from 1. Bodies with a number n are taken in that order, as
-// far as they come. Packets go in the answer with the highest number d alone; one of
-// the kind s counts from when it was seen, since a proxy that keeps answers until they are
-// whole would keep the packets. A client that is idle has one request in flight.
+// far as they come. Packets go in the answer with the highest number d alone; one that stays
+// open has the number with which it was seen, since a proxy that keeps answers until they are
+// whole would keep the packets. A client that is idle has one request in flight: it makes two or
+// three in a minute.
 type query struct {
 	id      sessionID
 	named   bool // id is there
@@ -105,7 +106,7 @@ func (q *query) append(raw string) string {
 	if q.stream {
 		b = append(b, "&s=1"...)
 	}
-	if q.down != 0 && !q.stream {
+	if q.down != 0 && q.seen == 0 && !q.stream {
 		number("&w=", uint64(q.patient/time.Second))
 	}
 	return string(b)

@@ -415,13 +415,14 @@ func (p *poster) flow(seen chan<- bool) {
 		if empty != padding {
 			return errFrame
 		}
-		confirm := query{id: p.id, named: true, seen: number}
+		// From here on listen asks for nothing: that would take the packets away again.
+		p.opened(1)
+		defer p.opened(-1)
+		confirm := query{id: p.id, named: true, seen: number, down: p.number.Add(1)}
 		if err := p.roundTrip(ctx, confirm, nil, func(*http.Response) error { return nil }); err != nil {
 			return err
 		}
 		dead.Reset(deadStream)
-		p.opened(1)
-		defer p.opened(-1)
 		tell(true)
 		_, err := pour(p.m, p.ep, r.Body, false, func(n int) {
 			dead.Reset(deadStream)

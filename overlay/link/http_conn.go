@@ -21,6 +21,7 @@ const (
 	maxLocal         = 768
 	strangeFor       = 30 * time.Second
 	janitorEvery     = 5 * time.Second
+	idleConnFor      = 20 * time.Second // between requests: such a connection costs memory
 )
 
 // sniff reads the first bytes of a connection that came in, and returns one on which they are
@@ -168,7 +169,8 @@ type web struct {
 	started  bool // the server
 	sweeping bool // there is a janitor
 	sessions map[sessionID]*session
-	behind   int // sessions without proof that came by a reverse proxy on this host
+	guests   guests // sessions of whom it is not known who they are
+	behind   int    // of those, the ones that came by a reverse proxy on this host
 }
 
 // webCounters count what comes by HTTP.
@@ -181,11 +183,12 @@ type webCounters struct {
 
 func newWeb(m *Mux) *web {
 	w := &web{m: m, conns: make(chan net.Conn), sessions: make(map[sessionID]*session)}
+	w.guests.sites = make(map[netip.Addr]int)
 	w.gate.open, w.gate.strange, w.gate.sites = make(map[*webConn]struct{}), make(map[*webConn]struct{}), make(map[netip.Addr]int)
 	w.server = &http.Server{
 		Handler:           http.HandlerFunc(w.answer),
 		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
+		IdleTimeout:       idleConnFor,
 		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(m.cfg.Log.Handler(), slog.LevelDebug),
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
@@ -305,11 +308,11 @@ func (w *web) late(now time.Time) (late []*session) {
 // into adds the counters.
 func (w *web) into(all map[string]uint64) {
 	w.mu.Lock()
-	sessions := len(w.sessions)
+	sessions, guests := len(w.sessions), w.guests.count
 	w.mu.Unlock()
 	c := &w.m.c.web
 	for name, n := range map[string]uint64{
-		"http_sessions": uint64(sessions), "http_connections": uint64(w.gate.size()),
+		"http_sessions": uint64(sessions), "http_sessions_unproved": uint64(guests), "http_connections": uint64(w.gate.size()),
 		"http_requests": c.requests.Load(), "http_sessions_begun": c.sessions.Load(), "http_streams": c.streams.Load(), "http_failed": c.failed.Load(),
 		"http_refused_connections": c.refusedConns.Load(), "http_refused_query": c.refusedQuery.Load(), "http_refused_body": c.refusedBody.Load(),
 		"http_refused_in_flight": c.refusedFlight.Load(), "http_refused_sessions": c.refusedSession.Load(), "http_ended_idle": c.endedIdle.Load(),

@@ -185,26 +185,19 @@ func (c *call) client() (from netip.AddrPort, site netip.Addr, behind bool) {
 
 // enter makes room for a session.
 func (w *web) enter(site netip.Addr, behind bool) bool {
-	most := maxSiteGuests
-	if behind {
-		w.mu.Lock()
-		if w.behind >= maxBehind {
-			w.mu.Unlock()
-			return false
-		}
-		w.behind++
-		w.mu.Unlock()
-		if site.IsLoopback() {
-			most = maxBehind
-		}
-	}
-	if err := w.m.enter(site, most); err != nil {
-		if behind {
-			w.mu.Lock()
-			w.behind--
-			w.mu.Unlock()
-		}
+	if w.m.full() {
 		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := siteOf(site)
+	if w.guests.count >= maxGuests || w.guests.sites[key] >= siteMost(key) || behind && w.behind >= maxBehind {
+		return false
+	}
+	w.guests.count++
+	w.guests.sites[key]++
+	if behind {
+		w.behind++
 	}
 	return true
 }
@@ -212,11 +205,15 @@ func (w *web) enter(site netip.Addr, behind bool) bool {
 // leave gives the room back, once.
 func (w *web) leave(s *session) {
 	s.left.Do(func() {
-		w.m.leave(s.site)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		key := siteOf(s.site)
+		w.guests.count--
+		if w.guests.sites[key]--; w.guests.sites[key] == 0 {
+			delete(w.guests.sites, key)
+		}
 		if s.behind {
-			w.mu.Lock()
 			w.behind--
-			w.mu.Unlock()
 		}
 	})
 }
@@ -236,6 +233,8 @@ func (w *web) drop(s *session) {
 // serve answers a request of the session.
 func (s *session) serve(c *call) {
 	c.guest = !s.kept.Load()
+	// The rest of the answer goes out once we are done.
+	defer func() { _ = c.rc.SetWriteDeadline(time.Now().Add(frameFor)) }()
 	h := c.w.Header()
 	h.Set("Content-Type", octets)
 	h.Set("Cache-Control", "no-store")
@@ -243,11 +242,12 @@ func (s *session) serve(c *call) {
 	if !s.body(c) {
 		return
 	}
-	if c.q.seen != 0 && !s.see(c.q.seen) {
+	if c.q.seen != 0 && !s.see(c.q.seen, c.q.down) {
 		c.refuse(http.StatusConflict)
 		return
 	}
 	switch {
+	case c.q.seen != 0:
 	case c.q.stream:
 		s.flow(c)
 	case c.q.down != 0:
@@ -338,7 +338,7 @@ func pour(m *Mux, ep Endpoint, body io.Reader, guest bool, came func(n int)) (by
 
 // hold answers with what there is, or waits for something.
 func (s *session) hold(c *call, patient time.Duration) {
-	mine := s.turnTo(c.q.down, false)
+	mine := s.turnTo(c.q.down)
 	if mine == nil {
 		return
 	}
@@ -409,14 +409,15 @@ func (s *session) flow(c *call) {
 	if seen == nil {
 		return
 	}
-	defer s.withdraw(c.q.down)
+	defer s.withdraw(c.q.down, seen)
 	if !s.pad(c) {
 		return
 	}
 	wait := time.NewTimer(seenFor)
 	defer wait.Stop()
+	var number uint64
 	select {
-	case <-seen:
+	case number = <-seen:
 	case <-wait.C:
 		s.m.c.web.swallowed.Add(1)
 		return
@@ -425,7 +426,7 @@ func (s *session) flow(c *call) {
 	case <-c.mux:
 		return
 	}
-	mine := s.turnTo(c.q.down, true)
+	mine := s.turnTo(number)
 	if mine == nil {
 		return
 	}

@@ -28,8 +28,8 @@ type session struct {
 	conns  []*webConn // of the requests, as far as they are strangers
 	next   uint64     // number of the next body; 0: any
 	turn   chan struct{}
-	down   uint64                   // number of the request that has what waits
-	offers map[uint64]chan struct{} // answers that stay open, and are not seen yet
+	down   uint64                 // number of the request that has what waits
+	offers map[uint64]chan uint64 // answers that stay open, and are not seen yet
 }
 
 var _ outlet = (*session)(nil)
@@ -149,7 +149,7 @@ func (s *session) passed(n uint64) {
 
 // turnTo gives what waits to the request with number n, unless a later one has it. Requests
 // without a number are alone.
-func (s *session) turnTo(n uint64, stream bool) chan struct{} {
+func (s *session) turnTo(n uint64) chan struct{} {
 	s.flight.Lock()
 	defer s.flight.Unlock()
 	if n < s.down {
@@ -159,23 +159,25 @@ func (s *session) turnTo(n uint64, stream bool) chan struct{} {
 	return s.claim()
 }
 
-// offer announces an answer that stays open; nil: there are too many.
-func (s *session) offer(n uint64) chan struct{} {
+// offer announces an answer that stays open; nil: there are too many. The channel says under
+// which number it was seen.
+func (s *session) offer(n uint64) chan uint64 {
 	s.flight.Lock()
 	defer s.flight.Unlock()
 	if s.offers[n] != nil || len(s.offers) >= maxGuestFlight {
 		return nil
 	}
 	if s.offers == nil {
-		s.offers = make(map[uint64]chan struct{})
+		s.offers = make(map[uint64]chan uint64)
 	}
-	seen := make(chan struct{})
+	seen := make(chan uint64, 1)
 	s.offers[n] = seen
 	return seen
 }
 
-// see says that the client sees answer n. It returns false if that is not open any more.
-func (s *session) see(n uint64) bool {
+// see says that the client sees answer n, which has another number now. It returns false if that
+// is not open any more.
+func (s *session) see(n, now uint64) bool {
 	s.flight.Lock()
 	defer s.flight.Unlock()
 	seen := s.offers[n]
@@ -183,13 +185,15 @@ func (s *session) see(n uint64) bool {
 		return false
 	}
 	delete(s.offers, n)
-	close(seen)
+	seen <- now
 	return true
 }
 
 // withdraw forgets an offer that nobody saw.
-func (s *session) withdraw(n uint64) {
+func (s *session) withdraw(n uint64, seen chan uint64) {
 	s.flight.Lock()
 	defer s.flight.Unlock()
-	delete(s.offers, n)
+	if s.offers[n] == seen {
+		delete(s.offers, n)
+	}
 }

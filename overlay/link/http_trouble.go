@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
+	"syscall"
 )
 
 // TroubleKind is why an endpoint of a connection could not be used.
@@ -38,23 +41,41 @@ type Trouble struct {
 func (t *Trouble) Error() string {
 	switch t.Kind {
 	case CaptivePortal:
-		return fmt.Sprintf("this network: it shows its own page instead of the server (%v); try: open a web browser and log in to the network", t.Err)
+		return fmt.Sprintf("this network: it shows its own page instead of the server (%v); try: open a web browser and log in to the network", plainly(t.Err))
 	case ProxyAuth:
-		return fmt.Sprintf("proxy: it asks for a user name and a password (%v); try: put them into the credentials file", t.Err)
+		return fmt.Sprintf("proxy: it asks for a user name and a password (%v); try: put them into the credentials file", plainly(t.Err))
 	case ProxyRefused:
-		return fmt.Sprintf("proxy: it refuses the connection (%v)", t.Err)
+		return fmt.Sprintf("proxy: it refuses the connection (%v)", plainly(t.Err))
 	case TLS:
-		return fmt.Sprintf("TLS: the server cannot prove who it is (%v)", t.Err)
+		return fmt.Sprintf("TLS: the server cannot prove who it is (%v)", plainly(t.Err))
 	case NotAnode:
-		return fmt.Sprintf("server: it does not speak the Anode protocol (%v)", t.Err)
+		return fmt.Sprintf("server: it does not speak the Anode protocol (%v)", plainly(t.Err))
 	case Busy:
-		return fmt.Sprintf("server: it takes no more connections now (%v)", t.Err)
+		return fmt.Sprintf("server: it takes no more connections now (%v)", plainly(t.Err))
 	}
-	return fmt.Sprintf("connection: %v", t.Err)
+	return fmt.Sprintf("connection: %v", plainly(t.Err))
 }
 
 // Unwrap returns what happened.
 func (t *Trouble) Unwrap() error { return t.Err }
+
+// plainly is an error's text for people: without the names of calls and packages.
+func plainly(err error) string {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return "no address is known for " + dns.Name
+	}
+	text := err.Error()
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		op, inner := errors.AsType[*net.OpError](err)
+		if inner {
+			text = strings.Replace(text, op.Error(), errno.Error(), 1)
+		}
+	}
+	for _, prefix := range []string{"tls: ", "x509: ", "failed to verify certificate: ", "x509: ", "link: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
+}
 
 // lasting reports whether another attempt right now makes no sense.
 func (t *Trouble) lasting() bool { return t.Kind != Unreachable && t.Kind != Busy }

@@ -48,7 +48,7 @@ func (m *Mux) newWay(u *url.URL) (*way, error) {
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    maxUploads,
 		MaxConnsPerHost:        2 * maxUploads,
-		IdleConnTimeout:        50 * time.Second, // less than servers have
+		IdleConnTimeout:        idleConnFor - 5*time.Second, // ends before the server ends it
 		TLSHandshakeTimeout:    dialFor,
 		MaxResponseHeaderBytes: maxProxyHeader,
 		TLSClientConfig:        m.tlsConfig(""),
@@ -64,7 +64,11 @@ func (m *Mux) newWay(u *url.URL) (*way, error) {
 		if tunnel {
 			return m.tunnel(ctx, proxy, address)
 		}
-		return m.cfg.Streams.Dial(ctx, network, address)
+		conn, err := m.cfg.Streams.Dial(ctx, network, address)
+		if err != nil && proxy != nil {
+			err = trouble(Unreachable, "proxy %s: %w", proxy.Host, err)
+		}
+		return conn, err
 	}
 	return w, nil
 }
@@ -79,8 +83,9 @@ func (w *way) do(ctx context.Context, q query, body *posted) (*http.Response, er
 			return nil, err
 		}
 		asks := w.proxy != nil && w.url.Scheme == "http"
+		answered := ""
 		if asks {
-			w.m.proxies.authorize(w.m.cfg.Credentials, w.proxy, r, r.URL.String())
+			answered = w.m.proxies.authorize(w.m.cfg.Credentials, w.proxy, r, r.URL.String())
 		}
 		answer, err := w.http.RoundTrip(r)
 		if err != nil {
@@ -90,7 +95,7 @@ func (w *way) do(ctx context.Context, q query, body *posted) (*http.Response, er
 			return answer, nil
 		}
 		discard(answer)
-		if !asks || !w.m.proxies.challenge(w.m.cfg.Credentials, w.proxy, answer, tries) {
+		if !asks || tries >= maxAnswers || !w.m.proxies.challenge(w.m.cfg.Credentials, w.proxy, answer, answered) {
 			return nil, trouble(ProxyAuth, "%s", answer.Status)
 		}
 	}

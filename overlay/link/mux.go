@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -48,7 +47,6 @@ type Mux struct {
 	outlets   map[Endpoint]outlet // by Place
 	listeners []net.Listener
 	number    uint32 // of the last connection that came in
-	guests    guests // by HTTP
 	ether     ethernet
 	owners    owners
 	redials   redials
@@ -73,7 +71,7 @@ type MuxConfig struct {
 	Ended func(Endpoint)
 	// Web answers what is no POST on the TCP ports; nil: nothing is found there.
 	Web http.Handler
-	// Proxy returns the proxy to reach a URL by, as http.Transport has it; a TCP endpoint is
+	// Proxy returns the proxy to reach a URL by, as ProxyFunc of x/net/http/httpproxy does; a TCP endpoint is
 	// asked for as https://IP:PORT. nil: none.
 	Proxy func(*url.URL) (*url.URL, error)
 	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing:
@@ -105,13 +103,13 @@ func newDelivery() *delivery { return &delivery{done: make(chan struct{}, 1)} }
 
 // muxCounters are added to once for each batch.
 type muxCounters struct {
-	rxPackets, rxBytes, txPackets, txBytes                                        atomic.Uint64
-	accepted, dialled, dialFailed, ended                                          atomic.Uint64
-	dropQueue, dropDelay, dropGone, dropMost                                      atomic.Uint64
-	web                                                                           webCounters
-	refusedGuests, refusedSite, refusedMost, endedFrame, endedSlow, endedUnproved atomic.Uint64
-	refusedOthers, endedOwner, endedSilent, acceptFailed, dialLater, dialBudget   atomic.Uint64
-	etherBad, etherRefused                                                        atomic.Uint64
+	rxPackets, rxBytes, txPackets, txBytes                                      atomic.Uint64
+	accepted, dialled, dialFailed, ended                                        atomic.Uint64
+	dropQueue, dropDelay, dropGone, dropMost                                    atomic.Uint64
+	web                                                                         webCounters
+	refusedMost, endedFrame, endedSlow, endedUnproved                           atomic.Uint64
+	refusedOthers, endedOwner, endedSilent, acceptFailed, dialLater, dialBudget atomic.Uint64
+	etherBad, etherRefused                                                      atomic.Uint64
 }
 
 // NewMux makes a Mux without connections. Close ends it.
@@ -121,7 +119,6 @@ func NewMux(cfg MuxConfig) *Mux {
 	}
 	m := &Mux{cfg: cfg, batches: make(chan *delivery), unknown: make(chan *delivery), most: mostConnections(), outlets: make(map[Endpoint]outlet)}
 	m.ctx, m.end = context.WithCancel(context.Background())
-	m.guests.sites = make(map[netip.Addr]int)
 	m.web = newWeb(m)
 	return m
 }
@@ -270,15 +267,15 @@ func (m *Mux) remove(ep Endpoint, o outlet) {
 func (m *Mux) Counters() map[string]uint64 {
 	c := &m.c
 	m.mu.Lock()
-	open, guests := len(m.outlets), m.guests.count+m.places.size()
+	open, guests := len(m.outlets), m.places.size()
 	m.mu.Unlock()
 	all := map[string]uint64{
 		"rx_packets": c.rxPackets.Load(), "rx_bytes": c.rxBytes.Load(), "tx_packets": c.txPackets.Load(), "tx_bytes": c.txBytes.Load(),
 		"connections": uint64(open), "connections_unproved": uint64(guests),
 		"accepted": c.accepted.Load(), "dialled": c.dialled.Load(), "dial_failed": c.dialFailed.Load(), "ended": c.ended.Load(),
 		"tx_queue_full": c.dropQueue.Load(), "tx_too_late": c.dropDelay.Load(), "tx_connection_gone": c.dropGone.Load(), "tx_too_many_connections": c.dropMost.Load(),
-		"refused_unproved": c.refusedGuests.Load(), "refused_source": c.refusedSite.Load(), "refused_connections": c.refusedMost.Load(),
-		"ended_no_packets": c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
+		"refused_connections": c.refusedMost.Load(),
+		"ended_no_packets":    c.endedFrame.Load(), "ended_slow": c.endedSlow.Load(), "ended_unproved": c.endedUnproved.Load(),
 		"ended_replaced_unproved": m.places.replacedMost.Load(), "ended_replaced_source": m.places.replacedSite.Load(),
 		"ended_replaced_proved": c.endedOwner.Load(), "refused_others": c.refusedOthers.Load(), "ended_silent": c.endedSilent.Load(),
 		"accept_failed": c.acceptFailed.Load(), "tx_dial_later": c.dialLater.Load(), "tx_dial_budget": c.dialBudget.Load(),
@@ -412,13 +409,13 @@ func (j *joined) Write(ts []Train) (sent int, err error) {
 const (
 	// maxConnections bounds those of both directions.
 	maxConnections = 1 << 14
-	// maxGuests is how many may be open without proof of who is there, and of one site.
+	// maxGuests is how many sessions by HTTP there may be without proof of who is there, and of
+	// one site.
 	maxGuests     = 512
 	maxSiteGuests = 16
 )
 
-// guests counts the connections that came in, of which it is not known who is there. The rest
-// shares nothing with them.
+// guests counts those of whom it is not known who they are. The rest shares nothing with them.
 type guests struct {
 	count int
 	sites map[netip.Addr]int // by address; IPv6 by /64
@@ -432,39 +429,19 @@ func siteOf(a netip.Addr) netip.Addr {
 }
 
 // full reports whether no more may come in: some are left to those that we open.
-func (m *Mux) full() bool { return len(m.outlets) >= m.most-min(maxDialled, m.most/8) }
-
-// enter makes room for a connection from a, of which most may be guests, or says why there is
-// none.
-func (m *Mux) enter(a netip.Addr, most int) error {
+func (m *Mux) full() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g, site := &m.guests, siteOf(a)
-	switch {
-	case m.full():
-		m.c.refusedMost.Add(1)
-		return fmt.Errorf("link: %d connections are open", len(m.outlets))
-	case g.count >= maxGuests:
-		m.c.refusedGuests.Add(1)
-		return fmt.Errorf("link: %d connections are open without proof of who is there", g.count)
-	case g.sites[site] >= most:
-		m.c.refusedSite.Add(1)
-		return fmt.Errorf("link: %d connections of %v are open without proof of who is there", g.sites[site], site)
-	}
-	g.count++
-	g.sites[site]++
-	return nil
+	return len(m.outlets) >= m.most-min(maxDialled, m.most/8)
 }
 
-// leave gives the room back.
-func (m *Mux) leave(a netip.Addr) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	g, site := &m.guests, siteOf(a)
-	g.count--
-	if g.sites[site]--; g.sites[site] == 0 {
-		delete(g.sites, site)
+// siteMost is how many guests of one site there may be: of this host more, since a reverse proxy
+// may run there.
+func siteMost(a netip.Addr) int {
+	if a.IsLoopback() {
+		return maxGuests / 2
 	}
+	return maxSiteGuests
 }
 
 // attach enters an outlet of a connection that came in, under a number of its own.

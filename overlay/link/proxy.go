@@ -106,20 +106,21 @@ func (m *Mux) tunnel(ctx context.Context, proxy *url.URL, address string) (net.C
 	if proxy.Scheme != "http" && proxy.Scheme != "https" {
 		return nil, trouble(ProxyRefused, "a proxy of the kind %q cannot be used; try: one that begins with http://", proxy.Scheme)
 	}
-	for tries := 0; ; tries++ {
-		conn, refused, err := m.connect(ctx, proxy, address, tries)
+	for range maxAnswers {
+		conn, again, err := m.connect(ctx, proxy, address)
 		if err != nil || conn != nil {
 			return conn, err
 		}
-		if !refused {
-			return nil, trouble(ProxyAuth, "%s", proxy.Host)
+		if !again {
+			break
 		}
 	}
+	return nil, trouble(ProxyAuth, "%s", proxy.Host)
 }
 
 // connect asks a proxy once. again says that the proxy wants other credentials, and that there are
 // some.
-func (m *Mux) connect(ctx context.Context, proxy *url.URL, address string, tries int) (_ net.Conn, again bool, err error) {
+func (m *Mux) connect(ctx context.Context, proxy *url.URL, address string) (_ net.Conn, again bool, err error) {
 	conn, err := m.cfg.Streams.Dial(ctx, "tcp", proxyAddress(proxy))
 	if err != nil {
 		return nil, false, trouble(Unreachable, "proxy %s: %w", proxy.Host, err)
@@ -142,7 +143,7 @@ func (m *Mux) connect(ctx context.Context, proxy *url.URL, address string, tries
 		conn.SetDeadline(until)
 	}
 	ask := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{"User-Agent": {agent}}}
-	m.proxies.authorize(m.cfg.Credentials, proxy, ask, address)
+	answered := m.proxies.authorize(m.cfg.Credentials, proxy, ask, address)
 	if err := ask.Write(conn); err != nil {
 		return nil, false, trouble(Unreachable, "proxy %s: %w", proxy.Host, err)
 	}
@@ -160,7 +161,7 @@ func (m *Mux) connect(ctx context.Context, proxy *url.URL, address string, tries
 		}
 		return &begunConn{Conn: conn, first: first}, false, nil
 	case answer.StatusCode == http.StatusProxyAuthRequired:
-		return nil, m.proxies.challenge(m.cfg.Credentials, proxy, answer, tries), nil
+		return nil, m.proxies.challenge(m.cfg.Credentials, proxy, answer, answered), nil
 	}
 	return nil, false, trouble(ProxyRefused, "%s answers %s for %s", proxy.Host, answer.Status, address)
 }

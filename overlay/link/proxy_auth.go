@@ -12,7 +12,11 @@ import (
 	"github.com/icholy/digest"
 )
 
-const maxProxies = 16
+const (
+	maxProxies = 16
+	// maxAnswers is how often one request answers challenges.
+	maxAnswers = 4
+)
 
 // proxies knows how to prove to each proxy who we are.
 type proxies struct {
@@ -66,61 +70,70 @@ func (a *proxyAuth) credentials(from func(string) (string, string), proxy *url.U
 }
 
 // authorize adds what the proxy wants to a request for uri. Before it has asked, that is nothing:
-// Basic shows the password to everybody on the way.
-func (p *proxies) authorize(from func(string) (string, string), proxy *url.URL, r *http.Request, uri string) {
+// Basic shows the password to everybody on the way. It returns what was answered, for challenge.
+func (p *proxies) authorize(from func(string) (string, string), proxy *url.URL, r *http.Request, uri string) (answered string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := p.at(proxy)
 	user, password := a.credentials(from, proxy)
-	if user == "" {
-		return
-	}
 	switch {
+	case user == "":
 	case a.digest != nil:
 		a.count++
 		said, err := digest.Digest(a.digest, digest.Options{Method: r.Method, URI: uri, Count: a.count, Username: user, Password: password})
 		if err == nil {
 			r.Header.Set("Proxy-Authorization", said.String())
 		}
+		return "Digest " + a.digest.Nonce
 	case a.basic:
 		r.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
+		return "Basic"
 	}
+	return ""
 }
 
 // challenge takes what a proxy asks for, and reports whether the request can be made again: it
-// cannot without credentials, or if they were wrong.
-func (p *proxies) challenge(from func(string) (string, string), proxy *url.URL, answer *http.Response, tries int) bool {
+// cannot without credentials, nor if they were wrong. answered is what the request had.
+func (p *proxies) challenge(from func(string) (string, string), proxy *url.URL, answer *http.Response, answered string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := p.at(proxy)
-	had := a.basic || a.digest != nil
-	a.basic, a.digest, a.count = false, nil, 0
-	stale := false
+	before := a.digest
+	a.basic, a.digest = false, nil
 	for _, c := range challenges(answer.Header.Values("Proxy-Authenticate")) {
-		scheme, _, _ := strings.Cut(c, " ")
-		switch {
-		case strings.EqualFold(scheme, "Basic"):
-			a.basic = true
-		case strings.EqualFold(scheme, "Digest"):
-			d, err := digest.ParseChallenge(c)
-			if err != nil {
-				continue
-			}
-			for i := range d.QOP {
-				d.QOP[i] = strings.TrimSpace(d.QOP[i])
-			}
-			// One that is bound to the body would need it twice.
-			plain := len(d.QOP) == 0 || d.SupportsQOP("auth")
-			if plain && digest.CanDigest(d) && (a.digest == nil || strength(d) > strength(a.digest)) {
-				a.digest, stale = d, d.Stale
-			}
-		}
+		a.consider(c)
+	}
+	if a.digest != nil && (before == nil || before.Nonce != a.digest.Nonce) {
+		a.count = 0
 	}
 	user, _ := a.credentials(from, proxy)
-	if user == "" || !a.basic && a.digest == nil {
+	switch {
+	case user == "":
 		return false
+	case a.digest != nil:
+		return answered != "Digest "+a.digest.Nonce // it was another's turn, or too old
 	}
-	return tries == 0 || tries == 1 && had && stale
+	return a.basic && answered != "Basic"
+}
+
+// consider takes one challenge, if it is better than those before.
+func (a *proxyAuth) consider(c string) {
+	scheme, _, _ := strings.Cut(c, " ")
+	if strings.EqualFold(scheme, "Basic") {
+		a.basic = true
+	}
+	d, err := digest.ParseChallenge(c)
+	if err != nil {
+		return
+	}
+	for i := range d.QOP {
+		d.QOP[i] = strings.TrimSpace(d.QOP[i])
+	}
+	// One that is bound to the body would need it twice.
+	plain := len(d.QOP) == 0 || d.SupportsQOP("auth")
+	if plain && digest.CanDigest(d) && (a.digest == nil || strength(d) > strength(a.digest)) {
+		a.digest = d
+	}
 }
 
 // strength orders the algorithms of Digest.

@@ -163,10 +163,7 @@ func (m *Mux) welcome(conn net.Conn) {
 		return
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-	m.mu.Lock()
-	full := m.full()
-	m.mu.Unlock()
-	if full {
+	if m.full() {
 		m.c.refusedMost.Add(1)
 		abort(conn)
 		return
