@@ -202,13 +202,6 @@ func (w *web) enter(site netip.Addr, behind bool) bool {
 	return true
 }
 
-// full reports whether there is no room for more, whoever it is.
-func (m *Mux) full() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.outlets) >= maxConnections
-}
-
 // leave gives the room back, once.
 func (w *web) leave(s *session) {
 	s.left.Do(func() {

@@ -155,7 +155,7 @@ func (v *virtual) meet(ep Endpoint) Endpoint {
 	v.t.Helper()
 	v.client.NewWriter().Write(packets(ep, 1, 40))
 	x := <-v.arrived
-	v.server.Keep(x.from)
+	v.server.Keep(x.from, "client", true)
 	v.server.NewWriter().Write(packets(x.from, 1, 60))
 	if y := <-v.back; len(y.packet) != 60 {
 		v.t.Fatalf("a packet of %d bytes came back", len(y.packet))

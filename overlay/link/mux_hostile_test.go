@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// pipes is a network of connections in memory: those that come in are sent to in, and dial makes
+// memoryNet is a network of connections in memory: those that come in are sent to in, and dial makes
 // the others.
-type pipes struct {
+type memoryNet struct {
 	in    chan net.Conn
 	fails chan error // of the next Accept
 	dial  func() (net.Conn, error)
@@ -26,16 +26,16 @@ type pipes struct {
 	done  sync.Once
 }
 
-func newPipes() *pipes { return &pipes{in: make(chan net.Conn), fails: make(chan error)} }
+func newMemory() *memoryNet { return &memoryNet{in: make(chan net.Conn), fails: make(chan error)} }
 
-func (p *pipes) Dial(context.Context, string, string) (net.Conn, error) {
+func (p *memoryNet) Dial(context.Context, string, string) (net.Conn, error) {
 	p.dials.Add(1)
 	return p.dial()
 }
 
-func (p *pipes) ListenTCP(uint16) (net.Listener, error) { return p, nil }
+func (p *memoryNet) ListenTCP(uint16) (net.Listener, error) { return p, nil }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *memoryNet) Accept() (net.Conn, error) {
 	select {
 	case c, ok := <-p.in:
 		if !ok {
@@ -47,8 +47,8 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error   { p.done.Do(func() { close(p.in) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p *memoryNet) Close() error   { p.done.Do(func() { close(p.in) }); return nil }
+func (p *memoryNet) Addr() net.Addr { return &net.TCPAddr{} }
 
 // pipeEnd is one end of a connection, from an address.
 type pipeEnd struct {
@@ -59,15 +59,15 @@ type pipeEnd struct {
 func (p *pipeEnd) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(p.from) }
 
 // connect opens a connection to the Mux from an address.
-func (p *pipes) connect(from string) net.Conn {
+func (p *memoryNet) connect(from string) net.Conn {
 	ours, theirs := net.Pipe()
 	p.in <- &pipeEnd{theirs, netip.MustParseAddrPort(from)}
 	return ours
 }
 
-// world is a Mux that listens to pipes, and of which all is read.
+// world is a Mux that listens to a memoryNet, and of which all is read.
 type world struct {
-	*pipes
+	*memoryNet
 	m     *Mux
 	got   atomic.Int64 // bytes of packets
 	from  chan Endpoint
@@ -78,8 +78,8 @@ type world struct {
 // newWorld makes one in a bubble of virtual time. The first endpoints that something came from are
 // sent to from.
 func newWorld(t *testing.T) *world {
-	w := &world{pipes: newPipes(), from: make(chan Endpoint, 1000), ended: make(chan Endpoint, 1000), over: make(chan struct{})}
-	w.m = NewMux(MuxConfig{Streams: w.pipes, Ended: func(ep Endpoint) { w.ended <- ep }})
+	w := &world{memoryNet: newMemory(), from: make(chan Endpoint, 1000), ended: make(chan Endpoint, 1000), over: make(chan struct{})}
+	w.m = NewMux(MuxConfig{Streams: w.memoryNet, Ended: func(ep Endpoint) { w.ended <- ep }})
 	if err := w.m.ListenTCP(1); err != nil {
 		t.Fatal(err)
 	}
