@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,11 @@ func (m *Mux) ListenTCP(port uint16) error {
 	if err != nil {
 		return err
 	}
+	return m.Serve(l)
+}
+
+// Serve takes connections from a listener until it is closed, and closes it at the end.
+func (m *Mux) Serve(l net.Listener) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {
@@ -127,7 +133,12 @@ func (m *Mux) ListenTCP(port uint16) error {
 	}
 	m.listeners = append(m.listeners, l)
 	m.web.start()
-	m.running.Go(func() { m.accept(l) })
+	m.running.Go(func() {
+		m.accept(l)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.listeners = slices.DeleteFunc(m.listeners, func(x net.Listener) bool { return x == l })
+	})
 	return nil
 }
 
@@ -273,13 +284,13 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	if n := len(s.waiting) - had; n != 0 {
 		s.m.queued.Add(int64(n))
 	}
-	s.mu.Unlock()
-	if idle {
+	if idle { // still locked: close closes the channel
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+	s.mu.Unlock()
 	return true
 }
 
