@@ -110,7 +110,7 @@ func TestConnectionsReplaceUDP(t *testing.T) {
 	n.s.Flows(n.now, true)
 	delete(n.alive, udp)
 	n.s.Check(n.now, udp)
-	n.run(firstRetry + 60*ms)
+	n.run(3*firstRetry + 60*ms)
 	if n.best() != tcp {
 		t.Fatalf("%v is used, and UDP is silent", n.best())
 	}
