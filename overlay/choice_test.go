@@ -223,7 +223,11 @@ func TestChoiceRelay(t *testing.T) {
 		b.say(a, "later")
 		a.arrives(b, "later", time.Second)
 		sa.DropUDP(false)
-		converse(a, b, 20*time.Second, nil)
+		began := time.Now()
+		pause := converse(a, b, 20*time.Second, func() bool { return a.peer(b).Path.Kind == PathDirect && b.peer(a).Path.Kind == PathDirect })
+		if took := time.Since(began); took > 15*time.Second || pause > 300*time.Millisecond {
+			t.Errorf("with UDP the path is direct after %v, with a pause of %v", took, pause)
+		}
 		if by := a.by(b); by != "udp" {
 			t.Errorf("with UDP the path is %s", by)
 		}
@@ -233,6 +237,39 @@ func TestChoiceRelay(t *testing.T) {
 		}
 		if by := a.by(b); by != "tcp" {
 			t.Errorf("without UDP the path is %s", by)
+		}
+	})
+}
+
+// Firewalls that let UDP through for 3 s now and then do no harm to what goes by a relay either.
+func TestChoiceRelayFlapping(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		net := w.Internet(vnet.Link{Delay: oneWay / 2})
+		sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", vnet.SymmetricRandom)
+		sa.DropUDP(true)
+		r := newTestNode(t, sr.Host, func(c *Config) {
+			c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
+		}).start()
+		defer r.stop()
+		f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", addr(t, sr.Host, netip.Addr.Is4), r.address0()))
+		a := newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		b := newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		adds(a, b)
+		a.knows(testZone, f)
+		defer a.stop()
+		b.knows(testZone, f)
+		defer b.stop()
+		a.say(b, "there")
+		b.arrives(a, "there", 3*time.Second)
+		converse(a, b, 5*time.Second, nil)
+		for round := range 10 {
+			sa.DropUDP(round%2 == 1)
+			if pause := converse(a, b, 3*time.Second, nil); pause > 200*time.Millisecond {
+				t.Errorf("round %d: nothing comes for %v", round, pause)
+			}
+			if by := a.by(b); by != "tcp" {
+				t.Errorf("round %d: the path is %s", round, by)
+			}
 		}
 	})
 }
