@@ -274,6 +274,36 @@ func TestChoiceRelayFlapping(t *testing.T) {
 	})
 }
 
+// A firewall drops everything for a while, and has forgotten the connections then, or forgets them
+// with no pause: nothing says so, and another connection takes over.
+func TestChoiceDeadConnection(t *testing.T) {
+	for _, c := range []struct{ pause, most time.Duration }{{0, 10 * time.Second}, {30 * time.Second, 6 * time.Second}} {
+		t.Run(c.pause.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b, sites := choosers(t, w, func(a, _ *vnet.Site) { a.DropUDP(true) })
+				defer a.stop()
+				defer b.stop()
+				a.say(b, "first")
+				b.arrives(a, "first", 3*time.Second)
+				converse(a, b, 5*time.Second, nil)
+				if c.pause > 0 {
+					sites[0].AllowTCP(1)
+					converse(a, b, c.pause, nil)
+				}
+				sites[0].Firewall.SetConfig(func(c *vnet.FirewallConfig) { c.Open = false })
+				sites[0].Firewall.Reboot()
+				sites[0].AllowTCP()
+				if pause := converse(a, b, 20*time.Second, nil); pause > c.most {
+					t.Errorf("nothing comes for %v", pause)
+				}
+				if by := a.by(b); by != "tcp" {
+					t.Errorf("the path is %s", by)
+				}
+			})
+		})
+	}
+}
+
 // homeAndOpen starts a relay of a zone, a node at home, and one on the internet, both in the zone. They
 // know of each other nothing but addresses.
 func homeAndOpen(t *testing.T, w *vnet.World, change func(home, open *vnet.Site)) (r, home, open *testNode, sites [2]*vnet.Site) {

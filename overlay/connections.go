@@ -117,6 +117,13 @@ func (l *loop) connectionEnded(ep link.Endpoint) {
 	}
 }
 
+// connectionDead ends a connection by which nothing comes any more.
+func (l *loop) connectionDead(ep link.Endpoint) {
+	if l.n.mux != nil {
+		l.n.mux.Drop(ep)
+	}
+}
+
 // dials are the peers for whom connections are opened, until these end: nobody is known to be at
 // their end before.
 type dials map[link.Endpoint]anode.Address

@@ -65,7 +65,7 @@ func newLoop(n *Node, known link.State) *loop {
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
 	l.env.Local.Reach = l.env.Reach
-	l.env.Silent = l.blockage.now
+	l.env.Silent, l.env.Dead = l.blockage.now, l.connectionDead
 	l.links.set(known)
 	l.beacon.linksChanged()
 	l.zones.start()

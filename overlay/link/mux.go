@@ -246,20 +246,37 @@ func (e *Endpoint) dialable() bool {
 // remove forgets an outlet that ended.
 func (m *Mux) remove(ep Endpoint, o outlet) {
 	m.mu.Lock()
-	if m.outlets[ep] == o {
+	dropped := m.outlets[ep] != o
+	if !dropped {
 		delete(m.outlets, ep)
+		m.owners.remove(ep)
 	}
-	m.owners.remove(ep)
 	if ep.Conn == 0 {
 		m.redials.open--
 	}
 	m.mu.Unlock()
 	m.c.ended.Add(1)
+	if dropped {
+		return // there may be another one by now
+	}
 	if s, ok := o.(*stream); ok && !s.kept.Load() {
 		return // a guest, of whom nobody knows
 	}
 	if m.cfg.Ended != nil && m.ctx.Err() == nil {
 		m.cfg.Ended(ep)
+	}
+}
+
+// Drop ends the connection to an endpoint without a word to Ended: the caller knows. The next packet
+// there opens another one.
+func (m *Mux) Drop(ep Endpoint) {
+	ep = ep.Place()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.outlets[ep]; o != nil && ep.Conn == 0 && ep.Kind.Connected() {
+		delete(m.outlets, ep)
+		m.owners.remove(ep)
+		o.close()
 	}
 }
 
@@ -318,8 +335,12 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 			continue
 		}
 		if !w.last.queue(t, patient) {
-			w.last = nil // it may have ended
-			continue
+			before := w.last
+			w.last = w.m.find(t.Endpoint) // it may have ended, and another may be opened
+			if w.last == before || w.last == nil || !w.last.queue(t, patient) {
+				w.last = nil
+				continue
+			}
 		}
 		sent++
 		packets += t.Packets()

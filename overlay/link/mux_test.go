@@ -153,3 +153,26 @@ func TestMuxCarriesALot(t *testing.T) {
 	}
 	both.Wait()
 }
+
+// A connection that was dropped is replaced by the next packet, and Ended hears of neither.
+func TestMuxDrops(t *testing.T) {
+	server, _, to := muxes(t)
+	client := NewMux(MuxConfig{Streams: new(System), Ended: func(ep Endpoint) { t.Errorf("%v ended", ep) }})
+	defer client.Close()
+	w := client.NewWriter()
+	var before Endpoint
+	for range 2 {
+		if _, err := w.Write([]Train{{Buf: make([]byte, 40), Size: 40, Endpoint: to}}); err != nil {
+			t.Fatal(err)
+		}
+		_, from := read(t, server)
+		if from.Same(&before) {
+			t.Error("the connection is the same")
+		}
+		before = from
+		client.Drop(to)
+	}
+	if n := client.Counters()["dialled"]; n != 2 {
+		t.Errorf("%d connections", n)
+	}
+}

@@ -254,6 +254,15 @@ func (s *Set) connected() bool {
 	return false
 }
 
+// dead reports whether a connection that we opened, and that worked, does so no more, and does not say
+// that it ended: a firewall may have forgotten it. A system that is asked to send there goes on for
+// much longer.
+func (i *Info) dead() bool {
+	c := &i.check
+	return i.State == Confirmed && i.Direct() && i.Endpoint.Kind.Connected() && i.Endpoint.Conn == 0 &&
+		len(c.asked) >= i.most() && i.Heard <= c.asked[0].sent
+}
+
 // Ended takes the end of a connection, or that none could be opened. Ways in one that the other
 // side opened are gone. One that is in use is opened again by its check.
 func (s *Set) Ended(now mono.Time, ep link.Endpoint) {

@@ -262,3 +262,38 @@ func TestCameByConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestDeadConnection: a connection that we opened, and by which nothing comes any more, is ended and
+// opened again; one by which something comes, or that the other side opened, is not.
+func TestDeadConnection(t *testing.T) {
+	ours := by(link.TCP, way("192.0.2.1:1"))
+	theirs := ours
+	theirs.Endpoint.Conn = 7
+	for _, c := range []struct {
+		name  string
+		way   Way
+		heard bool
+		dead  int
+	}{{"silent", ours, false, 1}, {"answers are lost", ours, true, 0}, {"the other side's", theirs, false, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNet(t)
+			dead := 0
+			n.s.Dead = func(link.Endpoint) { dead++ }
+			n.alive[c.way] = 20 * ms
+			n.s.Add(n.now, c.way, Static, false)
+			n.run(time.Second)
+			n.s.Best()
+			delete(n.alive, c.way)
+			n.s.Check(n.now, c.way)
+			for range 75 {
+				n.run(100 * ms)
+				if c.heard {
+					n.s.Heard(n.now, c.way.Endpoint, c.way.Via)
+				}
+			}
+			if dead != c.dead {
+				t.Errorf("it was ended %d times", dead)
+			}
+		})
+	}
+}

@@ -24,6 +24,10 @@ type Set struct {
 	Blocked func() bool
 	Lower   bool
 
+	// Dead has a connection that we opened ended, since nothing comes by it any more. The next
+	// packet to the endpoint opens another one. It may be nil.
+	Dead func(link.Endpoint)
+
 	now    mono.Time // as Requests was told last
 	since  mono.Time // a way has been needed, or a better one
 	worked int       // the class of the way that worked last
@@ -196,6 +200,12 @@ func (s *Set) Requests(now mono.Time) (due []Request, next mono.Time) {
 		}
 		if c.pending && c.next <= now {
 			switch {
+			case s.Dead != nil && i.dead():
+				s.Dead(i.Endpoint)
+				i.become(now, Candidate)
+				i.start(now)
+				i.check.waits = false
+				due = append(due, i.ask(now, s.id()))
 			case c.over || len(c.asked) >= i.most():
 				s.fail(now, i)
 				failed = true

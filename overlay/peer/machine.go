@@ -69,7 +69,7 @@ func newMachine(p *Peer, peerID uint8) *Machine {
 // newWays returns the ways to a machine of which none is known.
 func (p *Peer) newWays() *path.Set {
 	s := path.NewSet(p.env.Request)
-	s.Blocked, s.Lower = p.env.Silent, p.lower()
+	s.Blocked, s.Lower, s.Dead = p.env.Silent, p.lower(), p.env.Dead
 	return s
 }
 

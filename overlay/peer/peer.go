@@ -85,6 +85,7 @@ type Env struct {
 	Open    func() bool         // whether everybody is let in; nil: only who was added
 	Mapping func() path.Mapping // how the outside sees us; nil: nothing is known
 	Silent  func() bool         // UDP got no answer on this network the last time; nil: nothing is known
+	Dead    func(link.Endpoint) // a connection that we opened carries nothing any more; nil: nobody cares
 }
 
 // Peer is one address. It belongs to the loop, except Contact.
