@@ -91,8 +91,8 @@ var blockages = []blockage{
 		changes: []transition{{name: "UDP works", do: udpThrough, want: relay, kind: byUDP, within: backToUDP, quick: 3 * time.Second, slow: 20 * time.Second}}},
 }
 
-// udpBlocked are what a says where nothing by UDP gets through to it.
-var udpBlocked = []string{"udp_blocked"}
+// udpBlocked are what a says where nothing by UDP gets through to it, and connections do.
+var udpBlocked = []string{"udp_silent"}
 
 // anyReason leaves it open what a says of its path.
 var anyReason = []string{""}

@@ -88,6 +88,7 @@ func TestZoneFileByProxy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := parseBasic(r.Header.Get("Proxy-Authorization"))
 		if user != "me" || password != "swordfish" {
+			w.Header().Set("Proxy-Authenticate", `Basic realm="proxy"`)
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}

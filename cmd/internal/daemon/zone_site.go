@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -269,8 +270,13 @@ func (s *zones) checkListed(file *zone.File) {
 
 var errUnlisted = errors.New("the zone file does not name it")
 
-// withTry adds what to do about an error.
-func withTry(err error, try string) error { return fmt.Errorf("%w; try: %s", err, try) }
+// withTry adds what to do about an error, unless it says so itself.
+func withTry(err error, try string) error {
+	if strings.Contains(err.Error(), "; try: ") {
+		return err
+	}
+	return fmt.Errorf("%w; try: %s", err, try)
+}
 
 // names reports whether a zone file has a relay with an address.
 func names(file *zone.File, a anode.Address) bool {
