@@ -238,6 +238,9 @@ func (o *onward) request(t *http.Transport, proxy *url.URL, seen bool, next func
 		}
 		answered := ""
 		if seen {
+			if r.URL.Path == "" {
+				r.URL.Path = "/" // as it is sent
+			}
 			answered = o.proxies.authorize(o.cfg.Credentials, proxy, r, r.URL.String())
 		}
 		answer, err := t.RoundTrip(r)
