@@ -67,7 +67,7 @@ func judgeFailure(f overlay.TransportFailure) finding {
 func proxyTroubles(s overlay.Status) (list []string) {
 	for _, p := range s.Peers {
 		for _, w := range p.Ways {
-			if (strings.HasPrefix(w.Trouble, "proxy: ") || strings.Contains(w.Trouble, "the proxy cannot be reached")) && !slices.Contains(list, w.Trouble) {
+			if (strings.HasPrefix(w.Trouble, "proxy: ") || strings.HasPrefix(w.Trouble, "connection: the proxy ")) && !slices.Contains(list, w.Trouble) {
 				list = append(list, w.Trouble)
 			}
 		}
