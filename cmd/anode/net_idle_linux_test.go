@@ -67,6 +67,9 @@ type idleWorld struct {
 	zone    anode.Zone
 	clients []*overlay.Node
 	spent   ownUse // by the test's process, without clients
+
+	dialling sync.RWMutex // held while a client dials
+	over     bool         // nobody may any more
 }
 
 func newIdleWorld(t *testing.T) *idleWorld {
@@ -95,14 +98,20 @@ func newIdleWorld(t *testing.T) *idleWorld {
 func (x *idleWorld) start(count, port int) {
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
-	x.t.Cleanup(func() { cancel(); running.Wait() })
+	x.t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		x.dialling.Lock()
+		defer x.dialling.Unlock()
+		x.over = true
+	})
 	for k := range count {
 		id, err := anode.NewIdentity(x.zone)
 		if err != nil {
 			x.t.Fatal(err)
 		}
 		from := netip.AddrFrom4([4]byte{9, 8, byte(k / 4 >> 8), byte(k / 4)})
-		n, err := overlay.New(overlay.Config{Identity: id, Network: &onePort{host: x.c, from: from, port: port}, Port: link.Port, Version: "test"})
+		n, err := overlay.New(overlay.Config{Identity: id, Network: &onePort{world: x, from: from, port: port}, Port: link.Port, Version: "test"})
 		if err != nil {
 			x.t.Fatal(err)
 		}
@@ -223,9 +232,9 @@ func use() ownUse {
 // onePort is a network that lets connections to one port through, and nothing else. It is like the
 // system's in all other ways.
 type onePort struct {
-	host *host
-	from netip.Addr
-	port int
+	world *idleWorld
+	from  netip.Addr
+	port  int
 }
 
 // Dial implements link.Streams.
@@ -233,8 +242,13 @@ func (n *onePort) Dial(ctx context.Context, network, address string) (net.Conn, 
 	if _, port, _ := net.SplitHostPort(address); port != strconv.Itoa(n.port) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
+	n.world.dialling.RLock()
+	defer n.world.dialling.RUnlock()
+	if n.world.over {
+		return nil, net.ErrClosed
+	}
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.from, 0)), Timeout: dialWait}
-	return in(n.host, func() (net.Conn, error) { return d.Dial(network, address) })
+	return in(n.world.c, func() (net.Conn, error) { return d.Dial(network, address) })
 }
 
 // ListenTCP implements link.Streams.

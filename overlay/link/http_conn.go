@@ -193,7 +193,7 @@ func newWeb(m *Mux) *web {
 		ErrorLog:          slog.NewLogLogger(m.cfg.Log.Handler(), slog.LevelDebug),
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
+			if s == http.StateClosed || s == http.StateHijacked {
 				w.served.Done()
 			}
 		},
