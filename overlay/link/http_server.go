@@ -37,6 +37,9 @@ func (m *Mux) HTTP() http.Handler { return http.HandlerFunc(m.web.post) }
 
 // answer is what is said on the Mux's own ports.
 func (w *web) answer(rw http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*webConn); ok {
+		c.begun.Store(false)
+	}
 	rc := http.NewResponseController(rw)
 	_ = rc.SetWriteDeadline(time.Now().Add(frameFor))
 	switch {
@@ -223,8 +226,11 @@ func (w *web) leave(s *session) {
 	})
 }
 
-// drop ends a session.
+// drop ends a session, once.
 func (w *web) drop(s *session) {
+	if s.gone.Swap(true) {
+		return
+	}
 	s.end()
 	w.mu.Lock()
 	if w.sessions[s.id] == s {
