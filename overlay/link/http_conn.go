@@ -21,7 +21,7 @@ const (
 	maxLocal         = 768
 	strangeFor       = 30 * time.Second
 	janitorEvery     = 5 * time.Second
-	idleConnFor      = 20 * time.Second // between requests: such a connection costs memory
+	idleConnFor      = 10 * time.Second // between requests: such a connection costs memory
 )
 
 // sniff reads the first bytes of a connection that came in, and returns one on which they are

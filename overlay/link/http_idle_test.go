@@ -21,7 +21,6 @@ const (
 func TestHTTPIdleClientsCostLittle(t *testing.T) {
 	server, _, ep := posting(t)
 	address := ep.URL.Value()[len("http://") : len(ep.URL.Value())-1]
-	confirm := dialWeb(t, address)
 	from := make(chan Endpoint, 1)
 	go func() {
 		ts := make([]Train, 8)
@@ -46,8 +45,10 @@ func TestHTTPIdleClientsCostLittle(t *testing.T) {
 		server.Keep(<-from, k, true)
 		c.post(k+1, "d=1&s=1", nil)
 		c.begins()
+		confirm := dialWeb(t, address)
 		confirm.post(k+1, "d=2&seen=1", nil)
 		confirm.answer()
+		confirm.Close()
 	}
 	eventually(t, "an answer stays open for each", func() bool { return count(server, "http_streams") == idleHere })
 	each := (inUse() - before) / idleHere

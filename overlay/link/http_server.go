@@ -259,6 +259,8 @@ func (s *session) serve(c *call) {
 	}
 	switch {
 	case c.q.seen != 0:
+		// Often this is the connection's one request, and the next is minutes away.
+		h.Set("Connection", "close")
 	case c.q.stream:
 		s.flow(c)
 	case c.q.down != 0:
