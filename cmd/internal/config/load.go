@@ -354,9 +354,9 @@ func (l *loader) checkPeers() {
 }
 
 // ParsePeer reads [NAME=]ADDRESS or [NAME=]ADDRESS@ENDPOINT, as in --peer and
-// ANODE_PEERS; more endpoints may follow, each after an @.
+// ANODE_PEERS; more endpoints may follow, as book.ParsePlaces reads them.
 func ParsePeer(s string) (p Peer, err error) {
-	if name, rest, named := strings.Cut(s, "="); named {
+	if name, rest, named := strings.Cut(s, "="); named && !strings.Contains(name, "@") {
 		if err := book.CheckName(name); err != nil {
 			return Peer{}, err
 		}
@@ -368,16 +368,10 @@ func ParsePeer(s string) (p Peer, err error) {
 	} else if err != nil {
 		return Peer{}, err
 	}
-	for more {
-		var text string
-		text, rest, more = strings.Cut(rest, "@")
-		e, err := book.ParsePlace(text)
-		if err != nil {
-			return Peer{}, err
-		}
-		p.Endpoints = append(p.Endpoints, e)
+	if more {
+		p.Endpoints, err = book.ParsePlaces(rest)
 	}
-	return p, nil
+	return p, err
 }
 
 var errNoAddress = errors.New("want an address of 64 characters, as shown by \"anode id\"")
