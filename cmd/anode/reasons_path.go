@@ -42,7 +42,7 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 			"open a web browser and log in to the network"
 	case overlay.ReasonProxyAuth:
 		return "the proxy of this network asks for a user name and a password, so this machine cannot reach " + who,
-			"put them into the file that link.credentials in the configuration names"
+			"put them into the file that proxy_credentials in the configuration names"
 	case overlay.ReasonProxyRefused:
 		return "the proxy of this network refuses the connections that lead to " + who,
 			"ask who runs the proxy to let them through, or use another network"

@@ -309,6 +309,7 @@ func (l *loader) addOnce(p sourced) {
 func (l *loader) finish() (Loaded, error) {
 	l.checkBridge()
 	l.checkRelay()
+	l.checkPorts()
 	l.checkPeers()
 	if err := l.problems.sorted(); err != nil {
 		return Loaded{}, err
@@ -333,6 +334,19 @@ func (l *loader) checkRelay() {
 	c := l.config.Relay
 	if !l.bad["relay.zone"] && !l.bad["relay.enabled"] && c.Zone && !c.Enabled {
 		l.problem(l.origins["relay.zone"], "relay.zone: needs relay.enabled as well")
+	}
+}
+
+// checkPorts refuses a TCP port for packets that Info2 needs.
+func (l *loader) checkPorts() {
+	c := l.config
+	sound := !l.bad["listen.tcp"] && !l.bad["info2.port"] && !l.bad["info2.enabled"] && !l.bad["info2.bare"]
+	if sound && (c.Info2.Enabled || c.Info2.Bare) && slices.Contains(c.Listen.TCP.For(c.Listen.Port), c.Info2.Port) {
+		at := l.origins["listen.tcp"]
+		if !c.Listen.TCP.given {
+			at = l.origins["listen.port"]
+		}
+		l.problem(at, fmt.Sprintf("listen.tcp: port %d is that of info2.port; try: another port in listen.tcp, or info2.enabled = false", c.Info2.Port))
 	}
 }
 

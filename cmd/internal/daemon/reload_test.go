@@ -50,7 +50,7 @@ func TestReload(t *testing.T) {
 	m.hangUp(t, "policy.open = true\nrelay.enabled = false\nproxy = \"none\"")
 	m.log.wait(`msg="a setting changed" key=proxy old="\"env\"" new="\"none\""`)
 	m.hangUp(t, "policy.open = true\nrelay.enabled = false\nproxy_credentials = \"file:/nowhere/proxy\"")
-	m.log.wait("the proxy's credentials: /nowhere/proxy: no such file or directory")
+	m.log.wait("proxy_credentials: /nowhere/proxy: no such file or directory")
 
 	// What needs a restart is said each time until then; of a secret, only its file.
 	const restart = "policy.open = true\nrelay.enabled = false\nlisten.port = 1\nsecret = \"file:/etc/secret\"\n"
