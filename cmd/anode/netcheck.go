@@ -433,8 +433,8 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 			add(x.name, "no machine outside has answered")
 		}
 	}
-	add("IPv4", familyWords(n.Network.IPv4))
-	add("IPv6", familyWords(n.Network.IPv6))
+	add("IPv4", familyWords(n.Network.IPv4, n.onlyNames()))
+	add("IPv6", familyWords(n.Network.IPv6, n.onlyNames()))
 	for _, x := range n.Seen {
 		by := "a STUN server"
 		if x.By != nil {
@@ -462,7 +462,14 @@ func nameIn(names map[anode.Address]string, a anode.Address) string {
 	return a.ID().String()
 }
 
-func familyWords(f overlay.FamilyStatus) string {
+// onlyNames reports whether machines outside answer of which only a name is known, as by HTTP, so
+// that nobody can say by which version of IP.
+func (n *netAnswer) onlyNames() bool {
+	return (n.UDP || n.connected()) && !n.Network.IPv4.Works && !n.Network.IPv6.Works
+}
+
+// familyWords is what is known of a version of IP. Unless unsure, it says whether anybody answers.
+func familyWords(f overlay.FamilyStatus, unsure bool) string {
 	if f.Address == "" {
 		return "none"
 	}
@@ -475,6 +482,8 @@ func familyWords(f overlay.FamilyStatus) string {
 		return text + "; machines outside answer"
 	case !f.Route:
 		return text + "; no route to the internet"
+	case unsure:
+		return text
 	}
 	return text + "; no machine outside has answered"
 }

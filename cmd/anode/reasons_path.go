@@ -136,6 +136,9 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 // transportAdvice says what a path by TCP or HTTP costs; nil if it goes by another transport.
 func transportAdvice(p overlay.PeerStatus, s overlay.Status) []advice {
 	why := "UDP to " + label(p) + " does not work"
+	if p.Path.Kind == overlay.PathRelay {
+		why = "UDP to the relay does not work"
+	}
 	if s.Transports.UDPSilent {
 		why = "UDP gets no answer on this network"
 	}

@@ -176,7 +176,7 @@ func TestProblems(t *testing.T) {
 		{"text for a number", "[listen]\nport = \"1\"\n", []string{`2:8: listen.port: want a number from 0 to 65535, not the text "1"`}},
 		{"range", "[listen]\nport = 65536\n", []string{`2:8: listen.port: want a number from 0 to 65535, not 65536`}},
 		{"fraction", "[listen]\nport = 1.5\n", []string{`2:8: listen.port: want a number from 0 to 65535, not 1.5`}},
-		{"list", "[listen]\nport = [1]\n", []string{`2:1: listen.port: want a number from 0 to 65535, not a list`}},
+		{"list", "[listen]\nport = [1]\n", []string{`2:1: listen.port: want a number from 0 to 65535, not a list of 1`}},
 		{"date", "[listen]\nport = 2026-01-01\n", []string{`2:8: listen.port: want a number from 0 to 65535, not a date or time`}},
 		{"truth", "[policy]\nopen = \"yes\"\n", []string{`2:8: policy.open: want true or false, not the text "yes"`}},
 		{"word", "[link]\nrung = \"fast\"\n", []string{`2:8: link.rung: want one of auto, gso, batch, plain, not the text "fast"`}},

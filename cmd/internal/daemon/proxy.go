@@ -32,7 +32,7 @@ type proxySettings struct {
 func (p *proxies) set(c config.Config) error {
 	user, password, err := c.Credentials.Load()
 	if err != nil {
-		return fmt.Errorf("the proxy's credentials: %w", err)
+		return fmt.Errorf("proxy_credentials: %w", err)
 	}
 	p.now.Store(&proxySettings{chooser(c.Proxy), user, password})
 	return nil
