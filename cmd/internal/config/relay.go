@@ -121,7 +121,9 @@ func (r Rate) MarshalJSON() ([]byte, error) { return json.Marshal(r.Bytes) }
 // rate is a Rate: a text, or bytes as a number.
 type rate struct{ p *Rate }
 
-func (v rate) want() string { return "a rate of at least 1kB a second, such as \"100Mbit\" or \"12MB\", or 0" }
+func (v rate) want() string {
+	return "a rate of at least 1kB a second, such as \"100Mbit\" or \"12MB\", or 0"
+}
 func (v rate) set(x any) bool {
 	switch x := x.(type) {
 	case int64:
