@@ -223,7 +223,11 @@ func TestChoiceRelay(t *testing.T) {
 		b.say(a, "later")
 		a.arrives(b, "later", time.Second)
 		sa.DropUDP(false)
-		converse(a, b, 20*time.Second, nil)
+		began := time.Now()
+		pause := converse(a, b, 20*time.Second, func() bool { return a.peer(b).Path.Kind == PathDirect && b.peer(a).Path.Kind == PathDirect })
+		if took := time.Since(began); took > 15*time.Second || pause > 300*time.Millisecond {
+			t.Errorf("with UDP the path is direct after %v, with a pause of %v", took, pause)
+		}
 		if by := a.by(b); by != "udp" {
 			t.Errorf("with UDP the path is %s", by)
 		}
@@ -233,6 +237,127 @@ func TestChoiceRelay(t *testing.T) {
 		}
 		if by := a.by(b); by != "tcp" {
 			t.Errorf("without UDP the path is %s", by)
+		}
+	})
+}
+
+// Firewalls that let UDP through for 3 s now and then do no harm to what goes by a relay either.
+func TestChoiceRelayFlapping(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		net := w.Internet(vnet.Link{Delay: oneWay / 2})
+		sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", vnet.SymmetricRandom)
+		sa.DropUDP(true)
+		r := newTestNode(t, sr.Host, func(c *Config) {
+			c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
+		}).start()
+		defer r.stop()
+		f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", addr(t, sr.Host, netip.Addr.Is4), r.address0()))
+		a := newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		b := newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+		adds(a, b)
+		a.knows(testZone, f)
+		defer a.stop()
+		b.knows(testZone, f)
+		defer b.stop()
+		a.say(b, "there")
+		b.arrives(a, "there", 3*time.Second)
+		converse(a, b, 5*time.Second, nil)
+		for round := range 10 {
+			sa.DropUDP(round%2 == 1)
+			if pause := converse(a, b, 3*time.Second, nil); pause > 200*time.Millisecond {
+				t.Errorf("round %d: nothing comes for %v", round, pause)
+			}
+			if by := a.by(b); by != "tcp" {
+				t.Errorf("round %d: the path is %s", round, by)
+			}
+		}
+	})
+}
+
+// homeAndOpen starts a relay of a zone, a node at home, and one on the internet, both in the zone. They
+// know of each other nothing but addresses.
+func homeAndOpen(t *testing.T, w *vnet.World, change func(home, open *vnet.Site)) (r, home, open *testNode, sites [2]*vnet.Site) {
+	t.Helper()
+	net := w.Internet(vnet.Link{Delay: oneWay / 2})
+	sr, sh, so := net.Site("relay", vnet.Open), net.Site("home", vnet.Home), net.Site("open", vnet.Open)
+	change(sh, so)
+	r = newTestNode(t, sr.Host, func(c *Config) {
+		c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
+	}).start()
+	f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", addr(t, sr.Host, netip.Addr.Is4), r.address0()))
+	inZone := func(c *Config) { c.Identity, c.TCP = identityIn(t, testZone), []uint16{8738} }
+	home, open = newTestNode(t, sh.Host, inZone), newTestNode(t, so.Host, inZone)
+	adds(home, open)
+	home.knows(testZone, f)
+	open.knows(testZone, f)
+	return r, home, open, [2]*vnet.Site{sh, so}
+}
+
+// Who is on the internet says by the relay on which port it takes connections: where UDP gets no
+// answer, the other side opens one, whoever of both begins to speak.
+func TestChoiceTold(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		blocked   func(home, open *vnet.Site)
+		homeFirst bool
+	}{
+		{"home begins", func(home, _ *vnet.Site) { home.DropUDP(true) }, true},
+		{"open begins", func(home, _ *vnet.Site) { home.DropUDP(true) }, false},
+		{"UDP is blocked in front of the open one", func(_, open *vnet.Site) { open.DropUDP(true) }, true},
+		{"UDP dies", func(_, _ *vnet.Site) {}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				r, home, open, sites := homeAndOpen(t, w, c.blocked)
+				defer r.stop()
+				defer home.stop()
+				defer open.stop()
+				from, to := home, open
+				if !c.homeFirst {
+					from, to = open, home
+				}
+				from.say(to, "there")
+				to.arrives(from, "there", 3*time.Second)
+				converse(home, open, 10*time.Second, nil)
+				if c.name == "UDP dies" {
+					sites[0].DropUDP(true)
+					if pause := converse(home, open, 3*time.Second, nil); pause > 2*time.Second {
+						t.Errorf("without UDP, nothing comes for %v", pause)
+					}
+				}
+				for _, n := range [][2]*testNode{{home, open}, {open, home}} {
+					if p := n[0].peer(n[1]).Path; p.Kind != PathDirect || !strings.HasPrefix(p.Endpoint, "tcp:") {
+						t.Errorf("%s has the path %+v", n[0].host.Name(), p)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A node that starts again remembers in which network UDP got no answer, and in which it did.
+func TestChoiceRemembers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, sites := choosers(t, w, func(_, b *vnet.Site) { b.DropUDP(true) })
+		defer func() { a.stop() }()
+		defer b.stop()
+		for round, blocked := range []bool{true, true, false, false} {
+			sites[1].DropUDP(blocked)
+			if round > 0 {
+				a.stop()
+				a.start()
+			}
+			settle(time.Second) // of the last run nothing is under way
+			if known := a.status().Transports.UDPSilent; known != (round == 1 || round == 2) {
+				t.Errorf("round %d: UDP is known to be silent: %v", round, known)
+			}
+			limit := 3 * time.Second
+			if round > 0 {
+				limit = time.Second
+			}
+			a.say(b, fmt.Sprint(round))
+			b.arrives(a, fmt.Sprint(round), limit)
+			converse(a, b, 30*time.Second, nil)
 		}
 	})
 }

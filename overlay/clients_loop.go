@@ -129,8 +129,12 @@ func (s *clients) stranger(p *peer.Peer, h *wire.Header, msg []byte, ep link.End
 		return
 	}
 	switch h.Type {
-	case wire.Ping, wire.EPCReq, wire.NetIDReq:
+	case wire.Ping:
 		s.ask(c, h.SenderPeer, ep, nil)
+	case wire.EPCReq, wire.NetIDReq:
+		if !c.holds(h.SenderPeer) {
+			s.ask(c, h.SenderPeer, ep, nil)
+		}
 	case wire.EPC:
 		if id, err := wire.ParseEPC(msg); err == nil {
 			s.checked(c, h.SenderPeer, id, ep)
@@ -188,7 +192,7 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 			return
 		}
 	case wire.EPCReq, wire.NetIDReq:
-		if at == nil { // its NAT has started anew
+		if at == nil && !c.holds(h.SenderPeer) { // its NAT has started anew
 			s.ask(c, h.SenderPeer, ep, nil)
 		}
 	}
@@ -289,6 +293,13 @@ func (s *clients) evict(site site, guests bool) bool {
 	}
 	s.remove(worst)
 	return true
+}
+
+// holds reports whether a machine is at a place in a connection. No NAT takes that away, and its end is
+// seen. A machine that tries UDP beside it says by a PING when it moves there.
+func (c *client) holds(machine uint8) bool {
+	b := c.to(machine)
+	return b != nil && b.machine == machine && b.place.kind.Connected()
 }
 
 // ask has a place checked. ping is what a PING from there carried, nil if none came.

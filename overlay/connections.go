@@ -7,7 +7,6 @@ import (
 	"anodenet/anode"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
 
@@ -170,50 +169,4 @@ func (l *loop) releaseConnections(owner any) {
 	if l.n.mux != nil {
 		l.n.mux.Release(owner)
 	}
-}
-
-// blockage remembers in which networks UDP gets no answer: there, connections are opened at once.
-type blockage struct {
-	l     *loop
-	known map[uplink]bool
-}
-
-// uplink tells networks apart: by how packets leave for others.
-type uplink struct{ route4, route6 link.Route }
-
-// maxNetworks is how many are remembered.
-const maxNetworks = 64
-
-func (s *blockage) here() uplink {
-	return uplink{s.l.links.state.Route4, s.l.links.state.Route6}
-}
-
-// now reports whether UDP got no answer on the present network the last time.
-func (s *blockage) now() bool { return s.known[s.here()] }
-
-// note takes what a peer's ways show: if one by UDP outside our links works, UDP does; if none does,
-// and a connection to the same peer does, it does not.
-func (s *blockage) note(p *peer.Peer) {
-	connected, asked := false, false
-	for w := range p.Ways {
-		switch {
-		case w.OnLink:
-		case w.State == path.Confirmed && w.Endpoint.Kind.Connected():
-			connected = true
-		case w.State == path.Confirmed && w.Endpoint.Kind == link.UDP && !w.Trial() && !w.Doubted():
-			if s.now() {
-				delete(s.known, s.here())
-			}
-			return
-		case w.Direct() && w.Endpoint.Kind == link.UDP && (w.Unanswered() || w.State == path.Confirmed):
-			asked = true
-		}
-	}
-	if !connected || !asked || s.now() {
-		return
-	}
-	if s.known == nil || len(s.known) >= maxNetworks {
-		s.known = map[uplink]bool{}
-	}
-	s.known[s.here()] = true
 }

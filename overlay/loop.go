@@ -55,7 +55,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.finder = finder{l: l, table: lookup.New[waiter](rand.Uint32)}
 	l.beacon = beacon{l: l}
 	l.copies = copies{l: l}
-	l.blockage = blockage{l: l}
+	l.blockage = newBlockage(l, n.blocking)
 	l.zones = newZones(l)
 	l.clients = newClients(l)
 	l.reach = newReach(l)

@@ -98,6 +98,7 @@ type Node struct {
 
 	events    events
 	newID     chan uint8 // a peer ID to keep
+	blocking  *meta      // networks in which UDP gets no answer
 	diagnoses chan diagnosis
 	done      chan struct{} // closed when Run ends
 }
@@ -132,7 +133,7 @@ func New(cfg Config) (*Node, error) {
 		lanes: lanes{address: address, id: address.ID(), ula: address.ULA(), clock: cfg.Clock, device: cfg.Device, log: cfg.Log},
 		cfg:   cfg, book: cfg.Book, started: cfg.Clock.Now(),
 		conns: conns,
-		newID: make(chan uint8, 1), diagnoses: make(chan diagnosis, diagnosesWaiting),
+		newID: make(chan uint8, 1), blocking: newMeta(metaBlockage), diagnoses: make(chan diagnosis, diagnosesWaiting),
 		done: make(chan struct{}),
 	}
 	n.init()
@@ -255,6 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
 	running.Go(func() { n.book.Run(ctx, n.log) })
 	running.Go(func() { n.keepPeerIDs(ctx) })
+	running.Go(func() { n.blocking.run(ctx, n) })
 	for range diagnosing {
 		running.Go(func() { n.diagnose(ctx) })
 	}

@@ -200,8 +200,23 @@ func (r *reach) classify() {
 	if was := o.mapping; was.Kind != m.Kind || was.Ports != m.Ports {
 		r.l.n.log.Info("NAT", "mapping", m.Kind, "ports", m.Ports, "endpoint", m.Last)
 	}
+	first := !o.mapping.Last.IsValid() && m.Last.IsValid()
 	o.mapping = m
 	r.anchors.due = r.l.now
+	if first {
+		r.found()
+	}
+}
+
+// found has direct ways sought anew, since what failed before failed without our endpoint outside: UDP
+// may have got no answer until now.
+func (r *reach) found() {
+	for _, p := range r.l.peers.byAddress {
+		if p.State() == peer.Up {
+			p.PunchAnew()
+			r.l.touch(p)
+		}
+	}
 }
 
 // tryPort asks by a new socket how it is seen, if the rule of the ports is not known yet.

@@ -13,19 +13,21 @@ const (
 	maxOwn    = 8 // endpoints of our own that are told to a peer
 	maxOwn6   = 3 // of them with public IPv6 addresses: an interface may have many
 	maxMapped = 4 // endpoints that the router mapped to us
+	maxOwnTCP = 2 // of them by TCP: one of each family
 )
 
 // own lists where we may be reached directly, best first: public addresses of interfaces, what the
 // router mapped to us, what others see, and private addresses, which serve who is behind the same
-// NAT.
+// NAT. Those by TCP come last.
 func (r *reach) own() []wire.Endpoint {
+	public, private := r.l.links.addresses(r.l.isOverlay)
+	tcp := r.ownTCP(public)
 	var list []netip.AddrPort
 	add := func(a netip.AddrPort) {
-		if len(list) < maxOwn && !slices.Contains(list, a) {
+		if len(list) < maxOwn-len(tcp) && !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
-	public, private := r.l.links.addresses(r.l.isOverlay)
 	port := r.l.n.conns[0].LocalPort()
 	for _, a := range public {
 		add(netip.AddrPortFrom(a, port))
@@ -45,7 +47,22 @@ func (r *reach) own() []wire.Endpoint {
 	for _, a := range list {
 		out = append(out, wire.UDP(a))
 	}
-	return out
+	return append(out, tcp...)
+}
+
+// ownTCP lists where connections are taken that come from outside. A router maps no TCP ports to us.
+func (r *reach) ownTCP(public []netip.Addr) (list []wire.Endpoint) {
+	ports := r.l.n.listening.tcp
+	if len(ports) == 0 {
+		return nil
+	}
+	for _, six := range []bool{true, false} {
+		k := slices.IndexFunc(public, func(a netip.Addr) bool { return a.Is6() == six })
+		if k >= 0 && len(list) < maxOwnTCP {
+			list = append(list, wire.TCP(netip.AddrPortFrom(public[k], ports[0])))
+		}
+	}
+	return list
 }
 
 // addresses lists the unicast addresses of our links that are none of the overlay.

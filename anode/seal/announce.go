@@ -51,7 +51,7 @@ const MaxEndpoints = 8
 // Reach is where a machine says that it may be reached directly. It is told to peers that
 // were added only.
 type Reach struct {
-	Endpoints []wire.Endpoint // of UDP, the most promising first, at most MaxEndpoints
+	Endpoints []wire.Endpoint // of UDP and TCP, the most promising first, at most MaxEndpoints
 	Mapping   uint8           // kind of mapping in the high nibble, choice of ports in the low; see package path
 }
 
@@ -127,7 +127,7 @@ func (a *Announcement) take(typ byte, value []byte, first bool) bool {
 	return true
 }
 
-// parseEndpoints reads endpoints, of which it keeps those of UDP. One of a kind that is not
+// parseEndpoints reads endpoints, of which it keeps those of UDP and TCP. One of a kind that is not
 // known ends the list, since its length is not known either; ok is false if the list is cut
 // off.
 func parseEndpoints(b []byte) (list []wire.Endpoint, ok bool) {
@@ -140,8 +140,11 @@ func parseEndpoints(b []byte) (list []wire.Endpoint, ok bool) {
 			return nil, false
 		}
 		b = rest
-		if (e.Kind == wire.UDP4 || e.Kind == wire.UDP6) && len(list) < MaxEndpoints {
-			list = append(list, e)
+		switch e.Kind {
+		case wire.UDP4, wire.UDP6, wire.TCP4, wire.TCP6:
+			if len(list) < MaxEndpoints {
+				list = append(list, e)
+			}
 		}
 	}
 	return list, true

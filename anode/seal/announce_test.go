@@ -39,7 +39,9 @@ func TestAnnouncement(t *testing.T) {
 			Announcement{2, wire.StandingAdded, instance, TakesIP6, Reach{}}, ""},
 		{"endpoints", "06 0e 02 c0000201 2221 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
 			wire.UDP(netip.MustParseAddrPort("192.0.2.1:8737")), wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, ""},
-		{"endpoints that are not UDP", "06 0f 03 c0000201 2221 00 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
+		{"endpoints of TCP", "06 0e 02 c0000201 2221 03 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
+			wire.UDP(netip.MustParseAddrPort("192.0.2.1:8737")), wire.TCP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, ""},
+		{"endpoints of other kinds", "06 0f 01 020000000001 00 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
 			wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, "06 07 02 c6336401 1000"},
 		{"an endpoint to come", "06 09 02 c6336401 1000 ff 01", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
 			wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, "06 07 02 c6336401 1000"},

@@ -212,6 +212,13 @@ func (ms *machines) LinksChanged(now mono.Time) {
 	}
 }
 
+// PunchAnew begins the attempts to open direct ways anew, since it is known now how the outside sees us.
+func (ms *machines) PunchAnew() {
+	for _, m := range ms.all() {
+		m.opening.plan.Reset()
+	}
+}
+
 // Heard allows a lost machine another HELLO: somebody heard it.
 func (ms *machines) Heard(now mono.Time) {
 	for _, m := range ms.known {

@@ -73,9 +73,11 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 	inside := m.sharesNAT(list)
 	var there, useless []link.Endpoint
 	for _, e := range list[:min(len(list), seal.MaxEndpoints)] {
-		ep := link.Endpoint{Addr: e.Addr}
+		ep, ok := link.FromWire(e)
 		switch {
-		case e.Kind != wire.UDP4 && e.Kind != wire.UDP6 || slices.Contains(there, ep):
+		case !ok || ep.Kind == link.HTTP || slices.Contains(there, ep):
+		case ep.Kind == link.TCP:
+			m.connectable(now, ep)
 		case !m.peer.env.Shell.Hint(ep, inside):
 			useless = append(useless, ep)
 		default:
@@ -90,6 +92,15 @@ func (m *Machine) candidates(now mono.Time, list []wire.Endpoint) (fresh bool) {
 		}
 	}
 	return fresh
+}
+
+// connectable takes an endpoint at which a machine says that it takes connections. One is opened if
+// nothing better works.
+func (m *Machine) connectable(now mono.Time, ep link.Endpoint) {
+	if m.peer.env.Shell.Hint(ep, false) {
+		_, on := m.peer.env.Shell.Link(ep)
+		m.ways.Add(now, path.Way{Endpoint: ep}, path.Told, on)
+	}
 }
 
 // sharesNAT reports whether one of the endpoints that a machine says it is at has a public

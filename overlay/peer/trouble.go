@@ -103,6 +103,9 @@ func (p *Peer) LinksChanged(now mono.Time) {
 	p.machines.LinksChanged(now)
 }
 
+// PunchAnew says that it is known now how the outside sees us, and was not before.
+func (p *Peer) PunchAnew() { p.machines.PunchAnew() }
+
 // unreachable records why the try to reach the peer failed, and returns it as an error.
 func (p *Peer) unreachable(now mono.Time) error {
 	r, ep := p.judge(now)
