@@ -252,6 +252,11 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	for need := framed(t); ; now = time.Now() {
 		have := len(s.waiting) + s.writing
 		full := have > 0 && have+need > s.m.share()
+		if full && s.writing == 0 && s.raw != nil && len(s.waiting) > 0 { // the writer is late
+			s.writeLate()
+			have = len(s.waiting)
+			full = have > 0 && have+need > s.m.share()
+		}
 		switch {
 		case s.ended:
 			s.mu.Unlock()
@@ -333,6 +338,16 @@ func (s *stream) writeNow() bool {
 	}
 	s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
 	return false
+}
+
+// writeLate writes what waits, in place of the writer, which had no turn yet. The stream is locked.
+func (s *stream) writeLate() {
+	had := len(s.waiting)
+	s.writeNow()
+	if len(s.waiting) < had {
+		s.m.queued.Add(int64(len(s.waiting) - had))
+		s.written = time.Now()
+	}
 }
 
 // write sends what waits, until the connection ends.
