@@ -9,18 +9,12 @@ import (
 // deadAfter is after how long without an acknowledgement a connection ends, in milliseconds.
 const deadAfter = 10_000
 
-// congestion is the congestion control that connections use if the kernel has it. Others take each
-// packet that a radio network loses for a sign to slow down, and what is in the connection slows
-// down by itself where a network is full: its packets are late or dropped.
-const congestion = "bbr"
-
 // setStream prepares a TCP socket. Connections inherit what their listener has. Options
 // that the kernel does not have are skipped.
 func setStream(c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, deadAfter)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
-		_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
 	})
 }
 
