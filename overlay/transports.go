@@ -20,7 +20,7 @@ type TransportsStatus struct {
 
 // TransportFailure is a port or an interface that cannot be used.
 type TransportFailure struct {
-	What  string `json:"what"` // tcp:PORT, or ethernet
+	What  string `json:"what"` // tcp:PORT, ethernet:INTERFACE, or ethernet: no interface at all
 	Error string `json:"error"`
 }
 
@@ -66,7 +66,7 @@ func (n *Node) listenTCP(port uint16) {
 		n.listening.tcp = append(n.listening.tcp, port)
 		return
 	}
-	n.log.Warn("no connections are taken on a TCP port: nodes whose network lets no UDP through cannot reach this one there", "port", port, "err", err)
+	n.log.Warn("no connections are taken on a TCP port: nodes whose network lets no UDP through cannot reach this one there", "port", port, "err", plainly(err))
 	n.listening.failed = append(n.listening.failed, TransportFailure{fmt.Sprintf("tcp:%d", port), plainly(err)})
 }
 
@@ -107,5 +107,21 @@ func (l *loop) transportsStatus() TransportsStatus {
 		}
 	}
 	slices.Sort(s.Ethernet)
+	s.Failed = append(s.Failed, n.absentEthernet(s)...)
 	return s
+}
+
+// absentEthernet lists the interfaces that were asked for and carry no frames now, unless none
+// can.
+func (n *Node) absentEthernet(s TransportsStatus) (list []TransportFailure) {
+	if slices.ContainsFunc(s.Failed, func(f TransportFailure) bool { return f.What == "ethernet" }) {
+		return nil
+	}
+	for _, name := range n.cfg.Ethernet {
+		f := TransportFailure{"ethernet:" + name, "there is no such interface, or it is down, has no carrier, is a tunnel, or is a member of a bridge"}
+		if !slices.Contains(s.Ethernet, name) && !slices.Contains(list, f) {
+			list = append(list, f)
+		}
+	}
+	return list
 }

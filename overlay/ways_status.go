@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"strings"
 	"syscall"
 
 	"anodenet/anode"
@@ -107,7 +106,7 @@ func (l *loop) trouble(ep link.Endpoint) (text string, r Reason) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		r = ReasonTCPRefused
 	}
-	return strings.Replace(err.Error(), "proxyconnect tcp: ", "the proxy cannot be reached: ", 1), r // net/http's word
+	return err.Error(), r
 }
 
 func wayState(w *peer.WayAccount) WayState {

@@ -22,6 +22,7 @@ var (
 	ErrLocal     = errors.New("zone 0 is the local zone and has no zone file")
 	ErrOlder     = errors.New("an older revision than the one that is known")
 	ErrNotPublic = errors.New("not a public address")
+	ErrPortal    = errors.New("this network wants people to log in first")
 	ErrPage      = fmt.Errorf("%w: it is a web page, such as that of a network that wants people to log in", ErrInvalid)
 )
 
@@ -252,10 +253,12 @@ func get(ctx context.Context, client *http.Client, uri string, known Copy) (Copy
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return Copy{}, err
+		return Copy{}, portal(uri, err)
 	}
 	defer resp.Body.Close()
 	switch {
+	case resp.StatusCode == http.StatusNetworkAuthenticationRequired:
+		return Copy{}, ErrPortal
 	case resp.StatusCode == http.StatusNotModified && conditional:
 		known.Lower = Lower{}
 		return known, nil
@@ -275,6 +278,23 @@ func get(ctx context.Context, client *http.Client, uri string, known Copy) (Copy
 	now := clock()
 	return Copy{File: f, Source: uri, ETag: validator(resp.Header, "ETag"), Modified: modified(resp.Header, now), Whole: now}, nil
 }
+
+// portal marks a redirection to an address that is not public as ErrPortal: networks that want
+// people to log in answer so in place of the server. Other errors it returns as they are.
+func portal(uri string, err error) error {
+	request, ok := errors.AsType[*url.Error](err)
+	if ok && errors.Is(err, ErrNotPublic) && request.URL != uri {
+		return &portalError{err}
+	}
+	return err
+}
+
+// portalError is an ErrPortal with what happened.
+type portalError struct{ err error }
+
+func (e *portalError) Error() string { return e.err.Error() }
+
+func (e *portalError) Unwrap() []error { return []error{ErrPortal, e.err} }
 
 // read reads a file of the web, which may be anything.
 func read(body io.Reader) (*File, error) {

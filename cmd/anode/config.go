@@ -67,7 +67,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 				return fmt.Errorf("the network's secret: %w", err)
 			}
 			if _, _, err := l.Credentials.Load(); err != nil {
-				return fmt.Errorf("the proxy's credentials: %w", err)
+				return fmt.Errorf("proxy_credentials: %w", err)
 			}
 			a.reportConfig(l)
 			return nil

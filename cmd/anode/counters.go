@@ -182,16 +182,28 @@ func muxTrafficMeaning(name string) string {
 		return "not sent: the connection had ended"
 	case "tx_too_many_connections":
 		return "not sent: too many connections were open"
+	case "tx_dial_later":
+		return "not sent: the connection failed a moment ago, and is not opened again yet"
+	case "tx_dial_budget":
+		return "not sent: too many connections are being opened"
 	}
 	return ""
 }
 
 func muxRefusedMeaning(name string) string {
 	switch name {
-	case "refused_unproved":
-		return "connections refused: too many whose other side has not proved who it is"
-	case "refused_source":
+	case "refused_others":
+		return "connections ended: too many of peers that were not added"
+	case "accept_failed":
+		return "connections that the system could not accept"
+	case "ended_replaced_unproved":
+		return "connections ended for newer ones: too many whose other side has not proved who it is"
+	case "ended_replaced_source":
 		return "the same, from one network"
+	case "ended_replaced_proved":
+		return "connections and HTTP sessions ended for newer ones: too many of one peer"
+	case "ended_silent":
+		return "connections of this node ended: the other side sent no packets"
 	case "refused_connections":
 		return "connections refused: too many"
 	case "ended_no_packets":
@@ -245,7 +257,11 @@ func webMeaning(name string) string {
 	case "no_packets":
 		return "HTTP requests ended: what came is no packets"
 	case "out_of_turn":
-		return "HTTP requests refused: they came out of order"
+		return "HTTP requests that came out of order, and were not waited for"
+	case "no_request":
+		return "HTTP connections ended: a request's head was malformed, too long, or too slow"
+	case "connections_not_owned":
+		return "HTTP connections of a peer beyond its share; they end like those of strangers"
 	}
 	return ""
 }

@@ -59,6 +59,10 @@ func judgeFailure(f overlay.TransportFailure) finding {
 		}
 		return finding{topic, warn, fmt.Sprintf("TCP port %s is not listened on (%s), so peers whose network lets no UDP through do not find this machine there", port, f.Error), try, "tcp_port_failed"}
 	}
+	if name, ok := strings.CutPrefix(f.What, "ethernet:"); ok {
+		return finding{topic, warn, fmt.Sprintf("no peers are found by Ethernet on %s: %s", name, f.Error),
+			"ip link, which shows the interfaces: it is used as soon as it is up; or correct link.ethernet and restart the daemon", "ethernet_absent"}
+	}
 	says, try, _ := strings.Cut(f.Error, "; try: ")
 	return finding{topic, bad, says, cmp.Or(try, "link.ethernet = [] in the configuration, if it is not needed"), "ethernet_failed"}
 }
@@ -67,7 +71,7 @@ func judgeFailure(f overlay.TransportFailure) finding {
 func proxyTroubles(s overlay.Status) (list []string) {
 	for _, p := range s.Peers {
 		for _, w := range p.Ways {
-			if (strings.HasPrefix(w.Trouble, "proxy: ") || strings.Contains(w.Trouble, "the proxy cannot be reached")) && !slices.Contains(list, w.Trouble) {
+			if (strings.HasPrefix(w.Trouble, "proxy: ") || strings.HasPrefix(w.Trouble, "connection: the proxy ")) && !slices.Contains(list, w.Trouble) {
 				list = append(list, w.Trouble)
 			}
 		}
@@ -82,5 +86,5 @@ func checkCredentials(p *patient) []finding {
 		return nil
 	}
 	f := explain(err)
-	return []finding{{"transports", bad, "the proxy's credentials: " + f.message, cmp.Or(f.try, "correct proxy_credentials in the configuration"), "proxy_credentials_bad"}}
+	return []finding{{"transports", bad, "proxy_credentials: " + f.message, cmp.Or(f.try, "correct proxy_credentials in the configuration"), "proxy_credentials_bad"}}
 }

@@ -24,6 +24,7 @@ func TestJudgeTransports(t *testing.T) {
 		"taken":             {with([]uint16{8737}, overlay.TransportFailure{What: "tcp:443", Error: "address already in use"}), []string{"warn tcp_port_failed"}},
 		"not permitted":     {with(nil, overlay.TransportFailure{What: "tcp:80", Error: "permission denied"}), []string{"warn tcp_port_failed"}},
 		"no CAP_NET_RAW":    {with(nil, overlay.TransportFailure{What: "ethernet", Error: link.ErrEthernetRights.Error()}), []string{"bad ethernet_failed"}},
+		"no such interface": {with(nil, overlay.TransportFailure{What: "ethernet:eth7", Error: "there is no such interface"}), []string{"warn ethernet_absent"}},
 		"the proxy refuses": {troubled, []string{"bad proxy_refused"}},
 	} {
 		got := judgeTransports(c.status)

@@ -26,10 +26,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 		Short: "List where a peer may be found; add or remove endpoints",
 		Long: "List where a peer may be found: the endpoints that people gave, and those that the\n" +
 			"node learned. The node learns an endpoint each time that it meets the peer.\n\n" +
-			"An endpoint is udp:IP:PORT, or udp:NAME:PORT with the name of a machine. While the\n" +
-			"daemon runs, it looks the name up, and again when the peer cannot be reached.\n" +
-			"Where the network lets no UDP through: tcp:IP:PORT, tcp:NAME:PORT, or the URL of\n" +
-			"a machine with a web server in front, such as https://home.example.org/path.",
+			endpointForms,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 	}
@@ -53,6 +50,13 @@ func (a *app) endpointsCommand() *cobra.Command {
 	cmd.AddCommand(a.endpointsVerb("add", "Add endpoints of a peer"), a.endpointsVerb("remove", "Remove endpoints of a peer", "rm"))
 	return cmd
 }
+
+// endpointForms is how endpoints are written, for the help.
+const endpointForms = "An endpoint is udp:IP:PORT, or udp:NAME:PORT with the name of a machine. While the\n" +
+	"daemon runs, it looks the name up, and again when the peer cannot be reached. Where\n" +
+	"the network lets no UDP through: tcp:IP:PORT, tcp:NAME:PORT, or the URL of a machine\n" +
+	"with a web server in front, such as https://home.example.org/path. An IPv6 address\n" +
+	"stands in brackets: tcp:[2001:db8::1]:443."
 
 func endpointRows(list control.Endpoints) [][]string {
 	rows := [][]string{{"ENDPOINT", "ORIGIN"}}

@@ -98,6 +98,7 @@ func (a *app) netcheckCommand() *cobra.Command {
 			return err
 		}
 		n := netCheck(cmd.Context(), status, answersTCP)
+		n.gated(gateOf(cmd.Context(), client, status), portOf(status.Listen))
 		if *asJSON {
 			err = a.json(n)
 		} else {
@@ -133,6 +134,9 @@ func netCodes() [][2]string {
 		{netUnknown, "nobody outside has said how it sees this machine"},
 		{string(overlay.ReasonRelaySilent), "no relay and no peer outside answers"},
 		{string(overlay.ReasonUDPBlocked), "UDP is blocked here"},
+		{string(overlay.ReasonCaptivePortal), "this network shows a login page"},
+		{string(overlay.ReasonProxyAuth), "the proxy wants a user name and a password, or others"},
+		{string(overlay.ReasonProxyRefused), "the proxy refuses the connections"},
 		{netNoNetwork, "no address, or no route to the internet"},
 	}
 }
@@ -197,6 +201,15 @@ func (n *netAnswer) judge(s overlay.Status) string {
 		return netUnclear
 	}
 	return netUnknown
+}
+
+// gated takes what stands between this machine and everybody outside, if anything does.
+func (n *netAnswer) gated(gate overlay.Reason, port uint16) {
+	if gate == overlay.NoReason || n.Code == netNoNetwork {
+		return
+	}
+	n.Code, n.UDP = string(gate), false
+	n.Says, n.Try = netWords(*n, port)
 }
 
 // connected reports whether a machine outside answers in another way than by UDP.
@@ -324,6 +337,12 @@ func netWords(n netAnswer, port uint16) (says, try string) {
 		return "no machine outside answers by UDP: this network blocks it, so peers outside cannot reach this machine", "allow outgoing UDP in the firewall of this network, or use another network, such as that of a phone"
 	case string(overlay.ReasonRelaySilent):
 		return "the only machine outside that is known does not answer: it is off, or this network blocks UDP", "on that machine: anode status; if it runs, allow outgoing UDP in the firewall of this network"
+	case string(overlay.ReasonCaptivePortal):
+		return "this network shows a login page of its own in place of every server, so peers outside cannot reach this machine", "open a web browser and log in to the network"
+	case string(overlay.ReasonProxyAuth):
+		return "the proxy of this network does not take the user name and the password, or wants some, so peers outside cannot reach this machine", proxyUserTry
+	case string(overlay.ReasonProxyRefused):
+		return "the proxy of this network refuses the connections, so peers outside cannot reach this machine", "ask who runs the proxy to let them through, or use another network"
 	case netUnknown:
 		return "how the outside sees this machine is not known: no relay and no peer outside is connected", "add a machine with a public address as a peer (anode peers add ADDRESS NAME --endpoint udp:IP:PORT)"
 	case netOpen:
@@ -362,12 +381,18 @@ func (n *netAnswer) instead() string {
 
 // cutOff reports whether nobody outside can reach this machine in any way.
 func (n *netAnswer) cutOff() bool {
+	switch overlay.Reason(n.Code) {
+	case overlay.ReasonCaptivePortal, overlay.ReasonProxyAuth, overlay.ReasonProxyRefused:
+		return true
+	}
 	return n.Code == netNoNetwork || n.Code == string(overlay.ReasonUDPBlocked) && !n.connected()
 }
 
 // verdict is how good a code is. A network without internet may be meant to have none.
 func (n *netAnswer) verdict() verdict {
 	switch n.Code {
+	case string(overlay.ReasonCaptivePortal), string(overlay.ReasonProxyAuth), string(overlay.ReasonProxyRefused):
+		return bad
 	case string(overlay.ReasonUDPBlocked):
 		if n.connected() {
 			return slow
@@ -408,8 +433,8 @@ func netFacts(n netAnswer, names map[anode.Address]string) (list [][2]string) {
 			add(x.name, "no machine outside has answered")
 		}
 	}
-	add("IPv4", familyWords(n.Network.IPv4))
-	add("IPv6", familyWords(n.Network.IPv6))
+	add("IPv4", familyWords(n.Network.IPv4, n.onlyNames()))
+	add("IPv6", familyWords(n.Network.IPv6, n.onlyNames()))
 	for _, x := range n.Seen {
 		by := "a STUN server"
 		if x.By != nil {
@@ -437,7 +462,14 @@ func nameIn(names map[anode.Address]string, a anode.Address) string {
 	return a.ID().String()
 }
 
-func familyWords(f overlay.FamilyStatus) string {
+// onlyNames reports whether machines outside answer of which only a name is known, as by HTTP, so
+// that nobody can say by which version of IP.
+func (n *netAnswer) onlyNames() bool {
+	return (n.UDP || n.connected()) && !n.Network.IPv4.Works && !n.Network.IPv6.Works
+}
+
+// familyWords is what is known of a version of IP. Unless unsure, it says whether anybody answers.
+func familyWords(f overlay.FamilyStatus, unsure bool) string {
 	if f.Address == "" {
 		return "none"
 	}
@@ -450,6 +482,8 @@ func familyWords(f overlay.FamilyStatus) string {
 		return text + "; machines outside answer"
 	case !f.Route:
 		return text + "; no route to the internet"
+	case unsure:
+		return text
 	}
 	return text + "; no machine outside has answered"
 }

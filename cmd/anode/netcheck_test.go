@@ -103,6 +103,12 @@ func TestNetCheck(t *testing.T) {
 		}
 		covered[n.Code] = true
 	}
+	for _, gate := range []overlay.Reason{overlay.ReasonCaptivePortal, overlay.ReasonProxyAuth, overlay.ReasonProxyRefused} {
+		s := natStatus()
+		n := netCheck(t.Context(), s, func(context.Context, string) bool { return false })
+		n.gated(gate, 8737)
+		covered[n.Code] = true
+	}
 	for _, code := range netCodes() {
 		if !covered[code[0]] {
 			t.Errorf("no network leads to %q", code[0])

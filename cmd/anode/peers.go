@@ -133,22 +133,22 @@ func (a *app) peersAdd() *cobra.Command {
 			"ADDRESS is the whole address, 64 characters, perhaps with its check (ADDRESS-CCCC) or\n" +
 			"with endpoints (ADDRESS@udp:IP:PORT); or a DNS name with a TXT record anode:ADDRESS.\n" +
 			"DNS can be forged: compare the address that is shown. Without a terminal, a DNS name\n" +
-			"needs --yes.",
+			"needs --yes.\n\n" + endpointForms,
 		Args:              want(1, 2),
 		ValidArgsFunction: a.completeHeard,
 	}
-	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, `udp:IP:PORT` or udp:NAME:PORT; repeatable")
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, such as `udp:IP:PORT`; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, more, _ := strings.Cut(args[0], "@")
+		text, more, followed := strings.Cut(args[0], "@")
 		given, err := parseEndpoints(cmd, "--endpoint", endpoints)
 		if err != nil {
 			return err
 		}
-		if more != "" {
-			after, err := parseEndpoints(cmd, text[:min(len(text), 8)]+"…@", strings.Split(more, "@"))
+		if followed {
+			after, err := book.ParsePlaces(more)
 			if err != nil {
-				return err
+				return usage(cmd, "%s…@: %v", text[:min(len(text), 8)], err)
 			}
 			given = append(given, after...)
 		}

@@ -41,14 +41,17 @@ func outsideWords(p overlay.PeerStatus, self anode.Address) (what, try string) {
 		return "the network of this machine shows a login page of its own in place of the servers that lead to " + who,
 			"open a web browser and log in to the network"
 	case overlay.ReasonProxyAuth:
-		return "the proxy of this network asks for a user name and a password, so this machine cannot reach " + who,
-			"put them into the file that link.credentials in the configuration names"
+		return "the proxy of this network does not take the user name and the password, or wants some, so this machine cannot reach " + who,
+			proxyUserTry
 	case overlay.ReasonProxyRefused:
 		return "the proxy of this network refuses the connections that lead to " + who,
 			"ask who runs the proxy to let them through, or use another network"
 	}
 	return "", ""
 }
+
+// proxyUserTry is what to do about a proxy that does not know this machine.
+const proxyUserTry = "write NAME:PASSWORD into a file, and its name as proxy_credentials = \"file:PATH\" into the configuration"
 
 // pathReasonWords says in one sentence why the path to a peer is not a better one, and what
 // to do about it. Both are empty if nothing is known against the path.
@@ -133,6 +136,9 @@ func pathAdvice(p overlay.PeerStatus, s overlay.Status) (list []advice) {
 // transportAdvice says what a path by TCP or HTTP costs; nil if it goes by another transport.
 func transportAdvice(p overlay.PeerStatus, s overlay.Status) []advice {
 	why := "UDP to " + label(p) + " does not work"
+	if p.Path.Kind == overlay.PathRelay {
+		why = "UDP to the relay does not work"
+	}
 	if s.Transports.UDPSilent {
 		why = "UDP gets no answer on this network"
 	}
@@ -235,7 +241,7 @@ func peerReasons() []reasonLine {
 		{overlay.ReasonNotAtRelay, "the relays answer, and do not find it"},
 		{overlay.ReasonTCPRefused, "its machine refuses connections by TCP"},
 		{overlay.ReasonCaptivePortal, "this network shows a login page"},
-		{overlay.ReasonProxyAuth, "the proxy wants a user name and a password"},
+		{overlay.ReasonProxyAuth, "the proxy wants a user name and a password, or others"},
 		{overlay.ReasonProxyRefused, "the proxy refuses the connection"},
 		{overlay.ReasonTooMuch, "too many messages wait for it"},
 		{overlay.ReasonRemoved, "it was removed meanwhile"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -43,6 +44,58 @@ func zoneAdvice(f control.ZoneFile, self anode.Address, now time.Time) (list []a
 		list = append(list, advice{x.Code, x.Says, x.Try})
 	}
 	return list
+}
+
+// gateOf returns what stands between this machine and everybody outside: a portal, or a proxy that
+// does not let it through. It is NoReason if somebody outside answers, or nothing is known of one.
+func gateOf(ctx context.Context, c *control.Client, s overlay.Status) overlay.Reason {
+	for _, transport := range []string{"udp", "tcp", "http"} {
+		if worksBy(s, transport) {
+			return overlay.NoReason
+		}
+	}
+	answer, err := c.ZoneFiles(ctx)
+	if err != nil {
+		return overlay.NoReason // the daemon is of another version
+	}
+	return gateIn(s, answer.Files)
+}
+
+// gateIn finds the gate in what a daemon knows.
+func gateIn(s overlay.Status, files []control.ZoneFile) (gate overlay.Reason) {
+	for _, f := range files {
+		if f.Own {
+			gate = f.Gate
+		}
+	}
+	note := func(r overlay.Reason) {
+		switch r {
+		case overlay.ReasonCaptivePortal, overlay.ReasonProxyAuth, overlay.ReasonProxyRefused:
+			gate = cmp.Or(gate, r)
+		}
+	}
+	for _, z := range s.Zones {
+		for _, r := range z.Relays {
+			note(r.TroubleReason)
+		}
+	}
+	for _, p := range s.Peers {
+		for _, w := range p.Ways {
+			note(w.TroubleReason)
+		}
+	}
+	return gate
+}
+
+// gated has a peer that is not reached for want of any way out say what is in the way.
+func gated(p overlay.PeerStatus, gate overlay.Reason) overlay.PeerStatus {
+	switch p.Reason {
+	case overlay.ReasonNoAnswer, overlay.ReasonNoEndpoint, overlay.ReasonUDPBlocked, overlay.ReasonRelaySilent, overlay.ReasonPeerAsleep:
+		if gate != overlay.NoReason {
+			p.Reason, p.ReasonAt = gate, ""
+		}
+	}
+	return p
 }
 
 // helped reports whether a relay would help with a reason why a peer is not reached.

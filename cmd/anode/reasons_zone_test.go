@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
 )
 
 // A zone file that may be why a peer is not reached is told with doctor's code and remedy, and one
@@ -46,5 +47,41 @@ func TestWrappedCommand(t *testing.T) {
 	wrapped(&b, 80, "try: ", "     ", "on that machine: anode peers add "+southAddress.String())
 	if want := "try: on that machine: anode peers add \\\n     " + southAddress.String() + "\n"; b.String() != want {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// What stands in front of everybody outside is what why and netcheck say, unless somebody answers.
+func TestGate(t *testing.T) {
+	own := control.ZoneFile{Own: true, Gate: overlay.ReasonCaptivePortal}
+	relay := overlay.Status{Zones: []overlay.ZoneStatus{{Relays: []overlay.ZoneRelayStatus{{TroubleReason: overlay.ReasonProxyAuth}}}}}
+	for _, c := range []struct {
+		s     overlay.Status
+		files []control.ZoneFile
+		want  overlay.Reason
+	}{
+		{overlay.Status{}, nil, ""},
+		{overlay.Status{}, []control.ZoneFile{{Gate: overlay.ReasonProxyAuth}}, ""},
+		{overlay.Status{}, []control.ZoneFile{own}, overlay.ReasonCaptivePortal},
+		{relay, nil, overlay.ReasonProxyAuth},
+		{relay, []control.ZoneFile{own}, overlay.ReasonCaptivePortal},
+		{overlay.Status{Peers: []overlay.PeerStatus{{Ways: []overlay.WayStatus{{TroubleReason: overlay.ReasonTCPRefused}, {TroubleReason: overlay.ReasonProxyRefused}}}}}, nil, overlay.ReasonProxyRefused},
+	} {
+		if got := gateIn(c.s, c.files); got != c.want {
+			t.Errorf("%+v, %+v: %q, want %q", c.s, c.files, got, c.want)
+		}
+	}
+	for was, want := range map[overlay.Reason]overlay.Reason{
+		overlay.ReasonNoEndpoint: overlay.ReasonProxyAuth, overlay.ReasonUDPBlocked: overlay.ReasonProxyAuth, overlay.ReasonBlocked: overlay.ReasonBlocked, "": "",
+	} {
+		if got := gated(overlay.PeerStatus{Reason: was}, overlay.ReasonProxyAuth).Reason; got != want {
+			t.Errorf("%q becomes %q, want %q", was, got, want)
+		}
+	}
+	n := netAnswer{Code: netUnknown}
+	if n.gated("", 8737); n.Code != netUnknown || n.cutOff() {
+		t.Errorf("%+v", n)
+	}
+	if n.gated(overlay.ReasonCaptivePortal, 8737); n.Code != "captive_portal" || !n.cutOff() || n.Says == "" || n.Try == "" || n.verdict() != bad {
+		t.Errorf("%+v", n)
 	}
 }

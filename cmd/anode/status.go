@@ -211,6 +211,9 @@ func transportWarning(f overlay.TransportFailure) string {
 		return fmt.Sprintf("TCP port %s is not listened on: %s (listen.tcp; anode doctor says more)", port, f.Error)
 	}
 	text, _, _ := strings.Cut(f.Error, "; try: ")
+	if name, ok := strings.CutPrefix(f.What, "ethernet:"); ok {
+		text = "no Ethernet on " + name + ": " + text
+	}
 	return text + " (link.ethernet; anode doctor says more)"
 }
 

@@ -248,7 +248,7 @@ func (a *app) printTrace(t traceAnswer, names map[anode.Address]string) {
 		if t.Path.MTU > 0 {
 			line += fmt.Sprintf(", packets of up to %d bytes", t.Path.MTU)
 		}
-		fmt.Fprintln(a.out, line)
+		wrapped(a.out, a.columnsOf(), "", "  ", line)
 	} else {
 		rows := [][]string{}
 		for k, h := range t.Hops {

@@ -62,10 +62,12 @@ func TestTrace(t *testing.T) {
 2  peer   south (395d77976c9f8031)                         38.0 ms (38.0 to 38.0)
 `},
 		{"direct", direct, both, direct.Path, `
-south (395d77976c9f8031): direct udp:203.0.113.5:8737, 38.0 ms (38.0 to 38.0), packets of up to 1400 bytes
+south (395d77976c9f8031): direct udp:203.0.113.5:8737, 38.0 ms (38.0 to 38.0),
+  packets of up to 1400 bytes
 `},
 		{"answers come by the relay", direct, both, relayed.Path, `
-south (395d77976c9f8031): direct udp:203.0.113.5:8737, 38.0 ms (38.0 to 38.0), packets of up to 1400 bytes
+south (395d77976c9f8031): direct udp:203.0.113.5:8737, 38.0 ms (38.0 to 38.0),
+  packets of up to 1400 bytes
 answers come by another way: relay hub
 `},
 		{"the peer is silent", relayed, map[anode.Address]time.Duration{hubAddress: 16 * time.Millisecond}, relayed.Path, `

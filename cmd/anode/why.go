@@ -113,7 +113,7 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	}
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
-			p = outsideChecked(asking, p)
+			p = gated(outsideChecked(asking, p), gateOf(asking, client, s))
 			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
 			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
 				w.Endpoints = &list

@@ -97,7 +97,7 @@ func unfetched(z anode.Zone, err error) error {
 	switch _, usable := zone.IP(z); {
 	case !usable:
 		f.try = "another ZONE: " + zone.Caveat(z)
-	case errors.Is(err, zone.ErrPage):
+	case errors.Is(err, zone.ErrPage), errors.Is(err, zone.ErrPortal):
 		f.try = "a browser, to log in to this network"
 	case places.NoIPv4():
 		f.try = "a network with IPv4 or NAT64"

@@ -37,6 +37,10 @@ func endpointFault(text string) string {
 		kind, place, ok = k, p, true
 	}
 	switch {
+	case strings.ContainsAny(text, "\"',;") || strings.TrimSpace(text) != text:
+		return "an endpoint has no quotes, commas or blanks around it; give several one by one"
+	case strings.Contains(text, "@"):
+		return noUser
 	case kind == "http" || kind == "https":
 		return "want a URL, such as http://home.example.org/ or https://home.example.org:8443/path"
 	case (kind == "udp" || kind == "tcp") && strings.HasPrefix(place, "//"):
@@ -75,7 +79,11 @@ func placeFault(kind, place string) string {
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {
-	case host != "" && port == "":
+	case host == "":
+		return "the host is missing, such as " + such
+	case strings.ContainsAny(host, " \t"):
+		return "a host name has no blanks; give several endpoints one by one"
+	case port == "":
 		return "the port is missing, such as " + such
 	case err != nil && strings.Trim(host, "0123456789.") != "":
 		return "want an IP address"

@@ -111,7 +111,7 @@ func CheckName(name string) error {
 // checkEndpoint reports why an endpoint cannot be used.
 func checkEndpoint(e wire.Endpoint) error {
 	if fault := fault(e); fault != "" {
-		return fmt.Errorf("%w: %s: %s", ErrEndpoint, hideUser(e.String()), fault)
+		return fmt.Errorf("%w: %s: %s", ErrEndpoint, shown(e.String()), fault)
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func fault(e wire.Endpoint) string {
 
 // noMachine reports whether an IP address is not that of one machine.
 func noMachine(ip netip.Addr) bool {
-	return !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast()
+	return !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // ParseEndpoint reads an endpoint as people write it, except one with the name of a machine
@@ -150,7 +150,7 @@ func ParseEndpoint(text string) (wire.Endpoint, error) {
 	}
 	e, err := wire.EndpointFromText(text)
 	if err != nil {
-		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, text, endpointFault(text))
+		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, shown(text), endpointFault(text))
 	}
 	return e, checkEndpoint(e)
 }

@@ -58,7 +58,7 @@ func (h *Host) UnmarshalText(text []byte) (err error) {
 // errors wrap ErrEndpoint.
 func ParseHost(text string) (Host, error) {
 	bad := func(why string) (Host, error) {
-		return Host{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, text, why)
+		return Host{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, shown(text), why)
 	}
 	name, port, tcp, ok := splitHost(text)
 	if !ok {
@@ -214,17 +214,47 @@ type Place struct {
 }
 
 // ParsePlace reads an endpoint as people write it: udp:IP:PORT, tcp:IP:PORT, a URL, or what
-// ParseHost reads. Its errors wrap ErrEndpoint.
+// ParseHost reads; "udp" and "tcp" may have capital letters. Its errors wrap ErrEndpoint.
 func ParsePlace(text string) (Place, error) {
 	if isURL(text) {
 		e, err := parseURL(text)
 		return Place{Endpoint: e}, err
+	}
+	if kind, place, ok := strings.Cut(text, ":"); ok && (strings.EqualFold(kind, "udp") || strings.EqualFold(kind, "tcp")) {
+		text = strings.ToLower(kind) + ":" + place
 	}
 	if e, err := wire.EndpointFromText(text); err == nil {
 		return Place{Endpoint: e}, checkEndpoint(e)
 	}
 	h, err := ParseHost(text)
 	return Place{Host: h}, err
+}
+
+// ParsePlaces reads endpoints of which each but the first follows an @, as people write them
+// behind an address. An @ in a URL belongs to it, unless udp:, tcp: or another URL follows.
+func ParsePlaces(text string) ([]Place, error) {
+	var words []string
+	for _, word := range strings.Split(text, "@") {
+		if last := len(words) - 1; last >= 0 && isURL(words[last]) && !beginsPlace(word) {
+			words[last] += "@" + word
+		} else {
+			words = append(words, word)
+		}
+	}
+	list := make([]Place, len(words))
+	for i, word := range words {
+		var err error
+		if list[i], err = ParsePlace(word); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// beginsPlace reports whether a text names the kind of endpoint that it is.
+func beginsPlace(text string) bool {
+	kind, _, ok := strings.Cut(text, ":")
+	return isURL(text) || ok && (strings.EqualFold(kind, "udp") || strings.EqualFold(kind, "tcp"))
 }
 
 // String returns the form of the field that is set.

@@ -1,6 +1,7 @@
 package book
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -41,19 +42,42 @@ func parseURL(text string) (wire.Endpoint, error) {
 	}
 	e := wire.Endpoint{Kind: wire.HTTP, URI: scheme + "://" + host + path}
 	if fault := urlFault(e.URI); fault != "" {
-		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, hideUser(text), fault)
+		return wire.Endpoint{}, fmt.Errorf("%w: %q: %s", ErrEndpoint, shown(text), fault)
 	}
 	return e, nil
 }
 
-// hideUser leaves out what may be a password.
-func hideUser(text string) string {
-	scheme, host, path := cutURL(text)
-	if at := strings.LastIndexByte(host, '@'); at >= 0 {
-		return scheme + "://..." + host[at:] + path
+// maxShown is the most characters of a wrong text that an error repeats.
+const maxShown = 100
+
+// shown returns a text for an error: without what may be a password, and in part if it is long.
+func shown(text string) string {
+	text = hideUser(text)
+	if r := []rune(text); len(r) > maxShown {
+		return string(r[:maxShown]) + "..."
 	}
 	return text
 }
+
+// hideUser leaves out what may be a password: all between the scheme and the last @, since a
+// password may hold any character that a URL does not allow there.
+func hideUser(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		scheme, rest, _ = strings.Cut(text, ":")
+	}
+	at := strings.LastIndexByte(rest, '@')
+	switch {
+	case at < 0:
+		return text
+	case ok:
+		return scheme + "://..." + rest[at:]
+	}
+	return scheme + ":..." + rest[at:]
+}
+
+// noUser is the fault of an endpoint with credentials.
+const noUser = "an endpoint has no user name and no password; those of a proxy go into the file that proxy_credentials names"
 
 // manyColons reports whether a host is an IPv6 address without the brackets that tell it from
 // a port.
@@ -70,23 +94,28 @@ func urlFault(text string) string {
 		switch c := text[i]; {
 		case c == ' ':
 			return "a URL has no blanks: write %20"
+		case c == '\\':
+			return "a URL is written with /, not with \\"
 		case c < ' ' || c > '~':
 			return "a URL has only ASCII characters: write others as %XX in the path, and as DNS has them (xn--...) in the host name"
 		}
 	}
 	u, err := url.Parse(text)
-	_, host, _ := cutURL(text)
+	_, host, path := cutURL(text)
+	_, escaped := errors.AsType[url.EscapeError](err)
 	switch {
-	case manyColons(host) && !strings.Contains(host, "@"), err != nil && strings.Contains(host, "["):
+	case strings.Contains(host, "@"), err != nil && strings.Contains(path, "@"):
+		return noUser
+	case manyColons(host), err != nil && strings.Contains(host, "["):
 		return "want an IPv6 address in brackets, such as http://[2001:db8::1]:8080/"
-	case err != nil && strings.Contains(host, ":") && !strings.Contains(host, "@"):
+	case escaped:
+		return "a % in a URL must be followed by two hex digits: write the sign itself as %25"
+	case err != nil && strings.Contains(host, ":"):
 		return "the port is not valid: want 1 to 65535"
 	case err != nil:
 		return "the URL is not valid"
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "only http:// and https:// are available"
-	case u.User != nil:
-		return "a URL with a user name or password cannot be used"
 	case strings.Contains(text, "#"):
 		return "a URL with # cannot be used: that part is not sent to the server"
 	case u.Hostname() == "":

@@ -55,9 +55,14 @@ func TestURLs(t *testing.T) {
 		"http://home.example.org/\u00fc":         "error: %XX in the path",
 		"http://home.example.org/a b":            "error: write %20",
 		"http://home.example.org/#top":           "error: a URL with #",
-		"http://home.example.org/%zz":            "error: the URL is not valid",
-		"http://me:swordfish@home.example.org/":  "error: a user name or password",
-		"http://me:swordfish@home.example.org:x": "error: the URL is not valid",
+		"http://home.example.org/%zz":            "error: two hex digits",
+		"http://home.example.org\\path":          "error: with /, not",
+		"http://me:swordfish@home.example.org/":  "error: no password; those of a proxy",
+		"http://me:swordfish@home.example.org:x": "error: no password",
+		"http://me:swordfish@[2001:db8::1]/":     "error: no password",
+		"http://me:sword@fish@home.example.org/": "error: no password",
+		"https://me:swordfish/1@h.example/":      "error: no password",
+		"http://home.example.org/a@b":            "http://home.example.org/a@b",
 	} {
 		p, err := ParsePlace(text)
 		fault, bad := strings.CutPrefix(want, "error: ")
@@ -66,6 +71,46 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %s", text, p, err, want)
 		case bad && (!errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), fault) || strings.Contains(err.Error(), "swordfish")):
 			t.Errorf("%q: %v, %v, want %s", text, p, err, want)
+		}
+	}
+}
+
+// An error does not repeat more of a text than can be read.
+func TestLongTextsAreShortened(t *testing.T) {
+	for _, text := range []string{"http://home.example.org/" + long(2000), "tcp:" + long(2000), long(2000) + ".example.org:1"} {
+		if _, err := ParsePlace(text); err == nil || len(err.Error()) > 3*maxShown {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// Endpoints behind an address are cut at each @ that is not within a URL.
+func TestParsePlaces(t *testing.T) {
+	for text, want := range map[string]string{
+		"udp:192.0.2.1:1":                               "udp:192.0.2.1:1",
+		"udp:192.0.2.1:1@tcp:a.example:2":               "udp:192.0.2.1:1 tcp:a.example:2",
+		"a.example@b.example:2":                         "udp:a.example:8737 udp:b.example:2",
+		"http://a.example/x@y":                          "http://a.example/x@y",
+		"http://a.example/x@y@TCP:192.0.2.1:2":          "http://a.example/x@y tcp:192.0.2.1:2",
+		"http://a.example/?x@udp:192.0.2.1:1":           "http://a.example/?x udp:192.0.2.1:1",
+		"http://a.example@https://b.example/x@y":        "http://a.example/ https://b.example/x@y",
+		"tcp:192.0.2.1:2@http://me:swordfish@a.example": "error: no password",
+		"http://me@a.example/":                          "error: no password",
+		"tcp:me:swordfish@a.example:443":                "error: want 1 to 65535",
+		"":                                              "error: want udp:IP:PORT",
+		"udp:192.0.2.1:1@":                              "error: want udp:IP:PORT",
+	} {
+		list, err := ParsePlaces(text)
+		var got []string
+		for _, p := range list {
+			got = append(got, p.String())
+		}
+		fault, bad := strings.CutPrefix(want, "error: ")
+		switch {
+		case !bad && (err != nil || strings.Join(got, " ") != want):
+			t.Errorf("%q: %v, %v", text, got, err)
+		case bad && (!errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), fault) || strings.Contains(err.Error(), "swordfish@")):
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

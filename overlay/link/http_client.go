@@ -45,6 +45,7 @@ type poster struct {
 	moved    bool // followed a redirect
 	failures int  // in a row
 	worked   bool // something was answered
+	final    bool // a failure has ended the session: what is answered later does not count
 	streams  int  // answers that are open, and seen
 	changed  chan struct{}
 }
@@ -113,15 +114,15 @@ func (p *poster) current() *way {
 // succeeded notes that a request was answered.
 func (p *poster) succeeded() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.failures = 0
-	before := p.worked
-	p.worked = true
-	p.mu.Unlock()
-	if !before {
-		p.eager()
-		p.m.c.dialled.Add(1)
-		p.m.troubles.set(p.ep, nil)
+	if p.worked || p.final {
+		return
 	}
+	p.worked = true
+	p.eager()
+	p.m.c.dialled.Add(1)
+	p.m.troubles.set(p.ep, nil)
 }
 
 // failed notes that a request was not, and ends the session if that is final.
@@ -133,6 +134,10 @@ func (p *poster) failed(t *Trouble) {
 	p.mu.Lock()
 	p.failures++
 	final, never := t.lasting() || !p.worked || p.failures >= failuresMost, !p.worked
+	if final {
+		p.final = true
+		p.m.troubles.set(p.ep, t)
+	}
 	p.mu.Unlock()
 	if !final {
 		return
@@ -140,7 +145,6 @@ func (p *poster) failed(t *Trouble) {
 	if never {
 		p.m.c.dialFailed.Add(1)
 	}
-	p.m.troubles.set(p.ep, t)
 	p.m.cfg.Log.Debug("no packets by HTTP", "endpoint", p.ep, "err", t)
 	p.close()
 }

@@ -21,7 +21,7 @@ const (
 	maxLocal         = 768
 	strangeFor       = 30 * time.Second
 	janitorEvery     = 5 * time.Second
-	idleConnFor      = 20 * time.Second // between requests: such a connection costs memory
+	idleConnFor      = 10 * time.Second // between requests: such a connection costs memory
 )
 
 // sniff reads the first bytes of a connection that came in, and returns one on which they are
@@ -66,19 +66,32 @@ type webConn struct {
 	begunConn
 	gate *gate
 	from netip.Addr
-	once sync.Once
 	came time.Time
+
+	begun  atomic.Bool             // the head of a request has begun, and is not whole
+	by     atomic.Pointer[session] // whose it is, as far as it said so; nil: a stranger's
+	closed atomic.Bool
 }
 
 // Close implements net.Conn.
 func (c *webConn) Close() error {
 	c.gate.leave(c)
+	c.closed.Store(true)
+	c.disown()
 	return c.Conn.Close()
+}
+
+// disown has the connection belong to no session.
+func (c *webConn) disown() {
+	if s := c.by.Swap(nil); s != nil {
+		s.vouched.Add(-1)
+	}
 }
 
 // gate bounds the HTTP connections of strangers.
 type gate struct {
 	mu      sync.Mutex
+	most    int // connections
 	closed  bool
 	open    map[*webConn]struct{} // all
 	strange map[*webConn]struct{} // of whom nobody has proved who it is
@@ -93,7 +106,7 @@ func (g *gate) enter(c *webConn) bool {
 	if c.from.IsLoopback() {
 		most = maxLocal
 	}
-	if g.closed || len(g.strange) >= maxStrangers || g.sites[site] >= most || len(g.open) >= maxConnections {
+	if g.closed || len(g.strange) >= maxStrangers || g.sites[site] >= most || len(g.open) >= g.most {
 		return false
 	}
 	g.sites[site]++
@@ -178,12 +191,13 @@ type webCounters struct {
 	requests, sessions                                                        atomic.Uint64
 	refusedConns, refusedQuery, refusedBody, refusedFlight, refusedSession    atomic.Uint64
 	slowBody, noPackets, outOfTurn, slowReader, endedIdle, streams, swallowed atomic.Uint64
-	failed                                                                    atomic.Uint64
+	failed, noRequest, refusedVouch                                           atomic.Uint64
 }
 
 func newWeb(m *Mux) *web {
 	w := &web{m: m, conns: make(chan net.Conn), sessions: make(map[sessionID]*session)}
 	w.guests.sites = make(map[netip.Addr]int)
+	w.gate.most = m.most
 	w.gate.open, w.gate.strange, w.gate.sites = make(map[*webConn]struct{}), make(map[*webConn]struct{}), make(map[netip.Addr]int)
 	w.server = &http.Server{
 		Handler:           http.HandlerFunc(w.answer),
@@ -192,16 +206,29 @@ func newWeb(m *Mux) *web {
 		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(m.cfg.Log.Handler(), slog.LevelDebug),
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
-				w.served.Done()
-			}
-		},
+		ConnState:         w.state,
 	}
 	return w
 }
 
 type connKey struct{}
+
+// state follows a connection of the server. One of which a request began, and never was whole, is
+// counted: somebody was too slow, has said too much, or speaks something else.
+func (w *web) state(conn net.Conn, s http.ConnState) {
+	c := conn.(*webConn)
+	switch s {
+	case http.StateActive:
+		c.begun.Store(true)
+	case http.StateHijacked:
+		w.served.Done()
+	case http.StateClosed:
+		if c.begun.Load() {
+			w.m.c.web.noRequest.Add(1)
+		}
+		w.served.Done()
+	}
+}
 
 // start has connections of the Mux's ports served; with the Mux's mu.
 func (w *web) start() {
@@ -317,6 +344,7 @@ func (w *web) into(all map[string]uint64) {
 		"http_refused_connections": c.refusedConns.Load(), "http_refused_query": c.refusedQuery.Load(), "http_refused_body": c.refusedBody.Load(),
 		"http_refused_in_flight": c.refusedFlight.Load(), "http_refused_sessions": c.refusedSession.Load(), "http_ended_idle": c.endedIdle.Load(),
 		"http_slow_body": c.slowBody.Load(), "http_no_packets": c.noPackets.Load(), "http_out_of_turn": c.outOfTurn.Load(),
+		"http_no_request": c.noRequest.Load(), "http_connections_not_owned": c.refusedVouch.Load(),
 		"http_slow_reader": c.slowReader.Load(), "http_streams_swallowed": c.swallowed.Load(),
 	} {
 		all[name] = n

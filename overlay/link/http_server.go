@@ -37,6 +37,9 @@ func (m *Mux) HTTP() http.Handler { return http.HandlerFunc(m.web.post) }
 
 // answer is what is said on the Mux's own ports.
 func (w *web) answer(rw http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*webConn); ok {
+		c.begun.Store(false)
+	}
 	rc := http.NewResponseController(rw)
 	_ = rc.SetWriteDeadline(time.Now().Add(frameFor))
 	switch {
@@ -61,6 +64,7 @@ type call struct {
 	gone  <-chan struct{}
 	mux   <-chan struct{}
 	guest bool
+	apart bool // it goes on elsewhere, and is finished there
 }
 
 // refuse answers with an error, and has the connection end.
@@ -110,7 +114,11 @@ func (w *web) post(rw http.ResponseWriter, r *http.Request) {
 		c.refuse(http.StatusTooManyRequests)
 		return
 	}
-	defer s.finish(c.conn)
+	defer func() {
+		if !c.apart {
+			s.finish(c.conn)
+		}
+	}()
 	s.serve(c)
 }
 
@@ -218,8 +226,11 @@ func (w *web) leave(s *session) {
 	})
 }
 
-// drop ends a session.
+// drop ends a session, once.
 func (w *web) drop(s *session) {
+	if s.gone.Swap(true) {
+		return
+	}
 	s.end()
 	w.mu.Lock()
 	if w.sessions[s.id] == s {
@@ -248,6 +259,8 @@ func (s *session) serve(c *call) {
 	}
 	switch {
 	case c.q.seen != 0:
+		// Often this is the connection's one request, and the next is minutes away.
+		h.Set("Connection", "close")
 	case c.q.stream:
 		s.flow(c)
 	case c.q.down != 0:
@@ -370,18 +383,15 @@ func (s *session) hold(c *call, patient time.Duration) {
 			continue
 		}
 		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-		s.write(c, b, false)
+		_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
+		_, err := c.w.Write(b)
+		s.written(b, err)
 		return
 	}
 }
 
-// write sends bytes that were taken. It returns false if that failed.
-func (s *session) write(c *call, b []byte, flush bool) bool {
-	_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
-	_, err := c.w.Write(b)
-	if err == nil && flush {
-		err = c.rc.Flush()
-	}
+// written gives back bytes that were taken. It returns false if sending them failed.
+func (s *session) written(b []byte, err error) bool {
 	s.wrote(len(b))
 	recycle(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -392,14 +402,14 @@ func (s *session) write(c *call, b []byte, flush bool) bool {
 
 var padding = [frameHeader]byte{}
 
-// pad sends an empty frame.
-func (s *session) pad(c *call) bool {
+// send implements opened.
+func (c *call) send(b []byte) error {
 	_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
-	_, err := c.w.Write(padding[:])
+	_, err := c.w.Write(b)
 	if err == nil {
 		err = c.rc.Flush()
 	}
-	return err == nil
+	return err
 }
 
 // flow answers with packets as they come, after the client has said that it sees the answer
@@ -410,7 +420,8 @@ func (s *session) flow(c *call) {
 		return
 	}
 	defer s.withdraw(c.q.down, seen)
-	if !s.pad(c) {
+	c.w.Header().Set("Connection", "close") // see apart
+	if c.send(padding[:]) != nil {
 		return
 	}
 	wait := time.NewTimer(seenFor)
@@ -431,11 +442,13 @@ func (s *session) flow(c *call) {
 		return
 	}
 	s.m.c.web.streams.Add(1)
-	s.stream(c, mine)
+	if !s.apart(c, mine) {
+		s.stream(c, mine, c.gone)
+	}
 }
 
 // stream sends packets as they come until the answer has had its time.
-func (s *session) stream(c *call, mine chan struct{}) {
+func (s *session) stream(to opened, mine chan struct{}, gone <-chan struct{}) {
 	last := time.NewTimer(maxStream)
 	defer last.Stop()
 	idle := time.NewTicker(maxHold)
@@ -447,15 +460,15 @@ func (s *session) stream(c *call, mine chan struct{}) {
 				return
 			}
 		case <-idle.C:
-			if !s.pad(c) {
+			if to.send(padding[:]) != nil {
 				return
 			}
 			continue
 		case <-last.C:
 			return
-		case <-c.gone:
+		case <-gone:
 			return
-		case <-c.mux:
+		case <-s.m.ctx.Done():
 			return
 		}
 		for {
@@ -464,7 +477,7 @@ func (s *session) stream(c *call, mine chan struct{}) {
 				break
 			}
 			sent += len(b)
-			if !s.write(c, b, true) {
+			if !s.written(b, to.send(b)) {
 				return
 			}
 		}

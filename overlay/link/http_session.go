@@ -20,7 +20,10 @@ type session struct {
 	behind bool       // it came by a reverse proxy on this host
 	born   time.Time
 	kept   atomic.Bool
-	left   sync.Once // guests no more
+	gone   atomic.Bool // dropped
+	left   sync.Once   // guests no more
+
+	vouched atomic.Int32 // connections that are strangers no more because of it
 
 	flight sync.Mutex // guards what follows
 	open   int        // requests
@@ -51,7 +54,28 @@ func (s *session) keep() {
 	s.conns = nil
 	s.flight.Unlock()
 	for _, c := range known {
+		s.vouch(c)
+	}
+}
+
+// maxVouched is how many connections of strangers somebody who has proved who it is may have
+// taken for its own. Others stay strangers, and end as these do.
+const maxVouched = 2 * maxFlight
+
+// vouch says that a connection is one of the session's.
+func (s *session) vouch(c *webConn) {
+	switch {
+	case c.by.Load() != nil:
+	case s.vouched.Add(1) > maxVouched:
+		s.vouched.Add(-1)
+		s.m.c.web.refusedVouch.Add(1)
+	case !c.by.CompareAndSwap(nil, s):
+		s.vouched.Add(-1)
+	default:
 		s.web.gate.known(c)
+		if c.closed.Load() {
+			c.disown()
+		}
 	}
 }
 
@@ -67,7 +91,7 @@ func (s *session) begin(c *webConn) bool {
 	switch {
 	case c == nil:
 	case kept:
-		s.web.gate.known(c)
+		s.vouch(c)
 	default:
 		s.conns = append(s.conns, c)
 	}

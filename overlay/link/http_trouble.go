@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func (t *Trouble) Error() string {
 	case CaptivePortal:
 		return fmt.Sprintf("this network: it shows its own page instead of the server (%v); try: open a web browser and log in to the network", plainly(t.Err))
 	case ProxyAuth:
-		return fmt.Sprintf("proxy: it asks for a user name and a password (%v); try: put them into the credentials file", plainly(t.Err))
+		return fmt.Sprintf("proxy: %v; try: a file with NAME:PASSWORD, and proxy_credentials = \"file:PATH\" in the configuration", plainly(t.Err))
 	case ProxyRefused:
 		return fmt.Sprintf("proxy: it refuses the connection (%v)", plainly(t.Err))
 	case TLS:
@@ -59,20 +60,42 @@ func (t *Trouble) Error() string {
 // Unwrap returns what happened.
 func (t *Trouble) Unwrap() error { return t.Err }
 
+// said is an error whose text is for people as it stands.
+type said struct{ error }
+
+// Unwrap returns what it is about.
+func (s said) Unwrap() error { return errors.Unwrap(s.error) }
+
 // plainly is an error's text for people: without the names of calls and packages.
 func plainly(err error) string {
+	if s, ok := err.(said); ok {
+		return s.Error()
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return "no address is known for " + dns.Name
 	}
-	text := err.Error()
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		op, inner := errors.AsType[*net.OpError](err)
-		if inner {
-			text = strings.Replace(text, op.Error(), errno.Error(), 1)
-		}
+		return errno.Error()
 	}
-	for _, prefix := range []string{"tls: ", "x509: ", "failed to verify certificate: ", "x509: ", "link: "} {
+	timeout, _ := errors.AsType[net.Error](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case timeout != nil && timeout.Timeout():
+		return "no answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return "the connection ended before there was an answer"
+	case record:
+		return "it does not speak TLS"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	text := err.Error()
+	for _, prefix := range []string{"remote error: ", "tls: ", "failed to verify certificate: ", "x509: ", "link: "} {
 		text = strings.TrimPrefix(text, prefix)
+	}
+	if strings.Contains(strings.ToLower(text), "http") || strings.Contains(text, "MIME") { // net/http and net/textproto have no types for these
+		return "it does not answer as a web server does"
 	}
 	return text
 }
@@ -82,7 +105,7 @@ func (t *Trouble) lasting() bool { return t.Kind != Unreachable && t.Kind != Bus
 
 // trouble makes one with a text.
 func trouble(k TroubleKind, format string, args ...any) *Trouble {
-	return &Trouble{k, fmt.Errorf(format, args...)}
+	return &Trouble{k, said{fmt.Errorf(format, args...)}}
 }
 
 // troubleOf returns the trouble that an error is.

@@ -112,7 +112,7 @@ type arrival struct {
 // inVirtualTime runs a test with both.
 func inVirtualTime(t *testing.T, test func(*testing.T, *virtual)) {
 	synctest.Test(t, func(t *testing.T) {
-		v := &virtual{t: t, net: new(pipes), ended: make(chan Endpoint, 64)}
+		v := &virtual{t: t, net: new(pipes), ended: make(chan Endpoint, 4096)}
 		v.server = NewMux(MuxConfig{Streams: v.net.host("192.0.2.1"), Ended: func(ep Endpoint) { v.ended <- ep }})
 		v.client = NewMux(MuxConfig{Streams: v.net.host("198.51.100.7")})
 		if err := v.server.ListenTCP(80); err != nil {

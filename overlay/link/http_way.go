@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -32,73 +31,31 @@ func parseURL(s string) (*url.URL, error) {
 
 // way is how requests get to one URL.
 type way struct {
-	m     *Mux
-	url   *url.URL
-	proxy *url.URL // that sees the requests; nil: none
-	http  *http.Transport
+	onward *onward
+	url    *url.URL
+	proxy  *url.URL // nil: none
+	seen   bool     // the proxy sees the requests
+	http   *http.Transport
 }
 
 // newWay prepares one; it opens no connection.
 func (m *Mux) newWay(u *url.URL) (*way, error) {
-	proxy, err := m.proxyFor(u)
+	proxy, err := m.onward.proxyFor(u)
 	if err != nil {
-		return nil, trouble(ProxyRefused, "%w", err)
+		return nil, badProxy()
 	}
-	w := &way{m: m, url: u, proxy: proxy, http: &http.Transport{
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    maxUploads,
-		MaxConnsPerHost:        2 * maxUploads,
-		IdleConnTimeout:        idleConnFor - 5*time.Second, // ends before the server ends it
-		TLSHandshakeTimeout:    dialFor,
-		MaxResponseHeaderBytes: maxProxyHeader,
-		TLSClientConfig:        m.tlsConfig(""),
-	}}
-	w.http.TLSClientConfig.ServerName = "" // each host's own
-	tunnel := proxy != nil && u.Scheme == "https" && !strings.HasPrefix(proxy.Scheme, "socks")
-	if proxy != nil && !tunnel {
-		w.http.Proxy = http.ProxyURL(proxy)
-	}
-	w.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialFor)
-		defer cancel()
-		if tunnel {
-			return m.tunnel(ctx, proxy, address)
-		}
-		conn, err := m.cfg.Streams.Dial(ctx, network, address)
-		if err != nil && proxy != nil {
-			err = trouble(Unreachable, "proxy %s: %w", proxy.Host, err)
-		}
-		return conn, err
-	}
+	w := &way{onward: &m.onward, url: u, proxy: proxy}
+	w.http, w.seen = m.onward.transport(u, proxy)
+	w.http.MaxIdleConnsPerHost, w.http.MaxConnsPerHost = maxUploads, 2*maxUploads
+	w.http.IdleConnTimeout = idleConnFor - 5*time.Second // ends before the server ends it
 	return w, nil
 }
 
 func (w *way) close() { w.http.CloseIdleConnections() }
 
-// do makes one request, and again if a proxy wants to know who we are.
+// do makes one request. Its error is a *Trouble.
 func (w *way) do(ctx context.Context, q query, body *posted) (*http.Response, error) {
-	for tries := 0; ; tries++ {
-		r, err := w.request(ctx, q, body)
-		if err != nil {
-			return nil, err
-		}
-		asks := w.proxy != nil && w.url.Scheme == "http"
-		answered := ""
-		if asks {
-			answered = w.m.proxies.authorize(w.m.cfg.Credentials, w.proxy, r, r.URL.String())
-		}
-		answer, err := w.http.RoundTrip(r)
-		if err != nil {
-			return nil, troubleOf(err)
-		}
-		if answer.StatusCode != http.StatusProxyAuthRequired {
-			return answer, nil
-		}
-		discard(answer)
-		if !asks || tries >= maxAnswers || !w.m.proxies.challenge(w.m.cfg.Credentials, w.proxy, answer, answered) {
-			return nil, trouble(ProxyAuth, "%s", answer.Status)
-		}
-	}
+	return w.onward.request(w.http, w.proxy, w.seen, func() (*http.Request, error) { return w.request(ctx, q, body) })
 }
 
 // request makes one that can be repeated where it did not get through: packets may come twice.
@@ -110,12 +67,12 @@ func (w *way) request(ctx context.Context, q query, body *posted) (*http.Request
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), http.NoBody)
 	if err != nil {
-		return nil, trouble(Unreachable, "%w", err)
+		return nil, troubleOf(err)
 	}
 	r.Header = http.Header{"Content-Type": {octets}, "User-Agent": {agent}, "Cache-Control": {"no-store"}, "Idempotency-Key": {}}
 	if body != nil {
 		if r.Body, err = body.reader(); err != nil {
-			return nil, trouble(Unreachable, "%w", err)
+			return nil, troubleOf(err)
 		}
 		r.ContentLength = int64(len(body.b))
 		r.GetBody = func() (io.ReadCloser, error) { return body.reader() }
@@ -144,7 +101,7 @@ func judge(answer *http.Response, proxied bool) error {
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	page := kind == "text/html" || kind == "application/xhtml+xml"
 	code := answer.StatusCode
-	says := fmt.Errorf("it answers %.60q", answer.Status)
+	says := said{fmt.Errorf("it answers %.60q", answer.Status)}
 	switch {
 	case code == http.StatusNetworkAuthenticationRequired, 300 <= code && code < 400, code == http.StatusOK && page:
 		return &Trouble{CaptivePortal, says}

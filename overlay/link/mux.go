@@ -56,7 +56,7 @@ type Mux struct {
 	queued atomic.Int64 // bytes that wait in all TCP connections
 
 	web      *web // those who post to us
-	proxies  proxies
+	onward   onward
 	troubles troubles
 
 	c muxCounters
@@ -119,6 +119,7 @@ func NewMux(cfg MuxConfig) *Mux {
 	}
 	m := &Mux{cfg: cfg, batches: make(chan *delivery), unknown: make(chan *delivery), most: mostConnections(), outlets: make(map[Endpoint]outlet)}
 	m.ctx, m.end = context.WithCancel(context.Background())
+	m.onward.cfg = &m.cfg
 	m.web = newWeb(m)
 	return m
 }

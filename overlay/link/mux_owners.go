@@ -38,8 +38,18 @@ func (m *Mux) Keep(ep Endpoint, owner any, added bool) {
 		o.keep()
 	}
 	if ended != nil {
-		ended.close()
+		m.expel(ended)
 	}
+}
+
+// expel ends an outlet for good: a session by HTTP would else go on with its next request, and
+// have its place until then.
+func (m *Mux) expel(o outlet) {
+	if s, ok := o.(*session); ok {
+		m.web.drop(s)
+		return
+	}
+	o.close()
 }
 
 // own notes whose a connection is, and returns the one that has to end; nil: none.
@@ -110,6 +120,6 @@ func (m *Mux) Release(owner any) {
 	}
 	m.mu.Unlock()
 	for _, o := range ended {
-		o.close()
+		m.expel(o)
 	}
 }

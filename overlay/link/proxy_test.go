@@ -286,6 +286,126 @@ func TestProxyTroubles(t *testing.T) {
 	}
 }
 
+// forbidding answers wrong credentials as tinyproxy does: it asks with 407, and refuses with 401.
+func forbidding(user, password string) func(http.ResponseWriter, *http.Request) bool {
+	ask := basic(user, password)
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Proxy-Authorization") == "" {
+			return ask(w, r)
+		}
+		answer := httptest.NewRecorder()
+		if !ask(answer, r) {
+			return false
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+}
+
+// Credentials that a proxy does not take are told apart from none, and from a server that wants
+// some of its own.
+func TestProxyRefusesUser(t *testing.T) {
+	_, _, ep := posting(t)
+	guarded := served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Via", "1.1 proxy")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	for name, c := range map[string]struct {
+		f    *forward
+		user string
+		to   Endpoint
+		want string
+	}{
+		"none":             {&forward{asks: forbidding("user", "secret")}, "", ep, "asks for a user name and a password;"},
+		"wrong ones, 401":  {&forward{asks: forbidding("user", "another")}, "user", ep, "refuses the user name and the password;"},
+		"wrong ones, 407":  {&forward{asks: basic("user", "another")}, "user", ep, "refuses the user name and the password;"},
+		"the same, TLS":    {&forward{asks: forbidding("user", "another")}, "user", at(strings.Replace(ep.URL.Value(), "http:", "https:", 1)), "refuses the user name and the password;"},
+		"a server's":       {&forward{asks: basic("user", "secret")}, "user", at(guarded.URL), "server: it does not speak"},
+		"without a proxy?": {&forward{}, "", at(guarded.URL), "server: it does not speak"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if x := troubled(t, through(t, c.f, c.user, "secret", nil), c.to); !strings.Contains(x.Error(), c.want) {
+				t.Errorf("%v, want %q", x, c.want)
+			}
+		})
+	}
+}
+
+// Requests that are none of the Mux's go by the proxy, with what it asks for.
+func TestByProxy(t *testing.T) {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })
+	plain, secure := served(t, hello), secured(t, hello)
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	for name, asks := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"open": nil, "basic": basic("user", "secret"), "digest": digested("user", "secret", "SHA-256", sha256.New), "another password": forbidding("user", "another"),
+	} {
+		f := &forward{asks: asks}
+		u, _ := url.Parse(served(t, f).URL)
+		client := &http.Client{Transport: NewByProxy(MuxConfig{Streams: new(System), Roots: roots,
+			Proxy:       func(*url.URL) (*url.URL, error) { return u, nil },
+			Credentials: func(string) (string, string) { return "user", "secret" }})}
+		for _, to := range []string{plain.URL, secure.URL} {
+			r, err := client.Get(to)
+			if name == "another password" {
+				if x, ok := errors.AsType[*Trouble](err); !ok || x.Kind != ProxyAuth {
+					t.Errorf("%s: %v", name, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			body, err := io.ReadAll(r.Body)
+			r.Body.Close()
+			if err != nil || string(body) != "hello" {
+				t.Errorf("%s: %q, %v", name, body, err)
+			}
+		}
+		if name == "open" && (f.requests.Load() != 1 || f.connects.Load() != 1) {
+			t.Errorf("%d requests, %d CONNECTs", f.requests.Load(), f.connects.Load())
+		}
+	}
+}
+
+// No text of Go's packages reaches a user, whatever a server sends.
+func TestTroubleIsPlain(t *testing.T) {
+	for name, says := range map[string]string{
+		"nothing": "", "not HTTP": "SSH-2.0-OpenSSH_9.2\r\n", "no status": "HTTP/1.1 abc\r\n\r\n", "half": "HTTP/1.1 200 OK\r\nContent-",
+		"bad header": "HTTP/1.1 200 OK\r\n: x\r\n\r\n", "bad length": "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+		"bad coding": "HTTP/1.1 200 OK\r\nTransfer-Encoding: zip\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			var all sync.WaitGroup
+			defer all.Wait()
+			defer l.Close()
+			all.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					c.Read(make([]byte, 1<<10))
+					io.WriteString(c, says)
+					c.Close()
+				}
+			})
+			for _, url := range []string{"http://", "https://"} {
+				x := troubled(t, plainClient(t, nil), at(url+l.Addr().String()+"/"))
+				if text := x.Error(); strings.Contains(text, "net/http") || strings.Contains(text, "http: ") || strings.Contains(text, "malformed") || strings.Contains(text, "EOF") || strings.Contains(text, "tcp") || strings.Contains(text, "tls: ") {
+					t.Errorf("%s %s", url, text)
+				}
+			}
+		})
+	}
+}
+
 func TestProxyChallenges(t *testing.T) {
 	for line, want := range map[string][]string{
 		`Basic realm="x"`: {`Basic realm="x"`},

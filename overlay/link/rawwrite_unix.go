@@ -14,6 +14,7 @@ type rawWrite struct {
 	conn syscall.RawConn
 	run  func(fd uintptr) bool // bound once, so that no call allocates
 	b    []byte
+	most int // bytes that are to be unsent then
 	n    int
 }
 
@@ -32,19 +33,32 @@ func newRawWrite(c net.Conn) *rawWrite {
 	}
 	w := &rawWrite{conn: raw}
 	w.run = func(fd uintptr) bool {
-		w.n, _ = unix.Write(int(fd), w.b)
+		b := w.b
+		if w.most < notSent {
+			b = b[:min(len(b), max(w.most-unsent(int(fd)), 0))]
+		}
+		if w.n = 0; len(b) > 0 {
+			w.n, _ = unix.Write(int(fd), b)
+		}
 		return true
 	}
 	return w
 }
 
-// write returns how many bytes of b the system took. What is wrong with the connection is found
-// by whoever writes the rest.
-func (w *rawWrite) write(b []byte) int {
-	w.b, w.n = b, 0
+// write returns how many bytes of b the system took. It gives it no more than so many that it has
+// most bytes unsent, if that is less than notSent. What is wrong with the connection is found by
+// whoever writes the rest.
+func (w *rawWrite) write(b []byte, most int) int {
+	w.b, w.n, w.most = b, 0, most
 	if err := w.conn.Write(w.run); err != nil {
 		return 0
 	}
 	w.b = nil
 	return max(w.n, 0)
+}
+
+// unsent returns how many bytes the system has that were never sent.
+func (w *rawWrite) unsent() (n int) {
+	_ = w.conn.Control(func(fd uintptr) { n = unsent(int(fd)) })
+	return n
 }

@@ -7,4 +7,6 @@ type rawWrite struct{}
 
 func newRawWrite(net.Conn) *rawWrite { return nil }
 
-func (w *rawWrite) write([]byte) int { return 0 }
+func (w *rawWrite) write([]byte, int) int { return 0 }
+
+func (w *rawWrite) unsent() int { return 0 }

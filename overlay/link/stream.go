@@ -54,10 +54,12 @@ type stream struct {
 	raw     *rawWrite // nil: it cannot write without waiting
 	ended   bool
 	waiting []byte    // frames; nil: none
-	writing int       // bytes that the writer has taken, and writes
-	written time.Time // when it took them
+	writing int       // bytes that the writer has taken, and has to write yet
+	written time.Time // when room was last made: the writer took something, or the system
 	begun   time.Time // when the oldest of those began to wait
-	oldest  time.Time // the same of waiting
+	taken   time.Time // when the writer took them
+	oldest  time.Time // the same as begun, of waiting
+	speed   speed
 }
 
 var (
@@ -250,6 +252,11 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	for need := framed(t); ; now = time.Now() {
 		have := len(s.waiting) + s.writing
 		full := have > 0 && have+need > s.m.share()
+		if full && s.writing == 0 && s.raw != nil && len(s.waiting) > 0 { // the writer is late
+			s.writeLate()
+			have = len(s.waiting)
+			full = have > 0 && have+need > s.m.share()
+		}
 		switch {
 		case s.ended:
 			s.mu.Unlock()
@@ -274,6 +281,9 @@ func (s *stream) queue(t *Train, patient bool) bool {
 	}
 	if len(s.waiting) == 0 {
 		s.oldest = now
+		if s.writing == 0 {
+			s.written = now
+		}
 	}
 	had := len(s.waiting)
 	s.waiting = appendFrames(s.waiting, t)
@@ -319,7 +329,7 @@ func (s *stream) await(d time.Duration) {
 // writeNow writes what waits as far as the system takes it without waiting, and reports whether
 // that was all. The stream is locked.
 func (s *stream) writeNow() bool {
-	n := s.raw.write(s.waiting)
+	n := s.raw.write(s.waiting, s.speed.ahead())
 	if n == len(s.waiting) {
 		b := s.waiting
 		s.waiting = nil
@@ -328,6 +338,16 @@ func (s *stream) writeNow() bool {
 	}
 	s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
 	return false
+}
+
+// writeLate writes what waits, in place of the writer, which had no turn yet. The stream is locked.
+func (s *stream) writeLate() {
+	had := len(s.waiting)
+	s.writeNow()
+	if len(s.waiting) < had {
+		s.m.queued.Add(int64(len(s.waiting) - had))
+		s.written = time.Now()
+	}
 }
 
 // write sends what waits, until the connection ends.
@@ -343,8 +363,8 @@ func (s *stream) write() {
 			if !ok {
 				break
 			}
-			err := s.push(b)
-			s.m.queued.Add(-int64(len(b)))
+			left, err := s.push(b)
+			s.m.queued.Add(-int64(left))
 			queueBuffers.Put(&b)
 			if err != nil {
 				s.close()
@@ -354,9 +374,44 @@ func (s *stream) write() {
 	}
 }
 
-// push writes b. The other side has to take some of it again and again, and need not take all in
+// push writes b, in pieces, and returns how many bytes are left if that fails.
+func (s *stream) push(b []byte) (left int, err error) {
+	for len(b) > 0 {
+		n := min(len(b), s.ready())
+		if err := s.pushAll(b[:n]); err != nil {
+			return len(b), err
+		}
+		b = b[n:]
+		s.wrote(n)
+	}
+	return 0, nil
+}
+
+// ready waits until the system has nearly sent what it took, on a network that is slow: what waits
+// with the system can be dropped no more. It returns how much to write then.
+func (s *stream) ready() int {
+	for {
+		s.mu.Lock()
+		ahead, unsent := s.speed.ahead(), 0
+		if ahead < notSent && s.raw != nil {
+			unsent = s.raw.unsent()
+		}
+		wait := s.speed.lasts(unsent - ahead)
+		s.mu.Unlock()
+		if unsent <= ahead {
+			return ahead
+		}
+		select {
+		case <-time.After(min(max(wait, time.Millisecond), slowLook)):
+		case <-s.done:
+			return ahead
+		}
+	}
+}
+
+// pushAll writes b. The other side has to take some of it again and again, and need not take all in
 // one time, since a network may be slow.
-func (s *stream) push(b []byte) error {
+func (s *stream) pushAll(b []byte) error {
 	for {
 		s.conn.SetWriteDeadline(time.Now().Add(frameFor))
 		n, err := s.conn.Write(b)
@@ -372,20 +427,42 @@ func (s *stream) push(b []byte) error {
 	}
 }
 
-// take returns all that waits.
-func (s *stream) take() (b []byte, ok bool) {
+// wrote notes that the writer has written n bytes more of what it took.
+func (s *stream) wrote(n int) {
+	now := time.Now()
+	s.m.queued.Add(-int64(n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// What it took began to wait at times between begun and taken, one as likely as the other.
+	s.begun = s.begun.Add(time.Duration(float64(s.taken.Sub(s.begun)) * float64(n) / float64(s.writing)))
+	s.writing -= n
+	s.written = now
+	s.speed.wrote(n, now)
+	s.hasRoom()
+}
+
+// hasRoom tells who waits for room; with mu.
+func (s *stream) hasRoom() {
 	select {
 	case s.room <- struct{}{}:
 	default:
 	}
+}
+
+// take returns all that waits.
+func (s *stream) take() (b []byte, ok bool) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hasRoom()
 	if len(s.waiting) == 0 || s.ended {
 		s.writing = 0
+		s.speed.rests()
 		return nil, false
 	}
 	b, s.waiting = s.waiting, nil
-	s.writing, s.begun, s.written = len(b), s.oldest, time.Now()
+	s.writing, s.begun, s.taken, s.written = len(b), s.oldest, now, now
+	s.speed.works(now)
 	return b, true
 }
 

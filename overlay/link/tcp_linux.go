@@ -6,13 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// deadAfter is after how long without an acknowledgement a connection ends, in milliseconds.
-	deadAfter = 10_000
-	// notSent is how many bytes the kernel takes beyond what the network takes: the rest waits
-	// with us, who can drop it.
-	notSent = 64 << 10
-)
+// deadAfter is after how long without an acknowledgement a connection ends, in milliseconds.
+const deadAfter = 10_000
 
 // setStream prepares a TCP socket. Connections inherit what their listener has. Options
 // that the kernel does not have are skipped.
@@ -21,4 +16,13 @@ func setStream(c syscall.RawConn) error {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, deadAfter)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
 	})
+}
+
+// unsent is how many bytes a TCP socket has that were never sent.
+func unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
+	if err != nil {
+		return 0
+	}
+	return n
 }

@@ -307,7 +307,7 @@ func describe(x any) string {
 	case bool:
 		return strconv.FormatBool(x)
 	case []any:
-		return "a list"
+		return fmt.Sprintf("a list of %d", len(x))
 	case map[string]any:
 		return "a section"
 	case time.Time, toml.LocalDate, toml.LocalDateTime, toml.LocalTime:

@@ -309,6 +309,7 @@ func (l *loader) addOnce(p sourced) {
 func (l *loader) finish() (Loaded, error) {
 	l.checkBridge()
 	l.checkRelay()
+	l.checkPorts()
 	l.checkPeers()
 	if err := l.problems.sorted(); err != nil {
 		return Loaded{}, err
@@ -336,6 +337,19 @@ func (l *loader) checkRelay() {
 	}
 }
 
+// checkPorts refuses a TCP port for packets that Info2 needs.
+func (l *loader) checkPorts() {
+	c := l.config
+	sound := !l.bad["listen.tcp"] && !l.bad["info2.port"] && !l.bad["info2.enabled"] && !l.bad["info2.bare"]
+	if sound && (c.Info2.Enabled || c.Info2.Bare) && slices.Contains(c.Listen.TCP.For(c.Listen.Port), c.Info2.Port) {
+		at := l.origins["listen.tcp"]
+		if !c.Listen.TCP.given {
+			at = l.origins["listen.port"]
+		}
+		l.problem(at, fmt.Sprintf("listen.tcp: port %d is that of info2.port; try: another port in listen.tcp, or info2.enabled = false", c.Info2.Port))
+	}
+}
+
 func (l *loader) checkPeers() {
 	owners := map[string]anode.Address{}
 	for _, p := range l.peers {
@@ -354,9 +368,9 @@ func (l *loader) checkPeers() {
 }
 
 // ParsePeer reads [NAME=]ADDRESS or [NAME=]ADDRESS@ENDPOINT, as in --peer and
-// ANODE_PEERS; more endpoints may follow, each after an @.
+// ANODE_PEERS; more endpoints may follow, as book.ParsePlaces reads them.
 func ParsePeer(s string) (p Peer, err error) {
-	if name, rest, named := strings.Cut(s, "="); named {
+	if name, rest, named := strings.Cut(s, "="); named && !strings.Contains(name, "@") {
 		if err := book.CheckName(name); err != nil {
 			return Peer{}, err
 		}
@@ -368,16 +382,10 @@ func ParsePeer(s string) (p Peer, err error) {
 	} else if err != nil {
 		return Peer{}, err
 	}
-	for more {
-		var text string
-		text, rest, more = strings.Cut(rest, "@")
-		e, err := book.ParsePlace(text)
-		if err != nil {
-			return Peer{}, err
-		}
-		p.Endpoints = append(p.Endpoints, e)
+	if more {
+		p.Endpoints, err = book.ParsePlaces(rest)
 	}
-	return p, nil
+	return p, err
 }
 
 var errNoAddress = errors.New("want an address of 64 characters, as shown by \"anode id\"")

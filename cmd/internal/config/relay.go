@@ -73,6 +73,9 @@ var units = []struct {
 	{"GB", 1e9, 0}, {"MB", 1e6, 0}, {"kB", 1e3, 0}, {"B", 1, 0}, {"", 1, 0},
 }
 
+// leastRate is the lowest limit, in bytes: a bare "5" was hardly meant as five bytes a second.
+const leastRate = 1000
+
 // parseRate reads a whole number with a unit: "100Mbit", "12 MB/s", "4096". "Mb" and "Mbps"
 // are no units, since people mean bits by them, and others bytes.
 func parseRate(s string) (Rate, bool) {
@@ -91,9 +94,9 @@ func parseRate(s string) (Rate, bool) {
 		}
 		bytes := n * factor
 		if u.bits > 0 {
-			bytes = bytes/8 + min(bytes%8, 1) // never 0 for a limit
+			bytes /= 8
 		}
-		return Rate{bytes}, true
+		return Rate{bytes}, n == 0 || bytes >= leastRate
 	}
 	return Rate{}, false
 }
@@ -118,7 +121,9 @@ func (r Rate) MarshalJSON() ([]byte, error) { return json.Marshal(r.Bytes) }
 // rate is a Rate: a text, or bytes as a number.
 type rate struct{ p *Rate }
 
-func (v rate) want() string { return "a rate such as \"100Mbit\", \"12MB\" or 0" }
+func (v rate) want() string {
+	return "a rate of at least 1kB a second, such as \"100Mbit\" or \"12MB\", or 0"
+}
 func (v rate) set(x any) bool {
 	switch x := x.(type) {
 	case int64:

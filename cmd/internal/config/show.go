@@ -21,7 +21,7 @@ func Example() string {
 		"# [[peers]]\n" +
 		"# address = \"64 characters, as shown by anode id\"\n" +
 		"# name = \"north\"\n" +
-		"# endpoints = [\"udp:192.0.2.1:8737\", \"udp:home.example.org:8737\"]\n")
+		"# endpoints = [\"udp:192.0.2.1:8737\", \"tcp:home.example.org:443\", \"https://home.example.org/path\"]\n")
 	return b.String()
 }
 

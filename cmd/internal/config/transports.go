@@ -196,7 +196,7 @@ func (c Credentials) Load() (user, password string, err error) {
 	}
 	text, err := private.ReadFile(c.Path, maxSecretFile)
 	if _, unsafe := errors.AsType[*private.Error](err); unsafe {
-		return "", "", fmt.Errorf("%w: %w", ErrInvalid, err)
+		return "", "", &unreadable{err.Error(), ErrInvalid}
 	}
 	if err != nil {
 		return "", "", inWords(c.Path, err)
@@ -205,7 +205,7 @@ func (c Credentials) Load() (user, password string, err error) {
 	user, password, ok := strings.Cut(line, ":")
 	control := strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError })
 	if !ok || user == "" || control {
-		return "", "", fmt.Errorf("%w: %s does not hold one line USER:PASSWORD; try: printf '%%s\\n' 'USER:PASSWORD' > %s", ErrInvalid, c.Path, c.Path)
+		return "", "", &unreadable{fmt.Sprintf("%s does not hold one line USER:PASSWORD; try: printf '%%s\\n' 'USER:PASSWORD' > %s", c.Path, c.Path), ErrInvalid}
 	}
 	return user, password, nil
 }

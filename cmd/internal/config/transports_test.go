@@ -84,3 +84,19 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("none: %v", err)
 	}
 }
+
+// TestPortOfInfo2 refuses a TCP port for packets that Info2 listens on.
+func TestPortOfInfo2(t *testing.T) {
+	for text, fits := range map[string]bool{
+		"[listen]\ntcp = [8737, 26000]\n":                                                      false,
+		"[listen]\nport = 26000\n":                                                             false,
+		"[listen]\nport = 26000\ntcp = [443]\n":                                                true,
+		"[listen]\ntcp = [8737, 26000]\n[info2]\nport = 26001\n":                               true,
+		"[listen]\ntcp = [8737, 26000]\n[info2]\nenabled = false\n":                            true,
+		"[listen]\ntcp = [8737, 26000]\n[info2]\nenabled = false\nbare = true\nport = 26000\n": false,
+	} {
+		if _, err := Parse([]byte(text)); (err == nil) != fits || !fits && !strings.Contains(err.Error(), "port 26000 is that of info2.port; try: ") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

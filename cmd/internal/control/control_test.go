@@ -557,7 +557,7 @@ func TestEndpointTexts(t *testing.T) {
 	a := newAddress(t)
 	for text, want := range map[string]string{
 		`"udp:192.0.2.1:8737"`: "", `"udp:home.example.org:8737"`: "", `"home.example.org"`: "",
-		`"10.0.0.300"`: "the IP address is not valid", `"here"`: "want udp:IP:PORT", `7`: "cannot unmarshal",
+		`"10.0.0.300"`: "the IP address is not valid", `"here"`: "want udp:IP:PORT", `7`: "a JSON value of another kind is wanted, not: number",
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("POST", "/", strings.NewReader(`{"address": "`+a.String()+`", "endpoints": [`+text+`]}`))

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"anodenet/cmd/internal/names"
@@ -134,7 +136,15 @@ func decode(w http.ResponseWriter, r *http.Request, request any) error {
 			return nil
 		}
 	}
-	return &Error{Code: CodeInvalid, Message: "the request: " + err.Error()}
+	return &Error{Code: CodeInvalid, Message: "the request: " + plainJSON(err)}
+}
+
+// plainJSON returns an error of reading JSON without the names of types.
+func plainJSON(err error) string {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return cmp.Or(e.Field, "the body") + ": a JSON value of another kind is wanted, not: " + e.Value
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // statusOf returns the HTTP status of a code, for people who use curl.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/overlay"
 )
 
 // ZoneFiles are the zone files that a daemon follows, its own zone's first.
@@ -27,7 +28,10 @@ type ZoneFile struct {
 	Listed   bool       `json:"listed"`   // it names this machine as a relay
 
 	Problem ZoneProblem `json:"problem"` // what Error is about; empty: nothing
-	Try     string      `json:"try"`     // what to do about it; empty: no advice
+	// Gate is what on the way keeps the file from being fetched: captive_portal, proxy_auth,
+	// proxy_refused; empty: nothing that is known.
+	Gate overlay.Reason `json:"gate"`
+	Try  string         `json:"try"` // what to do about it; empty: no advice
 }
 
 // ZoneProblem is a kind of problem with a zone file.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/config"
+	"anodenet/overlay/link"
 )
 
 // proxies says by which proxy a URL is reached, and who we are there. Any goroutine may call its
@@ -30,7 +32,7 @@ type proxySettings struct {
 func (p *proxies) set(c config.Config) error {
 	user, password, err := c.Credentials.Load()
 	if err != nil {
-		return fmt.Errorf("the proxy's credentials: %w", err)
+		return fmt.Errorf("proxy_credentials: %w", err)
 	}
 	p.now.Store(&proxySettings{chooser(c.Proxy), user, password})
 	return nil
@@ -50,34 +52,90 @@ func chooser(p config.Proxy) func(*url.URL) (*url.URL, error) {
 // proxyOf returns the proxy for a URL, nil for none.
 func (p *proxies) proxyOf(u *url.URL) (*url.URL, error) { return p.now.Load().choose(u) }
 
-// fetcher gets the file of the own zone by a proxy if there is one and the file cannot be got
-// directly. Those of other zones it leaves alone: nobody could check where the proxy connects to.
+// fetcher gets the file of the own zone directly, and by a proxy too if there is one and the direct
+// way fails or takes long: firewalls often drop what they let nobody do. Those of other zones it
+// gets directly alone: nobody could check where the proxy connects to.
 func (p *proxies) fetcher(own anode.Zone, direct zoneFetcher) zoneFetcher {
-	client := &http.Client{Transport: &http.Transport{
-		Proxy:                  p.named,
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		ResponseHeaderTimeout:  proxyPatience,
-		TLSHandshakeTimeout:    proxyPatience,
-		MaxResponseHeaderBytes: 16 << 10,
-	}}
+	client := &http.Client{Transport: link.NewByProxy(link.MuxConfig{Streams: new(link.System), Proxy: p.proxyOf, Credentials: p.credentials})}
 	return func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) {
-		c, err := direct(ctx, z, known)
-		if err == nil || z != own || ctx.Err() != nil || !p.leadsTo(zone.Candidates(z)) {
-			return c, err
+		if z != own || !p.leadsTo(zone.Candidates(z)) {
+			return direct(ctx, z, known)
 		}
-		known.Lower = c.Lower
-		if by, failed := zone.Fetch(ctx, client, z, known); failed == nil {
-			return by, nil
-		}
-		return c, err
+		return fetchEither(ctx, z, known, direct, func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) {
+			return zone.Fetch(ctx, client, z, known)
+		})
 	}
+}
+
+// fetchEither fetches a file directly, and by a proxy if that fails or is not done soon. It waits
+// for all that it began.
+func fetchEither(ctx context.Context, z anode.Zone, known zone.Copy, direct, byProxy zoneFetcher) (zone.Copy, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		copy zone.Copy
+		err  error
+	}
+	first, second := make(chan result, 1), make(chan result, 1)
+	ask := func(by zoneFetcher, to chan<- result) {
+		c, err := by(ctx, z, known)
+		to <- result{c, err}
+	}
+	go ask(direct, first)
+	late := time.NewTimer(directPatience)
+	defer late.Stop()
+	var failed *result
+	select {
+	case r := <-first:
+		if r.err == nil || ctx.Err() != nil {
+			return r.copy, r.err
+		}
+		failed = &r
+	case <-late.C:
+	}
+	go ask(byProxy, second)
+	if failed != nil {
+		r := <-second
+		return eitherOf(r.copy, r.err, failed.copy, failed.err)
+	}
+	select {
+	case r := <-first:
+		if r.err == nil {
+			cancel()
+			<-second
+			return r.copy, nil
+		}
+		by := <-second
+		return eitherOf(by.copy, by.err, r.copy, r.err)
+	case by := <-second:
+		if by.err == nil {
+			cancel()
+			<-first
+			return by.copy, nil
+		}
+		r := <-first
+		return eitherOf(by.copy, by.err, r.copy, r.err)
+	}
+}
+
+// eitherOf returns what came by the proxy, or else directly. If neither has a file, the proxy's
+// own words say more than that the direct way does not work.
+func eitherOf(byProxy zone.Copy, refused error, direct zone.Copy, err error) (zone.Copy, error) {
+	switch t, said := errors.AsType[*link.Trouble](refused); {
+	case refused == nil:
+		return byProxy, nil
+	case err == nil:
+		return direct, nil
+	case said:
+		return direct, t
+	}
+	return direct, err
 }
 
 type zoneFetcher func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error)
 
-// proxyPatience is how long a proxy may take to answer.
-const proxyPatience = 10 * time.Second
+// directPatience is how long the direct way has before the proxy is asked as well.
+const directPatience = 300 * time.Millisecond
 
 // leadsTo reports whether there is a proxy for any of some URLs.
 func (p *proxies) leadsTo(urls []string) bool {
@@ -89,20 +147,6 @@ func (p *proxies) leadsTo(urls []string) bool {
 		proxy, err := p.proxyOf(u)
 		return err == nil && proxy != nil
 	})
-}
-
-// named returns the proxy for a request, with who we are there.
-func (p *proxies) named(r *http.Request) (*url.URL, error) {
-	proxy, err := p.proxyOf(r.URL)
-	if err != nil || proxy == nil {
-		return nil, err
-	}
-	if user, password := p.credentials(proxy.Host); user != "" {
-		with := *proxy
-		with.User = url.UserPassword(user, password)
-		proxy = &with
-	}
-	return proxy, nil
 }
 
 // credentials returns who we are at the proxies.

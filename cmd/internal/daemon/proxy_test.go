@@ -9,11 +9,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/config"
+	"anodenet/overlay"
+	"anodenet/overlay/link"
 )
 
 // The proxy is that of the configuration.
@@ -88,6 +93,7 @@ func TestZoneFileByProxy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := parseBasic(r.Header.Get("Proxy-Authorization"))
 		if user != "me" || password != "swordfish" {
+			w.Header().Set("Proxy-Authenticate", `Basic realm="proxy"`)
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}
@@ -133,4 +139,69 @@ func TestZoneFileByProxy(t *testing.T) {
 
 func parseBasic(header string) (user, password string, ok bool) {
 	return (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
+}
+
+// The proxy is asked when the direct way has said nothing for a moment, and what it says itself is
+// the error.
+func TestZoneFileByProxyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := func(ctx context.Context, _ anode.Zone, known zone.Copy) (zone.Copy, error) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+			return known, errors.New("no answer")
+		}
+		has := func(context.Context, anode.Zone, zone.Copy) (zone.Copy, error) {
+			return zone.Copy{File: parsed(t, file(7))}, nil
+		}
+		refuses := func(context.Context, anode.Zone, zone.Copy) (zone.Copy, error) {
+			return zone.Copy{}, &link.Trouble{Kind: link.ProxyAuth, Err: errors.New("no")}
+		}
+		mute := func(context.Context, anode.Zone, zone.Copy) (zone.Copy, error) {
+			return zone.Copy{}, errors.New("nothing there")
+		}
+		for name, c := range map[string]struct {
+			direct, proxy zoneFetcher
+			found         bool
+			want          string
+			most          time.Duration
+		}{
+			"only by the proxy":           {silent, has, true, "", directPatience},
+			"directly":                    {has, silent, true, "", 0},
+			"the proxy is slow":           {mute, silent, false, "nothing there", 10 * time.Second},
+			"the proxy refuses":           {silent, refuses, false, "proxy: no", 10 * time.Second},
+			"the proxy refuses at once":   {mute, refuses, false, "proxy: no", 0},
+			"neither":                     {mute, mute, false, "nothing there", 0},
+			"the direct way is only mute": {mute, has, true, "", 0},
+		} {
+			began := time.Now()
+			got, err := fetchEither(t.Context(), 1, zone.Copy{}, c.direct, c.proxy)
+			if (err == nil) != c.found || c.found != (got.File != nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, %v", name, got.File, err)
+			}
+			if took := time.Since(began); took > c.most {
+				t.Errorf("%s: after %v", name, took)
+			}
+		}
+	})
+}
+
+// What stands on the way to a zone file is told apart from what is at its end.
+func TestZoneGate(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want overlay.Reason
+	}{
+		{&zone.FetchError{Attempts: []*zone.Attempt{{URI: "http://192.0.2.1/z", Err: errors.New("no answer")}, {URI: "http://192.0.2.1/z", Err: zone.ErrPage}}}, overlay.ReasonCaptivePortal},
+		{fmt.Errorf("x: %w", zone.ErrPortal), overlay.ReasonCaptivePortal},
+		{&link.Trouble{Kind: link.ProxyAuth, Err: errors.New("no")}, overlay.ReasonProxyAuth},
+		{&link.Trouble{Kind: link.ProxyRefused, Err: errors.New("no")}, overlay.ReasonProxyRefused},
+		{&link.Trouble{Kind: link.Unreachable, Err: errors.New("no")}, overlay.NoReason},
+		{zone.ErrInvalid, overlay.NoReason},
+	} {
+		if got := gateOf(c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+	}
 }

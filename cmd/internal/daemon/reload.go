@@ -35,6 +35,10 @@ type reloader struct {
 type part struct {
 	take func(ctx context.Context, next config.Config) error
 	keep func(running *config.Config, next config.Config) // notes what is in force then
+
+	// again takes up what files that the section names hold now, if the section is as it was.
+	// nil: it names none.
+	again func(next config.Config) (changed bool, err error)
 }
 
 func (d *daemon) newReloader(service *service) *reloader {
@@ -43,24 +47,25 @@ func (d *daemon) newReloader(service *service) *reloader {
 		setLog: d.settings.set, peers: d.node.SetFixed, running: d.cfg.Config,
 		parts: map[string]part{
 			"policy": {
-				func(ctx context.Context, c config.Config) error { return d.node.SetOpen(ctx, c.Policy.Open) },
-				func(r *config.Config, c config.Config) { r.Policy = c.Policy },
+				take: func(ctx context.Context, c config.Config) error { return d.node.SetOpen(ctx, c.Policy.Open) },
+				keep: func(r *config.Config, c config.Config) { r.Policy = c.Policy },
 			},
 			"relay": {
-				d.takeRelay,
-				func(r *config.Config, c config.Config) { r.Relay = c.Relay },
+				take: d.takeRelay,
+				keep: func(r *config.Config, c config.Config) { r.Relay = c.Relay },
 			},
 			"zone": {
-				func(ctx context.Context, c config.Config) error { return d.zones.Set(ctx, siteSettingsOf(c)) },
-				func(r *config.Config, c config.Config) { r.Site = c.Site },
+				take: func(ctx context.Context, c config.Config) error { return d.zones.Set(ctx, siteSettingsOf(c)) },
+				keep: func(r *config.Config, c config.Config) { r.Site = c.Site },
 			},
 			"proxy": {
-				func(_ context.Context, c config.Config) error { return d.proxies.set(c) },
-				func(r *config.Config, c config.Config) { r.Proxy, r.Credentials = c.Proxy, c.Credentials },
+				take:  func(_ context.Context, c config.Config) error { return d.proxies.set(c) },
+				keep:  func(r *config.Config, c config.Config) { r.Proxy, r.Credentials = c.Proxy, c.Credentials },
+				again: d.readCredentials,
 			},
 			"info2": {
-				func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
-				func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },
+				take: func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
+				keep: func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },
 			},
 		},
 	}
@@ -162,7 +167,38 @@ func (r *reloader) takeKeys(ctx context.Context, next config.Config) (restart []
 		taken = append(taken, changes...)
 	}
 	r.takeLog(ctx, next.Log, taken)
-	return restart, len(taken), errors.Join(errs...)
+	files, err := r.takeFiles(next, sections)
+	return restart, len(taken) + files, errors.Join(append(errs, err)...)
+}
+
+// takeFiles takes up what files hold that a section names which did not change. It returns how many
+// changed.
+func (r *reloader) takeFiles(next config.Config, changed map[string][]config.Change) (files int, err error) {
+	var errs []error
+	for section, p := range r.parts {
+		if p.again == nil || len(changed[section]) > 0 {
+			continue
+		}
+		another, err := p.again(next)
+		if another {
+			files++
+		}
+		errs = append(errs, err)
+	}
+	return files, errors.Join(errs...)
+}
+
+// readCredentials reads the proxy's credentials again.
+func (d *daemon) readCredentials(c config.Config) (changed bool, err error) {
+	was := d.proxies.now.Load()
+	if err = d.proxies.set(c); err != nil {
+		return false, err
+	}
+	now := d.proxies.now.Load()
+	if changed = was.user != now.user || was.password != now.password; changed {
+		d.log.Info("the proxy's credentials changed", "file", c.Credentials.Path)
+	}
+	return changed, nil
 }
 
 // sectionOf returns the section of a key, or what it is taken up with; "" if there is none.

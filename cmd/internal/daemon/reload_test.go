@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,7 +52,24 @@ func TestReload(t *testing.T) {
 	m.hangUp(t, "policy.open = true\nrelay.enabled = false\nproxy = \"none\"")
 	m.log.wait(`msg="a setting changed" key=proxy old="\"env\"" new="\"none\""`)
 	m.hangUp(t, "policy.open = true\nrelay.enabled = false\nproxy_credentials = \"file:/nowhere/proxy\"")
-	m.log.wait("the proxy's credentials: /nowhere/proxy: no such file or directory")
+	m.log.wait("proxy_credentials: /nowhere/proxy: no such file or directory")
+
+	// The file with them is read again, also where the configuration names the same one.
+	credentials := filepath.Join(t.TempDir(), "proxy")
+	put := func(text string) {
+		if err := os.WriteFile(credentials, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.hangUp(t, "policy.open = true\nrelay.enabled = false\nproxy_credentials = \"file:"+credentials+"\"")
+	}
+	put("me:swordfish")
+	m.log.wait(`msg="a setting changed" key=proxy_credentials`)
+	put("me:herring")
+	m.log.wait(`msg="the proxy's credentials changed" file=` + credentials)
+	put("nonsense")
+	if log := m.log.wait("does not hold one line USER:PASSWORD"); strings.Contains(log, "swordfish") || strings.Contains(log, "herring") {
+		t.Errorf("the log is\n%s", log)
+	}
 
 	// What needs a restart is said each time until then; of a secret, only its file.
 	const restart = "policy.open = true\nrelay.enabled = false\nlisten.port = 1\nsecret = \"file:/etc/secret\"\n"

@@ -21,6 +21,7 @@ import (
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/control"
 	"anodenet/overlay"
+	"anodenet/overlay/link"
 )
 
 // zones gets the zone files that the node uses: of its own zone, of those of added peers, and
@@ -473,13 +474,27 @@ func (s *zones) shownFile(z anode.Zone, f *followed) control.ZoneFile {
 	}
 	if err != nil {
 		v.Error, v.Try, _ = strings.Cut(err.Error(), "; try: ")
-		v.Problem = zoneProblem(err)
+		v.Problem, v.Gate = zoneProblem(err), gateOf(err)
 		var listen *listenError
 		if errors.As(err, &listen) {
 			v.Try = listen.try()
 		}
 	}
 	return v
+}
+
+// gateOf returns what keeps a zone file from being fetched, if it is on the way and not at its end.
+func gateOf(err error) overlay.Reason {
+	t, said := errors.AsType[*link.Trouble](err)
+	switch {
+	case errors.Is(err, zone.ErrPage), errors.Is(err, zone.ErrPortal), said && t.Kind == link.CaptivePortal:
+		return overlay.ReasonCaptivePortal
+	case said && t.Kind == link.ProxyAuth:
+		return overlay.ReasonProxyAuth
+	case said && t.Kind == link.ProxyRefused:
+		return overlay.ReasonProxyRefused
+	}
+	return overlay.NoReason
 }
 
 // zoneProblem returns the kind of an error of a zone file.

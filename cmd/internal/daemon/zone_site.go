@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -58,6 +59,7 @@ func (s siteSettings) serves() bool { return s.site.Serve.On && (s.relay || s.si
 // serving is a server that runs.
 type serving struct {
 	at   string
+	node bool // the node has the connections, and takes packets in them
 	stop context.CancelFunc
 	done chan struct{} // closed when it has ended
 }
@@ -269,8 +271,13 @@ func (s *zones) checkListed(file *zone.File) {
 
 var errUnlisted = errors.New("the zone file does not name it")
 
-// withTry adds what to do about an error.
-func withTry(err error, try string) error { return fmt.Errorf("%w; try: %s", err, try) }
+// withTry adds what to do about an error, unless it says so itself.
+func withTry(err error, try string) error {
+	if strings.Contains(err.Error(), "; try: ") {
+		return err
+	}
+	return fmt.Errorf("%w; try: %s", err, try)
+}
 
 // names reports whether a zone file has a relay with an address.
 func names(file *zone.File, a anode.Address) bool {
@@ -372,7 +379,7 @@ func (s *zones) listen(ctx context.Context) {
 		select {
 		case <-w.serving.done:
 		default:
-			if w.serving.at == at {
+			if w.serving.at == at && w.serving.node == s.byNode(at) {
 				return
 			}
 		}
@@ -395,13 +402,13 @@ func (s *zones) listen(ctx context.Context) {
 		return
 	}
 	w.err, w.listenDue, w.pace = nil, time.Time{}, zone.Pace{}
-	if w.settings.relay && s.share != nil && s.share(l) == nil {
-		w.serving = servedByNode(at, func() { l.Close() })
+	if shared := newSharedListener(l); s.byNode(at) && s.share(shared) == nil {
+		w.serving = servedByNode(at, shared.end)
 		s.log.Info("serving the zone file, and taking packets by TCP and HTTP", "at", at)
 		return
 	}
 	inner, stop := context.WithCancel(ctx)
-	v := &serving{at, stop, make(chan struct{})}
+	v := &serving{at: at, stop: stop, done: make(chan struct{})}
 	w.serving = v
 	s.running.Go(func() {
 		defer stop()
@@ -413,6 +420,11 @@ func (s *zones) listen(ctx context.Context) {
 	s.log.Info("serving the zone file", "at", at)
 }
 
+// byNode reports whether the node is to have the connections to a place.
+func (s *zones) byNode(at string) bool {
+	return s.isShared(at) || s.site.settings.relay && s.share != nil
+}
+
 // isShared reports whether the node has the port of a place anyway, at every address.
 func (s *zones) isShared(at string) bool {
 	_, text, err := net.SplitHostPort(at)
@@ -422,12 +434,73 @@ func (s *zones) isShared(at string) bool {
 
 // servedByNode is serving where the node does it, until stop is called.
 func servedByNode(at string, stop func()) *serving {
-	v := &serving{at: at, done: make(chan struct{})}
+	v := &serving{at: at, node: true, done: make(chan struct{})}
 	v.stop = sync.OnceFunc(func() {
 		stop()
 		close(v.done)
 	})
 	return v
+}
+
+// sharedListener is a listener that the node takes connections from. They end with it: who has
+// one could go on sending packets by a port that takes none any more.
+type sharedListener struct {
+	net.Listener
+
+	mu    sync.Mutex
+	ended bool
+	open  map[*sharedConn]struct{}
+}
+
+func newSharedListener(l net.Listener) *sharedListener {
+	return &sharedListener{Listener: l, open: map[*sharedConn]struct{}{}}
+}
+
+// Accept implements net.Listener.
+func (l *sharedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn, nil
+	}
+	c := &sharedConn{tcp, l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		tcp.Close()
+		return nil, net.ErrClosed
+	}
+	l.open[c] = struct{}{}
+	return c, nil
+}
+
+// end closes the listener and its connections.
+func (l *sharedListener) end() {
+	l.Listener.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	for c := range l.open {
+		c.TCPConn.Close()
+	}
+	clear(l.open)
+}
+
+// sharedConn is a connection of one. It keeps what a TCP connection can do beside net.Conn.
+type sharedConn struct {
+	*net.TCPConn
+	of *sharedListener
+}
+
+// Close implements net.Conn.
+func (c *sharedConn) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.open, c)
+	c.of.mu.Unlock()
+	return c.TCPConn.Close()
 }
 
 // listenTCP opens a listener.

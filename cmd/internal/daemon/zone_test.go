@@ -731,3 +731,66 @@ func TestZoneServedByNode(t *testing.T) {
 		})
 	}
 }
+
+// A machine that stops relaying, and still serves a file, takes the listener back from the node.
+func TestZoneServedWithoutRelay(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:8780")
+	bubble(t, func(t *testing.T, dir string) {
+		path := filepath.Join(t.TempDir(), "z")
+		if err := os.WriteFile(path, []byte(file(7)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		site := config.Site{Path: path, Serve: config.Serve{On: true, At: at}}
+		w := newZoneWorld(t, ownZone, dir, siteSettings{relay: true, site: site})
+		var taken []net.Listener
+		w.zones.share = func(l net.Listener) error { taken = append(taken, l); return nil }
+		w.start()
+		for round, relay := range []bool{true, false, true} {
+			if err := w.setting(siteSettings{relay: relay, site: site}); err != nil {
+				t.Fatal(err)
+			}
+			if len(taken) != round/2+1 || !slices.Equal(w.listening, []string{at.String()}) || w.own().Served != at.String() {
+				t.Errorf("relay %v: the node took %d, listening %v, %+v", relay, len(taken), w.listening, w.own())
+			}
+		}
+		w.stop()
+	})
+}
+
+// The connections of a listener that the node has end with it, and can do what those of TCP can.
+func TestSharedListener(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newSharedListener(inner)
+	dial := func() (net.Conn, net.Conn) {
+		there, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return here, there
+	}
+	first, far := dial()
+	if _, ok := first.(interface{ SetLinger(int) error }); !ok {
+		t.Error("SetLinger is lost")
+	}
+	first.Close()
+	far.Close()
+	_, open := dial()
+	defer open.Close()
+	if len(l.open) != 1 {
+		t.Errorf("%d are open", len(l.open))
+	}
+	l.end()
+	if n, err := open.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if _, err := l.Accept(); err == nil {
+		t.Error("it goes on")
+	}
+}
