@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
@@ -66,6 +67,8 @@ func TestNetZone(t *testing.T) {
 	a.joinZone()
 	a.add(b)
 	b.add(a)
+	// b looks again after a pause, since there was no file.
+	within(t, 30*time.Second, "b to have the zone file", func() bool { return b.zoneFile().Relays == 1 })
 	for _, h := range []*host{a, b, r} {
 		if z := h.address.Zone(); z != 0x09000302 {
 			t.Fatalf("%s is in zone %v", h.name, z)
