@@ -76,6 +76,15 @@ func (s *blockage) note(p *peer.Peer) {
 	}
 }
 
+// ExpectSilence says that a proxy leads out of the present network and the direct way does not, as
+// far as anybody can tell: connections need not wait for UDP. If UDP gets an answer, it is used.
+func (n *Node) ExpectSilence(ctx context.Context) error {
+	return n.call(ctx, func(l *loop) error {
+		l.blockage.set(true)
+		return nil
+	})
+}
+
 // set notes whether the present network is one of those.
 func (s *blockage) set(blocked bool) {
 	if s.now() == blocked {

@@ -391,3 +391,26 @@ func TestChoiceRemembers(t *testing.T) {
 		}
 	})
 }
+
+// Where a proxy alone is known to lead out, no connection waits for UDP; if UDP works after all, it
+// is used.
+func TestChoiceExpectsSilence(t *testing.T) {
+	for name, dropped := range map[string]bool{"UDP is dropped": true, "UDP works": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b, _ := choosers(t, w, func(a, _ *vnet.Site) { a.DropUDP(dropped) })
+				defer a.stop()
+				defer b.stop()
+				if err := a.ExpectSilence(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				a.say(b, "there")
+				b.arrives(a, "there", time.Second)
+				converse(a, b, 10*time.Second, nil)
+				if is, want := a.by(b), map[bool]string{true: "tcp", false: "udp"}[dropped]; is != want {
+					t.Errorf("path is %q", is)
+				}
+			})
+		})
+	}
+}

@@ -54,15 +54,20 @@ func (p *proxies) proxyOf(u *url.URL) (*url.URL, error) { return p.now.Load().ch
 
 // fetcher gets the file of the own zone directly, and by a proxy too if there is one and the direct
 // way fails or takes long: firewalls often drop what they let nobody do. Those of other zones it
-// gets directly alone: nobody could check where the proxy connects to.
-func (p *proxies) fetcher(own anode.Zone, direct zoneFetcher) zoneFetcher {
+// gets directly alone: nobody could check where the proxy connects to. alone is told when only the
+// proxy had the file.
+func (p *proxies) fetcher(own anode.Zone, direct zoneFetcher, alone func(context.Context)) zoneFetcher {
 	client := &http.Client{Transport: link.NewByProxy(link.MuxConfig{Streams: new(link.System), Proxy: p.proxyOf, Credentials: p.credentials})}
 	return func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) {
 		if z != own || !p.leadsTo(zone.Candidates(z)) {
 			return direct(ctx, z, known)
 		}
 		return fetchEither(ctx, z, known, direct, func(ctx context.Context, z anode.Zone, known zone.Copy) (zone.Copy, error) {
-			return zone.Fetch(ctx, client, z, known)
+			c, err := zone.Fetch(ctx, client, z, known)
+			if err == nil {
+				alone(ctx)
+			}
+			return c, err
 		})
 	}
 }

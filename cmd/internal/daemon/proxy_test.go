@@ -118,9 +118,11 @@ func TestZoneFileByProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocked := errors.New("no way out")
-	fetch := p.fetcher(own, func(_ context.Context, _ anode.Zone, known zone.Copy) (zone.Copy, error) { return known, blocked })
-	if got, err := fetch(t.Context(), own, zone.Copy{}); err != nil || got.File == nil || got.File.Revision() != 7 || len(asked) != 1 {
-		t.Errorf("%v, %v, asked %v", got, err, asked)
+	alone := 0
+	fetch := p.fetcher(own, func(_ context.Context, _ anode.Zone, known zone.Copy) (zone.Copy, error) { return known, blocked },
+		func(context.Context) { alone++ })
+	if got, err := fetch(t.Context(), own, zone.Copy{}); err != nil || got.File == nil || got.File.Revision() != 7 || len(asked) != 1 || alone != 1 {
+		t.Errorf("%v, %v, asked %v, said %d times that only the proxy has it", got, err, asked, alone)
 	}
 	if _, err := fetch(t.Context(), other, zone.Copy{}); !errors.Is(err, blocked) || len(asked) != 1 {
 		t.Errorf("%v, asked %v", err, asked)

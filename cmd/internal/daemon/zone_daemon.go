@@ -36,7 +36,7 @@ func (d *daemon) newZones() *zones {
 		c.cache = zone.Cache{Dir: d.options.State, ReadOnly: d.options.ReadOnly}
 	}
 	if c.fetch == nil {
-		c.fetch = d.proxies.fetcher(self.Zone(), fetcher(self.Zone()))
+		c.fetch = d.proxies.fetcher(self.Zone(), fetcher(self.Zone()), func(ctx context.Context) { _ = d.node.ExpectSilence(ctx) }) // it ends, then
 	}
 	return newZones(c, siteSettingsOf(d.cfg.Config))
 }
