@@ -37,17 +37,18 @@ const (
 //
 //	IDLE_CLIENTS=1000 go test ./cmd/anode -run TestNetIdleClients -v -timeout 20m
 func TestNetIdleClients(t *testing.T) {
-	count := fewIdle
+	count, kinds := fewIdle, 1
 	if text := os.Getenv(idleClients); text != "" {
 		var err error
 		if count, err = strconv.Atoi(text); err != nil || count < 1 {
 			t.Fatalf("%s is %q", idleClients, text)
 		}
+		kinds = 2
 	}
 	for _, by := range []struct {
 		kind string
 		port int
-	}{{"http", 80}, {"tcp", link.Port}} {
+	}{{"http", 80}, {"tcp", link.Port}}[:kinds] {
 		t.Run(by.kind, func(t *testing.T) {
 			x := newIdleWorld(t)
 			bare := x.r.resident()
