@@ -655,45 +655,47 @@ func FuzzStream(f *testing.F) {
 			}
 			in = in[used:]
 		}
-		m := NewMux(MuxConfig{})
-		ours, theirs := net.Pipe()
-		g := m.places.enter(netip.MustParseAddr("192.0.2.1"), func() {})
-		s := newStream(m, Endpoint{Conn: 1}, theirs, g)
-		if kept {
-			s.keep()
-		}
-		var all sync.WaitGroup
-		got := 0
-		all.Go(func() {
-			ts := make([]Train, 3)
-			for {
-				n, err := m.Read(ts)
-				if err != nil {
-					return
+		synctest.Test(t, func(t *testing.T) { // a guest is waited for
+			m := NewMux(MuxConfig{})
+			ours, theirs := net.Pipe()
+			g := m.places.enter(netip.MustParseAddr("192.0.2.1"), func() {})
+			s := newStream(m, Endpoint{Conn: 1}, theirs, g)
+			if kept {
+				s.keep()
+			}
+			var all sync.WaitGroup
+			got := 0
+			all.Go(func() {
+				ts := make([]Train, 3)
+				for {
+					n, err := m.Read(ts)
+					if err != nil {
+						return
+					}
+					for _, x := range ts[:n] {
+						got += len(x.Buf)
+					}
 				}
-				for _, x := range ts[:n] {
-					got += len(x.Buf)
+			})
+			all.Go(func() {
+				random := rand.New(rand.NewPCG(seed, 0))
+				for len(b) > 0 {
+					n, err := ours.Write(b[:1+random.IntN(min(len(b), 5000))])
+					if b = b[n:]; err != nil {
+						break
+					}
 				}
+				ours.Close()
+			})
+			s.run()
+			m.Close()
+			all.Wait()
+			if got > want || !wantErr && got != want {
+				t.Errorf("%d bytes of packets, want %d, error %v", got, want, wantErr)
+			}
+			if bad := m.Counters()["ended_no_packets"] > 0; bad && !wantErr {
+				t.Error("good frames are refused")
 			}
 		})
-		all.Go(func() {
-			random := rand.New(rand.NewPCG(seed, 0))
-			for len(b) > 0 {
-				n, err := ours.Write(b[:1+random.IntN(min(len(b), 5000))])
-				if b = b[n:]; err != nil {
-					break
-				}
-			}
-			ours.Close()
-		})
-		s.run()
-		m.Close()
-		all.Wait()
-		if got > want || !wantErr && got != want {
-			t.Errorf("%d bytes of packets, want %d, error %v", got, want, wantErr)
-		}
-		if bad := m.Counters()["ended_no_packets"] > 0; bad && !wantErr {
-			t.Error("good frames are refused")
-		}
 	})
 }
