@@ -124,7 +124,7 @@ func (l *loop) connectionDead(ep link.Endpoint) {
 	}
 }
 
-// dials are the peers for whom connections are opened, until these end: nobody is known to be at
+// dials are the peers that connections are opened to, until these end: nobody is known to be at
 // their end before.
 type dials map[link.Endpoint]anode.Address
 

@@ -68,7 +68,7 @@ type Config struct {
 	Relay       bool         // forward for the peers that were added
 	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
-	Proxy       Proxy        // by whom connections go that do not come about directly
+	Proxy       Proxy        // for connections that cannot be opened directly
 	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's
 	Log         *slog.Logger

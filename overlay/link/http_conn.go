@@ -94,7 +94,7 @@ type gate struct {
 	most    int // connections
 	closed  bool
 	open    map[*webConn]struct{} // all
-	strange map[*webConn]struct{} // of whom nobody has proved who it is
+	strange map[*webConn]struct{} // that have not proved who is there
 	sites   map[netip.Addr]int    // of those
 }
 
@@ -182,7 +182,7 @@ type web struct {
 	started  bool // the server
 	sweeping bool // there is a janitor
 	sessions map[sessionID]*session
-	guests   guests // sessions of whom it is not known who they are
+	guests   guests // sessions that have not proved who is there
 	behind   int    // of those, the ones that came by a reverse proxy on this host
 }
 

@@ -108,7 +108,7 @@ func TestHTTPThereAndBack(t *testing.T) {
 	}
 }
 
-// The answers to many packets, both ways, arrive but for those that are counted.
+// The answers to many packets, both ways, arrive, except those that are counted.
 func TestHTTPCarriesALot(t *testing.T) {
 	server, client, ep := posting(t)
 	from := thereAndBack(t, server, client, ep)

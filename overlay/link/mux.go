@@ -77,7 +77,7 @@ type MuxConfig struct {
 	// Credentials returns who we are at a proxy, HOST:PORT. It may be nil, and return nothing:
 	// then those in the proxy's URL are used.
 	Credentials func(proxy string) (user, password string)
-	// Roots are who may sign for servers; nil: whom the system trusts.
+	// Roots are who may sign for servers; nil: those that the system trusts.
 	Roots *x509.CertPool
 }
 
@@ -261,7 +261,7 @@ func (m *Mux) remove(ep Endpoint, o outlet) {
 		return // there may be another one by now
 	}
 	if s, ok := o.(*stream); ok && !s.kept.Load() {
-		return // a guest, of whom nobody knows
+		return // a guest: nobody knows of it
 	}
 	if m.cfg.Ended != nil && m.ctx.Err() == nil {
 		m.cfg.Ended(ep)
@@ -437,7 +437,7 @@ const (
 	maxSiteGuests = 16
 )
 
-// guests counts those of whom it is not known who they are. The rest shares nothing with them.
+// guests counts those that have not proved who is there. The rest shares nothing with them.
 type guests struct {
 	count int
 	sites map[netip.Addr]int // by address; IPv6 by /64

@@ -380,7 +380,7 @@ func TestOwnersHaveABound(t *testing.T) {
 	})
 }
 
-// Those whom nobody added leave connections to those who were.
+// Those that nobody added leave connections to those who were.
 func TestOthersLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -4,7 +4,7 @@ import "slices"
 
 const (
 	// maxOwned is how many connections one owner may have that came in: a peer with all its
-	// machines, or somebody whom nobody added.
+	// machines, or somebody that nobody added.
 	maxOwned        = 32
 	maxOwnedByOther = 4
 )
@@ -14,7 +14,7 @@ const (
 type owners struct {
 	of     map[any][]Endpoint
 	owner  map[Endpoint]owned
-	others int // connections of owners whom nobody added
+	others int // connections of owners that nobody added
 }
 
 type owned struct {

@@ -112,7 +112,7 @@ func TestMuxQueueHasABound(t *testing.T) {
 	}
 }
 
-// Many packets, both ways at once, arrive in order and whole but for those that are counted.
+// Many packets, both ways at once, arrive in order and whole, except those that are counted.
 func TestMuxCarriesALot(t *testing.T) {
 	server, client, ep := muxes(t)
 	w := client.NewWriter()

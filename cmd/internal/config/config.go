@@ -34,7 +34,7 @@ type Config struct {
 	// PortmapOff: names of interfaces, prefixes and addresses.
 	Portmap    bool     `toml:"portmap"`
 	PortmapOff []string `toml:"portmap_off"`
-	// Proxy is by whom connections go that do not come about directly. Credentials are who
+	// Proxy is what connections go through where they cannot be opened directly. Credentials are who
 	// we are there.
 	Proxy       Proxy       `toml:"proxy"`
 	Credentials Credentials `toml:"proxy_credentials"`

@@ -115,7 +115,7 @@ func (v ports) plain() any {
 
 func (v ports) quoted() bool { return false }
 
-// Proxy is by whom connections go that do not come about directly: what the environment says
+// Proxy is what connections go through where they cannot be opened directly: what the environment says
 // (zero), nobody, or one proxy.
 type Proxy struct {
 	none bool
