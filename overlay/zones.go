@@ -376,9 +376,6 @@ func (l *loop) relayingStatus() RelayingStatus {
 	return s
 }
 
-// udp is an endpoint of a zone file as the links have it.
-func udp(a netip.AddrPort) link.Endpoint { return link.Endpoint{Addr: a} }
-
 // kept reports whether the way to a relay is kept open, or stays open by itself.
 func (r *reach) kept(p *peer.Peer) bool {
 	return r.outside.mapping.Kind == path.None ||

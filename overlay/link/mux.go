@@ -67,7 +67,8 @@ type MuxConfig struct {
 	Streams Streams
 	Log     *slog.Logger // nil: nothing is logged
 	// Ended is told each endpoint that can no longer be used, since its connection ended:
-	// those that we dialled, and those that Keep was told about. It must not wait. It may be nil.
+	// those that we dialled, those that Keep was told about, and all that came by HTTP. It must
+	// not wait. It may be nil.
 	Ended func(Endpoint)
 	// Web answers what is no POST on the TCP ports; nil: nothing is found there.
 	Web http.Handler

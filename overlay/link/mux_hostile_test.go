@@ -527,7 +527,8 @@ func TestDialsBackOff(t *testing.T) {
 		if n := w.dials.Load() - before; n < dialsAtOnce || n > dialsAtOnce+10*dialsPerSecond {
 			t.Errorf("dialled %d times in ten seconds", n)
 		}
-		if n := len(w.m.redials.failed); n > maxRedials {
+		synctest.Wait()
+		if n := w.m.remembered(); n > maxRedials {
 			t.Errorf("%d endpoints are remembered", n)
 		}
 		if c := w.m.Counters(); c["tx_dial_later"] == 0 || c["tx_dial_budget"] == 0 {
@@ -698,4 +699,11 @@ func FuzzStream(f *testing.F) {
 			}
 		})
 	})
+}
+
+// remembered is how many endpoints are known not to work.
+func (m *Mux) remembered() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.redials.failed)
 }
