@@ -190,24 +190,31 @@ func TestChoiceIdle(t *testing.T) {
 	})
 }
 
+// zoneWithTCP starts a relay of a zone that takes TCP as well, and two of its clients, who added each
+// other: the network of the first lets no UDP through.
+func zoneWithTCP(t *testing.T, w *vnet.World, kb vnet.Kind) (a, b, r *testNode, sa *vnet.Site) {
+	t.Helper()
+	net := w.Internet(vnet.Link{Delay: oneWay / 2})
+	sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", kb)
+	sa.DropUDP(true)
+	r = newTestNode(t, sr.Host, func(c *Config) {
+		c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
+	}).start()
+	f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", addr(t, sr.Host, netip.Addr.Is4), r.address0()))
+	a = newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+	b = newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
+	adds(a, b)
+	a.knows(testZone, f)
+	b.knows(testZone, f)
+	return a, b, r, sa
+}
+
 // A relay of a zone is reached by TCP by one side, and by UDP by the other.
 func TestChoiceRelay(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
-		net := w.Internet(vnet.Link{Delay: oneWay / 2})
-		sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", vnet.Home)
-		sa.DropUDP(true)
-		r := newTestNode(t, sr.Host, func(c *Config) {
-			c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
-		}).start()
+		a, b, r, sa := zoneWithTCP(t, w, vnet.Home)
 		defer r.stop()
-		at := addr(t, sr.Host, netip.Addr.Is4)
-		f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", at, r.address0()))
-		a := newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
-		b := newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
-		adds(a, b)
-		a.knows(testZone, f)
 		defer a.stop()
-		b.knows(testZone, f)
 		defer b.stop()
 		a.say(b, "there")
 		b.arrives(a, "there", 3*time.Second)
@@ -244,20 +251,9 @@ func TestChoiceRelay(t *testing.T) {
 // Firewalls that let UDP through for 3 s now and then do no harm to what goes by a relay either.
 func TestChoiceRelayFlapping(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
-		net := w.Internet(vnet.Link{Delay: oneWay / 2})
-		sr, sa, sb := net.Site("relay", vnet.Open), net.Site("a", vnet.Home), net.Site("b", vnet.SymmetricRandom)
-		sa.DropUDP(true)
-		r := newTestNode(t, sr.Host, func(c *Config) {
-			c.Identity, c.RelayZones, c.TCP = identityIn(t, testZone), []anode.Zone{testZone}, []uint16{443}
-		}).start()
+		a, b, r, sa := zoneWithTCP(t, w, vnet.SymmetricRandom)
 		defer r.stop()
-		f := zoneFile(t, fmt.Sprintf("%s:8737:443:%s", addr(t, sr.Host, netip.Addr.Is4), r.address0()))
-		a := newTestNode(t, sa.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
-		b := newTestNode(t, sb.Host, func(c *Config) { c.Identity = identityIn(t, testZone) })
-		adds(a, b)
-		a.knows(testZone, f)
 		defer a.stop()
-		b.knows(testZone, f)
 		defer b.stop()
 		a.say(b, "there")
 		b.arrives(a, "there", 3*time.Second)
