@@ -270,7 +270,7 @@ func (m *Mux) remove(ep Endpoint, o outlet) {
 }
 
 // Drop ends the connection to an endpoint without a word to Ended: the caller knows. The next packet
-// there opens another one.
+// there opens another one, at once if packets came by this one.
 func (m *Mux) Drop(ep Endpoint) {
 	ep = ep.Place()
 	m.mu.Lock()
