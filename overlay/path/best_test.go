@@ -255,3 +255,42 @@ func TestLastDirectWayFails(t *testing.T) {
 		t.Errorf("best %v", n.best())
 	}
 }
+
+// A way that is silent is not used again because its check begins anew, whoever began it: only once
+// something comes from there.
+func TestSilentStaysSilent(t *testing.T) {
+	all := func(*Info) bool { return false }
+	for name, again := range map[string]func(n *net, w Way){
+		"links changed": func(n *net, _ Way) { n.s.Moved(n.now, true, all) },
+		"an attempt": func(n *net, w Way) {
+			n.s.Punch(n.now, []Target{{Way: w, Origin: Told}}, 20, 100*ms)
+		},
+	} {
+		n := newNet(t)
+		direct, relayed := way("192.0.2.1:1"), via("192.0.2.9:1", 9)
+		n.confirm(direct, Static, false, 10*ms)
+		n.confirm(relayed, Relay, false, 30*ms)
+		if n.best() != direct {
+			t.Fatalf("%s: %v is used", name, n.best())
+		}
+		delete(n.alive, direct)
+		n.s.Check(n.now, direct)
+		n.run(4 * firstRetry)
+		for k := range 50 {
+			if k == 3 {
+				again(n, direct)
+			}
+			if n.best() != relayed {
+				t.Fatalf("%s: %v is used, and it is silent", name, n.best())
+			}
+			n.run(10 * ms)
+		}
+		n.alive[direct] = 10 * ms
+		n.run(3 * time.Second)
+		again(n, direct)
+		n.run(time.Second)
+		if n.best() != direct {
+			t.Errorf("%s: %v is used, and the better one works again", name, n.best())
+		}
+	}
+}

@@ -200,6 +200,7 @@ type check struct {
 	wait    time.Duration // of a burst: for answers, after the last request
 	asked   []request     // outstanding, oldest first; at most openTries
 	before  []request     // of the check before, if it was not answered; as many
+	silent  mono.Time     // when it began, for a way that was silent then; 0: it was not
 	next    mono.Time
 }
 
@@ -250,7 +251,11 @@ func (i *Info) start(now mono.Time) {
 	if len(before) == 0 {
 		before = i.check.before
 	}
-	i.check = check{pending: true, waits: i.waits(), next: now, before: before}
+	var silent mono.Time
+	if i.silent() {
+		silent = now
+	}
+	i.check = check{pending: true, waits: i.waits(), next: now, before: before, silent: silent}
 }
 
 // find returns when the request with an ID was sent. try is its number in this check, or -1 if it
@@ -317,12 +322,12 @@ func (i *Info) fail(now mono.Time, first, last time.Duration) {
 const lossy = 0.1
 
 // silent reports whether the way was asked and nothing came from there in time, neither
-// an answer nor anything else.
+// an answer nor anything else. A check that begins anew does not change that.
 func (i *Info) silent() bool {
 	c := &i.check
 	most := 1
 	if i.Loss.Rate() > lossy {
 		most = 2
 	}
-	return c.pending && len(c.asked) > most && i.Heard <= c.asked[0].sent
+	return c.pending && (c.silent != 0 && i.Heard <= c.silent || len(c.asked) > most && i.Heard <= c.asked[0].sent)
 }
