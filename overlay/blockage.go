@@ -97,6 +97,13 @@ func (s *blockage) now() bool {
 	return len(s.known) > 0 && (s.silent(beyond) || s.silent(onLink))
 }
 
+// shown is now for people: where UDP of somebody beyond works, they are not told that it is silent,
+// although it may be on a link.
+func (s *blockage) shown() bool {
+	w := &s.works[beyond]
+	return s.silent(beyond) || s.silent(onLink) && !(w.at == s.here(beyond) && w.any(s.l.now))
+}
+
 // silent is now of a part of the network.
 func (s *blockage) silent(of scope) bool { return slices.Contains(s.known, s.here(of)) }
 

@@ -88,3 +88,31 @@ func TestBlockageNetworks(t *testing.T) {
 		}
 	}
 }
+
+// People are told that UDP is silent here, unless it works with somebody beyond the link.
+func TestBlockageIsShown(t *testing.T) {
+	var p, q anode.Address
+	p[0], q[0] = 1, 2
+	yes, no := evidence{works: true}, evidence{asked: true, connected: true}
+	for name, c := range map[string]struct {
+		do   func(*blockage)
+		want bool
+	}{
+		"nothing is known":                     {func(*blockage) {}, false},
+		"beyond":                               {func(s *blockage) { s.take(beyond, p, no) }, true},
+		"on the link":                          {func(s *blockage) { s.take(onLink, p, no) }, true},
+		"beyond, and it works on the link":     {func(s *blockage) { s.take(beyond, p, no); s.take(onLink, q, yes) }, true},
+		"on the link, and it works beyond":     {func(s *blockage) { s.take(onLink, p, no); s.take(beyond, q, yes) }, false},
+		"it works beyond, and not on the link": {func(s *blockage) { s.take(beyond, q, yes); s.take(onLink, p, no) }, false},
+		"on the link of another network": {func(s *blockage) {
+			s.take(onLink, p, no)
+			s.l.links.set(link.State{Route4: link.Route{If: 7}})
+		}, false},
+	} {
+		s := &blockage{l: &loop{}, keep: newMeta(metaBlockage)}
+		s.l.now = s.l.now.Add(time.Hour)
+		if c.do(s); s.shown() != c.want {
+			t.Errorf("%s: shown %v, want %v", name, s.shown(), c.want)
+		}
+	}
+}
