@@ -277,7 +277,7 @@ func (p *poster) listen() {
 		got := 0
 		q := query{id: p.id, named: true, down: p.number.Add(1), patient: patient}
 		err := p.roundTrip(ctx, q, nil, func(r *http.Response) (err error) {
-			got, err = pour(p.m, p.ep, r.Body, false, p.came)
+			got, err = pour(p.m, p.ep, r.Body, r.ContentLength, false, p.came)
 			return err
 		})
 		cancel()
@@ -428,7 +428,7 @@ func (p *poster) flow(seen chan<- bool) {
 		}
 		dead.Reset(deadStream)
 		tell(true)
-		_, err := pour(p.m, p.ep, r.Body, false, func(n int) {
+		_, err := pour(p.m, p.ep, r.Body, r.ContentLength, false, func(n int) {
 			dead.Reset(deadStream)
 			p.came(n)
 		})

@@ -288,7 +288,7 @@ func (s *session) body(c *call) bool {
 	}
 	_ = c.rc.SetReadDeadline(until)
 	s.await(c.q.up, c)
-	err := s.pour(http.MaxBytesReader(c.w, c.r.Body, most), c.guest)
+	_, err := pour(s.m, s.ep, http.MaxBytesReader(c.w, c.r.Body, most), c.r.ContentLength, c.guest, nil)
 	s.passed(c.q.up)
 	if err == nil {
 		_ = c.rc.SetReadDeadline(time.Time{})
@@ -311,17 +311,13 @@ func (s *session) body(c *call) bool {
 	return false
 }
 
-// pour hands over the packets of a body.
-func (s *session) pour(body io.Reader, guest bool) error {
-	_, err := pour(s.m, s.ep, body, guest, nil)
-	return err
-}
-
-// pour hands over the frames that a body has, until its end. After each read, came is told how
-// many bytes that was; nil: nobody.
-func pour(m *Mux, ep Endpoint, body io.Reader, guest bool, came func(n int)) (bytes int, err error) {
-	r := reading{small: make([]byte, smallBuffer), batch: newDelivery()}
-	r.buf = r.small
+// pour hands over the frames that a body has, until its end. Its length is -1 if that is not known.
+// After each read, came is told how many bytes that was; nil: nobody.
+func pour(m *Mux, ep Endpoint, body io.Reader, length int64, guest bool, came func(n int)) (bytes int, err error) {
+	r := newReading(false)
+	if !guest && length > smallBuffer {
+		r.grow()
+	}
 	for {
 		n, err := body.Read(r.buf[r.have:])
 		bytes += n

@@ -468,8 +468,9 @@ func (s *stream) take() (b []byte, ok bool) {
 
 // read hands over what comes, until the connection ends, and reports whether any packets came.
 func (s *stream) read() (came bool) {
-	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery(), dialled: s.guest == nil, waits: true}
-	r.buf, r.since = r.small, r.began
+	r := newReading(true)
+	r.began, r.dialled, r.waits = time.Now(), s.guest == nil, true
+	r.since = r.began
 	for {
 		kept := s.kept.Load()
 		switch {
