@@ -381,19 +381,11 @@ func (s *session) hold(c *call, patient time.Duration) {
 		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 		_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
 		_, err := c.w.Write(b)
-		s.written(b, err)
+		s.wrote(len(b))
+		recycle(b)
+		s.sent(err)
 		return
 	}
-}
-
-// written gives back bytes that were taken. It returns false if sending them failed.
-func (s *session) written(b []byte, err error) bool {
-	s.wrote(len(b))
-	recycle(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.m.c.web.slowReader.Add(1)
-	}
-	return err == nil
 }
 
 var padding = [frameHeader]byte{}
@@ -407,6 +399,9 @@ func (c *call) send(b []byte) error {
 	}
 	return err
 }
+
+// socket implements opened.
+func (c *call) socket() *rawWrite { return nil }
 
 // flow answers with packets as they come, after the client has said that it sees the answer
 // before its end.
@@ -473,10 +468,35 @@ func (s *session) stream(to opened, mine chan struct{}, gone <-chan struct{}) {
 				break
 			}
 			sent += len(b)
-			if !s.written(b, to.send(b)) {
+			if !s.push(to, b, gone) {
 				return
 			}
 		}
+	}
+}
+
+// push sends what was taken, in pieces, each as soon as the system has nearly sent those before. It
+// returns false if that fails.
+func (s *session) push(to opened, b []byte, gone <-chan struct{}) bool {
+	var err error
+	rest := b
+	for len(rest) > 0 && err == nil {
+		n := min(len(rest), s.ready(to.socket(), gone))
+		if err = to.send(rest[:n]); err == nil {
+			s.wrote(n)
+			rest = rest[n:]
+		}
+	}
+	s.wrote(len(rest))
+	recycle(b)
+	s.sent(err)
+	return err == nil
+}
+
+// sent counts why sending failed.
+func (s *session) sent(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.m.c.web.slowReader.Add(1)
 	}
 }
 

@@ -326,7 +326,7 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	for i := range ts {
 		t := &ts[i]
 		if w.last == nil || !w.to.Same(&t.Endpoint) {
-			if patient && w.to.Addr.IsValid() && !w.to.Same(&t.Endpoint) {
+			if patient && w.to != (Endpoint{}) && !w.to.Same(&t.Endpoint) {
 				w.wait.others()
 			}
 			w.to, w.last = t.Endpoint, w.m.find(t.Endpoint)

@@ -377,7 +377,7 @@ func (s *stream) write() {
 // push writes b, in pieces, and returns how many bytes are left if that fails.
 func (s *stream) push(b []byte) (left int, err error) {
 	for len(b) > 0 {
-		n := min(len(b), s.ready())
+		n := min(len(b), s.speed.ready(&s.mu, s.raw, s.done))
 		if err := s.pushAll(b[:n]); err != nil {
 			return len(b), err
 		}
@@ -385,28 +385,6 @@ func (s *stream) push(b []byte) (left int, err error) {
 		s.wrote(n)
 	}
 	return 0, nil
-}
-
-// ready waits until the system has nearly sent what it took, on a network that is slow: what waits
-// with the system can be dropped no more. It returns how much to write then.
-func (s *stream) ready() int {
-	for {
-		s.mu.Lock()
-		ahead, unsent := s.speed.ahead(), 0
-		if ahead < notSent && s.raw != nil {
-			unsent = s.raw.unsent()
-		}
-		wait := s.speed.lasts(unsent - ahead)
-		s.mu.Unlock()
-		if unsent <= ahead {
-			return ahead
-		}
-		select {
-		case <-time.After(min(max(wait, time.Millisecond), slowLook)):
-		case <-s.done:
-			return ahead
-		}
-	}
 }
 
 // pushAll writes b. The other side has to take some of it again and again, and need not take all in
