@@ -17,6 +17,7 @@ const (
 // that claimed it.
 type outbox struct {
 	m *Mux
+	crowd
 
 	mu      sync.Mutex
 	ended   bool
@@ -61,6 +62,7 @@ func (o *outbox) put(t *Train, patient bool) bool {
 		}
 	}
 	o.waiting = appendFrames(o.waiting, t)
+	o.age(now)
 	o.wake()
 	return true
 }
@@ -179,7 +181,20 @@ func (o *outbox) wrote(n int) {
 	o.begun = o.begun.Add(time.Duration(float64(o.taken.Sub(o.begun)) * float64(n) / float64(o.writing)))
 	o.writing -= n
 	o.speed.wrote(n, now)
+	o.age(now)
 	o.moved(now)
+}
+
+// age notes how old the oldest of what waits is; with mu.
+func (o *outbox) age(now time.Time) {
+	switch {
+	case o.writing > 0:
+		o.aged(now.Sub(o.begun))
+	case len(o.waiting) > 0:
+		o.aged(now.Sub(o.oldest))
+	default:
+		o.aged(0)
+	}
 }
 
 // ready waits until the system has nearly sent what it took by a connection; nil: that is not

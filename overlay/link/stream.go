@@ -48,6 +48,7 @@ type stream struct {
 	room  chan struct{} // takes one: the writer took what waited
 	proof chan struct{} // closed when a guest has proved who it is
 	done  chan struct{} // closed when it ended
+	crowd
 
 	mu      sync.Mutex
 	conn    net.Conn  // nil: not open yet
@@ -285,6 +286,7 @@ func (s *stream) queue(t *Train, patient bool) bool {
 			s.written = now
 		}
 	}
+	s.age(now)
 	had := len(s.waiting)
 	s.waiting = appendFrames(s.waiting, t)
 	idle := s.writing == 0
@@ -416,7 +418,20 @@ func (s *stream) wrote(n int) {
 	s.writing -= n
 	s.written = now
 	s.speed.wrote(n, now)
+	s.age(now)
 	s.hasRoom()
+}
+
+// age notes how old the oldest of what waits is; with mu.
+func (s *stream) age(now time.Time) {
+	switch {
+	case s.writing > 0:
+		s.aged(now.Sub(s.begun))
+	case len(s.waiting) > 0:
+		s.aged(now.Sub(s.oldest))
+	default:
+		s.aged(0)
+	}
 }
 
 // hasRoom tells who waits for room; with mu.
