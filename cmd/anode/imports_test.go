@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"anode/seal":       {"anode", "anode/wire", "anode/seal/gcm"},
 	"anode/seal/...":   {},
 	"anode/zone":       {"anode", "anode/private", "anode/whole", "anode/wire"},
+	"anode/stream":     {"anode", "anode/wire"},
 	"overlay/mono":     {},
 	"overlay/link":     {"anode/wire"},
 	"overlay/portmap":  {},
