@@ -58,7 +58,7 @@ func (s *Stream) pick(now time.Duration) (n uint64, ok bool) {
 	if x.sent.losses > 0 {
 		n = x.sent.firstLost()
 		size = x.sent.at(n).cost()
-	} else if size, k, ok = s.fresh(); !ok {
+	} else if size, k, ok = s.newPacket(); !ok {
 		return 0, false
 	}
 	ok, s.paceAt = x.allowed(now, size)
@@ -73,8 +73,8 @@ func (s *Stream) pick(now time.Duration) (n uint64, ok bool) {
 	return n, true
 }
 
-// fresh returns what a new packet would be.
-func (s *Stream) fresh() (size int, k kind, ok bool) {
+// newPacket returns what a new packet would be.
+func (s *Stream) newPacket() (size int, k kind, ok bool) {
 	x := &s.send
 	switch {
 	case s.phase != open || s.closed != 0 || x.sent.next-x.sent.base >= maxFlight:

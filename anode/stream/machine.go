@@ -398,7 +398,7 @@ func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
 		return
 	}
 	s := m.newStream(key{o.Link.Port, o.Link.ID})
-	s.incoming, s.origin = true, true
+	s.origin = true
 	s.phase, s.until, s.heardAt = answering, now+answerFor, now
 	s.recv.begin(firstNumber(o.ISN))
 	s.send.window = int(o.Window) << 10

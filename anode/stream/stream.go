@@ -47,15 +47,16 @@ type Stream struct {
 	// Owner belongs to the driver.
 	Owner any
 
-	m        *Machine
-	key      key
-	incoming bool
-	origin   bool // our link ID is a port of origin
+	m      *Machine
+	key    key
+	origin bool // our link ID is a port of origin
 
 	phase     phase
 	until     time.Duration // the end of the phase; 0: none
 	err       error         // why it ended; nil: by S_CLOSE on both sides, or it did not
 	confirmed bool          // the peer acknowledged our S_OPEN itself
+
+	fresh bool // no program has it yet
 
 	send   sender
 	recv   receiver
@@ -79,8 +80,13 @@ type Stream struct {
 // Ports returns our link ID or port, and the peer's.
 func (s *Stream) Ports() (own, peer uint16) { return s.key.own, s.key.peer }
 
-// Incoming reports whether the peer opened the stream.
-func (s *Stream) Incoming() bool { return s.incoming }
+// Fresh reports, once, that the peer opened the stream and it is for a program to take. The
+// driver calls Accepted when that has happened, or will not.
+func (s *Stream) Fresh() bool {
+	fresh := s.fresh
+	s.fresh = false
+	return fresh
+}
 
 // Opened reports whether the opening has ended: by an answer, or as Err says.
 func (s *Stream) Opened() bool { return s.phase >= open }
@@ -135,11 +141,21 @@ func (s *Stream) Write(b []byte) (int, error) {
 		return 0, ErrClosed
 	}
 	x := &s.send
-	n := min(len(b), max(x.limit(s.m.config.Buffer)-int(x.wrote-x.start), 0))
+	n := min(len(b), s.space())
 	x.queue.write(x.mem, b[:n])
 	x.wrote += uint64(n)
 	s.m.touch(s)
 	return n, nil
+}
+
+// space returns how many bytes Write would take.
+func (s *Stream) space() int {
+	return max(s.send.limit(s.m.config.Buffer)-int(s.send.wrote-s.send.start), 0)
+}
+
+// Writable reports whether Write would take something, or fail.
+func (s *Stream) Writable() bool {
+	return s.err != nil || s.intent != endNone || s.phase > open || s.recv.ended && s.recv.ends == endBoth || s.space() > 0
 }
 
 // CloseWrite ends our direction after what was written. Toward a peer that does not read it
@@ -249,6 +265,7 @@ func (s *Stream) advance(now time.Duration) {
 func (s *Stream) established(now time.Duration) {
 	if s.phase == answering {
 		s.m.half--
+		s.fresh = true
 	}
 	s.phase, s.until = open, 0
 	if s.keep > 0 {

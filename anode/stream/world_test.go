@@ -188,7 +188,7 @@ func (s *side) dial(a *app) *app {
 // events gives incoming streams to programs.
 func (s *side) events() {
 	s.m.Events(func(x *Stream) {
-		if x.Owner != nil || !x.Incoming() || !x.Opened() || x.Err() != nil && x.phase == gone {
+		if !x.Fresh() {
 			return
 		}
 		s.m.Accepted()
