@@ -203,6 +203,7 @@ func TestDialCancelled(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for i, h := range c.ends {
 			if n := h.known(remotes[1-i]).m.Len(); n != 0 {
 				t.Errorf("side %d: %d streams", i, n)
@@ -261,6 +262,7 @@ func TestBacklog(t *testing.T) {
 			})
 		}
 		time.Sleep(500 * ms)
+		synctest.Wait()
 		m := c.ends[1].known(remotes[0]).m
 		if len(l.ready) > m.config.Waiting || m.counters.Waiting == 0 {
 			t.Errorf("%d ready, %d had to wait", len(l.ready), m.counters.Waiting)
@@ -308,6 +310,7 @@ func TestIdleHost(t *testing.T) {
 		c := newCable(10 * ms)
 		a, b := c.pair(t)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for i, h := range c.ends {
 			if h.known(remotes[1-i]).running {
 				t.Errorf("side %d has a goroutine", i)
