@@ -127,7 +127,7 @@ func (a *app) run(w *world) {
 		return
 	}
 	for a.wrote < a.write && a.wErr == nil {
-		b := buffer[:min(len(buffer), a.write-a.wrote)]
+		b := buffer[:min(len(buffer), a.write-a.wrote, a.s.space()+1)]
 		for i := range b {
 			b[i] = pattern(a.salt, a.wrote+i)
 		}
