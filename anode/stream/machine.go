@@ -384,6 +384,10 @@ func (m *Machine) rename(s *Stream, id uint16) {
 
 // accept takes an S_OPEN of a new stream.
 func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
+	if !m.ports.Listens(o.Link.Port) {
+		m.refuse(o)
+		return
+	}
 	if m.half >= m.config.HalfOpen || m.waiting >= m.config.Waiting || len(m.streams) >= m.config.Streams {
 		m.counters.Waiting++
 		return
@@ -393,8 +397,7 @@ func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
 		m.counters.Waiting++
 		return
 	case Refuse:
-		m.counters.Refused++
-		m.control(wire.SClose, wire.CloseMsg{Link: wire.Link{ID: o.Link.Port, Port: o.Link.ID}, Reason: wire.CloseRefused, ISN: o.ISN, Seq: o.ISN}.Append)
+		m.refuse(o)
 		return
 	}
 	s := m.newStream(key{o.Link.Port, o.Link.ID})
@@ -406,6 +409,12 @@ func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
 	m.waiting++
 	m.insert(s)
 	m.touch(s)
+}
+
+// refuse answers an S_OPEN of a port where nothing listens.
+func (m *Machine) refuse(o wire.OpenMsg) {
+	m.counters.Refused++
+	m.control(wire.SClose, wire.CloseMsg{Link: wire.Link{ID: o.Link.Port, Port: o.Link.ID}, Reason: wire.CloseRefused, ISN: o.ISN, Seq: o.ISN}.Append)
 }
 
 // spend takes one answer to a message for a stream that does not exist from the budget.

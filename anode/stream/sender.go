@@ -45,6 +45,7 @@ type sender struct {
 	force    bool          // one packet goes out whatever the windows say
 	probing  bool          // a packet that the peer's window did not allow is out
 	progress time.Duration // since when nothing moves, while something is on the way
+	orphan   bool          // the program closed: a window of 0 is not waited for without end
 	lastSent time.Duration
 }
 
@@ -194,7 +195,7 @@ func (s *sender) setWindow(now time.Duration, a *ackResult, window int) {
 		return
 	}
 	s.windowBy = max(s.windowBy, a.top)
-	if window == 0 {
+	if window == 0 && !s.orphan && s.progress != 0 {
 		s.progress = now
 	}
 	opened := window > s.window

@@ -172,7 +172,12 @@ func (s *Stream) CloseWrite() error {
 // Close ends both directions, ours after what was written. What the peer sent and still
 // sends is dropped.
 func (s *Stream) Close(now time.Duration) {
+	if s.phase == open && s.closed != 0 && !s.recv.ended && s.intent == endHalf {
+		s.intent = endBoth
+		s.m.control(wire.SClose, s.closeMsg(s.closed).Append)
+	}
 	s.intent = endBoth
+	s.send.orphan = true
 	s.recv.discard()
 	s.recv.ackNow = s.recv.ackNow || s.phase == open && !s.recv.ended && s.recv.announced < 4<<10
 	if s.phase < open {
@@ -383,6 +388,8 @@ func (s *Stream) onOpen(now time.Duration, o wire.OpenMsg) bool {
 		s.answered(now, o)
 	case s.recv.first == first:
 		s.onOpenAgain(now)
+	case s.phase == answering:
+		s.openedAnew(o)
 	case s.phase >= aborting || now-s.heardAt >= silentFor:
 		s.end(now, ErrReset)
 		s.m.remove(s)
@@ -391,6 +398,18 @@ func (s *Stream) onOpen(now time.Duration, o wire.OpenMsg) bool {
 		s.m.counters.Strange++
 	}
 	return true
+}
+
+// openedAnew takes an S_OPEN with another number than the one that we answered: the peer
+// began anew, or took our answer for an S_OPEN to a port of its own, and answered that.
+// Either way its newest number counts, and ours stays.
+func (s *Stream) openedAnew(o wire.OpenMsg) {
+	s.recv.begin(firstNumber(o.ISN))
+	s.send.window = int(o.Window) << 10
+	s.send.sent.loseAll()
+	s.send.force = true
+	s.recv.ackNow = true
+	s.m.touch(s)
 }
 
 // answered takes the answer to our S_OPEN.
