@@ -80,7 +80,7 @@ const (
 	maxControl  = 256 // refusals and the like that wait to be sent
 	controlRate = 500 // a second, of answers to messages for streams that do not exist
 
-	firstEphemeral = 49152 // link IDs of streams without a port of origin
+	firstEphemeral = 32768 // link IDs of streams without a port of origin
 	leastMessage   = 128   // the shortest that the path is believed to carry
 	firstMessage   = 1232
 )
@@ -97,6 +97,7 @@ type Machine struct {
 	streams map[key]*Stream
 	opening map[uint16]*Stream // by our link ID, for answers with another one of the peer's
 	ids     map[uint16]int     // streams by our link ID
+	lastID  uint32             // of streams without a port of origin
 	timers  timers
 	active  []*Stream // that may have something to send
 	events  []*Stream
@@ -117,7 +118,7 @@ type Machine struct {
 func NewMachine(c Config, p Ports) *Machine { return newMachine(c, p, new(pool)) }
 
 func newMachine(c Config, p Ports, mem *pool) *Machine {
-	return &Machine{config: c.withDefaults(), ports: p, mem: mem, most: firstMessage,
+	return &Machine{config: c.withDefaults(), lastID: c.Random(), ports: p, mem: mem, most: firstMessage,
 		streams: make(map[key]*Stream), opening: make(map[uint16]*Stream), ids: make(map[uint16]int),
 		budget: controlRate, acks: make(wire.Acks, 0, (maxItems+1)*wire.AckItem), head: make([]byte, 0, 256)}
 }
@@ -189,12 +190,14 @@ func (m *Machine) Open(now time.Duration, port, source uint16) (*Stream, error) 
 	return s, nil
 }
 
-// freeID draws a link ID that neither a stream nor a listener has.
+// freeID returns a link ID that neither a stream nor a listener has, and that no stream had
+// for as long as possible: the answer to an S_OPEN does not say which one it answers, so
+// that an old one could be taken for that to a new S_OPEN with the same link ID.
 func (m *Machine) freeID() (uint16, bool) {
 	const n = 1<<16 - firstEphemeral
-	at := m.config.Random() % n
-	for i := range uint32(n) {
-		id := uint16(firstEphemeral + (at+i)%n)
+	for range n {
+		m.lastID++
+		id := uint16(firstEphemeral + m.lastID%n)
 		if m.ids[id] == 0 && !m.ports.Listens(id) {
 			return id, true
 		}

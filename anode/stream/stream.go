@@ -241,7 +241,7 @@ func (s *Stream) release() {
 	x.start, x.taken = x.wrote, x.wrote
 	x.rtoAt, x.tailAt, x.rack.check, x.progress = 0, 0, 0, 0
 	s.recv.early, s.recv.earlyBytes = nil, 0
-	s.keepAt, s.paceAt = 0, 0
+	s.keepAt, s.paceAt, s.recv.ackAt = 0, 0, 0
 	s.m.memory -= s.recv.capacity - min(s.recv.capacity, firstCapacity)
 	s.recv.capacity = min(s.recv.capacity, firstCapacity)
 }
@@ -358,7 +358,10 @@ func (s *Stream) next() time.Duration {
 	if s.phase == gone {
 		return 0
 	}
-	at := sooner(s.until, s.recv.ackAt)
+	at := s.until
+	if s.phase != aborting {
+		at = sooner(at, s.recv.ackAt)
+	}
 	if s.phase == open {
 		at = sooner(at, sooner(s.paceAt, sooner(s.keepAt, s.giveUpAt())))
 	}
@@ -481,6 +484,10 @@ func (s *Stream) onData(now time.Duration, seq uint32, b []byte) {
 		s.until = min(s.until, now+s.send.rtt.rto())
 		s.m.touch(s)
 		return
+	case over:
+		if !s.recv.ended {
+			return
+		}
 	case answering: // data in sequence acknowledges our S_OPEN (it has its sender's)
 		s.send.acks(now, wire.Acks{}.AppendAck(uint32(s.send.first), 1), s.send.window)
 		s.established(now)

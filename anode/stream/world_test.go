@@ -158,7 +158,7 @@ func (a *app) readAll(w *world) {
 		n, err := a.s.Read(w.now, b)
 		for i, x := range b[:n] {
 			if want := pattern(a.wants, a.got+i); x != want {
-				w.t.Fatalf("%v: byte %d is %x, want %x", w.now, a.got+i, x, want)
+				w.t.Fatalf("%v: %+v: byte %d is %x, want %x", w.now, a.s.key, a.got+i, x, want)
 			}
 		}
 		a.got += n
