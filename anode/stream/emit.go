@@ -94,7 +94,7 @@ func (s *Stream) newPacket() (size int, k kind, ok bool) {
 // besideAcks returns the payload that leaves room for acknowledgements in an S_DACK, such
 // that this is as long as the S_DATA that follow it.
 func (s *Stream) besideAcks(size int) int {
-	acks := s.recv.heard.appendAcks(s.m.acks[:0], s.recv.next, maxItems)
+	acks := s.recv.appendAcks(s.m.acks[:0], maxItems)
 	room := s.m.most - 1 - wire.DAckHeader - len(acks)
 	if room < s.m.most/2 {
 		return size
@@ -141,7 +141,7 @@ func (s *Stream) putData(b *Batch, n uint64, p *packet) bool {
 	size, offset := int(p.size), int(p.off-s.send.start)
 	if s.m.peer.DAck && s.recv.ackNow {
 		if room := (s.m.most - 1 - wire.DAckHeader - size) / wire.AckItem; room >= 1 {
-			acks := s.recv.heard.appendAcks(s.m.acks[:0], s.recv.next, min(room, maxItems))
+			acks := s.recv.appendAcks(s.m.acks[:0], min(room, maxItems))
 			head := wire.DAckMsg{Link: s.link(), Window: s.recv.window(), Acks: acks, Seq: uint32(n)}.Append(s.m.head[:0])
 			msg := b.room(1 + len(head) + size)
 			if msg == nil {
@@ -171,7 +171,7 @@ func (s *Stream) emitAck(b *Batch) outcome {
 		return idle
 	}
 	room := min(maxItems, (s.m.most-7)/wire.AckItem)
-	acks := s.recv.heard.appendAcks(s.m.acks[:0], s.recv.next, room)
+	acks := s.recv.appendAcks(s.m.acks[:0], room)
 	if !s.m.write(b, wire.SAck, wire.AckMsg{Link: s.link(), Window: s.recv.window(), Acks: acks}.Append) {
 		return overfull
 	}
@@ -182,7 +182,7 @@ func (s *Stream) emitAck(b *Batch) outcome {
 // acknowledged notes that all that came was acknowledged.
 func (s *Stream) acknowledged() {
 	r := &s.recv
-	r.ackNow, r.ackAt, r.acks = false, 0, 0
+	r.ackNow, r.ackAt, r.acks, r.again = false, 0, 0, 0
 	r.announced = int(r.window()) << 10
 }
 

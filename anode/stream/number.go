@@ -17,6 +17,7 @@ type span struct{ from, to uint64 }
 const (
 	maxItems   = 32  // acknowledgements in one S_ACK
 	itemLength = 255 // numbers in one acknowledgement
+	againItems = 8   // of the numbers that came again
 	frontItems = 4   // of the newest span: how many lost S_ACKs make up for each other
 )
 
@@ -41,6 +42,17 @@ func (h *heard) add(n uint64) {
 	copy(kept[1:], kept)
 	kept[0] = s
 	*h = kept
+}
+
+// appendAgain writes the numbers from n on, which came again: their acknowledgements were lost,
+// and they may lie far below what appendAcks writes of their span.
+func (h heard) appendAgain(acks wire.Acks, n uint64, room int) wire.Acks {
+	for _, s := range h {
+		for ; s.from <= n && n < s.to && acks.Len() < min(againItems, room-1); n = min(n+itemLength, s.to) {
+			acks = acks.AppendAck(uint32(n), uint8(min(s.to-n, itemLength)))
+		}
+	}
+	return acks
 }
 
 // appendAcks writes the newest spans as at most room items, at least one. next is

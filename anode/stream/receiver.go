@@ -1,6 +1,10 @@
 package stream
 
-import "time"
+import (
+	"time"
+
+	"anodenet/anode/wire"
+)
 
 const (
 	firstCapacity = 128 << 10
@@ -33,6 +37,8 @@ type receiver struct {
 	early      map[uint64][]byte // out of sequence
 	earlyBytes int
 	heard      heard
+
+	again uint64 // the first number that came again since the last acknowledgement; 0: none
 
 	capacity int
 	limit    int // of capacity
@@ -76,8 +82,7 @@ const (
 // data takes a packet.
 func (r *receiver) data(now time.Duration, n uint64, b []byte) verdict {
 	if n < r.next || r.early[n] != nil {
-		r.heard.add(n)
-		r.ackNow = true
+		r.twice(n)
 		return twice
 	}
 	if r.end != 0 && n >= r.end {
@@ -99,6 +104,23 @@ func (r *receiver) data(now time.Duration, n uint64, b []byte) verdict {
 	r.append(b)
 	r.drain()
 	return taken
+}
+
+// twice has a number acknowledged again.
+func (r *receiver) twice(n uint64) {
+	r.heard.add(n)
+	r.ackNow = true
+	if r.again == 0 || n < r.again {
+		r.again = n
+	}
+}
+
+// appendAcks writes what is to be acknowledged, as at most room items.
+func (r *receiver) appendAcks(acks wire.Acks, room int) wire.Acks {
+	if r.again != 0 {
+		acks = r.heard.appendAgain(acks, r.again, room)
+	}
+	return r.heard.appendAcks(acks, r.next, room)
 }
 
 // ackLater holds the acknowledgement of a packet in sequence back.
@@ -164,7 +186,7 @@ func (r *receiver) close(n uint64, ends ending) verdict {
 	switch {
 	case n == r.end || n < r.next:
 		r.ends = max(r.ends, ends)
-		r.heard.add(n)
+		r.twice(n)
 		return twice
 	case r.end != 0:
 		return beyondEnd

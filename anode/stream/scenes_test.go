@@ -399,3 +399,19 @@ func TestDAckOfTheDraft(t *testing.T) {
 		t.Errorf("%d not acknowledged, %d received", b.s.send.sent.unacked, b.s.Buffered())
 	}
 }
+
+// All acknowledgements of a long flight are lost, and the packets were received in
+// sequence: what is sent again is acknowledged again, however far back it lies.
+func TestAcksLost(t *testing.T) {
+	w := newWorld(t, 1, line{delay: 50 * ms})
+	a, b := w.open()
+	a.write = 16 << 20
+	w.run(time.Minute, func() bool { return b.got > 6<<20 })
+	w.line.drop = func(from int, msg []byte) bool { return from == 1 }
+	w.run(time.Second, nil)
+	if n := a.s.send.sent.next - a.s.send.sent.base; n < 3000 {
+		t.Fatalf("a flight of %d packets", n)
+	}
+	w.line.drop = nil
+	w.run(10*time.Second, func() bool { return b.got == 16<<20 && a.s.send.sent.empty() })
+}
