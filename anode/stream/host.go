@@ -120,11 +120,11 @@ func (h *Host) Close() error {
 	h.ports.closeAll()
 	for _, p := range peers {
 		p.do(func(now time.Duration) {
-			p.quit = true
 			for _, s := range p.m.streams {
 				s.Abort(now)
 			}
 		})
+		p.do(func(time.Duration) { p.quit = true })
 	}
 	h.done.Wait()
 	return nil

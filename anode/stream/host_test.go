@@ -291,6 +291,7 @@ func TestHostClose(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+		time.Sleep(time.Minute) // until no goroutine sends
 		synctest.Wait()
 		_ = c.ends[0].Close()
 		wg.Wait()
