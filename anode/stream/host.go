@@ -109,17 +109,26 @@ func (h *Host) Has(r Remote) bool {
 // Drop ends all streams with a peer at once, and tells it nothing: nothing is to be sent to
 // it any more.
 func (h *Host) Drop(a anode.Address) {
-	h.mu.Lock()
-	var peers []*peer
-	for r, p := range h.peers {
-		if r.Address == a {
-			peers = append(peers, p)
+	for _, r := range h.Remotes(a) {
+		if p := h.known(r); p != nil {
+			p.do(p.m.Drop)
 		}
 	}
-	h.mu.Unlock()
-	for _, p := range peers {
-		p.do(p.m.Drop)
+}
+
+// Remotes returns the machines of an address with which there are streams.
+func (h *Host) Remotes(a anode.Address) (list []Remote) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.peers) == 0 {
+		return nil
 	}
+	for machine := range uint8(16) {
+		if r := (Remote{a, machine}); h.peers[r] != nil {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // Counters returns what was dropped, of all peers.

@@ -6,7 +6,7 @@ import (
 )
 
 // backlog is how many streams of a port may be half open or wait for Accept.
-const backlog = 256
+const backlog = 1024
 
 // ports are a Host's listeners. Its lock is taken while a peer's is held, and never the other
 // way round.
