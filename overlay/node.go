@@ -12,6 +12,10 @@
 // shows the lanes what they need through an index of contacts (index.go), in which each
 // fact is an atomic pointer to an immutable value.
 //
+// Programs of the same process are a second source and sink beside the Device: Dial, Listen
+// and ListenPacket (dial.go) give them streams and datagrams with peers (programs.go,
+// socket.go). A node needs no Device for that.
+//
 // What comes in for the loop waits in inboxes of which each has its bound: what is
 // authentic, what the adapter sends to peers without a session, and what anybody can
 // send share none. messages.go has the rules about who may send what.

@@ -252,6 +252,22 @@ func TestStreamMoves(t *testing.T) {
 	})
 }
 
+// A stream goes on when its path takes only shorter packets than before.
+func TestStreamOnShorterPath(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, s := barePair(t, w)
+		defer a.stop()
+		defer b.stop()
+		b.serves(":80", echo)
+		settle(5 * time.Second)
+		c := a.dial("b:80")
+		roundTrip(t, c, 8<<20, func() { s.SetLink(vnet.Link{Delay: time.Millisecond, MTU: 1100}) })
+		if p := a.peer(b).Path; p.MTU >= 1100 {
+			t.Errorf("afterwards: %+v", p)
+		}
+	})
+}
+
 // A peer that is blocked loses its streams, and opens none.
 func TestStreamsOfBlockedPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
