@@ -126,7 +126,7 @@ func New(cfg Config) (*Node, error) {
 	if err := checkRelayZones(cfg.RelayZones); err != nil {
 		return nil, err
 	}
-	peerID, err := ownPeerID(cfg.Book)
+	peerID, err := ownPeerID(cfg.Book, address)
 	if err != nil {
 		return nil, err
 	}
@@ -184,8 +184,13 @@ func (n *Node) Port() uint16 { return n.conns[0].LocalPort() }
 const metaPeerID = "peer-id"
 
 // ownPeerID is this machine's among those that share its address (draft 3.4): drawn
-// once, then kept.
-func ownPeerID(b *book.Book) (uint8, error) {
+// once, then kept. Where nothing is kept it follows from the address: after a restart with
+// another one, peers would go on speaking to the machine that is gone, until they notice.
+func ownPeerID(b *book.Book, a anode.Address) (uint8, error) {
+	if !b.Kept() {
+		id := a.ID()
+		return 1 + id[0]%15, nil
+	}
 	v, err := b.Meta(metaPeerID)
 	if err != nil {
 		return 0, err
