@@ -12,6 +12,10 @@
 // shows the lanes what they need through an index of contacts (index.go), in which each
 // fact is an atomic pointer to an immutable value.
 //
+// Programs of the same process are a second source and sink beside the Device: Dial, Listen
+// and ListenPacket (dial.go) give them streams and datagrams with peers (programs.go,
+// socket.go). A node needs no Device for that.
+//
 // What comes in for the loop waits in inboxes of which each has its bound: what is
 // authentic, what the adapter sends to peers without a session, and what anybody can
 // send share none. messages.go has the rules about who may send what.
@@ -58,6 +62,7 @@ type Config struct {
 	Network     link.Network
 	Device      Device       // nil: no adapter; the node still answers pings and relays
 	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
+	Gateway     Gateway      // joins TCP of the adapter to streams of peers without one; nil: nobody does
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
 	TCP         []uint16     // ports on which connections are taken; 0 is the UDP port
@@ -121,7 +126,7 @@ func New(cfg Config) (*Node, error) {
 	if err := checkRelayZones(cfg.RelayZones); err != nil {
 		return nil, err
 	}
-	peerID, err := ownPeerID(cfg.Book)
+	peerID, err := ownPeerID(cfg.Book, address)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +156,11 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	n.openMux()
+	n.programs.writeTo(len(n.conns), func(lane int) link.Writer { return n.writer(lane, true) })
+	if cfg.Gateway != nil && cfg.Device != nil {
+		n.junction = &junction{&n.lanes, cfg.Gateway}
+		n.programs.host.Otherwise(n.junction)
+	}
 	return n, nil
 }
 
@@ -164,12 +174,23 @@ func listen(cfg *Config) ([]link.Conn, error) {
 	return []link.Conn{conn}, err
 }
 
+// Address returns the node's address.
+func (n *Node) Address() anode.Address { return n.address }
+
+// Port returns the UDP port that the node has.
+func (n *Node) Port() uint16 { return n.conns[0].LocalPort() }
+
 // metaPeerID is where the book keeps our peer ID.
 const metaPeerID = "peer-id"
 
 // ownPeerID is this machine's among those that share its address (draft 3.4): drawn
-// once, then kept.
-func ownPeerID(b *book.Book) (uint8, error) {
+// once, then kept. Where nothing is kept it follows from the address: after a restart with
+// another one, peers would go on speaking to the machine that is gone, until they notice.
+func ownPeerID(b *book.Book, a anode.Address) (uint8, error) {
+	if !b.Kept() {
+		id := a.ID()
+		return 1 + id[0]%15, nil
+	}
 	v, err := b.Meta(metaPeerID)
 	if err != nil {
 		return 0, err
@@ -233,7 +254,7 @@ func (n *Node) Run(ctx context.Context) error {
 	l := newLoop(n, known)
 	queues := n.cfg.Queues
 	if len(queues) == 0 {
-		queues = []Queue{new(noQueue)}
+		queues = []Queue{&noQueue{counters: &n.counters}}
 	} else {
 		for i, q := range queues {
 			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns), true), i%len(n.conns)) })
@@ -243,12 +264,14 @@ func (n *Node) Run(ctx context.Context) error {
 		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i, false), false) })
 	}
 	if n.beacons != nil {
-		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
+		start(func() error {
+			return n.inLoop(n.beacons, &noQueue{counters: &n.counters}, 0, n.conns[0].NewWriter(), true)
+		})
 	}
 	if n.mux != nil {
 		q := n.cfg.Incoming
 		if q == nil {
-			q = new(noQueue)
+			q = &noQueue{counters: &n.counters}
 		}
 		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
@@ -262,6 +285,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 
 	<-ctx.Done()
+	n.programs.close()
 	n.close()
 	running.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

@@ -346,6 +346,44 @@ func TestDAckLimit(t *testing.T) {
 	}
 }
 
+// An S_DACK in the draft's letter, which has no number before its payload, acknowledges.
+func TestDAckAcks(t *testing.T) {
+	b := mustHex("00501234" + "0040" + "02" + "0102030404" + "01020309ff" + "78")
+	m, err := ParseDAckAcks(b)
+	if err != nil || m.Link != (Link{80, 0x1234}) || m.Window != 64 || m.Acks.Len() != 2 {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	if first, n := m.Acks.At(1); first != 0x01020309 || n != 255 {
+		t.Errorf("got %x, %d", first, n)
+	}
+	if _, err := ParseDAck(b); err != ErrShort {
+		t.Errorf("got %v", err)
+	}
+	for n := range 7 + 2*ackSize {
+		if _, err := ParseDAckAcks(b[:n]); err != ErrShort {
+			t.Errorf("%d bytes: got %v", n, err)
+		}
+	}
+	if _, err := ParseDAckAcks(mustHex("00501234" + "0040" + "00" + "0a0b0c0e")); err != ErrField {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Both readers of an S_DACK agree about its acknowledgements.
+func FuzzDAckAcks(f *testing.F) {
+	f.Add(mustHex("00501234" + "0040" + "02" + "0102030404" + "01020309ff" + "0a0b0c0e" + "78"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		acks, err := ParseDAckAcks(b)
+		whole, err2 := ParseDAck(b)
+		if err2 == nil && (err != nil || !reflect.DeepEqual(acks, AckMsg{whole.Link, whole.Window, whole.Acks})) {
+			t.Fatalf("%x: %+v, %v and %+v", b, acks, err, whole)
+		}
+		if err == nil && acks.Acks.Len() == 0 {
+			t.Fatalf("%x: no acknowledgement", b)
+		}
+	})
+}
+
 func TestAcks(t *testing.T) {
 	a := Acks{}.AppendAck(1, 4).AppendAck(9, 1)
 	equal(t, a.Len(), 2)

@@ -126,6 +126,14 @@ func (m DataMsg) Append(dst []byte) []byte {
 
 const ackSize = 5
 
+// DataHeader and DAckHeader are the lengths of what stands before the payload of S_DATA,
+// and of S_DACK besides its acknowledgements of AckItem bytes each.
+const (
+	DataHeader = 8
+	DAckHeader = 11
+	AckItem    = ackSize
+)
+
 // Acks is a view of acknowledgements: first sequence number[4] count[1], the count
 // including the first (draft 5.2.4: "1, 4" stands for 1, 2, 3 and 4).
 type Acks []byte
@@ -204,4 +212,20 @@ func (m DAckMsg) Append(dst []byte) []byte {
 	dst = append(append(dst, byte(acks.Len())), acks...)
 	dst = binary.BigEndian.AppendUint32(dst, m.Seq)
 	return append(dst, m.Payload...)
+}
+
+// ParseDAckAcks reads the acknowledgements of an S_DACK, and nothing behind them: the part
+// that has one meaning only. It serves those whose S_DACK may be in the draft's letter.
+func ParseDAckAcks(b []byte) (m AckMsg, err error) {
+	if len(b) < 7 {
+		return m, ErrShort
+	}
+	n := int(b[6]) * ackSize
+	if n == 0 {
+		return m, ErrField
+	}
+	if len(b) < 7+n {
+		return m, ErrShort
+	}
+	return AckMsg{parseLink(b), binary.BigEndian.Uint16(b[4:]), Acks(b[7 : 7+n])}, nil
 }
