@@ -7,7 +7,6 @@ import (
 	"net"
 
 	"anodenet/anode"
-	"anodenet/anode/seal"
 	"anodenet/anode/stream"
 	"anodenet/anode/wire"
 	"anodenet/overlay/peer"
@@ -40,7 +39,7 @@ type junction struct {
 // Admits implements stream.Others.
 func (j *junction) Admits(from stream.Remote) bool {
 	c, line := j.n.programs.line(&from)
-	return c != nil && line != nil && j.n.trusts(c) && line.Can(seal.OnlyStreams)
+	return c != nil && line != nil && j.n.trusts(c) && line.OnlyStreams()
 }
 
 // Ask implements stream.Others.
@@ -63,7 +62,7 @@ func (j *junction) Ask(ctx context.Context, from stream.Remote, port uint16) (st
 
 // bridges reports whether TCP to a machine goes by the gateway.
 func (n *lanes) bridges(r *peer.Route) bool {
-	return n.junction != nil && r.Line.Can(seal.OnlyStreams)
+	return n.junction != nil && r.Line.OnlyStreams()
 }
 
 // outBridge passes a message to the gateway if it is TCP; s lends its memory.

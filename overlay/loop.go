@@ -63,7 +63,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
-			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Can: can(n.cfg.Device), Exact: true}}
+			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Can: seal.ReadsDAck | seal.HalfCloses, Exact: true}}
 	l.env.Local.Reach = l.env.Reach
 	l.env.Silent, l.env.Dead = l.blockage.now, l.connectionDead
 	l.links.set(known)
@@ -77,15 +77,6 @@ func newLoop(n *Node, known link.State) *loop {
 		}
 	}
 	return l
-}
-
-// can returns what a node can do beyond what its other settings say.
-func can(d Device) seal.Capabilities {
-	x := seal.ReadsDAck | seal.HalfCloses
-	if d == nil {
-		x |= seal.OnlyStreams
-	}
-	return x
 }
 
 // run is the loop.

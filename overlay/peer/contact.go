@@ -92,10 +92,14 @@ type Line struct {
 	Large atomic.Int64          // when a large datagram was last sent, see Route
 	Heard atomic.Int64          // when a packet was last opened that came on the way of Route
 	can   atomic.Uint64
+	bare  atomic.Bool
 }
 
 // Can reports whether the machine announced all of some capabilities.
 func (l *Line) Can(x seal.Capabilities) bool { return seal.Capabilities(l.can.Load())&x == x }
+
+// OnlyStreams reports whether the machine said that it has no adapter.
+func (l *Line) OnlyStreams() bool { return l.bare.Load() }
 
 // Inbound is one session on which packets may come in.
 type Inbound struct {
