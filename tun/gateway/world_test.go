@@ -30,7 +30,7 @@ var (
 	eve  = anode.ULA{0: 0xfd, 1: 0x12, 15: 3}
 )
 
-const patience = 20 * time.Second // for what takes milliseconds
+const patience = time.Minute // for what takes milliseconds
 
 // half is one direction of a fake stream.
 type half struct {
