@@ -34,24 +34,34 @@ type programs struct {
 	sockets sockets
 }
 
-// newPrograms makes the programs' half of a node. writer makes a writer of a lane.
-func newPrograms(n *lanes, count int, writer func(lane int) link.Writer) *programs {
+// newPrograms makes the programs' half of a node, which cannot send before writeTo.
+func newPrograms(n *lanes) *programs {
 	p := &programs{n: n}
-	p.host = stream.NewHost(n.address, p, stream.Config{Random: random, HalfOpen: openAtOnce, Waiting: openAtOnce})
-	each := max(2, runtime.GOMAXPROCS(0))
-	for lane := range count {
-		free := make(chan *sender, each)
-		for range each {
-			free <- newSender(lazyWriter(func() link.Writer { return writer(lane) }), lane, sendSize, &n.counters)
-		}
-		p.senders = append(p.senders, free)
-	}
+	p.host = stream.NewHost(n.address, p, stream.Config{Random: random, HalfOpen: openAtOnce, Waiting: openAtOnce, Guest: p.guest})
 	return p
 }
 
+// writeTo makes the senders of so many lanes. writer makes a writer of one.
+func (p *programs) writeTo(lanes int, writer func(lane int) link.Writer) {
+	each := max(2, runtime.GOMAXPROCS(0))
+	for lane := range lanes {
+		free := make(chan *sender, each)
+		for range each {
+			free <- newSender(lazyWriter(func() link.Writer { return writer(lane) }), lane, sendSize, &p.n.counters)
+		}
+		p.senders = append(p.senders, free)
+	}
+}
+
 // openAtOnce is how many streams one machine of a peer may have half open, and how many that
-// no program has accepted yet: as many as a listener has places for.
-const openAtOnce = 1024
+// no program has accepted yet. A listener has places for those of eight.
+const openAtOnce = 512
+
+// guest reports whether a peer is a stranger.
+func (p *programs) guest(r stream.Remote) bool {
+	c := p.n.contact(&r.Address)
+	return c == nil || c.Standing() < book.Added
+}
 
 // random returns a number that is hard to guess.
 func random() uint32 {
