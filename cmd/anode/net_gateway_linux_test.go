@@ -179,28 +179,30 @@ func TestNetGateway(t *testing.T) {
 	}, a)
 	step(t, "many bytes from the node", func(t *testing.T) {
 		c := a.browser(t)
-		start := time.Now()
+		cost := a.costs(size)
 		r, err := c.Get(fmt.Sprintf("http://%s/bytes/%d", l.at(80), size))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.Body.Close()
-		if got, want := sumOf(r.Body), sumOf(pattern(size)); got != want {
+		got := sumOf(r.Body)
+		t.Log(cost())
+		if want := sumOf(pattern(size)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		t.Logf("%.2f Gbit/s, hashed twice", rate(size, start))
 	}, a)
 	step(t, "many bytes to the node", func(t *testing.T) {
 		c := a.browser(t)
-		start := time.Now()
+		cost := a.costs(size)
 		r, err := c.Post("http://"+l.at(80)+"/sum", "application/octet-stream", io.LimitReader(pattern(size), size))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.Body.Close()
-		t.Logf("%.2f Gbit/s, hashed", rate(size, start))
-		if got, _ := io.ReadAll(r.Body); string(got) != sumOf(pattern(size)) {
-			t.Errorf("%s", got)
+		got, err := io.ReadAll(r.Body)
+		t.Log(cost())
+		if string(got) != sumOf(pattern(size)) || err != nil {
+			t.Errorf("%s, %v", got, err)
 		}
 	}, a)
 	step(t, "a port without a listener", func(t *testing.T) {
@@ -242,8 +244,11 @@ func TestNetGateway(t *testing.T) {
 	}, a)
 	step(t, "between adapters", func(t *testing.T) {
 		before := a.status().Counters
-		transfer(t, a, b, 4<<20)
-		transfer(t, b, a, 4<<20)
+		for _, way := range [][2]*host{{b, a}, {a, b}} {
+			cost := a.costs(size)
+			transfer(t, way[0], way[1], int(size))
+			t.Log(way[0].name, "to", way[1].name, cost())
+		}
 		for name, n := range a.status().Counters {
 			if strings.HasPrefix(name, "gateway_") && n != before[name] {
 				t.Errorf("%s went from %d to %d", name, before[name], n)
@@ -264,6 +269,11 @@ func (h *host) browser(t *testing.T) *http.Client {
 	return &http.Client{Transport: web, Timeout: time.Minute}
 }
 
-func rate(n int64, start time.Time) float64 {
-	return float64(n) * 8 / time.Since(start).Seconds() / 1e9
+// costs returns what tells, after so many bytes, how fast they were, and what the daemon spent.
+func (h *host) costs(n int64) func() string {
+	start, cpu := time.Now(), h.cpu()
+	return func() string {
+		took, spent := time.Since(start).Seconds(), (h.cpu() - cpu).Seconds()
+		return fmt.Sprintf("%.2f Gbit/s, hashed; %.2f s of the daemon's CPU for a GB", float64(n)*8/took/1e9, spent/float64(n)*1e9)
+	}
 }
