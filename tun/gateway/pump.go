@@ -191,7 +191,7 @@ func (p *pump) busy() error {
 		if e := p.write((*buf)[:n]); e != nil {
 			return e
 		}
-		if err != nil || n < idleBuffer {
+		if err != nil || n < len(*buf) {
 			return err
 		}
 	}

@@ -369,3 +369,34 @@ func BenchmarkReal(b *testing.B) {
 		}
 	}
 }
+
+// An idle connection costs little memory, and the buffers of those that moved much are given
+// back.
+func TestRealIdle(t *testing.T) {
+	const count, most = 500, 32 << 10
+	h := newHost(t, tun.OffloadOn)
+	h.connect(bob, 80) // and netstack is there
+	memory := func() uint64 {
+		for range 3 { // pools are empty after two
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	before := memory()
+	for range count {
+		c, s := h.connect(bob, 80)
+		for _, ends := range [][2]io.ReadWriter{{c, s}, {s, c}} {
+			go ends[0].Write(make([]byte, 100<<10))
+			if _, err := io.ReadFull(ends[1], make([]byte, 100<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	each := int(memory()-before) / count
+	t.Logf("%d bytes for each of %d idle connections, the test's own ends included", each, count)
+	if each > most {
+		t.Errorf("want at most %d", most)
+	}
+}

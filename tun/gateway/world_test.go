@@ -54,7 +54,9 @@ func (h *half) read(b []byte) (int, error) {
 		h.more.Wait()
 	}
 	n := copy(b, h.data)
-	h.data = h.data[n:]
+	if h.data = h.data[n:]; len(h.data) == 0 {
+		h.data = nil
+	}
 	h.more.Broadcast()
 	if n == 0 && len(b) > 0 {
 		return 0, h.err
