@@ -21,8 +21,6 @@ import (
 
 	"anodenet/anode"
 	"anodenet/overlay"
-	"anodenet/overlay/book"
-	"anodenet/overlay/link"
 )
 
 // library is a node without an adapter, in the test's process, whose sockets are a host's.
@@ -43,67 +41,6 @@ func newLibrary(t *testing.T, name string) *library {
 	h.address = id.Address()
 	h.id, h.ula = h.address.ID(), h.address.ULA()
 	return &library{host: h, id: id}
-}
-
-// runs starts the node, which has added hosts, until the test ends.
-func (l *library) runs(peers ...*host) {
-	l.t.Helper()
-	var entries []book.Entry
-	for _, p := range peers {
-		entries = append(entries, book.Entry{Address: p.address, Name: p.name})
-	}
-	b, _, err := book.Open(l.address, book.NewMemory(), entries)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.lib, err = overlay.New(overlay.Config{Identity: l.id, Book: b, Network: &hostNetwork{h: l.host}, Port: link.Port, Version: "test"})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- l.lib.Run(ctx) }()
-	l.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			l.t.Error(err)
-		}
-	})
-}
-
-// hostNetwork is a host's network for a node in the test's process.
-type hostNetwork struct {
-	link.System
-	h *host
-}
-
-// Listen implements link.Network.
-func (n *hostNetwork) Listen(port uint16) (link.Conn, error) {
-	return in(n.h, func() (link.Conn, error) { return n.System.Listen(port) })
-}
-
-// State implements link.Network.
-func (n *hostNetwork) State() (link.State, error) { return in(n.h, n.System.State) }
-
-// Watch implements link.Network.
-func (n *hostNetwork) Watch(ctx context.Context, _ link.State, _ func(link.State)) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Dial implements link.Streams.
-func (n *hostNetwork) Dial(context.Context, string, string) (net.Conn, error) {
-	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EHOSTUNREACH}
-}
-
-// ListenTCP implements link.Streams.
-func (n *hostNetwork) ListenTCP(uint16) (net.Listener, error) { return nil, syscall.EACCES }
-
-// dial opens a stream to a host's port.
-func (l *library) dial(to *host, port int) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), dialWait)
-	defer cancel()
-	return l.lib.Dial(ctx, "tcp", to.at(port))
 }
 
 // serves answers requests on a listener until the test ends: / is a page, /bytes/N is that
@@ -159,8 +96,8 @@ func TestNetGateway(t *testing.T) {
 	b.add(a)
 	a.up()
 	b.up()
-	l.runs(a)
-	stranger.runs(a)
+	l.lib = bareNode(t, l.host, l.id, a, "10.0.1.1")
+	stranger.lib = bareNode(t, stranger.host, stranger.id, a, "10.0.1.1")
 	a.meets(b)
 	a.meets(l.host)
 	page, err := l.lib.Listen("tcp", ":80")
@@ -233,12 +170,14 @@ func TestNetGateway(t *testing.T) {
 		if n != 1 {
 			t.Errorf("the server saw %d requests", n)
 		}
-		if _, err := l.dial(a, 82); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := l.lib.Dial(t.Context(), "tcp", "a:82"); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a port without a service: %v", err)
 		}
 	}, a)
 	step(t, "a stranger", func(t *testing.T) {
-		if _, err := stranger.dial(a, 80); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), dialWait)
+		defer cancel()
+		if _, err := stranger.lib.Dial(ctx, "tcp", "a:80"); err == nil {
 			t.Error("a stranger's stream reaches a service")
 		}
 	}, a)

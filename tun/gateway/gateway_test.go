@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
@@ -204,6 +205,41 @@ func reset(w *world, port int) {
 			}
 		}
 	}
+}
+
+// Who waits for a program that does not read waits, and does not try again and again: not
+// even if the program has nothing more to say.
+func TestStalled(t *testing.T) {
+	w := newWorld(t, true)
+	c, s := w.connect(bob, 80)
+	c.CloseWrite()
+	if _, err := io.ReadAll(s); err != nil {
+		t.Fatal(err)
+	}
+	w.g.mu.Lock()
+	var ep tcpip.Endpoint
+	for x := range w.g.table.all {
+		ep = x.ep
+	}
+	w.g.mu.Unlock()
+	failed := ep.Stats().(*tcp.Stats).WriteErrors.WriteClosed.Value
+	var writing sync.WaitGroup
+	writing.Go(func() { s.Write(make([]byte, 64<<20)) })
+	eventually(t, func() bool { return failed() > 0 && s.out.full() }, func() string { return "all buffers are full" })
+	before, beside := failed(), 0
+	c2, s2 := w.connect(bob, 7)
+	go io.Copy(s2, s2)
+	for b := []byte{0}; beside < 300; beside++ {
+		c2.Write(b)
+		if _, err := io.ReadFull(c2, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := failed() - before; n > 100 {
+		t.Errorf("%d attempts to write, during %d round trips", n, beside)
+	}
+	s.Abort()
+	writing.Wait()
 }
 
 // A program that writes after the peer closed both directions is told.

@@ -110,7 +110,7 @@ func (p *pump) toStream() {
 
 // drain moves what has come from the system. It returns io.EOF after the end.
 func (p *pump) drain() error {
-	if p.ep.Readiness(waiter.ReadableEvents) == 0 {
+	if p.ep.Readiness(waiter.ReadableEvents)&waiter.ReadableEvents == 0 {
 		return nil
 	}
 	buf := p.c.g.buffer()
@@ -199,23 +199,20 @@ func (p *pump) busy() error {
 
 // write passes bytes to netstack, and waits while its buffer is full.
 func (p *pump) write(b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	r := bytes.NewReader(b)
-	for {
-		_, failed := p.ep.Write(r, tcpip.WriteOptions{})
+	var r bytes.Reader
+	for len(b) > 0 {
+		r.Reset(b) // netstack may read more of it than it takes
+		n, failed := p.ep.Write(&r, tcpip.WriteOptions{})
+		b = b[n:]
 		switch failed.(type) {
 		case nil:
-			if r.Len() == 0 {
-				return nil
-			}
 		case *tcpip.ErrWouldBlock:
 			p.writable()
 		default:
 			return errReset
 		}
 	}
+	return nil
 }
 
 // writable waits until netstack takes more, or has failed.
@@ -223,7 +220,7 @@ func (p *pump) writable() {
 	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
 	p.wq.EventRegister(&entry)
 	defer p.wq.EventUnregister(&entry)
-	if p.ep.Readiness(waiter.WritableEvents) == 0 {
+	if p.ep.Readiness(waiter.WritableEvents)&waiter.WritableEvents == 0 {
 		<-ready
 	}
 }

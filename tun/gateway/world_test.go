@@ -86,6 +86,12 @@ func (h *half) write(b []byte) (n int, err error) {
 	return n, nil
 }
 
+func (h *half) full() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.data) >= h.room
+}
+
 func (h *half) end(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
