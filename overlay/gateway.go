@@ -16,7 +16,7 @@ import (
 // have no adapter. Between nodes with adapters TCP travels as packets.
 type Gateway interface {
 	// Outbound takes an IPv6 packet with TCP that the adapter sends to a peer that speaks only
-	// streams; its checksum is complete. It copies what it needs, and never waits. Several
+	// streams, a super-packet if the Queue has TCP; its checksum does not matter. It copies what it needs, and never waits. Several
 	// goroutines call it.
 	Outbound(packet []byte)
 	// Inbound is asked about a stream that a peer, which speaks only streams and is let in,
@@ -97,8 +97,27 @@ func appendPacket(dst []byte, from, to *anode.ULA, msg []byte) []byte {
 	return dst
 }
 
+// LetsIn reports whether the policy lets everything of a peer in.
+func (n *Node) LetsIn(peer anode.ULA) bool {
+	c := n.index.byULA(peer)
+	return c != nil && n.trusts(c)
+}
+
+// wholeTCP is a Queue that hands out TCP as the system sends it, before it is cut.
+type wholeTCP interface {
+	// TCP returns the packet just read, a super-packet whole, if it is TCP right after the
+	// fixed header; else nil. It is called before Next, and valid until then.
+	TCP() []byte
+}
+
 // outOnlyStreams sends the packet just read from q to a machine that speaks only streams.
 func (n *lanes) outOnlyStreams(q Queue, s *sender, c *peer.Contact, r *peer.Route) {
+	if w, ok := q.(wholeTCP); ok {
+		if p := w.TCP(); p != nil {
+			n.junction.gateway.Outbound(p)
+			return
+		}
+	}
 	for msg := q.Next(); msg != nil; msg = q.Next() {
 		if !n.outBridge(s, c, msg) && n.outMessage(s, c, r, msg) {
 			n.sentOn(c, r, min(len(msg)+wire.SealedMin, r.Datagram), s.now)

@@ -70,7 +70,7 @@ func open(c Config) (o opened, err error) {
 		}
 		o.ports = append(o.ports, p)
 	}
-	for _, p := range []*port{&o.errors, &o.incoming} {
+	for _, p := range []*port{&o.errors, &o.incoming, &o.inject} {
 		if *p, err = newRawPort(files[0], c.Offload != OffloadOff); err != nil {
 			return o, fmt.Errorf("%w: %w", ErrOpen, err)
 		}

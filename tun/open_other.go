@@ -35,5 +35,5 @@ func open(c Config) (opened, error) {
 		return opened{}, fmt.Errorf("%w: %w", ErrOpen, err)
 	}
 	p := newPortable(dev)
-	return opened{name: name, ports: []port{p}, errors: p, incoming: p, close: p.close}, nil
+	return opened{name: name, ports: []port{p}, errors: p, incoming: p, inject: p, close: p.close}, nil
 }

@@ -13,7 +13,7 @@ import (
 func TestPortable(t *testing.T) {
 	c := tuntest.NewChannelTUN()
 	p := newPortable(c.TUN())
-	d := newDevice(Config{MTU: 1440, Self: alice, Now: time.Now}, opened{name: "x", ports: []port{p}, errors: p, incoming: p, close: p.close})
+	d := newDevice(Config{MTU: 1440, Self: alice, Now: time.Now}, opened{name: "x", ports: []port{p}, errors: p, incoming: p, inject: p, close: p.close})
 	q := d.Queues()[0]
 
 	out := left(packet(alice, bob, 6<<28, protoUDP, 64, udpBytes(1, 2, []byte("abc"))), protoUDP, ip6Size)

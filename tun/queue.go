@@ -81,6 +81,11 @@ func (q *Queue) Next() []byte {
 	return m
 }
 
+// TCP returns the packet just read as it is, a super-packet whole, if it is TCP right after
+// the fixed header with a checksum that was left to the device or is right; else nil. The
+// checksum in it is 0. It is called before Next, and valid until then.
+func (q *Queue) TCP() []byte { return q.out.split.tcp() }
+
 // Track notes the packet's flow, so that replies of an untrusted peer are let in.
 func (q *Queue) Track(to anode.ULA) {
 	next, b := q.out.split.flow()

@@ -96,6 +96,14 @@ func (s *splitter) next() []byte {
 	return m
 }
 
+// tcp returns the packet, if it is sound TCP.
+func (s *splitter) tcp() []byte {
+	if s.head[0] != byte(wire.IP6P) || s.pkt[6] != protoTCP {
+		return nil
+	}
+	return s.pkt
+}
+
 // repair corrects the transport header at the start of b, a segment.
 func (s *splitter) repair(b []byte) {
 	if s.fix == repairUDP {

@@ -15,6 +15,7 @@
 //	split.go    outgoing: super-packets cut in place into messages
 //	policy.go   incoming: what may come in, and who may send it
 //	merge.go    incoming: messages made packets, and joined in place to super-packets
+//	inject.go   incoming: TCP that the gateway makes in the name of a peer
 //	icmp.go     errors about packets that could not be sent
 //
 // A frame is a virtio-net header (vnet.go) and a packet. Where a system has no such
@@ -81,6 +82,7 @@ type Device struct {
 	close    func() error
 	queues   []*Queue
 	incoming *Queue
+	injector Injector
 	errors   errorMaker
 	count    counters // of errors
 }
@@ -92,6 +94,7 @@ type opened struct {
 	ports    []port
 	errors   port // one more way to write, for ICMPv6 errors
 	incoming port // and one for Device.Incoming
+	inject   port // and one for Device.Injector
 	close    func() error
 }
 
@@ -130,6 +133,7 @@ func newDevice(c Config, o opened) *Device {
 		d.queues = append(d.queues, newQueue(c.Self, o.has, p, port))
 	}
 	d.incoming = newIncoming(c.Self, o.has, p, o.incoming)
+	d.injector = Injector{self: c.Self, has: o.has, policy: p, write: o.inject.write}
 	return d
 }
 
@@ -152,6 +156,10 @@ func (d *Device) Queues() []*Queue { return d.queues }
 // Incoming returns the incoming half of one more queue, for one more goroutine that has packets
 // for the system. Nothing is read from it.
 func (d *Device) Incoming() *Queue { return d.incoming }
+
+// Injector returns the way into the system for TCP packets that are made on this machine in
+// the name of a peer.
+func (d *Device) Injector() *Injector { return &d.injector }
 
 // NoRoute answers the packet that msg was made of: the peer cannot be found or reached
 // (RFC 4443, 3.1, code 0). Any goroutine may call NoRoute, TooBig and Prohibited.
@@ -176,7 +184,7 @@ func (d *Device) Counters() map[string]uint64 {
 	sums := make(map[string]uint64, numCounters)
 	for i := none + 1; i < numCounters; i++ {
 		n := d.count[i].Load()
-		n += d.incoming.in.count[i].Load()
+		n += d.incoming.in.count[i].Load() + d.injector.count[i].Load()
 		for _, q := range d.queues {
 			n += q.out.count[i].Load() + q.in.count[i].Load()
 		}

@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, socketMeaning, connectionMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -145,6 +145,37 @@ func adapterMeaning(name string) string {
 		return "ICMPv6 errors to programs, such as unreachable"
 	case "icmp_limited":
 		return "ICMPv6 errors that were not sent: too many"
+	}
+	return ""
+}
+
+// gatewayMeaning describes TCP between programs of this machine and peers without an adapter.
+func gatewayMeaning(name string) string {
+	switch strings.TrimPrefix(name, "gateway_") {
+	case "connections":
+		return "TCP with peers that have no adapter, now"
+	case "out_opened":
+		return "opened by programs of this machine"
+	case "in_opened":
+		return "opened by peers"
+	case "out_refused":
+		return "refused by the peer"
+	case "out_unreachable":
+		return "not opened: the peer cannot be reached, or is blocked"
+	case "out_failed":
+		return "not opened: no answer of the peer or the program"
+	case "in_refused":
+		return "for a port of this machine where nothing listens"
+	case "in_failed":
+		return "not opened: no answer of a service of this machine, or the peer gave up"
+	case "aborted":
+		return "ended by a reset or an error"
+	case "drop_malformed", "drop_not_tcp":
+		return "packets that are no TCP of this machine"
+	case "drop_too_many":
+		return "connections beyond the limits"
+	case "drop_repeated_syn", "drop_unknown_syn":
+		return "repeated by the system while a connection is being opened"
 	}
 	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"anodenet/overlay/link"
+	"anodenet/tun/gateway"
 )
 
 // Each counter of streams and datagrams is described in words.
@@ -12,6 +13,17 @@ func TestProgramCountersHaveWords(t *testing.T) {
 		"stream_refused", "stream_waiting", "stream_control", "socket_refused", "socket_full", "no_adapter"} {
 		if counterMeaning("drop_"+name) == "" {
 			t.Errorf("drop_%s is not described", name)
+		}
+	}
+}
+
+// Each counter of the gateway is described in words.
+func TestGatewayCountersHaveWords(t *testing.T) {
+	g := gateway.New(gateway.Config{})
+	defer g.Close()
+	for name := range g.Counters() {
+		if gatewayMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
 		}
 	}
 }

@@ -34,11 +34,12 @@ var mayImport = map[string][]string{
 	"overlay/peer":     {"anode", "anode/wire", "anode/seal", "overlay/path", "overlay/book", "overlay/link", "overlay/mono"},
 	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/stream", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
 	"tun":              {"anode", "anode/wire", "overlay/link"},
+	"tun/gateway":      {"anode", "anode/wire"},
 	"info2":            {},
 	"scripts":          {},
 	"platform":         {},
-	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/..."},
-	"cmd/internal/...": {"anode", "anode/...", "overlay", "overlay/...", "tun", "info2", "platform", "cmd/internal/..."},
+	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "tun/gateway", "info2", "platform", "cmd/..."},
+	"cmd/internal/...": {"anode", "anode/...", "overlay", "overlay/...", "tun", "tun/gateway", "info2", "platform", "cmd/internal/..."},
 }
 
 // mayUse is which modules of other people's a package may import; the standard library
@@ -50,6 +51,7 @@ var mayUse = map[string][]string{
 	"overlay/portmap": {"github.com/huin/goupnp"},
 	"overlay/store":   {"go.etcd.io/bbolt"},
 	"tun":             {"golang.zx2c4.com/wireguard/tun"},
+	"tun/gateway":     {"gvisor.dev/gvisor/pkg"},
 	"platform":        {"github.com/vishvananda/netlink"},
 	"cmd/...":         {""},
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -31,6 +32,7 @@ import (
 	"anodenet/overlay/link"
 	"anodenet/overlay/portmap"
 	"anodenet/platform"
+	"anodenet/tun/gateway"
 )
 
 // Options are the settings of a daemon.
@@ -102,7 +104,8 @@ type daemon struct {
 	book     *book.Book
 	identity *anode.Identity
 	listener net.Listener
-	adapter  *adapter // nil: none
+	adapter  *adapter         // nil: none
+	gateway  *gateway.Gateway // with the adapter
 	node     *overlay.Node
 	chat     *talk
 	ports    *ports // nil: no router is asked
@@ -180,7 +183,8 @@ func (d *daemon) open() error {
 			return err
 		}
 		system.Exclude(d.adapter.Name())
-		c.Device, c.Queues, c.Incoming = d.adapter, d.adapter.queues(), d.adapter.Incoming()
+		d.gateway = d.newGateway()
+		c.Device, c.Queues, c.Incoming, c.Gateway = d.adapter, d.adapter.queues(), d.adapter.Incoming(), joined{d.gateway}
 	}
 	if d.node, err = overlay.New(c); err != nil {
 		if d.adapter != nil {
@@ -254,6 +258,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	running.Wait()
 	if d.adapter != nil {
+		_ = d.gateway.Close()
 		if err := d.adapter.release(); err != nil {
 			d.log.Warn("something of the adapter was left behind", "err", err)
 		}
@@ -301,6 +306,9 @@ func (d *daemon) counters() map[string]uint64 {
 	}
 	if d.zones != nil {
 		d.zones.count(c)
+	}
+	if d.gateway != nil {
+		maps.Copy(c, d.gateway.Counters())
 	}
 	return c
 }
