@@ -35,6 +35,7 @@ const (
 	Progress    EventType = "progress"    // Done has changed
 	Received    EventType = "received"    // a file is complete
 	Failed      EventType = "failed"      // a file is not transferred; Err says why
+	Skipped     EventType = "skipped"     // what is no file is not sent; Err says what it is
 	Interrupted EventType = "interrupted" // the connection broke
 )
 
