@@ -90,10 +90,13 @@ func (a *app) recv(ctx context.Context, client *control.Client, f recvFlags, in 
 	if !f.quiet && !f.json {
 		fmt.Fprintf(a.err, "receiving into %s; on the other machine: anode send FILE... %s\n", dir, status.ULA)
 	}
-	asker := &asker{out: a.err, in: in, dir: dir, yes: f.yes || len(f.from) > 0}
+	var ask func(context.Context, files.Offer) (bool, error)
+	if !f.yes && len(f.from) == 0 {
+		ask = (&asker{out: a.err, in: in, dir: dir}).ask
+	}
 	var failed error
 	err = files.Receive(ctx, listener, files.ReceiveConfig{
-		Dir: dir, Who: l.who(only), Ask: asker.ask, Keep: f.keep, Patience: f.patience,
+		Dir: dir, Who: l.who(only), Ask: ask, Keep: f.keep, Patience: f.patience,
 		Tell: report.event,
 		Complete: func(from files.Peer, o files.Outcome) {
 			report.end(from, o)
@@ -114,15 +117,11 @@ type asker struct {
 	out   io.Writer
 	in    io.Reader
 	dir   string
-	yes   bool
 	lines chan string // nil: nobody reads yet
 }
 
 // ask shows an offer, and returns whether the person accepts it.
 func (a *asker) ask(ctx context.Context, o files.Offer) (bool, error) {
-	if a.yes {
-		return true, nil
-	}
 	fmt.Fprint(a.out, offerText(o, a.dir))
 	if a.lines == nil {
 		a.lines = make(chan string)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -71,7 +72,20 @@ func (l lines) dial(ctx context.Context, to control.Resolved) (net.Conn, error) 
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return nil, errNoAnswer
 	}
-	return conn, err
+	return conn, plainDial(err)
+}
+
+// plainDial returns the error of a connection without the addresses that it has in it.
+func plainDial(err error) error {
+	var op *net.OpError
+	var call *os.SyscallError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err
 }
 
 // Why nobody takes files.
@@ -145,6 +159,8 @@ func transferFailure(err error, peer string) error {
 		return nil
 	case errors.Is(err, context.Canceled):
 		return &failure{exitFailed, "interrupted", again}
+	case errors.Is(err, errNobodyReceives):
+		return &failure{exitUnreachable, err.Error(), "on that machine: anode recv; then " + again}
 	case errors.Is(err, files.ErrStalled):
 		return &failure{exitUnreachable, err.Error(), again}
 	case errors.Is(err, files.ErrNoSpace):

@@ -84,7 +84,7 @@ func (t *transferText) event(e files.Event) {
 	}
 	switch e.Type {
 	case files.Waiting:
-		t.once("waiting for %s: %s", e.Peer.Name, explain(e.Err).message)
+		t.once("waiting for %s: %s", e.Peer.Name, waitingWords(e.Err))
 	case files.Asking:
 		t.once("waiting until somebody there accepts %s, %s", plural(e.Files, "file", "files"), size(e.Bytes))
 	case files.Started:
@@ -95,6 +95,14 @@ func (t *transferText) event(e files.Event) {
 		t.say("the connection to %s broke; it goes on when the other side is back", e.Peer.Name)
 		t.told = map[string]bool{}
 	}
+}
+
+// waitingWords says why a sender waits.
+func waitingWords(err error) string {
+	if errors.Is(err, errNobodyReceives) {
+		return err.Error() + "; on that machine: anode recv"
+	}
+	return explain(err).message
 }
 
 // some prints what is said about one of perhaps very many files.

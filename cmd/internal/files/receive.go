@@ -16,6 +16,7 @@ type ReceiveConfig struct {
 	// Who returns which peer a connection comes from, or why it may not send.
 	Who func(ctx context.Context, from net.Addr) (Peer, error)
 	// Ask returns whether an offer is accepted. It ends when ctx does, since the sender may go.
+	// nil: every offer is.
 	Ask      func(ctx context.Context, o Offer) (bool, error)
 	Keep     bool          // go on after a transfer
 	Patience time.Duration // how long to wait for a sender that was cut off

@@ -270,6 +270,9 @@ func (t *transfer) agree() (bool, error) {
 	if free, known := freeSpace(t.config.Dir); known && o.Bytes-o.Kept > free {
 		return false, fmt.Errorf("%w: %d bytes are missing", ErrNoSpace, o.Bytes-o.Kept-free)
 	}
+	if t.config.Ask == nil {
+		t.agreed[t.agreement()] = true
+	}
 	if t.agreed[t.agreement()] {
 		return true, nil
 	}

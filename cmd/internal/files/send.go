@@ -79,7 +79,7 @@ func (s *sender) run(ctx context.Context) error {
 			pause = firstPause
 		}
 		if time.Since(s.lastMoved())+pause > s.config.Patience {
-			return fmt.Errorf("%w in %v: %s", ErrStalled, s.config.Patience, plain(err))
+			return fmt.Errorf("%w in %v: %w", ErrStalled, s.config.Patience, err)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
