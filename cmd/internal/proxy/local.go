@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 )
 
 // Unix opens a unix socket for programs, with the mode that keeps other users out. It replaces
@@ -44,10 +47,21 @@ func family(network string, a netip.Addr) string {
 	return network + "6"
 }
 
-// plainError takes the address out of an error: who sees it has it in front of them.
+// plainError returns an error of listening without what whoever sees it has in front of them,
+// and with what to do.
 func plainError(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
+	if at, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = at.Err
+	} else if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("the port is in use (%w); try: another port, or stop what listens there", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; try: a port above 1023", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("no such address on this machine (%w); try: a port alone, for 127.0.0.1", err)
 	}
 	return err
 }
