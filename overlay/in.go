@@ -55,8 +55,9 @@ type noted struct {
 }
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
+	_, bare := q.(*noQueue)
 	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, replySize, &n.counters),
-		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs(), bare: n.device == nil, gathered: gathered{host: n.programs.host}}
+		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs(), bare: bare, gathered: gathered{host: n.programs.host}}
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed. beacons
@@ -419,11 +420,7 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
-		if taken, refused := rx.datagram(c, msg); taken {
-			if refused {
-				rx.n.counters.count(dSocketRefused)
-				rx.tell(in, t)
-			}
+		if n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
 			return
 		}
 		if rx.noted.replies {

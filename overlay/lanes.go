@@ -43,6 +43,7 @@ type lanes struct {
 // init sets what is the same for all nodes.
 func (n *lanes) init() {
 	n.index, n.inbox, n.clients = newIndex(), newInbox(), newClientIndex()
+	n.programs = newPrograms(n)
 	n.departures.wake = make(chan struct{}, 1)
 	n.budgets.init()
 	n.setOpen(false)

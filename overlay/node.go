@@ -152,7 +152,7 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	n.openMux()
-	n.programs = newPrograms(&n.lanes, len(n.conns), func(lane int) link.Writer { return n.writer(lane, true) })
+	n.programs.writeTo(len(n.conns), func(lane int) link.Writer { return n.writer(lane, true) })
 	if cfg.Gateway != nil && cfg.Device != nil {
 		n.junction = &junction{&n.lanes, cfg.Gateway}
 		n.programs.host.Otherwise(n.junction)

@@ -34,19 +34,23 @@ type programs struct {
 	sockets sockets
 }
 
-// newPrograms makes the programs' half of a node. writer makes a writer of a lane.
-func newPrograms(n *lanes, count int, writer func(lane int) link.Writer) *programs {
+// newPrograms makes the programs' half of a node, which cannot send before writeTo.
+func newPrograms(n *lanes) *programs {
 	p := &programs{n: n}
 	p.host = stream.NewHost(n.address, p, stream.Config{Random: random, HalfOpen: openAtOnce, Waiting: openAtOnce})
+	return p
+}
+
+// writeTo makes the senders of so many lanes. writer makes a writer of one.
+func (p *programs) writeTo(lanes int, writer func(lane int) link.Writer) {
 	each := max(2, runtime.GOMAXPROCS(0))
-	for lane := range count {
+	for lane := range lanes {
 		free := make(chan *sender, each)
 		for range each {
-			free <- newSender(lazyWriter(func() link.Writer { return writer(lane) }), lane, sendSize, &n.counters)
+			free <- newSender(lazyWriter(func() link.Writer { return writer(lane) }), lane, sendSize, &p.n.counters)
 		}
 		p.senders = append(p.senders, free)
 	}
-	return p
 }
 
 // openAtOnce is how many streams one machine of a peer may have half open, and how many that

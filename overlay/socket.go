@@ -13,6 +13,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
+	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/peer"
 )
@@ -380,31 +381,28 @@ func (p *programs) sendDgram(c *peer.Contact, to *Addr, msg []byte) {
 	p.n.sendWhole(s, c, r, msg)
 }
 
-// datagram takes a message for a socket, if it is one: DGRAM, or UDP in IP6 or IP6P. It
-// reports whether it was taken, and whether it was refused.
-func (rx *receiver) datagram(c *peer.Contact, msg []byte) (taken, refused bool) {
-	p := rx.n.programs
-	if p.sockets.list.Load() == nil {
-		return false, false
-	}
+// datagram takes a message if it is for a socket: DGRAM, or UDP in IP6 or IP6P.
+func (rx *receiver) datagram(in *peer.Inbound, msg []byte, t *link.Train) (taken bool) {
+	c := in.Contact
 	m, ok, sound := rx.udp(c, msg)
 	if !ok {
-		return false, false
+		return false
 	}
-	s := p.sockets.get(m.Destination)
+	s := rx.n.programs.sockets.get(m.Destination)
 	if s == nil {
-		return false, false
+		return false
 	}
 	from := Addr{Peer: c.Address, Port: m.Source}
 	switch {
 	case !sound():
 		rx.n.counters.count(dMessage)
 	case !s.admits(from, rx.noted.trusted, c.Standing(), rx.now):
-		return true, true
+		rx.n.counters.count(dSocketRefused)
+		rx.tell(in, t)
 	default:
 		s.deliver(from, m.Payload, rx.n)
 	}
-	return true, false
+	return true
 }
 
 // udp reads a message that is UDP for the other side; ok is false if it is not. sound
