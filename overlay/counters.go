@@ -62,12 +62,16 @@ const (
 	dFragment
 	dReflection
 	dWrite
-	dDiagnosis // questions why an endpoint does not answer
-	dCopies    // of a broadcast, by another lane
-	dNetID     // answers about our endpoint that nobody asked for
-	dLinger    // questions to be answered late, beyond one of each peer, or from another port too often
-	dSTUN      // answers of STUN servers that were not asked there, cannot be read, or are too many
-	dExtra     // what came to a second socket and is no answer
+	dDiagnosis     // questions why an endpoint does not answer
+	dCopies        // of a broadcast, by another lane
+	dNetID         // answers about our endpoint that nobody asked for
+	dLinger        // questions to be answered late, beyond one of each peer, or from another port too often
+	dSTUN          // answers of STUN servers that were not asked there, cannot be read, or are too many
+	dExtra         // what came to a second socket and is no answer
+	dStream        // messages of streams from strangers
+	dSocketRefused // datagrams of strangers
+	dSocketFull    // datagrams that a program does not read quickly enough
+	dNoAdapter     // for a port where no program listens, or packets for an adapter that is not there
 	cKeepalives
 	cRebound // times at which others saw another endpoint of us than before
 	cWoken   // times at which the node found that it had not run for a while
@@ -93,7 +97,7 @@ var counterNames = [counterCount]string{
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
 	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
-	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
+	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
 }
 
 type counters [counterCount]atomic.Uint64

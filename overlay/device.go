@@ -58,8 +58,11 @@ type Queue interface {
 	Flush() error
 }
 
-// noQueue stands in where there is no adapter: messages for it go nowhere.
-type noQueue struct{ slot []byte }
+// noQueue stands in where there is no adapter: messages for it are counted.
+type noQueue struct {
+	slot     []byte
+	counters *counters
+}
 
 func (q *noQueue) Read(bool) (anode.ULA, bool, error) { return anode.ULA{}, false, nil }
 func (q *noQueue) Shape() (count, size, last int)     { return 0, 0, 0 }
@@ -67,8 +70,12 @@ func (q *noQueue) Next() []byte                       { return nil }
 func (q *noQueue) Track(anode.ULA)                    {}
 func (q *noQueue) Unasked(anode.ULA) bool             { return false }
 func (q *noQueue) Came(anode.ULA, []byte)             {}
-func (q *noQueue) Put(anode.ULA, bool, []byte) bool   { return false }
 func (q *noQueue) Flush() error                       { return nil }
+
+func (q *noQueue) Put(_ anode.ULA, trusted bool, _ []byte) (refused bool) {
+	q.counters.count(dNoAdapter)
+	return !trusted
+}
 
 func (q *noQueue) Slot(n int) []byte {
 	if cap(q.slot) < n {

@@ -140,7 +140,7 @@ func (rx *receiver) fragment(in *peer.Inbound, msg, p []byte, t *link.Train) {
 	switch result {
 	case wire.FragHeld, wire.FragRepeated:
 	case wire.FragWhole:
-		slot := rx.q.Slot(len(whole))
+		slot := rx.slot(len(whole))
 		rx.deliver(in, slot[:copy(slot, whole)], p, t)
 	default:
 		rx.n.counters.count(dFragment)

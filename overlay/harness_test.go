@@ -203,6 +203,7 @@ type testNode struct {
 	clock  *testClock
 	cfg    testConfig
 	dir    string
+	bare   bool // without an adapter, and its book in memory
 	cancel context.CancelFunc
 	ended  chan error
 }
@@ -249,6 +250,9 @@ func newTestNode(t *testing.T, h *vnet.Host, change func(*Config)) *testNode {
 
 func (n *testNode) start() *testNode {
 	n.t.Helper()
+	if n.bare {
+		return n.startBare()
+	}
 	s, err := store.Open(n.dir)
 	if err != nil {
 		n.t.Fatal(err)
@@ -259,6 +263,24 @@ func (n *testNode) start() *testNode {
 		n.t.Fatal(err)
 	}
 	cfg.Clock, cfg.Device, cfg.Queues, cfg.Incoming = n.clock, n.dev, []Queue{n.dev}, &fakeIncoming{fakeDevice: n.dev}
+	return n.run(cfg, func() { s.Close() })
+}
+
+// startBare starts a node as programs do that use the package as a library.
+func (n *testNode) startBare() *testNode {
+	n.t.Helper()
+	cfg := n.cfg.Config
+	var err error
+	if cfg.Book, _, err = book.Open(n.address0(), book.NewMemory(), n.cfg.Peers); err != nil {
+		n.t.Fatal(err)
+	}
+	cfg.Clock = n.clock
+	return n.run(cfg, func() {})
+}
+
+func (n *testNode) run(cfg Config, after func()) *testNode {
+	n.t.Helper()
+	var err error
 	if n.Node, err = New(cfg); err != nil {
 		n.t.Fatal(err)
 	}
@@ -266,7 +288,7 @@ func (n *testNode) start() *testNode {
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	go func() {
 		err := n.Run(ctx)
-		s.Close()
+		after()
 		n.ended <- err
 	}()
 	return n

@@ -20,17 +20,19 @@ const readTrains = 32
 
 // receiver is the state of one in loop.
 type receiver struct {
-	n       *lanes
-	q       Queue
-	beacons bool // reads the beacons' socket, where nothing sealed belongs
-	relay   *relay
-	reply   *sender       // PONGs
-	answers outbox        // to clients
-	sources mono.Networks // of what is not authentic
-	proofs  proofs        // of those who may want to register
-	stun    mono.Bucket   // of answers of STUN servers
-	ahead   ahead         // what was looked up of the batch
-	scratch seal.Scratch
+	n        *lanes
+	q        Queue
+	beacons  bool // reads the beacons' socket, where nothing sealed belongs
+	relay    *relay
+	reply    *sender       // PONGs
+	bare     bool          // there is no adapter
+	gathered gathered      // of streams
+	answers  outbox        // to clients
+	sources  mono.Networks // of what is not authentic
+	proofs   proofs        // of those who may want to register
+	stun     mono.Bucket   // of answers of STUN servers
+	ahead    ahead         // what was looked up of the batch
+	scratch  seal.Scratch
 
 	now    mono.Time
 	last   *peer.Inbound // of the packet before, since trains come from one peer
@@ -53,8 +55,9 @@ type noted struct {
 }
 
 func newReceiver(n *lanes, q Queue, lane int, w link.Writer) *receiver {
+	_, bare := q.(*noQueue)
 	return &receiver{n: n, q: q, sources: newSources(), relay: newRelay(w, &n.counters), reply: newSender(w, lane, replySize, &n.counters),
-		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs()}
+		answers: outbox{w: w, counters: &n.counters}, proofs: newProofs(), bare: bare, gathered: gathered{host: n.programs.host}}
 }
 
 // inLoop moves packets from a socket to where they belong, until it is closed. beacons
@@ -70,6 +73,7 @@ func (n *lanes) inLoop(c link.Conn, q Queue, lane int, w link.Writer, beacons bo
 		}
 		rx.now = n.now()
 		rx.batch(trains[:k])
+		rx.gathered.end()
 		rx.relay.flush()
 		rx.reply.flush()
 		rx.answers.flush()
@@ -279,7 +283,7 @@ func (rx *receiver) unkeyed(h *wire.Header) bool {
 func (rx *receiver) open(p []byte, t *link.Train) (*peer.Inbound, []byte) {
 	n := rx.n
 	sender, index := wire.SealedSender(p), wire.SealedIndex(p)
-	slot := rx.q.Slot(len(p) - wire.SealedMin)
+	slot := rx.slot(len(p) - wire.SealedMin)
 	if in := rx.last; in != nil && rx.sender == sender && in.Has(index) {
 		if msg, err := in.Session.Open(slot, p, int64(rx.now)); err == nil {
 			rx.opened(in, p, t)
@@ -416,6 +420,9 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
+		if n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
+			return
+		}
 		if rx.noted.replies {
 			rx.q.Came(c.ULA, msg)
 		}
@@ -428,6 +435,8 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		if !n.pings.answer(c, msg[1:], t.Endpoint, p[0]) {
 			rx.q.Put(c.ULA, n.trusts(c), msg)
 		}
+	case wire.SData, wire.SAck, wire.SDAck, wire.SOpen, wire.SClose:
+		rx.stream(in, msg, t)
 	case wire.Frag:
 		rx.fragment(in, msg, p, t)
 	default:

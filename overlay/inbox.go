@@ -22,6 +22,7 @@ const (
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
+	evSpeak                     // msg: type | message of a program for contact, which the loop may not know yet
 	evSTUN                      // msg: a packet from ep with the transaction ID of a STUN request
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
 	evRefused                   // contact: a packet to it was refused here, since it would drop it
@@ -92,7 +93,7 @@ func (x *inbox) putLinks(s link.State) {
 func (n *lanes) post(e event) bool {
 	to, full := n.inbox.authentic, dInboxAuthentic
 	switch e.kind {
-	case evWaiting:
+	case evWaiting, evSpeak:
 		to, full = n.inbox.waiting, dInboxWaiting
 	case evClient, evProven:
 		to, full = n.inbox.clients, dInboxClients

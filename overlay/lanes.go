@@ -13,12 +13,14 @@ import (
 // lanes is what the lanes share with each other and with the loop.
 type lanes struct {
 	// What never changes.
-	address anode.Address
-	id      anode.ID
-	ula     anode.ULA
-	clock   Clock
-	device  Device // nil: none
-	log     *slog.Logger
+	address  anode.Address
+	id       anode.ID
+	ula      anode.ULA
+	clock    Clock
+	device   Device    // nil: none
+	junction *junction // nil: no gateway
+	programs *programs
+	log      *slog.Logger
 
 	// What any goroutine may use.
 	index      *index
@@ -41,6 +43,7 @@ type lanes struct {
 // init sets what is the same for all nodes.
 func (n *lanes) init() {
 	n.index, n.inbox, n.clients = newIndex(), newInbox(), newClientIndex()
+	n.programs = newPrograms(n)
 	n.departures.wake = make(chan struct{}, 1)
 	n.budgets.init()
 	n.setOpen(false)

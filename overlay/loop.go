@@ -63,7 +63,7 @@ func newLoop(n *Node, known link.State) *loop {
 	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
-			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Exact: true}}
+			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Can: can(n.cfg.Device), Exact: true}}
 	l.env.Local.Reach = l.env.Reach
 	l.env.Silent, l.env.Dead = l.blockage.now, l.connectionDead
 	l.links.set(known)
@@ -77,6 +77,15 @@ func newLoop(n *Node, known link.State) *loop {
 		}
 	}
 	return l
+}
+
+// can returns what a node can do beyond what its other settings say.
+func can(d Device) seal.Capabilities {
+	x := seal.ReadsDAck | seal.HalfCloses
+	if d == nil {
+		x |= seal.OnlyStreams
+	}
+	return x
 }
 
 // run is the loop.
@@ -231,6 +240,11 @@ func (l *loop) handle(e event) {
 		}
 	case evWaiting:
 		l.finder.waiting(e.ula, waiter{msg: e.msg, unasked: e.unasked})
+	case evSpeak:
+		if p, err := l.meet(e.contact.Address, noSite); err == nil {
+			p.Send(l.now, peer.Waiting{Msg: e.msg})
+			l.touch(p)
+		}
 	case evSTUN:
 		l.reach.stunAnswer(e.msg, e.ep)
 	case evExtra:
@@ -323,6 +337,7 @@ func (l *loop) decide(e book.Entry) {
 		l.peers.strangers.forget(p)
 	}
 	if s == book.Blocked {
+		l.n.programs.host.Drop(e.Address)
 		l.clients.block(e.Address)
 		l.releaseConnections(p.Contact)
 		defer l.zones.adopted(e.Address)
@@ -341,6 +356,7 @@ func (l *loop) decide(e book.Entry) {
 // drop forgets a peer.
 func (l *loop) drop(p *peer.Peer) {
 	p.Close(l.now, peer.ErrRemoved)
+	l.n.programs.host.Drop(p.Address)
 	l.releaseConnections(p.Contact)
 	l.peers.remove(p)
 	l.finder.forget(p)

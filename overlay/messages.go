@@ -101,6 +101,13 @@ var messageRules = func() [256]rule {
 		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Frag:  {sealed, book.Stranger, many, true, nobody},
+
+		// What of strangers gets in depends on what programs do: see receiver.stream.
+		wire.SOpen:  {sealed, book.Stranger, many, true, nobody},
+		wire.SClose: {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.SData:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.SAck:   {sealed, book.Stranger, mono.Rate{}, true, nobody},
+		wire.SDAck:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
 	}
 }()
 

@@ -58,6 +58,7 @@ type Config struct {
 	Network     link.Network
 	Device      Device       // nil: no adapter; the node still answers pings and relays
 	Queues      []Queue      // the device's; each has a lane: goroutines, a socket, a receiver index
+	Gateway     Gateway      // joins TCP of the adapter to streams of peers without one; nil: nobody does
 	Incoming    Queue        // the device's incoming half for what comes beside UDP; nil: none
 	Port        uint16       // UDP port; 0 lets the system choose
 	TCP         []uint16     // ports on which connections are taken; 0 is the UDP port
@@ -151,6 +152,11 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	n.openMux()
+	n.programs.writeTo(len(n.conns), func(lane int) link.Writer { return n.writer(lane, true) })
+	if cfg.Gateway != nil && cfg.Device != nil {
+		n.junction = &junction{&n.lanes, cfg.Gateway}
+		n.programs.host.Otherwise(n.junction)
+	}
 	return n, nil
 }
 
@@ -163,6 +169,12 @@ func listen(cfg *Config) ([]link.Conn, error) {
 	conn, err := cfg.Network.Listen(cfg.Port)
 	return []link.Conn{conn}, err
 }
+
+// Address returns the node's address.
+func (n *Node) Address() anode.Address { return n.address }
+
+// Port returns the UDP port that the node has.
+func (n *Node) Port() uint16 { return n.conns[0].LocalPort() }
 
 // metaPeerID is where the book keeps our peer ID.
 const metaPeerID = "peer-id"
@@ -233,7 +245,7 @@ func (n *Node) Run(ctx context.Context) error {
 	l := newLoop(n, known)
 	queues := n.cfg.Queues
 	if len(queues) == 0 {
-		queues = []Queue{new(noQueue)}
+		queues = []Queue{&noQueue{counters: &n.counters}}
 	} else {
 		for i, q := range queues {
 			start(func() error { return n.outLoop(q, n.writer(i%len(n.conns), true), i%len(n.conns)) })
@@ -243,12 +255,14 @@ func (n *Node) Run(ctx context.Context) error {
 		start(func() error { return n.inLoop(conn, queues[i], i, n.writer(i, false), false) })
 	}
 	if n.beacons != nil {
-		start(func() error { return n.inLoop(n.beacons, new(noQueue), 0, n.conns[0].NewWriter(), true) })
+		start(func() error {
+			return n.inLoop(n.beacons, &noQueue{counters: &n.counters}, 0, n.conns[0].NewWriter(), true)
+		})
 	}
 	if n.mux != nil {
 		q := n.cfg.Incoming
 		if q == nil {
-			q = new(noQueue)
+			q = &noQueue{counters: &n.counters}
 		}
 		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
@@ -262,6 +276,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 
 	<-ctx.Done()
+	n.programs.close()
 	n.close()
 	running.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

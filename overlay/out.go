@@ -61,6 +61,8 @@ type sender struct {
 	open     bool // the last train takes more: it has no short packet yet
 
 	packets, bytes int // since the last flush
+
+	packet []byte // that was made for the gateway
 }
 
 func newSender(w link.Writer, lane, size int, c *counters) *sender {
@@ -167,6 +169,10 @@ func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 	if !n.trusts(c) {
 		q.Track(to)
 	}
+	if n.bridges(r) {
+		n.outOnlyStreams(q, s, c, r)
+		return
+	}
 	count, size, last := q.Shape()
 	if size+wire.SealedMin > r.Datagram {
 		n.outTooBig(q, s, c, r, now)
@@ -205,6 +211,9 @@ func (n *lanes) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines
 		if r.Refuses && unasked {
 			n.refuse(c, msg, now)
 			return
+		}
+		if n.bridges(r) && n.outBridge(s, c, msg) {
+			continue
 		}
 		if n.outMessage(s, c, r, msg) {
 			n.sentOn(c, r, len(msg)+wire.SealedMin, now)

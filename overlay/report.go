@@ -63,6 +63,7 @@ func (l *loop) status() Status {
 		}
 	}
 	n.counters.into(s.Counters)
+	n.programs.counters(s.Counters)
 	if n.cfg.Counters != nil {
 		maps.Copy(s.Counters, n.cfg.Counters())
 	}

@@ -122,7 +122,7 @@ func newScaleWorld(tb testing.TB, size int) *scaleWorld {
 	w.n.init()
 	w.n.relays.Store(true)
 	w.n.ownID.Store(9)
-	w.rx = newReceiver(&w.n.lanes, new(noQueue), 0, w.wire)
+	w.rx = newReceiver(&w.n.lanes, &noQueue{counters: &w.n.counters}, 0, w.wire)
 
 	before, cpu := heapInUse(), cpuTime()
 	var err error

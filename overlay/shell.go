@@ -89,6 +89,9 @@ func (s *shell) broadcast(h wire.Header, body []byte) {
 // Seal implements peer.Shell.
 func (s *shell) Seal(c *peer.Contact, r *peer.Route, msg []byte, count int) {
 	n := s.l.n
+	if count == 0 && len(msg) > 0 && n.bridges(r) && n.outBridge(s.send, c, msg) {
+		return
+	}
 	if size := len(msg) + wire.SealedMin; count == 0 && r.Datagram != 0 && size > r.Datagram {
 		s.send.now = s.l.now
 		n.sendFragments(s.send, c, r, msg)
@@ -127,6 +130,10 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 	}
 	if w.Failed != nil {
 		w.Failed <- err
+		return
+	}
+	if isStream(wire.Type(w.Msg[0])) {
+		n.programs.unreachable(p.Address)
 		return
 	}
 	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
@@ -222,6 +229,9 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 	}
 	if what&peer.ChangedClash != 0 {
 		n.log.Warn("two machines of one address use the same peer ID; one was told to choose another", "peer", p.Label())
+	}
+	if what&peer.ChangedState != 0 {
+		n.programs.moved(p.Address)
 	}
 	if what&peer.ChangedState != 0 && p.Standing() != book.Relay {
 		n.events.peer(EventPeer, p)

@@ -31,10 +31,15 @@ const (
 //	4 virtual LAN
 //	5 says exactly whether it lets the other side in
 //	6 takes NAT_T PUNCH and PREDICT
+//	7 speaks only streams
 type Capabilities uint64
 
 // The capabilities that are in use.
 const (
+	// ReadsDAck is a machine that reads S_DACK with a sequence number before the payload.
+	ReadsDAck Capabilities = 1 << 63
+	// HalfCloses is a machine for which flag 1 of S_CLOSE ends one direction alone.
+	HalfCloses Capabilities = 1 << (63 - 1)
 	// TakesIP6 is a machine with an adapter, which takes IP6 and IP6P.
 	TakesIP6 Capabilities = 1 << (63 - 2)
 	// ExactStanding is a machine whose standing says whether it lets the other side in, for
@@ -43,6 +48,9 @@ const (
 	ExactStanding Capabilities = 1 << (63 - 5)
 	// TakesPunch is a machine that sends to where we are when it is told so by NAT_T.
 	TakesPunch Capabilities = 1 << (63 - 6)
+	// OnlyStreams is a machine without an adapter: S_OPEN and DGRAM are its TCP and UDP. Of
+	// IP6 and IP6P it takes UDP alone.
+	OnlyStreams Capabilities = 1 << (63 - 7)
 )
 
 // MaxEndpoints is how many endpoints a machine says, and how many are read.

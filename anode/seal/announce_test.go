@@ -28,6 +28,7 @@ func TestAnnouncement(t *testing.T) {
 		{"instance", "04 08 0a01020304050607", Announcement{Lanes: 1, Instance: instance}, ""},
 		{"capability 0", "05 01 80", Announcement{Lanes: 1, Capabilities: 1 << 63}, ""},
 		{"capability 2", "05 01 20", Announcement{Lanes: 1, Capabilities: TakesIP6}, ""},
+		{"streams", "05 01 c1", Announcement{Lanes: 1, Capabilities: ReadsDAck | HalfCloses | OnlyStreams}, ""},
 		{"capability 8", "05 02 0080", Announcement{Lanes: 1, Capabilities: 1 << 55}, ""},
 		{"no capabilities", "05 00", Announcement{Lanes: 1}, "-"},
 		{"capabilities to come", "05 09 20000000000000000f", Announcement{Lanes: 1, Capabilities: TakesIP6}, "05 01 20"},

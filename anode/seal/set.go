@@ -35,6 +35,7 @@ type Local struct {
 	// StandardAES is to seal with the standard library's AES-GCM, even where ours runs.
 	StandardAES bool
 	Adapter     bool             // we have one, and take IP6 and IP6P
+	Can         Capabilities     // more that we can do
 	Exact       bool             // SetStanding says exactly whether we let the peer in
 	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
@@ -75,6 +76,7 @@ func (l *Local) announcement(admitted, trusted bool) Announcement {
 	if admitted {
 		a.Standing = wire.StandingAdded
 	}
+	a.Capabilities = l.Can
 	if l.Adapter {
 		a.Capabilities |= TakesIP6
 	}

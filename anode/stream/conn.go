@@ -14,11 +14,12 @@ import (
 type Conn struct {
 	peer *peer
 	s    *Stream
-	own  Addr
-	far  Addr
+	own  *Addr
+	far  *Addr
 
 	// Under the peer's lock, as the Stream.
 	changed *sync.Cond
+	taken   Taken // by whoever it was admitted for; nil: it is a listener's, or a program has it
 	read    deadline
 	write   deadline
 }
@@ -33,7 +34,7 @@ type deadline struct {
 // newConn makes the Conn of a stream; the peer's lock is held.
 func newConn(p *peer, s *Stream) *Conn {
 	own, far := s.Ports()
-	c := &Conn{peer: p, s: s, own: Addr{p.host.local, own}, far: Addr{p.remote.Address, far}, changed: sync.NewCond(&p.mu)}
+	c := &Conn{peer: p, s: s, own: &Addr{p.host.local, own}, far: &Addr{p.remote.Address, far}, changed: sync.NewCond(&p.mu)}
 	s.Owner = c
 	return c
 }
@@ -53,20 +54,16 @@ func (h *Host) Dial(ctx context.Context, to Remote, port uint16) (*Conn, error) 
 // DialFrom is Dial from a port of origin, to which the peer can open streams if there is a
 // Listener.
 func (h *Host) DialFrom(ctx context.Context, to Remote, port, source uint16) (*Conn, error) {
-	far := Addr{to.Address, port}
-	p := h.peer(to)
-	if p == nil {
-		return nil, opError("dial", nil, far, net.ErrClosed)
-	}
+	far := &Addr{to.Address, port}
 	var c *Conn
 	err := ctx.Err()
-	if err == nil {
-		p.do(func(now time.Duration) {
-			s, failed := p.m.Open(now, port, source)
-			if err = failed; err == nil {
-				c = newConn(p, s)
-			}
-		})
+	if err == nil && !h.with(to, func(p *peer, now time.Duration) {
+		s, failed := p.m.Open(now, port, source)
+		if err = failed; err == nil {
+			c = newConn(p, s)
+		}
+	}) {
+		err = net.ErrClosed
 	}
 	if err != nil {
 		return nil, opError("dial", nil, far, err)

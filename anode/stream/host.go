@@ -1,7 +1,10 @@
 package stream
 
 import (
-	"fmt"
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,17 +17,17 @@ type Remote struct {
 	Machine uint8 // peer ID (draft 3.4)
 }
 
-// Addr is one end of a stream. It is a net.Addr.
+// Addr is one end of a stream. *Addr is a net.Addr.
 type Addr struct {
-	Address anode.Address
-	Port    uint16 // or link ID
+	Peer anode.Address
+	Port uint16 // or link ID
 }
 
 // Network returns "anode".
-func (a Addr) Network() string { return "anode" }
+func (a *Addr) Network() string { return "anode" }
 
-// String returns "address:port".
-func (a Addr) String() string { return fmt.Sprintf("%v:%d", a.Address, a.Port) }
+// String returns "[ULA]:port", which programs can read that know only IP.
+func (a *Addr) String() string { return netip.AddrPortFrom(a.Peer.ULA().Addr(), a.Port).String() }
 
 // Carrier moves messages to the machines of peers. Any goroutine calls it.
 type Carrier interface {
@@ -49,9 +52,11 @@ type Host struct {
 	batches sync.Pool
 	done    sync.WaitGroup
 	ports   ports
+	asker   asker
 
 	mu     sync.Mutex
 	peers  map[Remote]*peer
+	gone   Counters // of peers that are forgotten
 	closed bool
 }
 
@@ -65,6 +70,7 @@ type peer struct {
 	m       *Machine
 	running bool // run is, or is about to
 	quit    bool // it is not to be started again
+	gone    bool // it is forgotten; a Remote that is heard again has another one
 }
 
 // NewHost makes a Host without listeners and streams. Close ends it.
@@ -73,22 +79,70 @@ func NewHost(local anode.Address, c Carrier, config Config) *Host {
 		start := time.Now()
 		config.Now = func() time.Duration { return time.Since(start) + 1 }
 	}
-	return &Host{local: local, carrier: c, config: config.withDefaults(), peers: make(map[Remote]*peer),
+	h := &Host{local: local, carrier: c, config: config.withDefaults(), peers: make(map[Remote]*peer),
 		ports: ports{listeners: make(map[uint16]*Listener)}}
+	h.asker.running, h.asker.stop = context.WithCancel(context.Background())
+	return h
 }
 
 // Deliver takes messages of a peer, type[1] message each. It keeps none of their memory, and
 // waits for nothing but other users of the same peer's streams.
 func (h *Host) Deliver(from Remote, msgs ...[]byte) {
-	p := h.peer(from)
-	if p == nil {
-		return
-	}
-	p.do(func(now time.Duration) {
+	h.with(from, func(p *peer, now time.Duration) {
 		for _, msg := range msgs {
 			p.m.Receive(now, msg)
 		}
 	})
+}
+
+// Has reports whether there are streams with a machine of a peer.
+func (h *Host) Has(r Remote) bool {
+	p := h.known(r)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m.Len() > 0
+}
+
+// Drop ends all streams with a peer at once, and tells it nothing: nothing is to be sent to
+// it any more.
+func (h *Host) Drop(a anode.Address) {
+	for _, r := range h.Remotes(a) {
+		if p := h.known(r); p != nil {
+			p.do(p.m.Drop)
+		}
+	}
+}
+
+// Remotes returns the machines of an address with which there are streams.
+func (h *Host) Remotes(a anode.Address) (list []Remote) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.peers) == 0 {
+		return nil
+	}
+	for machine := range uint8(16) {
+		if r := (Remote{a, machine}); h.peers[r] != nil {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// Counters returns what was dropped, of all peers.
+func (h *Host) Counters() Counters {
+	h.mu.Lock()
+	sum := h.gone
+	peers := slices.Collect(maps.Values(h.peers))
+	h.mu.Unlock()
+	for _, p := range peers {
+		p.mu.Lock()
+		sum.add(p.m.Counters())
+		p.mu.Unlock()
+	}
+	return sum
 }
 
 // Moved says that the path to a peer changed or came back: what waits to be repeated is sent
@@ -117,6 +171,7 @@ func (h *Host) Close() error {
 		peers = append(peers, p)
 	}
 	h.mu.Unlock()
+	h.asker.stop()
 	h.ports.closeAll()
 	for _, p := range peers {
 		p.do(func(now time.Duration) {
@@ -146,10 +201,44 @@ func (h *Host) peer(r Remote) *peer {
 	p := h.peers[r]
 	if p == nil {
 		p = &peer{host: h, remote: r, wake: make(chan struct{}, 1)}
-		p.m = newMachine(h.config, &h.ports, &h.mem)
+		p.m = newMachine(h.config, door{h, r}, &h.mem)
 		h.peers[r] = p
 	}
 	return p
+}
+
+// with changes the streams with a machine of a peer, and returns false after Close.
+func (h *Host) with(r Remote, f func(p *peer, now time.Duration)) bool {
+	for {
+		p := h.peer(r)
+		if p == nil {
+			return false
+		}
+		p.mu.Lock()
+		if p.gone {
+			p.mu.Unlock()
+			continue
+		}
+		f(p, h.config.Now())
+		p.unlock()
+		return true
+	}
+}
+
+// forget forgets the peer if it has no streams; its lock is held. What it was sent for
+// streams that do not exist must not stay.
+func (p *peer) forget() {
+	if p.running || p.gone || p.m.Len() > 0 || len(p.m.asked) > 0 {
+		return
+	}
+	h := p.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.peers[p.remote] == p {
+		delete(h.peers, p.remote)
+	}
+	h.gone.add(p.m.Counters())
+	p.gone = true
 }
 
 // do changes the peer's streams, and tells programs and the goroutine what follows.
@@ -166,6 +255,7 @@ func (p *peer) unlock() {
 		p.running = true
 		p.host.done.Go(p.run)
 	}
+	p.forget()
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
@@ -178,16 +268,32 @@ func (p *peer) events() {
 	p.m.Events(func(s *Stream) {
 		c, _ := s.Owner.(*Conn)
 		if s.Fresh() {
-			c = newConn(p, s)
-			if !p.host.ports.deliver(s.key.own, c) {
-				p.m.Accepted()
-				s.Abort(p.host.config.Now())
+			if c == nil {
+				c = newConn(p, s)
 			}
+			p.hand(c)
 		}
 		if c != nil {
+			p.missed(c)
 			c.changed.Broadcast()
 		}
 	})
+	p.m.Asks(func(own, peer uint16) {
+		p.host.done.Go(func() { p.ask(own, peer) })
+	})
+}
+
+// hand gives a stream that the peer opened to a program.
+func (p *peer) hand(c *Conn) {
+	if c.taken != nil {
+		p.m.Accepted()
+		take := c.taken
+		c.taken = nil
+		p.host.done.Go(func() { take(c) })
+	} else if !p.host.ports.deliver(c.s.key.own, c) {
+		p.m.Accepted()
+		c.s.Abort(p.host.config.Now())
+	}
 }
 
 // run sends what the peer's streams have to send, until there has been nothing to do for a
@@ -250,6 +356,7 @@ func (p *peer) turn(b *Batch, idle bool) (wait time.Duration, more bool) {
 		return max(due-now, 0), more
 	case idle && !more:
 		p.running = false
+		p.forget()
 		return -1, false
 	}
 	return peerIdle, more

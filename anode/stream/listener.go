@@ -6,7 +6,7 @@ import (
 )
 
 // backlog is how many streams of a port may be half open or wait for Accept.
-const backlog = 256
+const backlog = 1024
 
 // ports are a Host's listeners. Its lock is taken while a peer's is held, and never the other
 // way round.
@@ -17,8 +17,9 @@ type ports struct {
 
 // Listener takes streams to one port. It is a net.Listener.
 type Listener struct {
-	host *Host
-	port uint16
+	host  *Host
+	port  uint16
+	admit func(Remote) bool // nil: everybody that Deliver is called for
 
 	// Under the lock of the Host's ports.
 	ready  []*Conn // for Accept
@@ -28,7 +29,11 @@ type Listener struct {
 }
 
 // Listen takes the streams that peers open to a port; 0 takes a free one.
-func (h *Host) Listen(port uint16) (*Listener, error) {
+func (h *Host) Listen(port uint16) (*Listener, error) { return h.ListenFor(port, nil) }
+
+// ListenFor is Listen for the peers that admit returns true for; others are refused. admit
+// is called while locks are held, and must not wait.
+func (h *Host) ListenFor(port uint16, admit func(Remote) bool) (*Listener, error) {
 	p := &h.ports
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,7 +42,7 @@ func (h *Host) Listen(port uint16) (*Listener, error) {
 			port = free
 		}
 	}
-	l := &Listener{host: h, port: port, more: sync.NewCond(&p.mu)}
+	l := &Listener{host: h, port: port, admit: admit, more: sync.NewCond(&p.mu)}
 	if port == 0 || p.listeners[port] != nil {
 		return nil, opError("listen", l.Addr(), nil, ErrInUse)
 	}
@@ -107,15 +112,33 @@ func (l *Listener) Close() error {
 }
 
 // Addr returns the local address and the port.
-func (l *Listener) Addr() net.Addr { return Addr{l.host.local, l.port} }
+func (l *Listener) Addr() net.Addr { return &Addr{l.host.local, l.port} }
 
-// Reserve takes a place in a port's backlog.
-func (p *ports) Reserve(port uint16) Admission {
+// door is a Host's ports as one machine of a peer sees them.
+type door struct {
+	h    *Host
+	from Remote
+}
+
+func (d door) Release(port uint16)      { d.h.ports.release(port) }
+func (d door) Listens(port uint16) bool { return d.h.ports.listens(port) }
+
+// Reserve takes a place in a port's backlog. If there is no listener, it is for whoever asked
+// for the other ports to decide.
+func (d door) Reserve(port uint16) Admission {
+	if !d.h.ports.listens(port) {
+		return d.h.asker.admits(d.from)
+	}
+	return d.h.ports.reserve(d.from, port)
+}
+
+// reserve takes a place in a port's backlog.
+func (p *ports) reserve(from Remote, port uint16) Admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.listeners[port]
 	switch {
-	case l == nil:
+	case l == nil, l.admit != nil && !l.admit(from):
 		return Refuse
 	case l.taken >= backlog:
 		return Wait
@@ -124,8 +147,8 @@ func (p *ports) Reserve(port uint16) Admission {
 	return Admit
 }
 
-// Release gives a place back.
-func (p *ports) Release(port uint16) {
+// release gives a place back.
+func (p *ports) release(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l := p.listeners[port]; l != nil && l.taken > 0 {
@@ -133,8 +156,8 @@ func (p *ports) Release(port uint16) {
 	}
 }
 
-// Listens reports whether a port has a listener.
-func (p *ports) Listens(port uint16) bool {
+// listens reports whether a port has a listener.
+func (p *ports) listens(port uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.listeners[port] != nil

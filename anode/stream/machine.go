@@ -51,12 +51,14 @@ const (
 	Refuse Admission = iota // nothing listens on the port
 	Wait                    // no room: it is dropped, and the peer tries again
 	Admit
+	Later // the driver finds out, and calls Decide
 )
 
 // Ports says where programs listen. A Machine calls it while it handles a message; it does
 // not call back.
 type Ports interface {
-	// Reserve takes a place in a port's backlog, if it returns Admit.
+	// Reserve says what becomes of an S_OPEN. It takes a place in the port's backlog, if it
+	// returns Admit.
 	Reserve(port uint16) Admission
 	// Release gives back the place of a stream that was not opened after all.
 	Release(port uint16)
@@ -74,6 +76,18 @@ type Counters struct {
 	Refused   uint64 // S_OPEN for a port where nothing listens
 	Waiting   uint64 // S_OPEN beyond the limits
 	Control   uint64 // refusals and resets beyond their budget
+}
+
+// add adds up counters.
+func (c *Counters) add(x Counters) {
+	c.Malformed += x.Malformed
+	c.Unknown += x.Unknown
+	c.Strange += x.Strange
+	c.Twice += x.Twice
+	c.NoRoom += x.NoRoom
+	c.Refused += x.Refused
+	c.Waiting += x.Waiting
+	c.Control += x.Control
 }
 
 const (
@@ -101,7 +115,9 @@ type Machine struct {
 	timers  timers
 	active  []*Stream // that may have something to send
 	events  []*Stream
-	waits   [][]byte // messages of streams that do not exist
+	waits   [][]byte             // messages of streams that do not exist
+	asked   map[key]wire.OpenMsg // that Decide is to be called for
+	asks    []key                // of these, those that the driver does not know yet
 
 	half    int // streams in phase answering
 	waiting int // streams that no program accepted yet
@@ -155,6 +171,16 @@ func (m *Machine) Unreachable(now time.Duration) {
 			m.remove(s)
 		}
 	}
+}
+
+// Drop ends all streams at once, and sends nothing.
+func (m *Machine) Drop(now time.Duration) {
+	for _, s := range m.streams {
+		s.end(now, ErrReset)
+		m.remove(s)
+	}
+	clear(m.asked)
+	m.waits = nil
 }
 
 // Len returns the number of streams, those that are over included.
@@ -387,22 +413,73 @@ func (m *Machine) rename(s *Stream, id uint16) {
 
 // accept takes an S_OPEN of a new stream.
 func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
-	if !m.ports.Listens(o.Link.Port) {
-		m.refuse(o)
-		return
-	}
-	if m.half >= m.config.HalfOpen || m.waiting >= m.config.Waiting || len(m.streams) >= m.config.Streams {
-		m.counters.Waiting++
+	k := key{o.Link.Port, o.Link.ID}
+	if _, asked := m.asked[k]; asked {
+		m.asked[k] = o
 		return
 	}
 	switch m.ports.Reserve(o.Link.Port) {
 	case Wait:
 		m.counters.Waiting++
-		return
 	case Refuse:
 		m.refuse(o)
+	case Later:
+		m.ask(k, o)
+	case Admit:
+		if m.full() {
+			m.ports.Release(o.Link.Port)
+			m.counters.Waiting++
+			return
+		}
+		m.admit(now, o)
+	}
+}
+
+// full reports whether the peer may open no more streams now.
+func (m *Machine) full() bool {
+	return m.half+len(m.asked) >= m.config.HalfOpen || m.waiting >= m.config.Waiting || len(m.streams) >= m.config.Streams
+}
+
+// ask has the driver find out what becomes of an S_OPEN.
+func (m *Machine) ask(k key, o wire.OpenMsg) {
+	if m.full() {
+		m.counters.Waiting++
 		return
 	}
+	if m.asked == nil {
+		m.asked = make(map[key]wire.OpenMsg)
+	}
+	m.asked[k] = o
+	m.asks = append(m.asks, k)
+}
+
+// Asks calls f with the link IDs of each S_OPEN, since the last call, for which Decide is
+// to be called.
+func (m *Machine) Asks(f func(own, peer uint16)) {
+	for _, k := range m.asks {
+		f(k.own, k.peer)
+	}
+	m.asks = m.asks[:0]
+}
+
+// Decide says what becomes of an S_OPEN for which Reserve returned Later. It returns the
+// stream; nil if it was not admitted.
+func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Stream {
+	k := key{own, peer}
+	o, ok := m.asked[k]
+	delete(m.asked, k)
+	switch {
+	case !ok || m.streams[k] != nil:
+		return nil
+	case !admit:
+		m.refuse(o)
+		return nil
+	}
+	return m.admit(now, o)
+}
+
+// admit answers an S_OPEN by one of our own.
+func (m *Machine) admit(now time.Duration, o wire.OpenMsg) *Stream {
 	s := m.newStream(key{o.Link.Port, o.Link.ID})
 	s.origin = true
 	s.phase, s.until, s.heardAt = answering, now+answerFor, now
@@ -412,6 +489,7 @@ func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
 	m.waiting++
 	m.insert(s)
 	m.touch(s)
+	return s
 }
 
 // refuse answers an S_OPEN of a port where nothing listens.

@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, adapterMeaning, socketMeaning, connectionMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, socketMeaning, connectionMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -84,6 +84,37 @@ func droppedMeaning(name string) string {
 		return "the system did not take it"
 	case "copies":
 		return "a broadcast that arrived more than once"
+	}
+	return ""
+}
+
+// programMeaning describes what streams and datagrams of the node's own programs count.
+func programMeaning(name string) string {
+	switch strings.TrimPrefix(name, "drop_") {
+	case "stream":
+		return "of streams, from somebody who is not let in"
+	case "stream_malformed":
+		return "of streams, malformed"
+	case "stream_unknown":
+		return "of streams that are not known, or have ended"
+	case "stream_strange":
+		return "of streams, against the rules of the stream"
+	case "stream_twice":
+		return "of streams, data that had arrived before"
+	case "stream_no_room":
+		return "of streams, more data than the program has room for"
+	case "stream_refused":
+		return "streams to ports where nothing listens"
+	case "stream_waiting":
+		return "streams that were opened faster than programs take them"
+	case "stream_control":
+		return "answers about streams that are not known: too many"
+	case "socket_refused":
+		return "datagrams from somebody who is not let in"
+	case "socket_full":
+		return "datagrams that a program did not read in time"
+	case "no_adapter":
+		return "for a port where no program listens; there is no adapter"
 	}
 	return ""
 }

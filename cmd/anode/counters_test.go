@@ -6,6 +6,16 @@ import (
 	"anodenet/overlay/link"
 )
 
+// Each counter of streams and datagrams is described in words.
+func TestProgramCountersHaveWords(t *testing.T) {
+	for _, name := range []string{"stream", "stream_malformed", "stream_unknown", "stream_strange", "stream_twice", "stream_no_room",
+		"stream_refused", "stream_waiting", "stream_control", "socket_refused", "socket_full", "no_adapter"} {
+		if counterMeaning("drop_"+name) == "" {
+			t.Errorf("drop_%s is not described", name)
+		}
+	}
+}
+
 // Each counter of connections is described in words.
 func TestMuxCountersHaveWords(t *testing.T) {
 	m := link.NewMux(link.MuxConfig{Streams: new(link.System)})

@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"overlay/book":     {"anode", "anode/wire"},
 	"overlay/store":    {"anode", "anode/private", "anode/whole", "anode/wire", "overlay/book"},
 	"overlay/peer":     {"anode", "anode/wire", "anode/seal", "overlay/path", "overlay/book", "overlay/link", "overlay/mono"},
-	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
+	"overlay":          {"anode", "anode/wire", "anode/seal", "anode/stream", "anode/zone", "overlay/path", "overlay/lookup", "overlay/book", "overlay/peer", "overlay/link", "overlay/mono"},
 	"tun":              {"anode", "anode/wire", "overlay/link"},
 	"info2":            {},
 	"scripts":          {},

@@ -91,7 +91,11 @@ type Line struct {
 	Route atomic.Pointer[Route] // nil: nothing can be sent to it
 	Large atomic.Int64          // when a large datagram was last sent, see Route
 	Heard atomic.Int64          // when a packet was last opened that came on the way of Route
+	can   atomic.Uint64
 }
+
+// Can reports whether the machine announced all of some capabilities.
+func (l *Line) Can(x seal.Capabilities) bool { return seal.Capabilities(l.can.Load())&x == x }
 
 // Inbound is one session on which packets may come in.
 type Inbound struct {
@@ -120,6 +124,20 @@ func (c *Contact) Find(index uint16, after *Inbound) *Inbound {
 			return in
 		}
 		passed = passed || in == after
+	}
+	return nil
+}
+
+// Machine returns what the lanes share of a machine with a session; nil if there is none.
+func (c *Contact) Machine(peerID uint8) *Line {
+	list := c.Inbound.Load()
+	if list == nil {
+		return nil
+	}
+	for _, in := range *list {
+		if in.PeerID == peerID {
+			return in.Line
+		}
 	}
 	return nil
 }

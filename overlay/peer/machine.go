@@ -397,6 +397,10 @@ func (m *Machine) flush(now mono.Time) {
 
 // send sends a message on the machine's route, or answers it if the machine would drop it.
 func (m *Machine) send(now mono.Time, r *Route, w Waiting) {
+	if w.Ready != nil {
+		w.Ready <- r.PeerID
+		return
+	}
 	if r.Refuses && w.Unasked {
 		m.peer.env.Shell.Undelivered(m.peer, w, &UnreachableError{Reason: NotAddedThere})
 		m.peer.Refused(now)

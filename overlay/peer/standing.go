@@ -32,6 +32,7 @@ func (p *Peer) admits() bool {
 // let us in although it has not added us.
 func (m *Machine) announced(now mono.Time, it seal.Announcement) {
 	exact := it.Capabilities&seal.ExactStanding != 0
+	m.line.can.Store(uint64(it.Capabilities))
 	m.stands(now, it.Standing, exact && it.Standing == wire.StandingNotAdded)
 	m.reaches(now, it)
 }

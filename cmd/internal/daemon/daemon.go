@@ -26,6 +26,7 @@ import (
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/logs"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -108,6 +109,7 @@ type daemon struct {
 	ports    *ports // nil: no router is asked
 	zones    *zones
 	proxies  proxies
+	local    *proxy.Service
 }
 
 // open makes the text networks, the adapter and the node.
@@ -189,7 +191,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.ports = d.newPorts(network, off)
-	return nil
+	return d.openLocal()
 }
 
 // task is one service of the daemon. run returns nil when its context has ended; an
@@ -205,11 +207,13 @@ func (d *daemon) tasks(stop func()) []task {
 	hosts := d.newHosts()
 	server.SetHosts(hosts.look)
 	server.ShowZones(d.zones)
+	server.ServeLocal(d.local)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
+		{"local", d.local.Run},
 		{"zone", d.zones.run},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
@@ -301,6 +305,9 @@ func (d *daemon) counters() map[string]uint64 {
 	}
 	if d.zones != nil {
 		d.zones.count(c)
+	}
+	if d.local != nil {
+		d.local.Count(c)
 	}
 	return c
 }

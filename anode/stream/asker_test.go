@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// clerk decides about ports without a listener after a while.
+type clerk struct {
+	shut  bool
+	delay time.Duration
+	fail  error
+	taken chan *Conn
+}
+
+func (k *clerk) Admits(Remote) bool { return !k.shut }
+
+func (k *clerk) Ask(ctx context.Context, _ Remote, _ uint16) (Taken, error) {
+	select {
+	case <-time.After(k.delay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return func(c *Conn) { k.taken <- c }, k.fail
+}
+
+func TestAsker(t *testing.T) {
+	for name, x := range map[string]struct {
+		clerk clerk
+		want  error
+		wait  time.Duration // until Dial returns
+	}{
+		"takes it":       {clerk{delay: 3 * time.Second}, nil, 3 * time.Second},
+		"refuses it":     {clerk{delay: time.Second, fail: errors.New("nothing is there")}, ErrRefused, time.Second},
+		"lets nobody in": {clerk{shut: true}, ErrRefused, 0},
+		"does not know":  {clerk{delay: time.Hour}, ErrRefused, askFor},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCable(10 * ms)
+				defer c.close()
+				x.clerk.taken = make(chan *Conn, 1)
+				c.ends[1].Otherwise(&x.clerk)
+				start := time.Now()
+				a, err := c.ends[0].Dial(t.Context(), remotes[1], 22)
+				if !errors.Is(err, x.want) {
+					t.Fatalf("got %v", err)
+				}
+				if took := time.Since(start); took < x.wait || took > x.wait+50*ms {
+					t.Errorf("after %v", took)
+				}
+				if err != nil {
+					return
+				}
+				b := <-x.clerk.taken
+				go func() {
+					_, _ = io.WriteString(a, "hello")
+					_ = a.Close()
+				}()
+				if got, err := io.ReadAll(b); string(got) != "hello" || err != nil {
+					t.Errorf("got %q, %v", got, err)
+				}
+				_ = b.Close()
+			})
+		})
+	}
+}
+
+// Whoever admitted a stream hears that it did not open.
+func TestAskerOfStreamThatDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCable(10 * ms)
+		defer c.close()
+		k := &clerk{delay: 5 * time.Second, taken: make(chan *Conn, 1)}
+		c.ends[1].Otherwise(k)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.ends[0].Dial(ctx, remotes[1], 22); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if b := <-k.taken; b != nil {
+			t.Errorf("got %v", b.RemoteAddr())
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c.ends[1].known(remotes[0]) != nil {
+			t.Error("the peer is still known")
+		}
+	})
+}
+
+// A listener for some peers does not exist for others.
+func TestListenFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCable(10 * ms)
+		defer c.close()
+		admitted := false
+		if _, err := c.ends[1].ListenFor(80, func(r Remote) bool { return admitted && r == remotes[0] }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.ends[0].Dial(t.Context(), remotes[1], 80); !errors.Is(err, ErrRefused) {
+			t.Errorf("got %v", err)
+		}
+		admitted = true
+		if _, err := c.ends[0].Dial(t.Context(), remotes[1], 80); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Dropping a peer ends its streams, and sends it nothing.
+func TestDrop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCable(10 * ms)
+		defer c.close()
+		a, b := c.pair(t)
+		c.ends[1].Drop(remotes[0].Address)
+		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, ErrReset) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Second)
+		_ = a.SetReadDeadline(time.Now().Add(time.Second))
+		var timeout interface{ Timeout() bool }
+		if _, err := a.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("the other side heard of it: %v", err)
+		}
+	})
+}
