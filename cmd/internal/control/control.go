@@ -20,6 +20,7 @@
 //	POST /v1/local/keep    {kind, spec, anywhere}          -> proxy.Status, and the door stays
 //	                                                          until the client leaves
 //	POST /v1/connect?address=ADDRESS&port=N  what is sent  -> what comes, in frames (local.go)
+//	POST /v1/accept?port=N  what is sent                   -> who it is, and what comes, in frames
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
 // A request that names a peer must have a whole address. An error is any status except

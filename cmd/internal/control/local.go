@@ -24,6 +24,7 @@ type Local interface {
 	Doors() []proxy.Status
 	Keep(ctx context.Context, spec proxy.Spec, owner string, ready func(proxy.Status)) error
 	DialAddress(ctx context.Context, network string, a anode.Address, port uint16) (net.Conn, error)
+	Accept(ctx context.Context, port uint16) (net.Conn, error)
 }
 
 // ServeLocal has a server answer questions about l, and open doors and connections with it.
@@ -276,6 +277,7 @@ type Stream struct {
 func (c *Client) Open(ctx context.Context, a anode.Address, port uint16) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	body, send := io.Pipe()
+	c = c.once(ctx, send)
 	q := url.Values{"address": {a.String()}, "port": {strconv.Itoa(int(port))}}
 	answer, err := c.exchangeBodies(ctx, http.MethodPost, "connect?"+q.Encode(), body)
 	if err != nil {

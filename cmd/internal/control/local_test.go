@@ -20,8 +20,9 @@ import (
 
 // fakeNetwork has one peer, whose every port leads to one address.
 type fakeNetwork struct {
-	to  string
-	err error
+	to     string
+	err    error
+	listen func() (net.Listener, error) // nil: any port
 }
 
 func (n *fakeNetwork) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -33,6 +34,9 @@ func (n *fakeNetwork) Dial(ctx context.Context, network, _ string) (net.Conn, er
 }
 
 func (n *fakeNetwork) Listen(string, string) (net.Listener, error) {
+	if n.listen != nil {
+		return n.listen()
+	}
 	return net.Listen("tcp", "127.0.0.1:0")
 }
 

@@ -93,6 +93,7 @@ func (s *Server) handler(ending context.Context) http.Handler {
 	mux.HandleFunc("GET /v1/local", get(s.doors))
 	mux.HandleFunc("POST /v1/local/keep", func(w http.ResponseWriter, r *http.Request) { s.keep(ending, w, r) })
 	mux.HandleFunc("POST /v1/connect", func(w http.ResponseWriter, r *http.Request) { s.connection(ending, w, r) })
+	mux.HandleFunc("POST /v1/accept", func(w http.ResponseWriter, r *http.Request) { s.accept(ending, w, r) })
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{Code: CodeInvalid, Message: r.Method + " " + r.URL.Path + ": unknown to this daemon", Try: "anode version, and restart the daemon if it is older"})
