@@ -53,75 +53,122 @@ func fileSum(t *testing.T, path string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// TestNetFiles: a big file, of which the receiver is killed in the middle, arrives whole, and
-// only what is missing goes again. Then a tree, a stranger, and what a user is told.
-func TestNetFiles(t *testing.T) {
-	const pieces = 200
-	a, b := upPair(t)
-	big := filepath.Join(a.dir, "big")
-	from, err := os.Create(big)
-	if err != nil {
-		t.Fatal(err)
-	}
+// bigFile makes a file of random bytes on a host, of some pieces of 1 MiB.
+func bigFile(t *testing.T, h *host, pieces int64) string {
+	t.Helper()
 	random, err := os.Open("/dev/urandom")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.CopyN(from, random, pieces<<20); err != nil {
+	defer random.Close()
+	f, err := os.Create(filepath.Join(h.dir, "big"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	random.Close()
-	from.Close()
-	in := filepath.Join(b.dir, "in")
+	defer f.Close()
+	if _, err := io.CopyN(f, random, pieces<<20); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+// inbox makes a directory to receive into.
+func inbox(t *testing.T, h *host) string {
+	t.Helper()
+	in := filepath.Join(h.dir, "in")
 	if err := os.Mkdir(in, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	receive := func(flags ...string) *process {
-		return b.start(append([]string{b.bin, "recv", "--socket", b.socket(), "--dir", in}, flags...)...)
-	}
+	return in
+}
 
-	step(t, "killed", func(t *testing.T) {
-		// Slow enough to be killed in the middle: about three seconds for the file.
-		a.run("tc", "qdisc", "add", "dev", "eth1", "root", "tbf", "rate", "500mbit", "burst", "256k", "latency", "50ms")
-		receiver := receive("--from", "a", "--json")
-		sender := a.start(a.bin, "send", "--socket", a.socket(), "--json", big, "b")
-		within(t, dialWait, "a third to arrive", func() bool {
-			l, _ := lastLine(t, receiver.output(), "progress")
-			return l.Done > pieces<<20/3
-		})
-		receiver.end(syscall.SIGKILL)
-		killed, _ := lastLine(t, receiver.output(), "progress")
-		receiver = receive("--from", "a", "--json")
-		if code := sender.wait(time.Minute); code != 0 {
-			t.Errorf("send ends with %d:\n%s", code, sender.output())
-		}
-		if code := receiver.wait(time.Minute); code != 0 {
-			t.Errorf("recv ends with %d:\n%s", code, receiver.output())
-		}
-		sent, _ := lastLine(t, sender.output(), "sent")
-		got, _ := lastLine(t, receiver.output(), "received")
-		started, _ := lastLine(t, receiver.output(), "started")
-		again := sent.Pieces - pieces
-		t.Logf("killed at %d of %d bytes; the second receiver had %d, and took %d pieces; %d went again", killed.Done, pieces<<20, started.Kept, got.Pieces, again)
-		// What was in buffers between both went for nothing: those of two sockets, of the
-		// adapter, and of the pieces that wait for the disk.
-		if started.Kept < killed.Done || got.Pieces != pieces-started.Kept>>20 || again < 0 || again > 24 {
-			t.Errorf("%+v\n%+v", sent, got)
-		}
-		if fileSum(t, big) != fileSum(t, filepath.Join(in, "big")) {
-			t.Error("another file arrived")
-		}
-		if list, err := os.ReadDir(in); err != nil || len(list) != 1 {
-			t.Errorf("%v, %v", list, err)
-		}
-		a.run("tc", "qdisc", "del", "dev", "eth1", "root")
-	}, a, b)
+// receive starts a receiver on a host.
+func receive(h *host, in string, flags ...string) *process {
+	return h.start(append([]string{h.bin, "recv", "--socket", h.socket(), "--dir", in}, flags...)...)
+}
+
+// slowly has a file of 200 MB take some three seconds.
+func slowly(h *host) {
+	h.run("tc", "qdisc", "add", "dev", "eth1", "root", "tbf", "rate", "500mbit", "burst", "256k", "latency", "50ms")
+}
+
+// killReceiver has a send a file to b, whose receiver is killed when a third is there, and
+// started again: the file arrives whole, and only what is missing goes again.
+func killReceiver(t *testing.T, a, b *host, big, in string, pieces int64) {
+	t.Helper()
+	receiver := receive(b, in, "--from", "a", "--json")
+	sender := a.start(a.bin, "send", "--socket", a.socket(), "--json", big, "b")
+	within(t, dialWait, "a third to arrive", func() bool {
+		l, _ := lastLine(t, receiver.output(), "progress")
+		return l.Done > pieces<<20/3
+	})
+	receiver.end(syscall.SIGKILL)
+	killed, _ := lastLine(t, receiver.output(), "progress")
+	receiver = receive(b, in, "--from", "a", "--json")
+	if code := sender.wait(time.Minute); code != 0 {
+		t.Errorf("send ends with %d:\n%s", code, sender.output())
+	}
+	if code := receiver.wait(time.Minute); code != 0 {
+		t.Errorf("recv ends with %d:\n%s", code, receiver.output())
+	}
+	sent, _ := lastLine(t, sender.output(), "sent")
+	got, _ := lastLine(t, receiver.output(), "received")
+	started, _ := lastLine(t, receiver.output(), "started")
+	again := sent.Pieces - pieces
+	t.Logf("killed at %d of %d bytes; the second receiver had %d, and took %d pieces; %d went again", killed.Done, pieces<<20, started.Kept, got.Pieces, again)
+	// What was in buffers between both went for nothing: those of two sockets, of the path,
+	// and of the pieces that wait for the disk.
+	if killed.Done == pieces<<20 || started.Kept < killed.Done || got.Pieces != pieces-started.Kept>>20 || again < 0 || again > 24 {
+		t.Errorf("%+v\n%+v", sent, got)
+	}
+	if fileSum(t, big) != fileSum(t, filepath.Join(in, "big")) {
+		t.Error("another file arrived")
+	}
+	if list, err := os.ReadDir(in); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestNetFilesStreams: the same without adapters, by the daemons' streams.
+func TestNetFilesStreams(t *testing.T) {
+	const pieces = 200
+	a, b := pair(t)
+	a.up("--tun", "none")
+	b.up("--tun", "none")
+	big, in := bigFile(t, a, pieces), inbox(t, b)
+	slowly(a)
+	killReceiver(t, a, b, big, in, pieces)
+	// The port is free again, and taken once.
+	receiver := receive(b, in, "--yes", "--keep")
+	if out, code := a.tryAnode("send", big, "b"); code != 0 {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := b.tryAnode("recv", "--yes"); code != 1 || !strings.Contains(out, "the port is in use") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if code := receiver.end(syscall.SIGINT); code != 0 || !strings.Contains(receiver.output(), ": big (2)\n") {
+		t.Errorf("%d: %s", code, receiver.output())
+	}
+	if out, code := a.tryAnode("send", "--patience", "1", big, "b"); code != 5 || !strings.Contains(out, "nobody receives files there\ntry: ") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestNetFiles: a big file, of which the receiver is killed in the middle, arrives whole, and
+// only what is missing goes again. The same with the sender and its daemon. What a user is
+// told.
+func TestNetFiles(t *testing.T) {
+	const pieces = 200
+	a, b := upPair(t)
+	big, in := bigFile(t, a, pieces), inbox(t, b)
+	slowly(a)
+	step(t, "killed", func(t *testing.T) { killReceiver(t, a, b, big, in, pieces) }, a, b)
 	step(t, "words", func(t *testing.T) {
 		small := filepath.Join(a.dir, "note.txt")
 		if err := os.WriteFile(small, []byte("hello"), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		receiver := receive("--yes")
+		receiver := receive(b, in, "--yes")
 		out, code := a.tryAnode("send", small, "b")
 		if code != 0 || !strings.Contains(out, "sent 1 file, 5 B, to b (") {
 			t.Errorf("%d: %s", code, out)
@@ -140,8 +187,7 @@ func TestNetFiles(t *testing.T) {
 		}
 	}, a, b)
 	step(t, "sender killed, daemon restarted", func(t *testing.T) {
-		a.run("tc", "qdisc", "add", "dev", "eth1", "root", "tbf", "rate", "500mbit", "burst", "256k", "latency", "50ms")
-		receiver := receive("--yes", "--json")
+		receiver := receive(b, in, "--yes", "--json")
 		sender := a.start(a.bin, "send", "--socket", a.socket(), "--json", big, "b")
 		third := func() bool {
 			l, _ := lastLine(t, receiver.output(), "progress")

@@ -33,7 +33,7 @@ func (a *app) recvCommand() *cobra.Command {
 			"It shows who sends what, and asks, unless --yes or --from is given. Only peers that you\n" +
 			"added can send. Nothing is overwritten: if a name is taken, the file is called\n" +
 			"\"report (2).pdf\". Until it is complete, it is called report.pdf.part.\n\n" +
-			fmt.Sprintf("Senders connect to port %d of the adapter.", files.Port),
+			fmt.Sprintf("Senders connect to port %d of this machine's IPv6 address in the network.", files.Port),
 		GroupID:           groupPeople,
 		Args:              want(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -71,9 +71,6 @@ func (a *app) recv(ctx context.Context, client *control.Client, f recvFlags, in 
 		only = append(only, r.Address)
 	}
 	status, err := client.Status(ctx)
-	if err == nil {
-		err = needAdapter(status)
-	}
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func maySend(status overlay.Status, peer control.Resolved) error {
 	if !added {
 		return &failure{exitUnknownPeer, labelOf(peer.Name, peer.ID) + " is not a peer that you added", "anode peers add ADDRESS"}
 	}
-	return needAdapter(status)
+	return nil
 }
 
 // send sends files to a peer.

@@ -63,6 +63,9 @@ func (l lines) dial(ctx context.Context, to control.Resolved) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	if status.Tun == nil {
+		return l.open(ctx, to)
+	}
 	ctx, cancel := context.WithTimeout(ctx, peerDialLimit)
 	defer cancel()
 	conn, err := l.system(status).Dial(ctx, netip.AddrPortFrom(to.ULA.Addr(), files.Port))
@@ -73,6 +76,21 @@ func (l lines) dial(ctx context.Context, to control.Resolved) (net.Conn, error) 
 		return nil, errNoAnswer
 	}
 	return conn, plainDial(err)
+}
+
+// open is dial for a node without an adapter: the daemon has the only way to peers.
+func (l lines) open(ctx context.Context, to control.Resolved) (net.Conn, error) {
+	s, err := l.client.Open(ctx, to.Address, files.Port)
+	var remote *control.Error
+	switch {
+	case errors.As(err, &remote) && remote.Code == control.CodeRefused:
+		return nil, errNobodyReceives
+	case errors.As(err, &remote) && remote.Code == control.CodeUnreachable:
+		return nil, errNoAnswer
+	case err != nil:
+		return nil, err
+	}
+	return newStreamConn(s, net.TCPAddrFromAddrPort(netip.AddrPortFrom(to.ULA.Addr(), files.Port))), nil
 }
 
 // plainDial returns the error of a connection without the addresses that it has in it.
@@ -96,6 +114,9 @@ var (
 
 // listen takes connections of peers.
 func (l lines) listen(ctx context.Context, status overlay.Status) (net.Listener, error) {
+	if status.Tun == nil {
+		return listenStreams(ctx, l.client), nil
+	}
 	listener, err := l.system(status).Listen(ctx, files.Port)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &failure{exitFailed, fmt.Sprintf("port %d: another program uses it, perhaps another anode recv", files.Port), "wait until that has ended; to find it: ss -tlnp"}
@@ -111,14 +132,6 @@ func (l lines) system(status overlay.Status) chat.Transport {
 		}
 		return status.Tun.Index
 	})
-}
-
-// needAdapter returns an error if the node has no adapter.
-func needAdapter(status overlay.Status) error {
-	if status.Tun == nil {
-		return &failure{exitFailed, "this node has no adapter, and files go over one", "anode up without --tun none"}
-	}
-	return nil
 }
 
 // who returns which peer a connection comes from; only is who may send, empty for all who

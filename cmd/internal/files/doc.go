@@ -76,4 +76,5 @@ const (
 	offerLimit = 30 * time.Second // for OFFER and ENTRIES, and a second more for each offerRate bytes
 	offerRate  = 8 << 10
 	byeLimit   = 10 * time.Second
+	leaveLimit = 2 * time.Second // of a sender, until the receiver has ended the connection
 )

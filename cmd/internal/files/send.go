@@ -148,7 +148,9 @@ func (s *sender) attempt(ctx context.Context) error {
 		close(o.ended)
 		cancel()
 	})
-	err = o.speak(ctx)
+	if err = o.speak(ctx); err == nil {
+		o.leave(conn)
+	}
 	cancel()
 	group.Wait()
 	if err == nil {
@@ -164,6 +166,19 @@ func (s *sender) attempt(ctx context.Context) error {
 		s.tell(Event{Type: Interrupted, Err: err})
 	}
 	return err
+}
+
+// leave ends a connection so that the last frame arrives: a close with data on its way here
+// might be a reset.
+func (o *outgoing) leave(conn net.Conn) {
+	c, ok := conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	select {
+	case <-o.ended:
+	case <-time.After(leaveLimit):
+	}
 }
 
 // outgoing is the sender's end of one connection.
