@@ -37,7 +37,7 @@ type programs struct {
 // newPrograms makes the programs' half of a node, which cannot send before writeTo.
 func newPrograms(n *lanes) *programs {
 	p := &programs{n: n}
-	p.host = stream.NewHost(n.address, p, stream.Config{Random: random, HalfOpen: openAtOnce, Waiting: openAtOnce})
+	p.host = stream.NewHost(n.address, p, stream.Config{Random: random, HalfOpen: openAtOnce, Waiting: openAtOnce, Guest: p.guest})
 	return p
 }
 
@@ -54,8 +54,14 @@ func (p *programs) writeTo(lanes int, writer func(lane int) link.Writer) {
 }
 
 // openAtOnce is how many streams one machine of a peer may have half open, and how many that
-// no program has accepted yet: as many as a listener has places for.
-const openAtOnce = 1024
+// no program has accepted yet. A listener has places for those of eight.
+const openAtOnce = 512
+
+// guest reports whether a peer is a stranger.
+func (p *programs) guest(r stream.Remote) bool {
+	c := p.n.contact(&r.Address)
+	return c == nil || c.Standing() < book.Added
+}
 
 // random returns a number that is hard to guess.
 func random() uint32 {

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 // clerk decides about ports without a listener after a while.
@@ -127,6 +130,40 @@ func TestDrop(t *testing.T) {
 		var timeout interface{ Timeout() bool }
 		if _, err := a.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
 			t.Errorf("the other side heard of it: %v", err)
+		}
+	})
+}
+
+// What guests open takes no place away from others, and is bounded for each of them.
+func TestGuests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCable(10 * ms)
+		defer c.close()
+		h := c.ends[1]
+		h.config.Guest = func(r Remote) bool { return r != remotes[0] }
+		l, err := h.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range 100 { // guests that open streams and never answer
+			guest := Remote{anode.Address{9, byte(k)}, 1}
+			for id := range uint16(40) {
+				h.Deliver(guest, wire.OpenMsg{Link: wire.Link{ID: 1000 + id, Port: 80}, ISN: 7}.Append([]byte{byte(wire.SOpen)}))
+			}
+			if p := h.known(guest); p != nil && p.m.Len() > 16 {
+				t.Errorf("a guest has %d streams", p.m.Len())
+			}
+		}
+		if l.taken.guests != backlogGuests || l.taken.peers != 0 {
+			t.Errorf("places: %+v", l.taken)
+		}
+		if _, err := c.ends[0].Dial(t.Context(), remotes[1], 80); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if l.taken.guests != 0 {
+			t.Errorf("places afterwards: %+v", l.taken)
 		}
 	})
 }

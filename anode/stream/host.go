@@ -64,6 +64,7 @@ type Host struct {
 type peer struct {
 	host   *Host
 	remote Remote
+	guest  bool
 	wake   chan struct{} // of run; room for one
 
 	mu      sync.Mutex
@@ -201,7 +202,11 @@ func (h *Host) peer(r Remote) *peer {
 	p := h.peers[r]
 	if p == nil {
 		p = &peer{host: h, remote: r, wake: make(chan struct{}, 1)}
-		p.m = newMachine(h.config, door{h, r}, &h.mem)
+		config := h.config
+		if p.guest = config.Guest != nil && config.Guest(r); p.guest {
+			config = config.guest()
+		}
+		p.m = newMachine(config, door{h, r, p.guest}, &h.mem)
 		h.peers[r] = p
 	}
 	return p

@@ -209,8 +209,8 @@ func TestDialCancelled(t *testing.T) {
 				t.Errorf("side %d still knows the peer", i)
 			}
 		}
-		if l.taken != 0 {
-			t.Errorf("%d places taken", l.taken)
+		if l.taken.peers != 0 {
+			t.Errorf("%d places taken", l.taken.peers)
 		}
 	})
 }

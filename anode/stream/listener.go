@@ -5,8 +5,12 @@ import (
 	"sync"
 )
 
-// backlog is how many streams of a port may be half open or wait for Accept.
-const backlog = 1024
+// backlog is how many streams of a port may be half open or wait for Accept; those of guests
+// have places of their own. One peer has a part of them: see Config.
+const (
+	backlog       = 4096
+	backlogGuests = 256
+)
 
 // ports are a Host's listeners. Its lock is taken while a peer's is held, and never the other
 // way round.
@@ -23,9 +27,26 @@ type Listener struct {
 
 	// Under the lock of the Host's ports.
 	ready  []*Conn // for Accept
-	taken  int     // places: half open, or ready
+	taken  places
 	closed bool
 	more   *sync.Cond
+}
+
+// places are those of streams that are half open or ready.
+type places struct{ peers, guests int }
+
+// of returns the places that are taken by guests or by others, and how many there are.
+func (p *places) of(guest bool) (taken *int, most int) {
+	if guest {
+		return &p.guests, backlogGuests
+	}
+	return &p.peers, backlog
+}
+
+// give gives a place back.
+func (p *places) give(guest bool) {
+	taken, _ := p.of(guest)
+	*taken = max(*taken-1, 0)
 }
 
 // Listen takes the streams that peers open to a port; 0 takes a free one.
@@ -84,7 +105,7 @@ func (l *Listener) next() *Conn {
 	c := l.ready[0]
 	l.ready[0] = nil
 	l.ready = l.ready[1:]
-	l.taken = max(l.taken-1, 0)
+	l.taken.give(c.peer.guest)
 	return c
 }
 
@@ -116,11 +137,12 @@ func (l *Listener) Addr() net.Addr { return &Addr{l.host.local, l.port} }
 
 // door is a Host's ports as one machine of a peer sees them.
 type door struct {
-	h    *Host
-	from Remote
+	h     *Host
+	from  Remote
+	guest bool
 }
 
-func (d door) Release(port uint16)      { d.h.ports.release(port) }
+func (d door) Release(port uint16)      { d.h.ports.release(port, d.guest) }
 func (d door) Listens(port uint16) bool { return d.h.ports.listens(port) }
 
 // Reserve takes a place in a port's backlog. If there is no listener, it is for whoever asked
@@ -129,30 +151,31 @@ func (d door) Reserve(port uint16) Admission {
 	if !d.h.ports.listens(port) {
 		return d.h.asker.admits(d.from)
 	}
-	return d.h.ports.reserve(d.from, port)
+	return d.h.ports.reserve(d, port)
 }
 
 // reserve takes a place in a port's backlog.
-func (p *ports) reserve(from Remote, port uint16) Admission {
+func (p *ports) reserve(d door, port uint16) Admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.listeners[port]
-	switch {
-	case l == nil, l.admit != nil && !l.admit(from):
+	if l == nil || l.admit != nil && !l.admit(d.from) {
 		return Refuse
-	case l.taken >= backlog:
+	}
+	taken, most := l.taken.of(d.guest)
+	if *taken >= most {
 		return Wait
 	}
-	l.taken++
+	*taken++
 	return Admit
 }
 
 // release gives a place back.
-func (p *ports) release(port uint16) {
+func (p *ports) release(port uint16, guest bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l := p.listeners[port]; l != nil && l.taken > 0 {
-		l.taken--
+	if l := p.listeners[port]; l != nil {
+		l.taken.give(guest)
 	}
 }
 

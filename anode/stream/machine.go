@@ -18,8 +18,23 @@ type Config struct {
 
 	// Random draws numbers; it must be hard to guess. It has no default.
 	Random func() uint32
+	// Guest reports whether a peer is one that nobody here decided on. Guests have places of
+	// their own in backlogs, and less of everything. It is called while locks are held, and
+	// must not wait. nil: nobody is one.
+	Guest func(Remote) bool
 	// Now reads the clock; a Machine does not. Default: time since the Host began.
 	Now func() time.Duration
+}
+
+// guest returns the bounds of guests.
+func (c Config) guest() Config {
+	c.Window = min(c.Window, 1<<20)
+	c.Buffer = min(c.Buffer, 1<<20)
+	c.Memory = min(c.Memory, 4<<20)
+	c.Streams = min(c.Streams, 64)
+	c.HalfOpen = min(c.HalfOpen, 16)
+	c.Waiting = min(c.Waiting, 16)
+	return c
 }
 
 func (c Config) withDefaults() Config {

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay/link"
 )
 
@@ -12,6 +13,20 @@ func TestProgramCountersHaveWords(t *testing.T) {
 		"stream_refused", "stream_waiting", "stream_control", "socket_refused", "socket_full", "no_adapter"} {
 		if counterMeaning("drop_"+name) == "" {
 			t.Errorf("drop_%s is not described", name)
+		}
+	}
+}
+
+// Each counter of proxies, and of forwarded and exposed ports, is described in words.
+func TestLocalCountersHaveWords(t *testing.T) {
+	all := map[string]uint64{}
+	proxy.New(nil, proxy.Directory{}, nil, nil).Count(all)
+	if len(all) == 0 {
+		t.Error("there are none")
+	}
+	for name := range all {
+		if counterMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
 		}
 	}
 }

@@ -92,6 +92,7 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 // to do when it is ready. From now on a stuck output stops nothing.
 func (f *runFlags) options(a *app, cmd *cobra.Command) daemon.Options {
 	a.decouple()
+	a.settleDaemon()
 	return daemon.Options{
 		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: f.source(a, cmd),
 		Log: a.err, Version: version(), Ending: a.hurry,

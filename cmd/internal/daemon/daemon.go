@@ -47,6 +47,9 @@ type Options struct {
 	// Ready is called in its own goroutine when everything runs, and must return when its
 	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
+	// Doors is called before Ready with what the configuration joins programs and peers by. It
+	// may be nil.
+	Doors func([]proxy.Status)
 	// Ending is called when the daemon begins to end. It may be nil.
 	Ending func()
 	// ReadOnly means that the state directory is read, and changes are kept in memory.

@@ -15,6 +15,9 @@ func (d *daemon) openLocal() error {
 	if err := d.local.Set(d.cfg.Local.Specs()); err != nil {
 		return errors.Join(err, d.abandon())
 	}
+	if d.options.Doors != nil {
+		d.options.Doors(d.local.Doors())
+	}
 	return nil
 }
 

@@ -21,7 +21,9 @@ type Door struct {
 	close  func()        // ends listening; it may be called again
 	run    func(ctx context.Context)
 
-	open, total, refused atomic.Uint64 // connections: now, all, and those not taken
+	// Connections, or senders of datagrams: now, all, and those that came to nothing. Of
+	// datagrams, those that are not let in.
+	open, total, refused atomic.Uint64
 }
 
 // Status is what is known of a door.
@@ -31,9 +33,9 @@ type Status struct {
 	Listen  string `json:"listen"` // where it listens: IP:PORT, unix:PATH, or :PORT for peers
 	UDP     bool   `json:"udp"`
 	Owner   string `json:"owner"`   // "configuration", or who asked for it
-	Open    uint64 `json:"open"`    // connections now
-	Total   uint64 `json:"total"`   // connections since it was opened
-	Refused uint64 `json:"refused"` // those of them that came to nothing
+	Open    uint64 `json:"open"`    // connections now; with UDP, senders
+	Total   uint64 `json:"total"`   // since it was opened
+	Refused uint64 `json:"refused"` // those of them that came to nothing; with UDP, datagrams
 }
 
 func (d *Door) status() Status {
@@ -55,9 +57,8 @@ func (d *Door) is(spec Spec) bool {
 
 // Limits of connections of one door.
 const (
-	maxConns    = 1024 // of all
-	maxPerPeer  = 256  // of one peer, to an exposed port
-	maxPerLocal = maxConns
+	maxConns   = 1024 // of all
+	maxPerPeer = 256  // of one peer, to an exposed port
 )
 
 // crowd counts connections by who made them, and bounds them.

@@ -81,7 +81,7 @@ func (e Exposure) openUDP(s *Service, address string) (*Door, error) {
 	}
 	d := &Door{listen: address, close: func() { port.Close() }}
 	d.run = func(ctx context.Context) {
-		w := s.newFlows(maxFlows, maxPeerFlows)
+		w := s.newFlows(d, maxFlows, maxPeerFlows)
 		w.dial = func(ctx context.Context, _ flowKey) (net.Conn, error) { return e.dial(ctx, s) }
 		w.back = func(to, _ net.Addr, data []byte) { _, _ = port.WriteTo(data, to) }
 		s.servePackets(ctx, d, port, w, e.guard(s))

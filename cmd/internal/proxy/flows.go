@@ -15,8 +15,9 @@ const (
 	maxDatagram = 65535
 	// flowIdle is how long a flow stays without a datagram in either direction (RFC 4787, 4.3).
 	flowIdle = 2 * time.Minute
-	// flowQueue is how many datagrams of a flow may wait.
+	// flowQueue is how many datagrams of a flow may wait, flowBytes how long they may be together.
 	flowQueue = 64
+	flowBytes = 128 << 10
 )
 
 // flowKey is who sends datagrams, and where to.
@@ -30,6 +31,7 @@ type flowKey struct {
 type flow struct {
 	remote net.Addr // of the sender
 	queue  chan []byte
+	bytes  atomic.Int64  // in the queue
 	used   atomic.Int64  // when, since the flows were made
 	end    chan struct{} // closed when it has to end
 }
@@ -37,6 +39,7 @@ type flow struct {
 // flows are the flows of a port.
 type flows struct {
 	service *Service
+	door    *Door // counts them
 	began   time.Time
 	most    int // of all
 	mostOf  int // of one address
@@ -48,8 +51,8 @@ type flows struct {
 	m  map[flowKey]*flow
 }
 
-func (s *Service) newFlows(most, mostOf int) *flows {
-	return &flows{service: s, began: time.Now(), most: most, mostOf: mostOf, m: make(map[flowKey]*flow)}
+func (s *Service) newFlows(d *Door, most, mostOf int) *flows {
+	return &flows{service: s, door: d, began: time.Now(), most: most, mostOf: mostOf, m: make(map[flowKey]*flow)}
 }
 
 // send sends a datagram, and opens the flow if there is none.
@@ -60,11 +63,15 @@ func (f *flows) send(ctx context.Context, k flowKey, remote net.Addr, data []byt
 		return
 	}
 	w.used.Store(int64(time.Since(f.began)))
-	select {
-	case w.queue <- append([]byte(nil), data...):
-	default:
-		f.service.counts.datagrams.Add(1)
+	if w.bytes.Add(int64(len(data))) <= flowBytes {
+		select {
+		case w.queue <- append([]byte(nil), data...):
+			return
+		default:
+		}
 	}
+	w.bytes.Add(-int64(len(data)))
+	f.service.counts.datagrams.Add(1)
 }
 
 // flow returns the flow of a key; nil if there is no room. An address with too many flows
@@ -94,8 +101,11 @@ func (f *flows) flow(ctx context.Context, k flowKey, remote net.Addr) *flow {
 	}
 	w := &flow{remote: remote, queue: make(chan []byte, flowQueue), end: make(chan struct{})}
 	f.m[k] = w
+	f.door.total.Add(1)
+	f.door.open.Add(1)
 	f.running.Go(func() {
 		f.run(ctx, k, w)
+		f.door.open.Add(^uint64(0))
 		f.forget(k, w)
 	})
 	return w
@@ -138,6 +148,7 @@ func (f *flows) run(ctx context.Context, k flowKey, w *flow) {
 	for {
 		select {
 		case data := <-w.queue:
+			w.bytes.Add(-int64(len(data)))
 			if _, err := c.Write(data); err != nil && errors.Is(err, net.ErrClosed) {
 				f.service.counts.datagrams.Add(1)
 			}

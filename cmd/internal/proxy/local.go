@@ -114,7 +114,7 @@ func (f Forwarding) openUDP(s *Service) (*Door, error) {
 	}
 	d := &Door{listen: port.LocalAddr().String(), close: func() { port.Close() }}
 	d.run = func(ctx context.Context) {
-		w := s.newFlows(maxSenders, maxSenders)
+		w := s.newFlows(d, maxSenders, maxSenders)
 		w.dial = func(ctx context.Context, _ flowKey) (net.Conn, error) { return s.Dial(ctx, "udp", f.Peer, f.Port) }
 		w.back = func(to, _ net.Addr, data []byte) { _, _ = port.WriteTo(data, to) }
 		s.servePackets(ctx, d, port, w, everybody)
@@ -143,8 +143,6 @@ func (s *Service) servePackets(ctx context.Context, d *Door, port net.PacketConn
 			s.counts.notAllowed.Add(1)
 			continue
 		}
-		d.total.Add(1)
 		w.send(ctx, flowKey{from: from}, remote, b[:n])
-		d.open.Store(uint64(w.count()))
 	}
 }

@@ -61,6 +61,8 @@ type Service struct {
 	unix    Unix
 	log     *slog.Logger
 	counts  counters
+	// associations are those of SOCKS5, which cost more memory than connections.
+	associations *crowd
 
 	mu    sync.Mutex
 	doors []*Door
@@ -71,7 +73,7 @@ type Service struct {
 
 // New makes a Service without doors.
 func New(n Network, peers Directory, unix Unix, log *slog.Logger) *Service {
-	return &Service{network: n, peers: peers, unix: unix, log: log}
+	return &Service{network: n, peers: peers, unix: unix, log: log, associations: newCrowd(maxAssociations)}
 }
 
 // Run serves the doors of the configuration until ctx ends, and returns when all their
@@ -102,30 +104,32 @@ func (s *Service) Close() {
 	}
 }
 
-// Set makes the doors of the configuration those of specs. If one cannot be opened, nothing
-// changes. Connections of doors that go are closed.
+// Set makes the doors of the configuration those of specs. Connections of doors that go are
+// closed. If one cannot be opened, those that went are opened again.
 func (s *Service) Set(specs []Spec) error {
 	s.mu.Lock()
 	was := slices.Clone(s.fixed)
 	s.mu.Unlock()
-	var keep, opened []*Door
+	var keep []*Door
+	var missing, gone []Spec
 	for _, spec := range specs {
 		if i := slices.IndexFunc(was, func(d *Door) bool { return d.is(spec) }); i >= 0 {
 			keep = append(keep, was[i])
-			continue
+		} else {
+			missing = append(missing, spec)
 		}
-		d, err := s.open(spec, OwnerConfig)
-		if err != nil {
-			for _, d := range opened {
-				s.remove(d)
-			}
-			return err
-		}
-		opened = append(opened, d)
 	}
-	for _, d := range was {
+	for _, d := range was { // before others open: one may have its port
 		if !slices.Contains(keep, d) {
+			gone = append(gone, d.spec)
 			s.remove(d)
+		}
+	}
+	opened, err := s.openAll(missing)
+	if err != nil {
+		var lost error
+		if opened, lost = s.openAll(gone); lost != nil {
+			s.log.Error("what was closed for a new configuration cannot be opened again", "err", lost)
 		}
 	}
 	s.mu.Lock()
@@ -136,7 +140,22 @@ func (s *Service) Set(specs []Spec) error {
 			s.start(d)
 		}
 	}
-	return nil
+	return err
+}
+
+// openAll opens doors of the configuration: all, or none.
+func (s *Service) openAll(specs []Spec) (list []*Door, err error) {
+	for _, spec := range specs {
+		d, err := s.open(spec, OwnerConfig)
+		if err != nil {
+			for _, d := range list {
+				s.remove(d)
+			}
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
 }
 
 // Keep opens a door, calls ready, and serves the door until ctx ends. It returns when all

@@ -130,8 +130,11 @@ func (a *ahead) CloseWrite() error { return closeWrite(a.Conn) }
 // Abort resets the connection.
 func (a *ahead) Abort() { abort(a.Conn) }
 
-// maxTargets is how many ports of peers one association of datagrams may use at once.
-const maxTargets = 64
+// Limits of associations of datagrams.
+const (
+	maxAssociations = 128
+	maxTargets      = 16 // ports of peers that one uses at once
+)
 
 // socksAssociate opens a UDP port for the program, which stays as long as its connection.
 func (s *Service) socksAssociate(ctx context.Context, c net.Conn) bool {
@@ -140,6 +143,11 @@ func (s *Service) socksAssociate(ctx context.Context, c net.Conn) bool {
 	if !ok || !isTCP { // datagrams to a unix socket are not SOCKS
 		return socksRefuse(c, replyCommand)
 	}
+	if !s.associations.enter("") {
+		s.counts.full.Add(1)
+		return socksRefuse(c, replyFailed)
+	}
+	defer s.associations.leave("")
 	port, err := net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone})
 	if err != nil {
 		return socksRefuse(c, replyFailed)
@@ -168,7 +176,7 @@ func (s *Service) socksAssociate(ctx context.Context, c net.Conn) bool {
 // who sends first from its address.
 func (s *Service) socksDatagrams(ctx context.Context, port *net.UDPConn, program netip.Addr) {
 	var client netip.AddrPort
-	f := s.newFlows(maxTargets, maxTargets)
+	f := s.newFlows(new(Door), maxTargets, maxTargets)
 	f.dial = func(ctx context.Context, k flowKey) (net.Conn, error) {
 		return s.Dial(ctx, "udp", k.to.host, k.to.port)
 	}
