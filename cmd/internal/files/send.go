@@ -156,8 +156,8 @@ func (s *sender) attempt(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if o.err != nil && !errors.Is(o.err, net.ErrClosed) { // what the receiver said, rather than that it hung up
-		err = o.err
+	if o.err != nil && !errors.Is(o.err, net.ErrClosed) && !errors.Is(o.err, context.Canceled) {
+		err = o.err // what the receiver said, rather than that it hung up
 	}
 	switch {
 	case errors.Is(err, ErrBusy):
