@@ -38,6 +38,7 @@ type app struct {
 	stateGiven            bool // whether a flag or ANODE_STATE named it
 	socketGiven           bool
 	configGiven           bool
+	ownSocket             string // of a node of this user's own; empty: the system's files are used
 
 	flush     func()       // writes out what waits for a reader (decouple)
 	unwritten func() error // why output was lost; nil: it was not
@@ -127,6 +128,8 @@ func (a *app) root() *cobra.Command {
 		Long: "A flat, encrypted network of the machines that you choose.\n\n" +
 			"PEER is a name, an address, a ULA, a short ID, the beginning of one of these,\n" +
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
+			"A user who cannot write the usual state directory has ~/.local/state/anode in its place,\n" +
+			"with the socket in it.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
 		SilenceErrors: true,
@@ -135,6 +138,7 @@ func (a *app) root() *cobra.Command {
 			a.stateGiven = a.stateGiven || cmd.Flags().Changed("state")
 			a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket")
 			a.configGiven = a.configGiven || cmd.Flags().Changed("config")
+			a.settle(thisLogin())
 		},
 	}
 	root.SetUsageFunc(usageText)
@@ -155,6 +159,7 @@ func (a *app) root() *cobra.Command {
 		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(), a.traceCommand(),
+		a.sendCommand(), a.recvCommand(), a.ncCommand(), a.forwardCommand(), a.exposeCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.zoneCommand(), a.configCommand(), a.doctorCommand(), a.netcheckCommand(), a.versionCommand(), a.manCommand(),
 	)

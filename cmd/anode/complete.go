@@ -27,6 +27,7 @@ func (a *app) completePeer(index int) cobra.CompletionFunc {
 		// A completion runs without the hook that notes this.
 		a.stateGiven = a.stateGiven || cmd.Flags().Changed("state")
 		a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket")
+		a.settle(thisLogin())
 		b, err := a.open(ctx)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -55,6 +56,8 @@ func (a *app) completeHeard(cmd *cobra.Command, args []string, _ string) ([]cobr
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
 	defer cancel()
+	a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket")
+	a.settle(thisLogin())
 	client := control.NewClient(a.socket)
 	defer client.Close()
 	status, err := client.Status(ctx)

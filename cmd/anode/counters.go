@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -326,6 +326,27 @@ func webMeaning(name string) string {
 		return "HTTP connections ended: a request's head was malformed, too long, or too slow"
 	case "connections_not_owned":
 		return "HTTP connections of a peer beyond its share; they end like those of strangers"
+	}
+	return ""
+}
+
+// localMeaning describes what was not let through between programs of this machine and peers.
+func localMeaning(name string) string {
+	switch name {
+	case "local_not_peer":
+		return "requests of programs for something that is no added peer"
+	case "local_not_allowed":
+		return "connections and datagrams of peers that may not use an exposed port"
+	case "local_full":
+		return "connections and datagrams beyond the limits"
+	case "local_handshake":
+		return "connections to a proxy that were not SOCKS5 or CONNECT, or too slow"
+	case "local_dial_failed":
+		return "connections of programs to peers that came to nothing"
+	case "local_service_failed":
+		return "connections of peers to a service that was not there"
+	case "local_datagrams_dropped":
+		return "datagrams that were malformed, of another program, or too many at once"
 	}
 	return ""
 }

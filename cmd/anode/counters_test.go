@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay/link"
 	"anodenet/tun/gateway"
 )
@@ -23,6 +24,20 @@ func TestGatewayCountersHaveWords(t *testing.T) {
 	defer g.Close()
 	for name := range g.Counters() {
 		if gatewayMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
+		}
+	}
+}
+
+// Each counter of proxies, and of forwarded and exposed ports, is described in words.
+func TestLocalCountersHaveWords(t *testing.T) {
+	all := map[string]uint64{}
+	proxy.New(nil, proxy.Directory{}, nil, nil).Count(all)
+	if len(all) == 0 {
+		t.Error("there are none")
+	}
+	for name := range all {
+		if counterMeaning(name) == "" {
 			t.Errorf("%s is not described", name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 )
 
@@ -73,6 +74,7 @@ type eventNode struct {
 	Relays  bool               `json:"relays_zone"` // for all addresses of the zone
 	Added   int                `json:"peers_added"`
 	Warns   []string           `json:"warnings"`
+	Local   []proxy.Status     `json:"local"` // proxies, and forwarded and exposed ports
 }
 
 // changes returns what happened between two lists of peers. It knows nothing but these, so
@@ -186,6 +188,7 @@ type teller struct {
 	now     func() time.Time
 	print   func(event)
 	bridged bool // the bridge between the text networks is on
+	doors   []proxy.Status
 
 	began    bool
 	adapter  bool // there is one
@@ -256,7 +259,7 @@ func (t *teller) running(s overlay.Status) event {
 		Address: s.Address, ID: s.ID, ULA: s.ULA, Version: s.Version, Tun: s.Tun, Listen: s.Listen,
 		Open: s.Open, Secret: s.Secret, Relay: s.Relay, Bridged: t.bridged,
 		Zone: s.Zone, Relays: slices.Contains(s.Relaying.Zones, s.Zone), Added: len(added),
-		Warns: append([]string{}, settingWarnings(s.Open, t.bridged)...),
+		Warns: append([]string{}, settingWarnings(s.Open, t.bridged)...), Local: append([]proxy.Status{}, t.doors...),
 	}}
 }
 

@@ -66,10 +66,13 @@ func urgency(kind eventType) string {
 // greet says who this node is, and what everybody has to know about it.
 func (t *eventText) greet(b *strings.Builder, n *eventNode) {
 	fmt.Fprintf(b, "This machine is now on the network as\n\n  address   %s\n  IPv6      %s\n  short ID  %s\n", n.Address, n.ULA, n.ID)
+	adapter, doors := doorFacts(n.Tun != nil, n.Local, nil)
 	if n.Tun != nil {
-		fmt.Fprintf(b, "  adapter   %s, MTU %d\n", n.Tun.Name, n.Tun.MTU)
-	} else {
-		b.WriteString("  adapter   none: this node only answers pings and relays\n")
+		adapter = fmt.Sprintf("%s, MTU %d", n.Tun.Name, n.Tun.MTU)
+	}
+	fmt.Fprintf(b, "  adapter   %s\n", strings.Join(fold(adapter, usualWidth-len("  adapter   ")), "\n            "))
+	for _, d := range doors {
+		fmt.Fprintf(b, "  %-9s %s\n", d[0], d[1])
 	}
 	if n.Zone != 0 {
 		fmt.Fprintf(b, "  zone      %s\n", zoneWords(n))

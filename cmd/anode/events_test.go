@@ -146,7 +146,8 @@ This machine is now on the network as
   address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
   IPv6      fd00:0:40:5d2d:2c3:b4bc:7790:f928
   short ID  02c3b4bc7790f928
-  adapter   none: this node only answers pings and relays
+  adapter   none; programs use anode nc, anode forward or a proxy (anode up
+            --socks 1080)
   listens   udp:[::]:8737
   settings  open: yes, secret: yes, relay: no, Info2 bridge: yes
 

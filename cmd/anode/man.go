@@ -20,7 +20,7 @@ var manExamples = map[string]string{
 		"sudo anode peers add ADDRESS north\n" +
 		"anode ping north\n" +
 		"ssh $(anode ip north)",
-	"up":            "sudo anode up\nsudo anode up --relay --zone 192.0.2.1\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --state ~/.anode --socket ~/.anode/socket",
+	"up":            "sudo anode up\nsudo anode up --relay --zone 192.0.2.1\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --socks 1080 --state ~/.anode --socket ~/.anode/socket",
 	"daemon":        "systemctl enable --now anode\nsystemctl reload anode",
 	"down":          "sudo anode down",
 	"id":            "anode id\nanode id --json | jq -r .address\nanode id --state ~/.anode\nanode id --reach",
@@ -34,6 +34,8 @@ var manExamples = map[string]string{
 	"peers remove":  "anode peers remove north",
 	"peers block":   "anode peers block c0fe45ea288cf18c",
 	"peers unblock": "anode peers unblock c0fe45ea288cf18c",
+	"send":          "anode send report.pdf photos north",
+	"recv":          "anode recv\nanode recv --dir ~/Downloads --from north\nanode recv --dir /srv/in --yes --keep --json",
 	"say":           "anode say The printer works again\nuptime | anode say -",
 	"chat":          "anode chat\nanode chat --network bare",
 	"info2 log":     "anode info2 log -n 100\nanode info2 log -f --exec /usr/local/bin/notify",
@@ -43,6 +45,9 @@ var manExamples = map[string]string{
 	"zone check":    "anode zone check ./zone.txt\nanode zone check 192.0.2.1",
 	"zone serve":    "sudo anode zone serve ./zone.txt",
 	"zone join":     "sudo anode zone join 192.0.2.1",
+	"nc":            "ssh -o ProxyCommand=\"anode nc %h %p\" north\necho GET / | anode nc north 80",
+	"forward":       "anode forward 8080 north:80\nanode forward --udp 5353 north:53\nanode forward unix:/run/user/1000/web north:80\nanode forward",
+	"expose":        "anode expose 8080\nanode expose 80 --to 127.0.0.1:8080 --only north --only south\nanode expose",
 	"config check":  "anode config check\nanode config check ./anode.toml",
 	"config secret": "sudo anode config secret /etc/anode/secret\nsudo chown anode /etc/anode/secret",
 	"doctor":        "anode doctor",

@@ -23,6 +23,12 @@ const nobody = 65534
 // capabilities and groups of this one.
 func (h *host) asNobody(f func() error) error {
 	h.t.Helper()
+	return h.as(nobody, f)
+}
+
+// as is asNobody for any user ID.
+func (h *host) as(uid uintptr, f func() error) error {
+	h.t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
@@ -37,7 +43,7 @@ func (h *host) asNobody(f func() error) error {
 			}
 			// Package syscall would change all threads.
 			for _, call := range [][4]uintptr{
-				{unix.SYS_SETGROUPS, 0, 0, 0}, {unix.SYS_SETRESGID, nobody, nobody, nobody}, {unix.SYS_SETRESUID, nobody, nobody, nobody},
+				{unix.SYS_SETGROUPS, 0, 0, 0}, {unix.SYS_SETRESGID, uid, uid, uid}, {unix.SYS_SETRESUID, uid, uid, uid},
 			} {
 				if _, _, e := unix.RawSyscall(call[0], call[1], call[2], call[3]); e != 0 {
 					return e

@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type runFlags struct {
 	peers []string
 	open  bool
 	bare  bool
+	local localFlags
 	only  bool
 	set   []string
 }
@@ -40,8 +42,22 @@ func (f *runFlags) addConfig(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `[NAME=]ADDRESS[@ENDPOINT]`, with an endpoint such as udp:HOST:PORT, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
+	f.local.add(cmd)
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "set any key of the configuration, `KEY=VALUE`; repeatable")
 	cmd.RegisterFlagCompletionFunc("set", completeKey)
+}
+
+// localFlags set how programs of this machine and peers are joined without an adapter.
+type localFlags struct {
+	socks, http     string
+	forward, expose []string
+}
+
+func (f *localFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.socks, "socks", "", "a SOCKS5 proxy to peers for programs, `PORT`, IP:PORT or unix:/PATH; every user of this machine can use a port")
+	cmd.Flags().StringVar(&f.http, "http-proxy", "", "the same as an HTTP proxy, which serves CONNECT alone, `PORT`, IP:PORT or unix:/PATH")
+	cmd.Flags().StringArrayVar(&f.forward, "forward", nil, "lead a local port to a port of a peer, `LOCAL=PEER:PORT`, or udp: before it; repeatable")
+	cmd.Flags().StringArrayVar(&f.expose, "expose", nil, "let peers reach a port of 127.0.0.1, `PORT[@PEER]`, or as local.expose has it; repeatable")
 }
 
 // source returns where the configuration comes from.
@@ -58,6 +74,10 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 	set("open", "policy.open", strconv.FormatBool(f.open))
 	set("info2-bare", "info2.bare", strconv.FormatBool(f.bare))
 	set("zone", "zone", f.zone)
+	set("socks", "local.socks", f.local.socks)
+	set("http-proxy", "local.http", f.local.http)
+	set("forward", "local.forward", strings.Join(f.local.forward, ","))
+	set("expose", "local.expose", strings.Join(f.local.expose, ","))
 	if f.relay {
 		set("relay", "relay.enabled", "true")
 	}
@@ -72,6 +92,7 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 // to do when it is ready. From now on a stuck output stops nothing.
 func (f *runFlags) options(a *app, cmd *cobra.Command) daemon.Options {
 	a.decouple()
+	a.settleDaemon()
 	return daemon.Options{
 		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: f.source(a, cmd),
 		Log: a.err, Version: version(), Ending: a.hurry,

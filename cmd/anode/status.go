@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 )
 
@@ -22,6 +23,8 @@ type statusView struct {
 	bridged  bool // the bridge between the text networks is on
 	files    []control.ZoneFile
 	hosts    []peerHost
+	doors    []proxy.Status
+	names    map[string]string // of the peers, by their addresses
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -47,12 +50,15 @@ func (a *app) statusCommand() *cobra.Command {
 		case err != nil:
 			return err
 		case how.json:
-			return a.json(statusAnswer{status, files, hostsOf(cmd.Context(), client)})
+			return a.json(statusAnswer{status, files, hostsOf(cmd.Context(), client), doorsOf(cmd.Context(), client)})
 		case how.tsv:
 			a.tsv(statusTSV(status))
 			return nil
 		}
 		view.files, view.hosts = files.Files, hostsOf(cmd.Context(), client)
+		if view.doors = doorsOf(cmd.Context(), client); len(view.doors) > 0 {
+			view.names = a.namesOfBook(cmd.Context(), client)
+		}
 		if texts, err := client.Info2(cmd.Context()); err == nil {
 			view.bridged = texts.Bridged
 		}
@@ -112,7 +118,7 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 	if label+len(address) > a.columnsOf() {
 		address = address[:22] + "…" + address[len(address)-6:] + " (anode id)"
 	}
-	adapter := "none: programs cannot use the network"
+	adapter, doors := doorFacts(s.Tun != nil, v.doors, v.names)
 	if s.Tun != nil {
 		adapter = fmt.Sprintf("%s, MTU %d", s.Tun.Name, s.Tun.MTU)
 	}
@@ -122,8 +128,8 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		{"short ID", s.ID.String()},
 	}
 	facts = append(facts, a.zoneFacts(s, v.files)...)
+	facts = append(append(facts, [2]string{"adapter", adapter}), doors...)
 	return append(facts,
-		[2]string{"adapter", adapter},
 		[2]string{"listens", listenWords(s)},
 		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},

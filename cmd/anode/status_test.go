@@ -122,7 +122,8 @@ func TestStatusWithoutPeers(t *testing.T) {
 address   aeaaaaaaaaaaehyiaw7ql3ufsy6nbvffpkj2juft5cmpyunufwpw4o4xyraabpiu
 ULA       fd00:0:40:5d2d:2c3:b4bc:7790:f928
 short ID  02c3b4bc7790f928
-adapter   none: programs cannot use the network
+adapter   none; programs use anode nc, anode forward or a proxy (anode up
+          --socks 1080)
 listens   udp:[::]:8737 (gso)
 settings  open: yes, secret: yes, relay: no, Info2 bridge: yes
 runs      1 h 2 min, version 0.0.0

@@ -11,6 +11,7 @@ import (
 
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/daemon"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 )
 
@@ -42,6 +43,7 @@ func (a *app) upCommand() *cobra.Command {
 		options.Handler = func(level slog.Leveler) slog.Handler {
 			return &eventLog{level: level, print: warn}
 		}
+		options.Doors = func(doors []proxy.Status) { t.doors = doors }
 		options.Ready = func(ctx context.Context, node *overlay.Node) {
 			t.bridged = bridged(options.Source)
 			tell(ctx, t, node)

@@ -268,8 +268,8 @@ func explainPeer(p overlay.PeerStatus, s overlay.Status, ping whyPinged, r *whyR
 		f := judgeRoute(peerRoute{nameOf(p), p.ULA.Addr(), r.Interface, nil, strayFateOf(*s.Tun)}, r.Adapter)
 		w.Says, w.Try, w.Code = "anode reaches "+label(p)+", but programs do not: "+f.Says, f.Try, f.Code
 	case s.Tun == nil:
-		w.Says, w.Code = label(p)+" answers pings, but programs cannot reach it: this daemon has no adapter", "no_adapter"
-		w.Try = "anode up without --tun none"
+		w.Says, w.Code = label(p)+" can be reached by a proxy, anode forward and anode nc: this daemon has no adapter", "no_adapter"
+		w.Reachable = true
 	default:
 		w.Says, w.Code, w.Reachable = label(p)+" can be reached", "up", true
 		if p.Path.Kind == overlay.PathRelay {

@@ -6,6 +6,7 @@ import (
 
 	"anodenet/anode/zone"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 )
 
@@ -13,7 +14,8 @@ import (
 type statusAnswer struct {
 	overlay.Status
 	control.ZoneFiles
-	Hosts []peerHost `json:"peer_hosts"` // the host names among the endpoints that people gave
+	Hosts []peerHost     `json:"peer_hosts"` // the host names among the endpoints that people gave
+	Local []proxy.Status `json:"local"`      // proxies, and forwarded and exposed ports
 }
 
 // zoneWords names the zone of a node, and says whether the node relays for it.

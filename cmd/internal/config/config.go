@@ -18,6 +18,7 @@ import (
 	"log/slog"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/info2"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
@@ -40,6 +41,7 @@ type Config struct {
 	Credentials Credentials `toml:"proxy_credentials"`
 	Listen      Listen      `toml:"listen"`
 	Tun         Tun         `toml:"tun"`
+	Local       Local       `toml:"local"`
 	Link        Link        `toml:"link"`
 	Policy      Policy      `toml:"policy"`
 	Relay       Relay       `toml:"relay"`
@@ -158,10 +160,15 @@ func (c *Config) keys() []key {
 		{"zone.file", pathOf(&c.Site.Path), "The zone file to serve. Empty: one is made that names this machine as the zone's relay."},
 		{"listen.port", number[uint16]{&c.Listen.Port, 0, 65535}, "The UDP port for packets; 0 lets the system choose. Beacons always use 8737."},
 		{"listen.tcp", ports{&c.Listen.TCP}, "The TCP ports on which nodes are heard whose network lets no UDP through, such as\n[8737, 443, 80]; each takes HTTP as well. \"auto\": the port of listen.port. []: none."},
-		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter; the node answers pings and relays."},
+		{"tun.name", interfaceName(&c.Tun.Name), "The adapter's name. \"none\": no adapter, which needs no rights; programs use [local]."},
 		{"tun.mtu", number[int]{&c.Tun.MTU, minMTU, maxMTU}, "The adapter's MTU. 1440 fits a network of 1500 bytes over IPv4 and IPv6."},
 		{"tun.queues", number[int]{&c.Tun.Queues, 0, MaxQueues}, "The number of queues of the adapter, 1 to 16. Flows are spread over them; each has its\nown goroutines and socket. 0: four, or one for each core if there are more."},
 		{"tun.offload", wordOf(offloads, &c.Tun.Offload), "Segmentation offload, where many packets cross the adapter as one, much faster:\nauto (if the system can), on (or fail), off."},
+		{"local.socks", placeOf(&c.Local.SOCKS), "A SOCKS5 proxy through which programs of this machine reach peers without the adapter:\n\"127.0.0.1:1080\", a port alone, or \"unix:/PATH\". Every user of this machine can connect to\na port; a unix socket is for root, the daemon's user and the group anode. Empty: none."},
+		{"local.http", placeOf(&c.Local.HTTP), "The same as an HTTP proxy, such as \"127.0.0.1:8118\". It serves CONNECT alone."},
+		{"local.forward", doorsOf(&c.Local.Forward, "[\"8080=north:80\", \"udp:5353=north:53\"]", proxy.ParseForwarding), "Local ports that lead to ports of peers, as [\"8080=north:80\", \"udp:5353=north:53\"]:\n[udp:]LOCAL=PEER:PORT, LOCAL written like the place of local.socks."},
+		{"local.expose", doorsOf(&c.Local.Expose, "[\"8080\", \"80=127.0.0.1:8080@north+south\"]", proxy.ParseExposure), "Ports at which peers reach services of this machine without the adapter, as\n[\"22\", \"80=127.0.0.1:8080@north+south\"]: [udp:]PORT[=HOST:PORT][@PEER+PEER]. Without\n@PEER every peer that you added may use it; others never can."},
+		{"local.anywhere", truth{&c.Local.Anywhere}, "Let local.socks, local.http and local.forward listen on addresses that other machines\nreach. Everybody who reaches them uses the network as this machine."},
 		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
 		{"link.ethernet", interfaces(&c.Link.Ethernet), "Interfaces on whose cable peers are found without any IP address, such as [\"eth0\"]\n(Linux; needs CAP_NET_RAW). Everybody on it hears the beacons."},

@@ -96,6 +96,12 @@ name = "none"
 mtu = 1280
 queues = 2
 offload = "off"
+[local]
+socks = "unix:/run/anode/socks"
+http = "0.0.0.0:8118"
+anywhere = true
+forward = ["8080=north:80", "udp:5353=north:53"]
+expose = ["22@north"]
 [link]
 rung = "plain"
 standard_aes = true
@@ -127,6 +133,7 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 		Proxy: Proxy{url: "http://proxy.example.org:3128"}, Credentials: Credentials{"/etc/anode/proxy"},
 		Listen: Listen{TCP: Ports{true, []uint16{443, 80}}},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
+		Local:  Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
 		Link:   Link{RungPlain, true, []string{"eth1"}},
 		Policy: Policy{Open: true},
 		Site:   Site{Serve: Serve{On: true}},
@@ -166,6 +173,11 @@ func TestProblems(t *testing.T) {
 		{"serve as a number", "[zone]\nserve = 80\n", []string{`2:9: zone.serve: want true, false or "IP:PORT", not 80`}},
 		{"rate", "[relay]\nclient_rate = \"fast\"\n", []string{`2:15: relay.client_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not the text "fast"`}},
 		{"negative rate", "[relay]\ntotal_rate = -1\n", []string{`2:14: relay.total_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not -1`}},
+		{"place", "[local]\nsocks = \"socks\"\n", []string{`2:9: local.socks: want a PORT, "IP:PORT" or "unix:/PATH", not the text "socks"`}},
+		{"place that others reach", "[local]\nsocks = \"0.0.0.0:1080\"\nforward = [\"80=north:80\", \"192.0.2.1:80=north:80\"]\n", []string{
+			`2:9: local.socks: 0.0.0.0:1080 is no loopback address: everybody`, `3:1: local.forward: 192.0.2.1:80=north:80 is no loopback address: everybody`}},
+		{"forward", "[local]\nforward = [\"8080=north:80\", \"8080\"]\n", []string{`2:1: local.forward: want a list such as ["8080=north:80", "udp:5353=north:53"], not the text "8080"`}},
+		{"expose", "[local]\nexpose = [\"x\"]\n", []string{`2:1: local.expose: want a list such as ["8080", "80=127.0.0.1:8080@north+south"], not the text "x"`}},
 		{"relay for the zone alone", "[relay]\nenabled = false\nzone = true\n", []string{`3:8: relay.zone: needs relay.enabled as well`}},
 		{"list of sections", "[[tun]]\nmtu = 1400\n", []string{`1:3: "tun" appears once: write [tun]`}},
 		{"quoted", "\"listen.port\" = 1\n", []string{`1:1: unknown key "listen.port"; write it without quotes`}},
@@ -554,5 +566,20 @@ func TestServers(t *testing.T) {
 	}
 	if host, port := c.STUN[1].HostPort(); host != "b" || port != 2 {
 		t.Errorf("%q, %d", host, port)
+	}
+}
+
+func TestLocalSpecs(t *testing.T) {
+	c, err := Source{Env: []string{"ANODE_LOCAL_SOCKS=1080", "ANODE_LOCAL_FORWARD=8080=north:80 udp:53=north:53", "ANODE_LOCAL_EXPOSE=80=127.0.0.1:8080@north+south,22"}}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range c.Local.Specs() {
+		got = append(got, string(s.Kind())+" "+s.String())
+	}
+	want := []string{"socks 127.0.0.1:1080", "forward 127.0.0.1:8080=north:80", "forward udp:127.0.0.1:53=north:53", "expose 80=127.0.0.1:8080@north+south", "expose 22=127.0.0.1:22"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }

@@ -311,6 +311,7 @@ func (l *loader) finish() (Loaded, error) {
 	l.checkRelay()
 	l.checkPorts()
 	l.checkPeers()
+	l.checkLocal()
 	if err := l.problems.sorted(); err != nil {
 		return Loaded{}, err
 	}

@@ -145,6 +145,11 @@ func (c *Client) ask(ctx context.Context, method, path string, request any) (io.
 		}
 		body = bytes.NewReader(b)
 	}
+	return c.exchangeBodies(ctx, method, path, body)
+}
+
+// exchangeBodies is ask for a body as it is, which may still be sent when the answer comes.
+func (c *Client) exchangeBodies(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://anode/v1/"+path, body)
 	if err != nil {
 		return nil, err

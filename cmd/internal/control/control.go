@@ -16,6 +16,11 @@
 //	POST /v1/info2/say     {network, text, anyway}         -> Said
 //	POST /v1/info2/connect {addr}                          -> Connecting
 //	POST /v1/info2/log     {last, follow}                  -> a line of JSON per Entry
+//	GET  /v1/local                                         -> Doors
+//	POST /v1/local/keep    {kind, spec, anywhere}          -> proxy.Status, and the door stays
+//	                                                          until the client leaves
+//	POST /v1/connect?address=ADDRESS&port=N  what is sent  -> what comes, in frames (local.go)
+//	POST /v1/accept?port=N  what is sent                   -> who it is, and what comes, in frames
 //	POST /v1/stop          {}                              -> Done, and the daemon ends
 //
 // A request that names a peer must have a whole address. An error is any status except
@@ -32,6 +37,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/cmd/internal/names"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/info2"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
@@ -260,6 +266,10 @@ func codeOf(err error) (code Code, try string) {
 		return CodeInvalid, otherID
 	case errors.Is(err, names.ErrNotFound), errors.Is(err, overlay.ErrUnknownPeer), errors.Is(err, book.ErrUnknownPeer):
 		return CodeUnknownPeer, "anode peers list"
+	case errors.Is(err, proxy.ErrNotPeer):
+		return CodeUnknownPeer, "anode peers list"
+	case errors.Is(err, proxy.ErrAnywhere):
+		return CodeInvalid, "" // the error says what to do
 	case errors.Is(err, overlay.ErrBlocked):
 		return CodeUnreachable, "anode peers unblock PEER"
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):

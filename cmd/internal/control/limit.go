@@ -92,3 +92,11 @@ func (c *counted) Close() error {
 	c.once.Do(c.done)
 	return c.Conn.Close()
 }
+
+// CloseWrite ends the direction of writing.
+func (c *counted) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Close()
+}

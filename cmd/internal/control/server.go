@@ -31,6 +31,7 @@ type Server struct {
 	node  Node
 	chat  Info2
 	zones Zones // nil: none
+	local Local // nil: none
 	stop  func()
 	log   *slog.Logger
 	look  HostLook // nil: nobody resolves host names
@@ -46,7 +47,7 @@ func NewServer(node Node, chat Info2, stop func(), log *slog.Logger) *Server {
 // and closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
-		Handler:           s.handler(),
+		Handler:           s.handler(ctx),
 		ReadHeaderTimeout: maxRequest,
 		ReadTimeout:       maxRequest,
 		WriteTimeout:      maxPing + maxRequest,
@@ -71,7 +72,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-func (s *Server) handler() http.Handler {
+// handler answers requests. When ending ends, those that go on end too.
+func (s *Server) handler(ending context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", get(s.node.Status))
 	mux.HandleFunc("POST /v1/resolve", post(maxRequest, s.resolve))
@@ -88,6 +90,10 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/info2/say", post(maxSay, s.say))
 	mux.HandleFunc("POST /v1/info2/connect", post(maxRequest, s.connect))
 	mux.HandleFunc("POST /v1/info2/log", s.messages)
+	mux.HandleFunc("GET /v1/local", get(s.doors))
+	mux.HandleFunc("POST /v1/local/keep", func(w http.ResponseWriter, r *http.Request) { s.keep(ending, w, r) })
+	mux.HandleFunc("POST /v1/connect", func(w http.ResponseWriter, r *http.Request) { s.connection(ending, w, r) })
+	mux.HandleFunc("POST /v1/accept", func(w http.ResponseWriter, r *http.Request) { s.accept(ending, w, r) })
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{Code: CodeInvalid, Message: r.Method + " " + r.URL.Path + ": unknown to this daemon", Try: "anode version, and restart the daemon if it is older"})

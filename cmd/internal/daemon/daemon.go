@@ -27,6 +27,7 @@ import (
 	"anodenet/cmd/internal/config"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/logs"
+	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
@@ -48,6 +49,9 @@ type Options struct {
 	// Ready is called in its own goroutine when everything runs, and must return when its
 	// context ends. It may be nil.
 	Ready func(ctx context.Context, node *overlay.Node)
+	// Doors is called before Ready with what the configuration joins programs and peers by. It
+	// may be nil.
+	Doors func([]proxy.Status)
 	// Ending is called when the daemon begins to end. It may be nil.
 	Ending func()
 	// ReadOnly means that the state directory is read, and changes are kept in memory.
@@ -111,6 +115,7 @@ type daemon struct {
 	ports    *ports // nil: no router is asked
 	zones    *zones
 	proxies  proxies
+	local    *proxy.Service
 }
 
 // open makes the text networks, the adapter and the node.
@@ -193,7 +198,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.ports = d.newPorts(network, off)
-	return nil
+	return d.openLocal()
 }
 
 // task is one service of the daemon. run returns nil when its context has ended; an
@@ -209,11 +214,13 @@ func (d *daemon) tasks(stop func()) []task {
 	hosts := d.newHosts()
 	server.SetHosts(hosts.look)
 	server.ShowZones(d.zones)
+	server.ServeLocal(d.local)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
+		{"local", d.local.Run},
 		{"zone", d.zones.run},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
@@ -309,6 +316,9 @@ func (d *daemon) counters() map[string]uint64 {
 	}
 	if d.gateway != nil {
 		maps.Copy(c, d.gateway.Counters())
+	}
+	if d.local != nil {
+		d.local.Count(c)
 	}
 	return c
 }

@@ -63,6 +63,10 @@ func (d *daemon) newReloader(service *service) *reloader {
 				keep:  func(r *config.Config, c config.Config) { r.Proxy, r.Credentials = c.Proxy, c.Credentials },
 				again: d.readCredentials,
 			},
+			"local": {
+				take: func(_ context.Context, c config.Config) error { return d.local.Set(c.Local.Specs()) },
+				keep: func(r *config.Config, c config.Config) { r.Local = c.Local },
+			},
 			"info2": {
 				take: func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
 				keep: func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },

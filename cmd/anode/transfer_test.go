@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/files"
+	"anodenet/cmd/internal/names"
+)
+
+// TestSender is who may send: added peers, or those of them that --from names.
+func TestSender(t *testing.T) {
+	peers := fixtureStatus().Peers
+	for _, c := range []struct {
+		from anode.Address
+		only []anode.Address
+		who  string // empty: refused
+	}{
+		{northAddress, nil, "north (055b413c40ef750d)"},
+		{northAddress, []anode.Address{southAddress, northAddress}, "north (055b413c40ef750d)"},
+		{northAddress, []anode.Address{southAddress}, ""},
+		{strangerAddress, nil, ""}, // known, and not added
+		{selfAddress, nil, ""},
+	} {
+		p, err := sender(peers, c.from.ULA().Addr(), c.only)
+		if (err == nil) != (c.who != "") || err == nil && (p.Key != c.from.String() || !strings.HasPrefix(p.Name, "north (")) {
+			t.Errorf("%v, %v: %+v, %v", c.from.ID(), c.only, p, err)
+		}
+	}
+	if _, err := sender(peers, netip.MustParseAddr("::1"), nil); err == nil {
+		t.Error("this machine may send")
+	}
+}
+
+func TestMaySend(t *testing.T) {
+	status := fixtureStatus()
+	of := func(a anode.Address) control.Resolved { return control.Resolve(names.Peer{Address: a}, false) }
+	for a, exit := range map[anode.Address]int{northAddress: 0, selfAddress: exitFailed, strangerAddress: exitUnknownPeer} {
+		err := maySend(status, of(a))
+		if (err == nil) != (exit == 0) || err != nil && explain(err).exit != exit {
+			t.Errorf("%v: %v", a.ID(), err)
+		}
+	}
+}
+
+func TestOfferText(t *testing.T) {
+	o := files.Offer{Peer: files.Peer{Name: "north (055b413c40ef750d)"}, Files: 3, Bytes: 1_234_567, Kept: 5000,
+		Tops: []files.Top{{Name: "photos", Dir: true, Files: 2, Bytes: 34_567}, {Name: "a\u202egpj.exe", Files: 1, Bytes: 1_200_000}}}
+	const want = "north (055b413c40ef750d) sends 3 files, 1.2 MB:\n" +
+		"  photos/  2 files, 35 kB\n" +
+		"  a�gpj.exe  1.2 MB\n" +
+		"5.0 kB of that are here already\n" +
+		"Receive into /srv/in? [y/N] "
+	if got := offerText(o, "/srv/in"); got != want {
+		t.Errorf("got\n%s", got)
+	}
+	for range 20 {
+		o.Tops = append(o.Tops, files.Top{Name: "x"})
+	}
+	if got := offerText(o, "/"); !strings.Contains(got, "  and 12 more\n") || strings.Count(got, "\n") != 13 {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+// TestAsker: only a clear yes is one, and a sender that goes ends the question.
+func TestAsker(t *testing.T) {
+	for text, want := range map[string]bool{"y\n": true, " YES \n": true, "\n": false, "no\n": false, "yy\n": false} {
+		in, typed := io.Pipe()
+		a := &asker{out: io.Discard, in: in}
+		go func() {
+			// A line that comes before the question waits for it is dropped.
+			for {
+				if _, err := io.WriteString(typed, text); err != nil {
+					return
+				}
+			}
+		}()
+		if yes, err := a.ask(t.Context(), files.Offer{}); yes != want || err != nil {
+			t.Errorf("%q: %v, %v", text, yes, err)
+		}
+		in.Close()
+	}
+	var out bytes.Buffer
+	in, _ := io.Pipe()
+	a := &asker{out: &out, in: in}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if yes, err := a.ask(ctx, files.Offer{}); yes || !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), "(the sender has gone)\n") {
+		t.Errorf("%v, %v, %s", yes, err, out.String())
+	}
+	in.Close()
+	if yes, err := (&asker{out: io.Discard, in: strings.NewReader("")}).ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {
+		t.Errorf("%v, %v", yes, err)
+	}
+}
+
+func TestTransferFailure(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		exit int
+		says string
+		try  string
+	}{
+		{context.Canceled, exitFailed, "interrupted", "the same command again: it goes on where it ended"},
+		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNobodyReceives), exitUnreachable, "no progress in 10m0s: nobody receives files there", "on that machine: anode recv; then the same command again: it goes on where it ended"},
+		{files.ErrRefused, exitFailed, "north: the other side refused", ""},
+		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailed, "the disk is full", "free some space, then the same command again: it goes on where it ended"},
+	} {
+		f := explain(transferFailure(c.err, "north"))
+		if f.exit != c.exit || f.message != c.says || f.try != c.try {
+			t.Errorf("%v: %+v", c.err, f)
+		}
+	}
+}
+
+// TestTransferText is what people see.
+func TestTransferText(t *testing.T) {
+	north := files.Peer{Key: "k", Name: "north"}
+	var out, notes bytes.Buffer
+	a := &app{out: &out, err: &notes}
+	r := a.newTransferReport(transferFlags{}, "received")
+	for _, e := range []files.Event{
+		{Type: files.Refused, Peer: files.Peer{Name: "fd00::1"}, Err: errors.New("it is not a peer that you added")},
+		{Type: files.Refused, Peer: files.Peer{Name: "fd00::1"}, Err: errors.New("it is not a peer that you added")},
+		{Type: files.Started, Peer: north, Files: 3, Bytes: 9000, Done: 2000, Kept: 2000},
+		{Type: files.Received, Peer: north, Path: "d/x", Local: "d (2)/x"},
+		{Type: files.Received, Peer: north, Path: "d/y", Local: "d (2)/y"},
+		{Type: files.Progress, Peer: north, Files: 3, Bytes: 9000, Done: 3000},
+		{Type: files.Failed, Peer: north, Path: "d/z\x1b[2J", Err: &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission}},
+		{Type: files.Interrupted, Peer: north, Err: io.EOF},
+	} {
+		r.event(e)
+	}
+	r.end(north, files.Outcome{Files: 2, Bytes: 8000})
+	const says = "refused: fd00::1: it is not a peer that you added\n" +
+		"2.0 kB of 9.0 kB are there already\n" +
+		"not received: d/z�[2J: permission denied\n" +
+		"the connection to north broke; it goes on when the other side is back\n"
+	if notes.String() != says || out.String() != "received 2 files, 8.0 kB, from north: d (2)\n" {
+		t.Errorf("%s\n%s", notes.String(), out.String())
+	}
+}
+
+// TestBar: a bar goes from what was there to all, and says the rate.
+func TestBar(t *testing.T) {
+	var out bytes.Buffer
+	r := &transferText{out: io.Discard, err: &out, verb: "sent", bars: true, told: map[string]bool{}}
+	r.event(files.Event{Type: files.Started, Files: 2, Bytes: 9000, Done: 1000, Kept: 1000})
+	r.event(files.Event{Type: files.Progress, Files: 2, Bytes: 9000, Done: 5000})
+	if state := r.bar.State(); state.CurrentNum != 4000 || state.Max != 8000 {
+		t.Errorf("%+v", state)
+	}
+	r.end(files.Peer{}, files.Outcome{})
+	if !strings.Contains(out.String(), "2 files") {
+		t.Errorf("%q", out.String())
+	}
+}
+
+// TestSendNothing: a file that does not exist is known before anything is sent.
+func TestSendNothing(t *testing.T) {
+	dir := t.TempDir()
+	var out, notes bytes.Buffer
+	a := &app{out: &out, err: &notes}
+	err := a.send(t.Context(), lines{}, control.Resolved{}, []string{filepath.Join(dir, "nothing")}, transferFlags{})
+	if f := explain(err); f.exit != exitFailed || !strings.Contains(f.message, "nothing: no such file") || f.try == "" {
+		t.Errorf("%+v", f)
+	}
+}

@@ -1,0 +1,221 @@
+package files
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// attack has a sender of its own speak to a receiver that keeps going, and returns what the
+// receiver was told about it.
+func attack(t *testing.T, speak func(w *world, c net.Conn)) Event {
+	t.Helper()
+	var told Event
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.keep = true
+		w.ask = func(ctx context.Context, o Offer) (bool, error) {
+			if o.Tops[0].Name == "good" || !w.early {
+				return true, nil
+			}
+			<-ctx.Done()
+			return false, ctx.Err()
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := w.receive(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("the receiver ended: %v", err)
+			}
+		})
+		synctest.Wait()
+		c, err := w.net.dial(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() { io.Copy(io.Discard, c) })
+		speak(w, c)
+		until(t, "the end", func() bool { return w.received.count(Refused)+w.received.count(Interrupted) > 0 })
+		told = w.received.last(Refused)
+		if told.Err == nil {
+			told = w.received.last(Interrupted)
+		}
+		c.Close()
+		// And an honest one has its turn after it.
+		w.write("good", []byte("x"))
+		if _, err := w.send(ctx, "good"); err != nil {
+			t.Error(err)
+		}
+		stop()
+		group.Wait()
+		if list, _ := filepath.Glob(filepath.Join(w.to, "..", "evil*")); len(list) > 0 {
+			t.Errorf("it wrote %q", list)
+		}
+	})
+	return told
+}
+
+// say writes a preamble and frames.
+func say(c net.Conn, frames ...[]byte) {
+	io.WriteString(c, preamble)
+	for _, f := range frames {
+		c.Write(f)
+	}
+}
+
+func of(k kind, payload []byte) []byte { return append(appendHeader(nil, k, len(payload)), payload...) }
+
+// offering returns the frames that offer some entries.
+func offering(list ...Entry) [][]byte {
+	m := Manifest{Entries: list}
+	var batch []byte
+	for _, e := range list {
+		m.Bytes += e.Size
+		batch = appendEntry(batch, e)
+	}
+	return [][]byte{of(kindOffer, appendOffer(nil, offer{len(list), m.Bytes, m.id()})), of(kindEntries, batch)}
+}
+
+func TestHostile(t *testing.T) {
+	index := func(k kind, i uint32) []byte { return of(k, binary.BigEndian.AppendUint32(nil, i)) }
+	piece := func(data []byte, spoil byte) []byte {
+		h := newHasher().piece(data)
+		h[0] ^= spoil
+		return of(kindPiece, append(h[:], data...))
+	}
+	file := Entry{Path: "x", Size: 3, Mode: 0o644}
+	data := []byte("abc")
+	after := func(list ...[]byte) [][]byte { return append(offering(file), list...) }
+	huge := binary.BigEndian.AppendUint32(nil, 1_000_000_000)
+	for _, c := range []struct {
+		name   string
+		want   error
+		frames [][]byte
+	}{
+		{"a billion entries", ErrTooMany, [][]byte{of(kindOffer, append(huge, make([]byte, 8+hashSize)...))}},
+		{"a huge size", ErrTooBig, [][]byte{of(kindOffer, append([]byte{0, 0, 0, 1, 0xff}, make([]byte, 7+hashSize)...))}},
+		{"more than the disk has", ErrNoSpace, offering(Entry{Path: "x", Size: maxSize})},
+		{"a size that contradicts", ErrProtocol, [][]byte{of(kindOffer, appendOffer(nil, offer{1, 9, Hash{}})), of(kindEntries, appendEntry(nil, file))}},
+		{"more entries than offered", ErrProtocol, [][]byte{of(kindOffer, appendOffer(nil, offer{1, 0, Hash{}})), of(kindEntries, appendEntry(appendEntry(nil, Entry{Path: "a"}), Entry{Path: "b"}))}},
+		{"out of the folder", ErrName, offering(Entry{Path: "../evil"})},
+		{"an absolute name", ErrName, offering(Entry{Path: "/evil"})},
+		{"twice", ErrName, offering(file, file)},
+		{"a deep path", ErrName, offering(Entry{Path: strings.Repeat("d/", 1000) + "x"})},
+		{"through a link", ErrName, offering(Entry{Path: "d", Kind: Directory}, Entry{Path: "d/l", Kind: Link, Target: "x"}, Entry{Path: "d/l/evil"})},
+		{"set-user-ID", ErrProtocol, offering(Entry{Path: "x", Mode: 0o4755})},
+		{"a frame of four gigabytes", ErrProtocol, [][]byte{appendHeader(nil, kindEntries, 1<<32-1)}},
+		{"another protocol", ErrProtocol, [][]byte{of(kindBye, nil)}},
+		{"data before an answer", ErrProtocol, nil},
+		{"a piece that is damaged", ErrProtocol, after(index(kindFile, 0), piece(data, 1))},
+		{"a piece too much", ErrProtocol, after(index(kindFile, 0), piece(data, 0), piece(data, 0))},
+		{"a piece of another length", ErrProtocol, after(index(kindFile, 0), piece(data[:2], 0))},
+		{"a piece that is not there", ErrProtocol, after(index(kindFile, 0), of(kindSkip, make([]byte, hashSize)))},
+		{"the end too early", ErrProtocol, after(index(kindFile, 0), of(kindEnd, make([]byte, hashSize)))},
+		{"another root", ErrProtocol, after(index(kindFile, 0), piece(data, 0), of(kindEnd, make([]byte, hashSize)))},
+		{"a file within a file", ErrProtocol, after(index(kindFile, 0), index(kindFile, 0))},
+		{"no such file", ErrProtocol, after(index(kindFile, 1))},
+		{"a piece of nothing", ErrProtocol, after(piece(data, 0))},
+		{"over within a file", ErrProtocol, after(index(kindFile, 0), of(kindOver, nil))},
+		{"an answer", ErrProtocol, after(of(kindGot, make([]byte, 8)))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			told := attack(t, func(w *world, conn net.Conn) {
+				if c.frames == nil {
+					w.early = true
+					c.frames = after(index(kindFile, 0))
+				}
+				say(conn, c.frames...)
+			})
+			if !errors.Is(told.Err, c.want) {
+				t.Errorf("the receiver is told %v", told.Err)
+			}
+		})
+	}
+}
+
+// TestDrip: one who makes its offer byte by byte is cut off, and keeps no other peer waiting.
+func TestDrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("file", []byte("x"))
+		peers := []Peer{{"evil", "evil"}, {"evil", "evil"}, north}
+		w.who = func(context.Context, net.Addr) (Peer, error) {
+			p := peers[0]
+			peers = peers[1:]
+			return p, nil
+		}
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := w.receive(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		slow, err := w.net.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(slow, preamble)
+		second, err := w.net.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := second.Read(make([]byte, 1)); err == nil {
+			t.Error("one peer makes two offers at a time")
+		}
+		began := time.Now()
+		group.Go(func() {
+			for {
+				if _, err := slow.Write([]byte{byte(kindOffer)}); err != nil {
+					return
+				}
+				time.Sleep(5 * time.Second)
+			}
+		})
+		if _, err := w.send(t.Context(), "file"); err != nil || time.Since(began) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		group.Wait()
+		w.same("file", "file")
+	})
+}
+
+// TestPlanted: a journal that somebody planted leads nowhere.
+func TestPlanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		outside := filepath.Join(w.TempDir(), "victim.part")
+		for _, name := range []string{outside, filepath.Join(w.to, "mine")} {
+			if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(outside, filepath.Join(w.to, "link.part")); err != nil {
+			t.Fatal(err)
+		}
+		w.write("x", []byte("new"))
+		w.write("y", []byte("new"))
+		journal := `{"version":1}` + "\n" + `{"begun":"y","local":"link.part"}` + "\n" + `{"begun":"x","local":"mine"}` + "\n"
+		name := journalName(north.Key, []Top{{Name: "x"}, {Name: "y"}})
+		if err := os.WriteFile(filepath.Join(w.to, name), []byte(journal), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.both("x", "y")
+		for _, name := range []string{outside, filepath.Join(w.to, "mine")} {
+			if b, err := os.ReadFile(name); string(b) != "mine" {
+				t.Errorf("%q, %v", b, err)
+			}
+		}
+		w.same("x", "x")
+		w.same("y", "y")
+	})
+}
