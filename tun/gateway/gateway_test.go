@@ -116,7 +116,7 @@ func TestHalfClose(t *testing.T) {
 // ICMPv6 about the program's packet.
 func TestNoStream(t *testing.T) {
 	w := newWorld(t, true)
-	w.peer.fail = syscall.ECONNREFUSED
+	w.peer.fails(syscall.ECONNREFUSED)
 	_, err := w.dial(bob, 80)
 	says(t, err, "refused")
 	w.counts("gateway_out_refused", 1)
@@ -128,9 +128,7 @@ func TestNoStream(t *testing.T) {
 		err     error
 		answers chan []byte
 	}{{syscall.EHOSTUNREACH, w.noRoute}, {syscall.EACCES, w.denied}} {
-		w.peer.mu.Lock()
-		w.peer.fail = x.err
-		w.peer.mu.Unlock()
+		w.peer.fails(x.err)
 		go w.dial(bob, 4711)
 		select {
 		case msg := <-x.answers:

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -178,12 +180,12 @@ func (h *host) listen() (l net.Listener, port uint16) {
 func (h *host) clean() {
 	h.t.Helper()
 	h.do(func() {
-		out, err := exec.Command("nstat", "-az", "TcpInCsumErrors", "TcpInErrs").CombinedOutput()
+		out, err := exec.Command("nstat", "-az", "TcpInCsumErrors").CombinedOutput()
 		if err != nil {
 			h.t.Errorf("nstat: %v: %s", err, out)
 		}
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		if len(lines) != 3 {
+		if len(lines) != 2 {
 			h.t.Errorf("nstat: %s", out)
 		}
 		for _, l := range lines[1:] {
@@ -237,19 +239,19 @@ func TestRealTransfer(t *testing.T) {
 // The kernel's programs see what became of their connections.
 func TestRealErrors(t *testing.T) {
 	h := newHost(t, tun.OffloadOn)
-	h.peer.fail = syscall.ECONNREFUSED
+	h.peer.fails(syscall.ECONNREFUSED)
 	if _, err := h.dial(bob, 80); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("refused: %v", err)
 	}
-	h.peer.fail = syscall.EHOSTUNREACH
+	h.peer.fails(syscall.EHOSTUNREACH)
 	if _, err := h.dial(bob, 80); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("without a path: %v", err)
 	}
-	h.peer.fail = syscall.EACCES
+	h.peer.fails(syscall.EACCES)
 	if _, err := h.dial(bob, 80); !errors.Is(err, syscall.EACCES) {
 		t.Errorf("blocked: %v", err)
 	}
-	h.peer.fail = nil
+	h.peer.fails(nil)
 
 	c, s := h.connect(bob, 80)
 	s.Abort()
@@ -397,7 +399,13 @@ func TestRealIdle(t *testing.T) {
 	}
 	each := int(memory()-before) / count
 	t.Logf("%d bytes for each of %d idle connections, the test's own ends included", each, count)
-	if each > most {
+	if each > most && !raceDetector() { // which takes memory of its own
 		t.Errorf("want at most %d", most)
 	}
+}
+
+// raceDetector reports whether the test was built with it.
+func raceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

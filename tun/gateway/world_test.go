@@ -159,6 +159,13 @@ func (p *peer) dial(ctx context.Context, to anode.ULA, port uint16) (net.Conn, e
 	return ours, nil
 }
 
+// fails sets the error of Dial; nil: none.
+func (p *peer) fails(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = err
+}
+
 func (p *peer) next(t testing.TB) *fakeStream {
 	t.Helper()
 	select {
