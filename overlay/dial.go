@@ -120,10 +120,36 @@ func (n *Node) dialDatagrams(ctx context.Context, network string, to *Addr) (net
 const refusedFor = 3 * time.Second
 
 func (n *Node) dialStream(ctx context.Context, network string, to *Addr) (net.Conn, error) {
-	machine, err := n.reach(ctx, to.Peer)
-	if err != nil {
-		return nil, dialError(network, to, err)
+	for try := 1; ; try++ {
+		machine, err := n.reach(ctx, to.Peer)
+		if err != nil {
+			return nil, dialError(network, to, err)
+		}
+		c, err := n.dialMachine(ctx, to, machine)
+		if err == nil {
+			return c, nil
+		}
+		if try == dialTries || !errors.Is(err, ErrUnreachable) || !n.another(to.Peer, machine) {
+			return nil, dialError(network, to, err)
+		}
 	}
+}
+
+// dialTries is how many machines of a peer are tried, each after the one before was lost.
+const dialTries = 3
+
+// another reports whether another machine of a peer than this one is spoken to.
+func (n *Node) another(a anode.Address, machine uint8) bool {
+	c := n.contact(&a)
+	if c == nil {
+		return false
+	}
+	r := c.Route.Load()
+	return r != nil && r.PeerID != machine
+}
+
+// dialMachine opens a stream with one machine of a peer.
+func (n *Node) dialMachine(ctx context.Context, to *Addr, machine uint8) (net.Conn, error) {
 	remote := stream.Remote{Address: to.Peer, Machine: machine}
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if _, line := n.programs.line(&remote); line != nil {
@@ -143,7 +169,7 @@ func (n *Node) dialStream(ctx context.Context, network string, to *Addr) (net.Co
 	default:
 		err = errors.Unwrap(err)
 	}
-	return nil, dialError(network, to, err)
+	return nil, err
 }
 
 // reach waits for a session with a peer, and returns which of its machines it is with.

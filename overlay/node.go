@@ -12,6 +12,10 @@
 // shows the lanes what they need through an index of contacts (index.go), in which each
 // fact is an atomic pointer to an immutable value.
 //
+// Programs of the same process are a second source and sink beside the Device: Dial, Listen
+// and ListenPacket (dial.go) give them streams and datagrams with peers (programs.go,
+// socket.go). A node needs no Device for that.
+//
 // What comes in for the loop waits in inboxes of which each has its bound: what is
 // authentic, what the adapter sends to peers without a session, and what anybody can
 // send share none. messages.go has the rules about who may send what.
@@ -122,7 +126,7 @@ func New(cfg Config) (*Node, error) {
 	if err := checkRelayZones(cfg.RelayZones); err != nil {
 		return nil, err
 	}
-	peerID, err := ownPeerID(cfg.Book)
+	peerID, err := ownPeerID(cfg.Book, address)
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +184,13 @@ func (n *Node) Port() uint16 { return n.conns[0].LocalPort() }
 const metaPeerID = "peer-id"
 
 // ownPeerID is this machine's among those that share its address (draft 3.4): drawn
-// once, then kept.
-func ownPeerID(b *book.Book) (uint8, error) {
+// once, then kept. Where nothing is kept it follows from the address: after a restart with
+// another one, peers would go on speaking to the machine that is gone, until they notice.
+func ownPeerID(b *book.Book, a anode.Address) (uint8, error) {
+	if !b.Kept() {
+		id := a.ID()
+		return 1 + id[0]%15, nil
+	}
 	v, err := b.Meta(metaPeerID)
 	if err != nil {
 		return 0, err

@@ -208,11 +208,14 @@ func (p *programs) Capabilities(to stream.Remote) stream.Capabilities {
 	return stream.Capabilities{DAck: line.Can(seal.ReadsDAck), HalfClose: line.Can(seal.HalfCloses)}
 }
 
-// moved has streams with a peer try again: its path changed, or is back.
-func (p *programs) moved(a anode.Address) {
-	for _, r := range p.host.Remotes(a) {
+// moved has streams with a peer try again: its path changed, or is back. Those that are being
+// opened with a machine that is lost end if another one of the peer is up.
+func (p *programs) moved(c *peer.Contact) {
+	for _, r := range p.host.Remotes(c.Address) {
 		if _, line := p.line(&r); line != nil && line.Route.Load() != nil {
 			p.host.Moved(r)
+		} else if c.Route.Load() != nil {
+			p.host.Unreachable(r)
 		}
 	}
 }

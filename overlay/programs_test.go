@@ -252,6 +252,22 @@ func TestStreamMoves(t *testing.T) {
 	})
 }
 
+// A stream goes on when its path takes only shorter packets than before.
+func TestStreamOnShorterPath(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, s := barePair(t, w)
+		defer a.stop()
+		defer b.stop()
+		b.serves(":80", echo)
+		settle(5 * time.Second)
+		c := a.dial("b:80")
+		roundTrip(t, c, 8<<20, func() { s.SetLink(vnet.Link{Delay: time.Millisecond, MTU: 1100}) })
+		if p := a.peer(b).Path; p.MTU >= 1100 {
+			t.Errorf("afterwards: %+v", p)
+		}
+	})
+}
+
 // A peer that is blocked loses its streams, and opens none.
 func TestStreamsOfBlockedPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
@@ -665,6 +681,57 @@ func TestGateway(t *testing.T) {
 	})
 }
 
+// After a node has started again, its peers' streams end soon, and new ones open, also where
+// it has another peer ID than before.
+func TestStreamsAfterRestart(t *testing.T) {
+	for name, kept := range map[string]bool{"the same machine": false, "another machine": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b := newBareNode(t, w.Host("a")), newTestNode(t, w.Host("b"), nil)
+				b.bare = !kept
+				adds(a, b)
+				s := lan(w, "lan", 0, a.host, b.host)
+				a.start()
+				b.start()
+				b.serves(":80", echo)
+				old := a.dial("b:80")
+				before := b.peerID()
+				s.SetLink(vnet.Link{Loss: 1}) // so that nobody hears of the end
+				b.stop()
+				s.SetLink(vnet.Link{Delay: time.Millisecond})
+				for b.dir = t.TempDir(); ; b.dir = t.TempDir() {
+					if b.start(); !kept || b.peerID() != before {
+						break
+					}
+					b.stop()
+				}
+				if b.bare && b.peerID() != before {
+					t.Errorf("peer ID %d, then %d", before, b.peerID())
+				}
+				defer a.stop()
+				defer b.stop()
+				b.serves(":80", echo)
+				start := time.Now()
+				roundTrip(t, a.dial("b:80"), 100, nil)
+				t.Logf("another stream after %v", time.Since(start))
+				if took := time.Since(start); took > 10*time.Second {
+					t.Errorf("a new stream took %v", took)
+				}
+				if !b.bare {
+					return
+				}
+				_, _ = old.Write([]byte("x"))
+				if _, err := old.Read(make([]byte, 1)); !errors.Is(err, ErrReset) {
+					t.Errorf("the old stream: %v", err)
+				}
+				if took := time.Since(start); took > 12*time.Second {
+					t.Errorf("its end took %v", took)
+				}
+			})
+		})
+	}
+}
+
 // Streams end with the node, and so do those who wait.
 func TestStreamsEndWithNode(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {
@@ -692,6 +759,9 @@ func TestStreamsEndWithNode(t *testing.T) {
 		}
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, ErrReset) {
 			t.Errorf("the peer: %v", err)
+		}
+		if _, err := b.Listen("tcp", ":81"); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a listener afterwards: %v", err)
 		}
 		a.stop()
 		if _, err := a.Dial(t.Context(), "tcp", "b:80"); !errors.Is(err, ErrClosed) && !errors.Is(err, net.ErrClosed) {

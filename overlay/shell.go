@@ -231,7 +231,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 		n.log.Warn("two machines of one address use the same peer ID; one was told to choose another", "peer", p.Label())
 	}
 	if what&peer.ChangedState != 0 {
-		n.programs.moved(p.Address)
+		n.programs.moved(p.Contact)
 	}
 	if what&peer.ChangedState != 0 && p.Standing() != book.Relay {
 		n.events.peer(EventPeer, p)

@@ -384,7 +384,7 @@ func (p *programs) sendDgram(c *peer.Contact, to *Addr, msg []byte) {
 // datagram takes a message if it is for a socket: DGRAM, or UDP in IP6 or IP6P.
 func (rx *receiver) datagram(in *peer.Inbound, msg []byte, t *link.Train) (taken bool) {
 	c := in.Contact
-	m, ok, sound := rx.udp(c, msg)
+	m, unproved, ok := readUDP(msg)
 	if !ok {
 		return false
 	}
@@ -394,7 +394,7 @@ func (rx *receiver) datagram(in *peer.Inbound, msg []byte, t *link.Train) (taken
 	}
 	from := Addr{Peer: c.Address, Port: m.Source}
 	switch {
-	case !sound():
+	case unproved != nil && !soundUDP(unproved, &c.ULA, &rx.n.ula):
 		rx.n.counters.count(dMessage)
 	case !s.admits(from, rx.noted.trusted, c.Standing(), rx.now):
 		rx.n.counters.count(dSocketRefused)
@@ -405,31 +405,32 @@ func (rx *receiver) datagram(in *peer.Inbound, msg []byte, t *link.Train) (taken
 	return true
 }
 
-// udp reads a message that is UDP for the other side; ok is false if it is not. sound
-// verifies the checksum.
-func (rx *receiver) udp(c *peer.Contact, msg []byte) (m wire.DgramMsg, ok bool, sound func() bool) {
-	always := func() bool { return true }
+// readUDP reads a message that is UDP for the other side: DGRAM, IP6 or IP6P. ok is false if
+// it is not. unproved is the UDP packet where its checksum has to be right; nil: it has none.
+func readUDP(msg []byte) (m wire.DgramMsg, unproved []byte, ok bool) {
 	if wire.Type(msg[0]) == wire.Dgram {
 		m, err := wire.ParseDgram(msg[1:])
-		return m, err == nil, always
+		return m, nil, err == nil
 	}
 	x, err := wire.ParseIP6(msg[1:])
 	if err != nil || x.NextHeader != protoUDP || len(x.Payload) < udpHeader {
-		return m, false, always
+		return m, nil, false
 	}
-	b := x.Payload
-	n := int(binary.BigEndian.Uint16(b[4:]))
-	if n < udpHeader || n > len(b) {
-		return m, false, always
+	n := int(binary.BigEndian.Uint16(x.Payload[4:]))
+	if n < udpHeader || n > len(x.Payload) {
+		return m, nil, false
 	}
-	b = b[:n]
+	b := x.Payload[:n]
 	m = wire.DgramMsg{Source: binary.BigEndian.Uint16(b), Destination: binary.BigEndian.Uint16(b[2:]), Payload: b[udpHeader:]}
 	if wire.Type(msg[0]) == wire.IP6P {
-		return m, true, always
+		return m, nil, true
 	}
-	return m, true, func() bool {
-		return binary.BigEndian.Uint16(b[6:]) != 0 && checksum(b, pseudoSum(&c.ULA, &rx.n.ula, protoUDP, len(b))) == 0
-	}
+	return m, b, true
+}
+
+// soundUDP reports whether a UDP packet has a checksum, and the right one.
+func soundUDP(b []byte, from, to *anode.ULA) bool {
+	return binary.BigEndian.Uint16(b[6:]) != 0 && checksum(b, pseudoSum(from, to, protoUDP, len(b))) == 0
 }
 
 // pseudoSum is the sum of the pseudo-header of TCP or UDP (RFC 8200, 8.1).

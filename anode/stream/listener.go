@@ -17,6 +17,7 @@ const (
 type ports struct {
 	mu        sync.Mutex
 	listeners map[uint16]*Listener
+	closed    bool
 }
 
 // Listener takes streams to one port. It is a net.Listener.
@@ -64,6 +65,9 @@ func (h *Host) ListenFor(port uint16, admit func(Remote) bool) (*Listener, error
 		}
 	}
 	l := &Listener{host: h, port: port, admit: admit, more: sync.NewCond(&p.mu)}
+	if p.closed {
+		return nil, opError("listen", l.Addr(), nil, net.ErrClosed)
+	}
 	if port == 0 || p.listeners[port] != nil {
 		return nil, opError("listen", l.Addr(), nil, ErrInUse)
 	}
@@ -201,6 +205,7 @@ func (p *ports) deliver(port uint16, c *Conn) bool {
 
 func (p *ports) closeAll() {
 	p.mu.Lock()
+	p.closed = true
 	all := make([]*Listener, 0, len(p.listeners))
 	for _, l := range p.listeners {
 		all = append(all, l)
