@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Kind is a kind of door.
@@ -45,7 +47,7 @@ var errPlace = errors.New("want PORT, IP:PORT or unix:/PATH")
 // system choose.
 func ParsePlace(text string) (Place, error) {
 	if path, ok := strings.CutPrefix(text, unixPrefix); ok {
-		if !filepath.IsAbs(path) || strings.ContainsAny(path, "\x00\n\"") {
+		if !filepath.IsAbs(path) || strings.ContainsFunc(path, unfit) {
 			return Place{}, errPlace
 		}
 		return Place{Unix: filepath.Clean(path)}, nil
@@ -157,10 +159,16 @@ func ParseTarget(text string) (peer string, port uint16, err error) {
 	}
 	peer = strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]")
 	port, ok := parsePort(text[i+1:], 1)
-	if !ok || peer == "" || strings.ContainsAny(peer, "[]=\" \n") {
+	if !ok || peer == "" || strings.ContainsFunc(peer, unfit) {
 		return "", 0, fmt.Errorf("want PEER:PORT, not %q", text)
 	}
 	return peer, port, nil
+}
+
+// unfit reports whether a character has no place in a spec: it has a meaning there, or none
+// that a terminal may be sent.
+func unfit(r rune) bool {
+	return r <= ' ' || r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune("@+=[],\"", r)
 }
 
 func joinTarget(peer string, port uint16) string {
@@ -201,7 +209,7 @@ func ParseExposure(text string) (Exposure, error) {
 		e.Only = strings.Split(only, "+")
 	}
 	for _, peer := range e.Only {
-		if peer == "" || strings.ContainsAny(peer, "@+=[]\" \n") {
+		if peer == "" || strings.ContainsFunc(peer, unfit) {
 			return Exposure{}, errExpose
 		}
 	}
@@ -212,7 +220,7 @@ func ParseExposure(text string) (Exposure, error) {
 func CheckService(text string) error {
 	host, number, err := net.SplitHostPort(text)
 	_, ok := parsePort(number, 1)
-	if err != nil || !ok || host == "" || strings.ContainsAny(host, "@+=[]\" \n") {
+	if err != nil || !ok || host == "" || strings.ContainsFunc(host, unfit) {
 		return fmt.Errorf("want HOST:PORT, not %q", text)
 	}
 	return nil
