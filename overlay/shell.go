@@ -132,7 +132,7 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 		w.Failed <- err
 		return
 	}
-	if isStream(wire.Type(w.Msg[0])) {
+	if len(w.Msg) > 0 && isStream(wire.Type(w.Msg[0])) {
 		n.programs.unreachable(p.Address)
 		return
 	}
