@@ -276,6 +276,8 @@ type Stream struct {
 func (c *Client) Open(ctx context.Context, a anode.Address, port uint16) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	body, send := io.Pipe()
+	// The request does not end while its body is being read.
+	context.AfterFunc(ctx, func() { _ = send.CloseWithError(context.Cause(ctx)) })
 	q := url.Values{"address": {a.String()}, "port": {strconv.Itoa(int(port))}}
 	answer, err := c.exchangeBodies(ctx, http.MethodPost, "connect?"+q.Encode(), body)
 	if err != nil {

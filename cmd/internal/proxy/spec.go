@@ -28,6 +28,7 @@ type Spec interface {
 	fmt.Stringer // as the configuration has it
 	Kind() Kind
 	verb() string    // "forwarded"
+	place() string   // where it listens, for errors
 	peers() []string // that it names
 	open(s *Service) (*Door, error)
 }
@@ -99,6 +100,8 @@ func (p Proxy) String() string { return p.At.String() }
 
 func (p Proxy) verb() string { return "a proxy" }
 
+func (p Proxy) place() string { return p.At.String() }
+
 func (p Proxy) peers() []string { return nil }
 
 // Forwarding is a local port that leads to a port of a peer.
@@ -114,6 +117,8 @@ type Forwarding struct {
 func (f Forwarding) Kind() Kind { return Forward }
 
 func (f Forwarding) verb() string { return "forwarded" }
+
+func (f Forwarding) place() string { return udpWord(f.UDP) + f.At.String() }
 
 func (f Forwarding) peers() []string { return []string{f.Peer} }
 
@@ -187,6 +192,8 @@ type Exposure struct {
 func (e Exposure) Kind() Kind { return Expose }
 
 func (e Exposure) verb() string { return "exposed" }
+
+func (e Exposure) place() string { return "port " + udpWord(e.UDP) + strconv.Itoa(int(e.Port)) }
 
 func (e Exposure) peers() []string { return e.Only }
 
