@@ -4,21 +4,57 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"anodenet/anode"
+	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
 
 // blockage remembers in which networks UDP gets no answer: there, connections are opened at once,
-// after a restart too.
+// after a restart too. Of each network, it is known of what is on our links and of what is beyond:
+//
+//	              UDP of somebody works there
+//	silent <---------------------------------------> not silent
+//	        a connection works, UDP beside it does
+//	        not, and UDP of nobody else works there
+//
+// So it does not matter in which order peers answer, and a single one that takes no UDP says nothing
+// while another does.
 type blockage struct {
 	l     *loop
 	known []uplink // the latest last
 	keep  *meta
+	works [scopes]witnesses
 }
+
+// scope is a part of the network.
+type scope uint8
+
+const (
+	beyond scope = iota
+	onLink
+	scopes
+)
+
+// witnesses are those who answer by UDP, and when they were last seen to.
+type witnesses struct {
+	at   uplink // the network; in another one, what they showed means nothing
+	seen map[anode.Address]mono.Time
+}
+
+const (
+	maxWitnesses = 64        // one is enough
+	witnessFor   = time.Hour // of one that is not looked at again
+)
+
+// evidence is what the ways of one peer show of a part of the network.
+type evidence struct{ works, asked, connected bool }
 
 // uplink tells networks apart: by how packets leave for others. It is a hash, so that the state
 // directory does not say where the machine was.
@@ -45,52 +81,99 @@ func newBlockage(l *loop, keep *meta) blockage {
 	return s
 }
 
-func (s *blockage) here() (n uplink) {
+func (s *blockage) here(of scope) (n uplink) {
 	x := &s.l.links.state
-	h := sha256.Sum256(fmt.Appendf(nil, "%v %v", x.Route4, x.Route6))
+	b := fmt.Appendf(nil, "%v %v", x.Route4, x.Route6)
+	if of == onLink {
+		b = append(b, " links"...)
+	}
+	h := sha256.Sum256(b)
 	copy(n[:], h[:])
 	return n
 }
 
 // now reports whether UDP got no answer on the present network the last time.
-func (s *blockage) now() bool { return len(s.known) > 0 && slices.Contains(s.known, s.here()) }
+func (s *blockage) now() bool {
+	return len(s.known) > 0 && (s.silent(beyond) || s.silent(onLink))
+}
 
-// note takes what a peer's ways show: if one by UDP outside our links works, UDP does; if none does,
-// and a connection to the same peer does, it does not.
+// shown is now for people: where UDP of somebody beyond works, they are not told that it is silent,
+// although it may be on a link.
+func (s *blockage) shown() bool {
+	w := &s.works[beyond]
+	return s.silent(beyond) || s.silent(onLink) && !(w.at == s.here(beyond) && w.any(s.l.now))
+}
+
+// silent is now of a part of the network.
+func (s *blockage) silent(of scope) bool { return slices.Contains(s.known, s.here(of)) }
+
+// note takes what a peer's ways show.
 func (s *blockage) note(p *peer.Peer) {
-	connected, asked := false, false
+	var seen [scopes]evidence
 	for w := range p.Ways {
+		of := beyond
+		if w.OnLink {
+			of = onLink
+		}
+		x := &seen[of]
 		switch {
-		case w.OnLink:
 		case w.State == path.Confirmed && w.Endpoint.Kind.Connected():
-			connected = true
+			x.connected = true
+			seen[onLink].connected = true
 		case w.State == path.Confirmed && w.Endpoint.Kind == link.UDP && !w.Trial() && !w.Doubted():
-			s.set(false)
-			return
+			x.works = true
 		case w.Direct() && w.Endpoint.Kind == link.UDP && (w.Unanswered() || w.State == path.Confirmed):
-			asked = true
+			x.asked = true
 		}
 	}
-	if connected && asked {
-		s.set(true)
+	for of, x := range seen {
+		if p.Standing() < book.Relay {
+			x.asked = false // a stranger can name endpoints where nobody is
+		}
+		s.take(scope(of), p.Address, x)
 	}
+}
+
+// take notes what the ways of a peer show of a part of the network.
+func (s *blockage) take(of scope, a anode.Address, x evidence) {
+	w, now := &s.works[of], s.l.now
+	if here := s.here(of); w.at != here || w.seen == nil {
+		*w = witnesses{here, map[anode.Address]mono.Time{}}
+	}
+	if !x.works {
+		delete(w.seen, a)
+	} else if _, ok := w.seen[a]; ok || len(w.seen) < maxWitnesses {
+		w.seen[a] = now
+	}
+	switch {
+	case x.works:
+		s.set(of, false)
+	case x.connected && x.asked && !w.any(now):
+		s.set(of, true)
+	}
+}
+
+// any reports whether there is a witness, and forgets old ones.
+func (w *witnesses) any(now mono.Time) bool {
+	maps.DeleteFunc(w.seen, func(_ anode.Address, at mono.Time) bool { return now.Sub(at) > witnessFor })
+	return len(w.seen) > 0
 }
 
 // ExpectSilence says that a proxy leads out of the present network and the direct way does not, as
 // far as anybody can tell: connections need not wait for UDP. If UDP gets an answer, it is used.
 func (n *Node) ExpectSilence(ctx context.Context) error {
 	return n.call(ctx, func(l *loop) error {
-		l.blockage.set(true)
+		l.blockage.set(beyond, true)
 		return nil
 	})
 }
 
 // set notes whether the present network is one of those.
-func (s *blockage) set(blocked bool) {
-	if s.now() == blocked {
+func (s *blockage) set(of scope, blocked bool) {
+	if s.silent(of) == blocked {
 		return
 	}
-	here := s.here()
+	here := s.here(of)
 	if blocked {
 		s.known = append(s.known, here)
 		s.known = s.known[max(len(s.known)-maxNetworks, 0):]

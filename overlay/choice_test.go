@@ -248,6 +248,74 @@ func TestChoiceRelay(t *testing.T) {
 	})
 }
 
+// The relay is reached by UDP again soon after it is let through, where no direct way is to be had.
+func TestChoiceRelayBackOnUDP(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b, r, sa := zoneWithTCP(t, w, vnet.SymmetricRandom)
+		defer r.stop()
+		defer a.stop()
+		defer b.stop()
+		a.say(b, "there")
+		b.arrives(a, "there", 3*time.Second)
+		converse(a, b, 30*time.Second, nil)
+		for round := range 3 {
+			if by := a.by(b); by != "tcp" {
+				t.Errorf("round %d: without UDP the path is %s", round, by)
+			}
+			sa.DropUDP(false)
+			began := time.Now()
+			pause := converse(a, b, 20*time.Second, func() bool { return a.by(b) == "udp" })
+			if took := time.Since(began); took > 15*time.Second || pause > 200*time.Millisecond {
+				t.Errorf("round %d: back on UDP after %v, with a pause of %v", round, took, pause)
+			}
+			converse(a, b, 5*time.Second, nil)
+			sa.DropUDP(true)
+			converse(a, b, 20*time.Second, nil)
+		}
+	})
+}
+
+// asksAll has a node check all its ways to another.
+func (n *testNode) asksAll(to *testNode) {
+	n.t.Helper()
+	if err := n.call(n.t.Context(), func(l *loop) error {
+		p := l.peers.get(to.address0())
+		p.LinksChanged(l.now)
+		l.touch(p)
+		return nil
+	}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// A client reaches its relay by both families of addresses. However often it asks along both, what it
+// sends is forwarded.
+func TestRelayOfTwoFamilies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		net := w.Internet(vnet.Link{Delay: oneWay / 2})
+		sr, sa, sb := net.Public("relay"), net.Public("a"), net.Site("b", vnet.SymmetricRandom)
+		r := newTestNode(t, sr.Host, func(c *Config) {
+			c.Identity, c.RelayZones = identityIn(t, testZone), []anode.Zone{testZone}
+		}).start()
+		global6 := func(ip netip.Addr) bool { return ip.Is6() && ip.IsGlobalUnicast() }
+		f := zoneFile(t, fmt.Sprintf("%s,%s:8737:0:%s", addr(t, sr.Host, netip.Addr.Is4), addr(t, sr.Host, global6), r.address0()))
+		inZone := func(c *Config) { c.Identity = identityIn(t, testZone) }
+		a, b := newTestNode(t, sa.Host, inZone), newTestNode(t, sb.Host, inZone)
+		adds(a, b)
+		a.knows(testZone, f)
+		b.knows(testZone, f)
+		defer stopAll(r, a, b)
+		a.say(b, "there")
+		b.arrives(a, "there", 3*time.Second)
+		for round := range 20 {
+			a.asksAll(r)
+			if pause := converse(a, b, 2*time.Second, nil); pause > 200*time.Millisecond {
+				t.Errorf("round %d: nothing comes for %v", round, pause)
+			}
+		}
+	})
+}
+
 // Firewalls that let UDP through for 3 s now and then do no harm to what goes by a relay either.
 func TestChoiceRelayFlapping(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

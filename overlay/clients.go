@@ -30,7 +30,7 @@ type client struct {
 	// What lanes read for each packet comes first, to lie together.
 	id             anode.ID
 	next           atomic.Pointer[client] // another one with the same short ID; the loop writes it
-	places         atomic.Pointer[berth]  // where its machines are, the latest first; the loop writes it
+	places         atomic.Pointer[berth]  // where its machines are and were before, the latest first; the loop writes it
 	bytes, packets throttle               // of what is forwarded; the lanes write it
 	control        peer.Budget            // unsealed packets of it; the lanes write it
 	guest          bool                   // its zone is not served; it never changes
@@ -51,7 +51,7 @@ type client struct {
 	key     [32]byte // of the MAC; expanded for each packet, since that takes ten times the memory
 }
 
-// berth is where one machine of a client is. Of what is in it, lanes write heard, and the
+// berth is where one machine of a client is, or was before. Of what is in it, lanes write heard, and the
 // loop next; the rest never changes.
 type berth struct {
 	client  *client
@@ -127,6 +127,16 @@ func (c *client) at(machine uint8, at place) *berth {
 		return b
 	}
 	return nil
+}
+
+// knows reports whether a machine is at a place, or was there before.
+func (c *client) knows(machine uint8, at place) bool {
+	for b := c.places.Load(); b != nil; b = b.next.Load() {
+		if b.machine == machine && b.place == at {
+			return true
+		}
+	}
+	return false
 }
 
 // sent reports whether a packet bears the client as its sender.
@@ -230,11 +240,13 @@ func (x *clientIndex) remove(c *client) {
 	}
 }
 
-// moor enters where a machine of a client is. Whoever was there is there no more. It
-// returns the client that lost its place to this one; nil if none did.
+// moor enters where a machine of a client is. What it sends from where it was before is taken
+// still: it may use several ways to us in turn, such as one by each family of addresses. Whoever was
+// at the place is there no more. It returns the client that lost its place to this one; nil if none
+// did.
 func (x *clientIndex) moor(c *client, machine uint8, at place, now mono.Time) (lost *client) {
-	if old := c.to(machine); old != nil && old.machine == machine {
-		x.unmoor(old)
+	if b := c.to(machine); b != nil && b.machine == machine && b.place != at {
+		x.unmoorBefore(b)
 	}
 	if there := x.at(at); there != nil {
 		lost = there.client
@@ -259,6 +271,15 @@ func (c *client) berth(machine uint8, at place) *berth {
 	c.moored = true
 	c.first.client, c.first.place, c.first.machine = c, at, machine
 	return &c.first
+}
+
+// unmoorBefore forgets where a machine was before it was at a berth.
+func (x *clientIndex) unmoorBefore(b *berth) {
+	for old := b.next.Load(); old != nil; old = old.next.Load() {
+		if old.machine == b.machine {
+			x.unmoor(old)
+		}
+	}
 }
 
 // unmoor forgets where a machine is.

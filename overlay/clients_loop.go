@@ -132,7 +132,7 @@ func (s *clients) stranger(p *peer.Peer, h *wire.Header, msg []byte, ep link.End
 	case wire.Ping:
 		s.ask(c, h.SenderPeer, ep, nil)
 	case wire.EPCReq, wire.NetIDReq:
-		if !c.holds(h.SenderPeer) {
+		if !s.settled(c, h.SenderPeer, ep) {
 			s.ask(c, h.SenderPeer, ep, nil)
 		}
 	case wire.EPC:
@@ -192,7 +192,7 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 			return
 		}
 	case wire.EPCReq, wire.NetIDReq:
-		if at == nil && !c.holds(h.SenderPeer) { // its NAT has started anew
+		if at == nil && !s.settled(c, h.SenderPeer, ep) { // its NAT has started anew
 			s.ask(c, h.SenderPeer, ep, nil)
 		}
 	}
@@ -300,6 +300,21 @@ func (s *clients) evict(site site, guests bool) bool {
 func (c *client) holds(machine uint8) bool {
 	b := c.to(machine)
 	return b != nil && b.machine == machine && b.place.kind.Connected()
+}
+
+// restless is how long a machine may be silent where it is, before a question from where it was before
+// has it checked there.
+const restless = 2 * time.Second
+
+// settled reports whether a question of a machine does not mean that it is elsewhere now: it holds a
+// place, or asks from where it was before, and was heard where it is just now. One with several ways
+// to us asks along all of them.
+func (s *clients) settled(c *client, machine uint8, ep link.Endpoint) bool {
+	if c.holds(machine) {
+		return true
+	}
+	b := c.to(machine)
+	return c.knows(machine, placeOf(ep)) && s.l.now.Sub(mono.Time(b.heard.Load())) < restless
 }
 
 // ask has a place checked. ping is what a PING from there carried, nil if none came.

@@ -237,6 +237,63 @@ func TestClientMachines(t *testing.T) {
 	}
 }
 
+// A client that has two ways to the relay asks along both, and sends by either: wherever the relay
+// reaches it, what comes from where it was before is forwarded. From a third place nothing is.
+func TestClientOfTwoPlaces(t *testing.T) {
+	w := newClientWorld(t)
+	list := w.registered("192.0.2.1", "198.51.100.2")
+	a, b := list[0], list[1]
+	first, second, third := b.ep, elsewhere(b, 55), elsewhere(b, 66)
+	ask := func(at link.Endpoint) {
+		b.ep = at
+		w.by[at.Addr] = b
+		w.feed(b.plain(wire.EPCReq, wire.AppendEPC(nil, 1)), at)
+		w.answer()
+	}
+	for round, x := range []struct {
+		wait    time.Duration // before it asks
+		asks    link.Endpoint
+		at, was link.Endpoint // afterwards
+	}{
+		{0, second, second, first},
+		{0, first, second, first}, // it was heard at the second a moment ago
+		{3 * time.Second, first, first, second},
+		{0, third, third, first},
+	} {
+		w.run(x.wait)
+		ask(x.asks)
+		got := w.sent(packet(a, b, 3, 64), a.ep)
+		if len(got) != 1 || got[0].to != x.at {
+			t.Errorf("round %d: %d packets go to where it is, %v", round, len(got), x.at)
+		}
+		for _, from := range []link.Endpoint{first, second, third} {
+			want := 0
+			if from == x.at || from == x.was {
+				want = 1
+			}
+			if got := w.sent(packet(b, a, 3, 64), from); len(got) != want {
+				t.Errorf("round %d: of a packet from %v, %d are forwarded, want %d", round, from, len(got), want)
+			}
+		}
+		w.run(300 * time.Millisecond)
+	}
+	// Where it was is somebody else's now.
+	c := w.client(testZone, "192.0.2.9")
+	c.ep = first
+	w.by[c.ep.Addr] = c
+	w.feed(c.plain(wire.Ping, nil), c.ep)
+	w.answer()
+	if got := w.sent(packet(b, a, 3, 64), c.ep); len(got) != 0 {
+		t.Errorf("in its name from where another is: %v", got)
+	}
+	if got := w.sent(packet(a, b, 3, 64), a.ep); len(got) != 1 || got[0].to != third {
+		t.Errorf("packets to it go to %v, want %v", got, third)
+	}
+	if n := w.n.clients.count; n != 3 {
+		t.Errorf("%d clients", n)
+	}
+}
+
 // A client that is silent is forgotten; one whose packets are relayed is not, and neither
 // are those that send PINGs. Packets in its name from elsewhere are no sign of life.
 func TestClientExpires(t *testing.T) {

@@ -75,6 +75,7 @@ const (
 	cKeepalives
 	cRebound // times at which others saw another endpoint of us than before
 	cWoken   // times at which the node found that it had not run for a while
+	cTxMarked
 
 	counterCount
 )
@@ -98,6 +99,7 @@ var counterNames = [counterCount]string{
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
 	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
 	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
+	cTxMarked: "tx_marked",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -335,6 +335,7 @@ func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
 		if !rx.n.post(event{kind: evConfirm, in: in, ep: t.Endpoint, hop: p[0]}) {
 			in.Pending.Store(true) // the next packet tries again
 		}
+		in.Answer()
 	}
 	r := in.Line.Route.Load()
 	rx.noted.replies = rx.noted.trusted && (r == nil || r.Refuses)

@@ -49,6 +49,7 @@ const (
 // its memory is fixed, and made for the first packet: many senders never have one.
 type sender struct {
 	w        link.Writer
+	crowd    link.Crowd // nil: w has no queues
 	lane     int
 	counters *counters
 	now      mono.Time // of the batch
@@ -61,12 +62,15 @@ type sender struct {
 	open     bool // the last train takes more: it has no short packet yet
 
 	packets, bytes int // since the last flush
+	marked         int // of these, those that say that a queue is crowded
 
 	packet []byte // that was made for the gateway
 }
 
 func newSender(w link.Writer, lane, size int, c *counters) *sender {
-	return &sender{w: w, lane: lane, size: size, counters: c}
+	s := &sender{w: w, lane: lane, size: size, counters: c}
+	s.crowd, _ = w.(link.Crowd)
+	return s
 }
 
 // seal appends one message to the batch, which is flushed first if it is full.
@@ -95,6 +99,38 @@ func (s *sender) seal(r *peer.Route, counter uint64, msg []byte) {
 	s.bytes += n
 }
 
+// crowded reports whether what goes by a route waits for long in the queue of a connection.
+func (s *sender) crowded(r *peer.Route) bool {
+	return s.crowd != nil && r.Way.Endpoint.Kind.Connected() && s.crowd.Crowded(&r.Way.Endpoint)
+}
+
+// slowDown tells the program that sends a packet to send less, by the mark of RFC 3168, if both ends of
+// its connection understand that: what is sealed and waits in a queue can only be dropped. The node
+// that made the packet can do so alone. A relay whose queue is crowded sees nothing of what is in it,
+// and drops.
+func (s *sender) slowDown(msg []byte) {
+	if markCE(msg) {
+		s.marked++
+	}
+}
+
+// markCE has a message with an IPv6 packet say that it met congestion, and reports whether it may: the
+// packet's sender set one of ECT(0) and ECT(1), and nobody has said so yet. The traffic class is in no
+// checksum. DGRAM has none: it stands for a class of 0, which must not be marked.
+func markCE(msg []byte) bool {
+	const at, ce = 2, 0x30 // of the type, then version, class and flow label
+	switch wire.Type(msg[0]) {
+	case wire.IP6, wire.IP6P:
+	default:
+		return false
+	}
+	if len(msg) < 1+wire.IP6Header || msg[at]&ce == 0 || msg[at]&ce == ce {
+		return false
+	}
+	msg[at] |= ce
+	return true
+}
+
 // end closes the last train: what measures a way must not depend on what leaves with it.
 func (s *sender) end(now bool) { s.open = s.open && !now }
 
@@ -117,8 +153,9 @@ func (s *sender) flush() {
 	}
 	s.counters.add(cTxPackets, s.packets)
 	s.counters.add(cTxBytes, s.bytes)
+	s.counters.add(cTxMarked, s.marked)
 	s.buf, s.trains = s.buf[:0], s.trains[:0]
-	s.packets, s.bytes, s.open = 0, 0, false
+	s.packets, s.bytes, s.marked, s.open = 0, 0, 0, false
 }
 
 // full reports whether a batch is worth writing before more is read.
@@ -183,7 +220,11 @@ func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
 		n.outWaiting(q, c, to)
 		return
 	}
+	crowded := s.crowded(r)
 	for msg := q.Next(); msg != nil; msg = q.Next() {
+		if crowded {
+			s.slowDown(msg)
+		}
 		s.seal(r, first, msg)
 		first++
 	}
@@ -228,6 +269,9 @@ func (n *lanes) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte
 		if !ok {
 			n.counters.count(dKeyEnded)
 			return false
+		}
+		if s.crowded(r) {
+			s.slowDown(msg)
 		}
 		s.seal(r, counter, msg)
 		c.TxBytes.Add(uint64(len(msg) + wire.SealedMin))

@@ -45,7 +45,6 @@ const (
 	keepFirst  = 8 * time.Second   // before anything is known: shorter than the shortest NATs in use
 	keepFor    = 5 * time.Minute   // so long, while it is being measured
 	keepAfter  = 20 * time.Second  // if it cannot be measured: most NATs keep 30 s and more
-	keepLeast  = 6 * time.Second   // more often would cost more than a megabyte a day
 	keepMost   = 100 * time.Second // RFC 4787 asks for two minutes
 	answerEach = 40 * time.Second  // a keepalive asks for an answer, but not two in a row: the other kind shows where we are
 
@@ -140,7 +139,8 @@ func (r *reach) interval(x *anchor) time.Duration {
 		return mono.Forever
 	}
 	if life := r.lifetime.known(r); life != 0 {
-		return min(max(life*4/5, keepLeast), keepMost) // it is shorter than what was measured already
+		// It is shorter than what was measured already. A second is margin enough for the shortest.
+		return min(max(life*4/5, min(life-time.Second, keepFirst)), keepMost)
 	}
 	if r.l.now.Sub(r.anchors.since) < keepFor {
 		return keepFirst

@@ -98,7 +98,7 @@ func (n *Node) listens() []string {
 
 func (l *loop) transportsStatus() TransportsStatus {
 	n := l.n
-	s := TransportsStatus{UDPSilent: l.blockage.now(), TCP: append([]uint16{}, n.listening.tcp...), Ethernet: []string{}, Failed: append([]TransportFailure{}, n.listening.failed...)}
+	s := TransportsStatus{UDPSilent: l.blockage.shown(), TCP: append([]uint16{}, n.listening.tcp...), Ethernet: []string{}, Failed: append([]TransportFailure{}, n.listening.failed...)}
 	for _, ep := range n.broadcasts() {
 		for _, i := range l.links.state.Interfaces {
 			if i.Index == ep.If {

@@ -125,6 +125,14 @@ func (s *Session) Announced() (a Announcement, ok bool) {
 	return s.announced, true
 }
 
+// Restarted reports whether the peer has started anew since the handshake of old, if it says so. It
+// means something only if a packet was opened in s: until then, who sent the first message of the
+// handshake may have replayed it. Any goroutine may call it.
+func (s *Session) Restarted(old *Session) bool {
+	now, before := s.announced.Instance, old.announced.Instance
+	return now != before && now != (wire.Instance{}) && before != (wire.Instance{})
+}
+
 // Reserve takes n consecutive packets of a lane, our sending queue counted from 0:
 // what it returns, and the n-1 numbers that follow, are to be given to Seal once
 // each. now is the clock that the Set is given, in ns; whoever sends in batches reads

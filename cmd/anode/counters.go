@@ -20,6 +20,8 @@ func trafficMeaning(name string) string {
 		return "received from peers, encrypted"
 	case "relayed_packets", "relayed_bytes":
 		return "forwarded between other peers"
+	case "tx_marked":
+		return "sent with a mark that tells the program to send less (ECN), since the queue of a connection was long"
 	case "control_rx":
 		return "handshakes and searches received"
 	case "control_tx":

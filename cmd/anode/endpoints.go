@@ -104,7 +104,7 @@ func givenNotes(list control.Endpoints) (notes []string) {
 // endpointsVerb is the verb that adds or removes.
 func (a *app) endpointsVerb(verb, short string, aliases ...string) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " PEER udp:IP:PORT...", Aliases: aliases, Short: short,
+		Use: verb + " PEER ENDPOINT...", Aliases: aliases, Short: short,
 		Args:              want(2, 2+maxEndpoints),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {

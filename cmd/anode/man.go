@@ -28,7 +28,7 @@ var manExamples = map[string]string{
 	"whois":         "anode whois fd00:0:48:29a1:c0fe:45ea:288c:f18c",
 	"ping":          "anode ping north\nanode ping north -c 3",
 	"status":        "anode status\nwatch anode status\nanode status --json | jq '.peers[].state'",
-	"peers add":     "anode peers add ADDRESS north\nanode peers add ADDRESS north --endpoint udp:192.0.2.1:8737",
+	"peers add":     "anode peers add ADDRESS north\nanode peers add ADDRESS north --endpoint udp:192.0.2.1:8737\nanode peers add ADDRESS north --endpoint https://home.example.org/anode",
 	"peers list":    "anode peers list --json",
 	"peers rename":  "anode peers rename north laptop",
 	"peers remove":  "anode peers remove north",
@@ -266,7 +266,7 @@ func (m *roff) surroundings() {
 	m.section("ENVIRONMENT")
 	m.item(roffBold("ANODE_LISTEN_PORT")+", ...", "Each key of the configuration has a variable: ANODE_ and the key, with _ for the dot. It overrides the file, and flags override it.")
 	m.item(roffBold("ANODE_STATE")+", "+roffBold("ANODE_SOCKET")+", "+roffBold("ANODE_CONFIG"), "The paths that --state, --socket and --config name.")
-	m.item(roffBold("ANODE_PEERS"), "Peers to add while the daemon runs, ADDRESS[@udp:IP:PORT], separated by commas or blanks.")
+	m.item(roffBold("ANODE_PEERS"), "Peers to add while the daemon runs, ADDRESS[@ENDPOINT], separated by commas or blanks. An endpoint is udp:HOST:PORT, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH.")
 	m.item(roffBold("NO_COLOR")+", "+roffBold("TERM")+"=dumb", "No colours, and no full screen in \"anode chat\".")
 	m.section("FILES")
 	m.item(roffItalic(usual.Config), "The configuration; see \"anode config example\". The daemon reads it again on SIGHUP.")

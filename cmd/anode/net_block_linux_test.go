@@ -302,7 +302,7 @@ func (m *crossing) judge() {
 	if m.second > slack*secondTime || m.first > 0 && m.second == 0 {
 		m.fault("reply after %v at the second start", m.second.Round(time.Millisecond))
 	}
-	if m.pause > slack*maxPause {
+	if m.pause > slack*cmp.Or(m.row.pause, maxPause) {
 		m.fault("a pause of %v", m.pause.Round(time.Millisecond))
 	}
 }

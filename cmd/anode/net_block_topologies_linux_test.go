@@ -1,6 +1,10 @@
 package main_test
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // blockage is a row of the second matrix: networks that let little through. The relay has a
 // public address. It is started by "anode up --relay --zone IP", and a and b by
@@ -12,11 +16,12 @@ type blockage struct {
 	cable    bool // a and b are on a cable without IP addresses, and there is nothing else
 	flags    []string
 	want     way
-	kind     string       // the transport of a's packets
-	reasons  []string     // codes of a's reasons, one of which must be given; none: nothing is wrong
-	changes  []transition // under load
-	always   bool         // it is one of those that run with all tests
-	hopeless bool         // a cannot reach the zone at all; the identity was made elsewhere
+	kind     string        // the transport of a's packets
+	reasons  []string      // codes of a's reasons, one of which must be given; none: nothing is wrong
+	changes  []transition  // under load
+	pause    time.Duration // the longest in which an application may get nothing; 0: maxPause
+	always   bool          // it is one of those that run with all tests
+	hopeless bool          // a cannot reach the zone at all; the identity was made elsewhere
 }
 
 // transition is a change of what a network lets through, and what must come of it.
@@ -89,6 +94,16 @@ var blockages = []blockage{
 		changes: []transition{udpWorks()}},
 	{name: "udp-works-relayed", a: behind("no-udp-random"), b: behind("random"), want: relay, kind: byTCP, reasons: udpBlocked,
 		changes: []transition{{name: "UDP works", do: udpThrough, want: relay, kind: byUDP, within: backToUDP, quick: 3 * time.Second, slow: 20 * time.Second}}},
+
+	// Firewalls that forget a connection, and say nothing or reset it.
+	{name: "tcp-dies", a: behind("no-udp"), b: behind("home"), want: relay, kind: byTCP, reasons: udpBlocked, pause: deadFound,
+		changes: []transition{tcpDies(relay, "drop")}},
+	{name: "tcp-dies-direct", a: behind("no-udp"), b: behind("router"), want: direct, kind: byTCP, reasons: anyReason, pause: deadFound,
+		changes: []transition{tcpDies(direct, "drop")}},
+	{name: "tcp-reset", a: behind("no-udp"), b: behind("home"), want: relay, kind: byTCP, reasons: udpBlocked,
+		changes: []transition{tcpDies(relay, "reject with tcp reset")}},
+	{name: "tcp-reset-direct", a: behind("no-udp"), b: behind("router"), want: direct, kind: byTCP, reasons: anyReason,
+		changes: []transition{tcpDies(direct, "reject with tcp reset")}},
 }
 
 // udpBlocked are what a says where nothing by UDP gets through to it, and it reaches b all the same.
@@ -106,6 +121,40 @@ func udpWorks() transition {
 }
 
 func udpThrough(l *laboratory) { l.blockUDP(l.a, false) }
+
+// deadFound is how long a connection may say nothing until it counts as dead.
+const deadFound = 10 * time.Second
+
+// tcpDies has the box next to a do something to what belongs to the connections that are open, and let
+// new ones through. Others must take their place.
+func tcpDies(want way, what string) transition {
+	do := func(l *laboratory) {
+		before := l.a.connections()
+		if len(before) == 0 {
+			l.t.Error("a has no connection")
+			return
+		}
+		ports := strings.Join(before, ", ")
+		l.innermost(l.a).run("nft", table("inet cut", map[string][]string{
+			"forward { type filter hook forward priority -1": {"tcp sport { " + ports + " } " + what, "tcp dport { " + ports + " } " + what},
+		}))
+		within(l.t, 2*deadFound, "another connection", func() bool {
+			return slices.ContainsFunc(l.a.connections(), func(port string) bool { return !slices.Contains(before, port) })
+		})
+	}
+	return transition{name: "connections end: " + what, do: do, want: want, kind: byTCP, within: fallBack, quick: 3 * time.Second, slow: 20 * time.Second}
+}
+
+// connections lists the ports of the host's connections to nodes.
+func (h *host) connections() (ports []string) {
+	h.t.Helper()
+	for line := range strings.Lines(h.run("ss", "-Htn", "state", "established", "dport", "=", ":8737")) {
+		if f := strings.Fields(line); len(f) >= 4 {
+			ports = append(ports, f[2][strings.LastIndex(f[2], ":")+1:])
+		}
+	}
+	return ports
+}
 
 // webAlone has the box next to a host let the web through alone.
 func (l *laboratory) webAlone(h *host) {

@@ -131,13 +131,13 @@ func (a *app) peersAdd() *cobra.Command {
 		Long: "Add a peer (it must add you too), or change the name or the endpoints of one that\n" +
 			"was added before.\n\n" +
 			"ADDRESS is the whole address, 64 characters, perhaps with its check (ADDRESS-CCCC) or\n" +
-			"with endpoints (ADDRESS@udp:IP:PORT); or a DNS name with a TXT record anode:ADDRESS.\n" +
+			"with endpoints (ADDRESS@udp:IP:PORT@tcp:IP:PORT); or a DNS name with a TXT record anode:ADDRESS.\n" +
 			"DNS can be forged: compare the address that is shown. Without a terminal, a DNS name\n" +
 			"needs --yes.\n\n" + endpointForms,
 		Args:              want(1, 2),
 		ValidArgsFunction: a.completeHeard,
 	}
-	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached, such as `udp:IP:PORT`; repeatable")
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached: `udp:HOST:PORT`, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, more, followed := strings.Cut(args[0], "@")

@@ -39,7 +39,7 @@ func (f *runFlags) addConfig(cmd *cobra.Command) {
 	cmd.Flags().Uint16Var(&f.port, "port", 0, "UDP `port`, 0 for any (default 8737)")
 	cmd.Flags().StringVar(&f.zone, "zone", "", "zone of a new identity: the IPv4 address of the machine with its relay, or hex digits, `ZONE` (default 0)")
 	cmd.Flags().BoolVar(&f.relay, "relay", false, "relay for every address of this machine's zone, and serve its zone file on port 80")
-	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `[NAME=]ADDRESS[@udp:IP:PORT]`; repeatable")
+	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a peer to add while this runs, `[NAME=]ADDRESS[@ENDPOINT]`, with an endpoint such as udp:HOST:PORT, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
 	cmd.Flags().BoolVar(&f.open, "open", false, "let everybody reach this machine, not only the peers that you added")
 	cmd.Flags().BoolVar(&f.bare, "info2-bare", false, "exchange texts with strangers too, in clear text (anode chat)")
 	f.local.add(cmd)

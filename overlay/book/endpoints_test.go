@@ -46,6 +46,45 @@ func TestEndpointFaults(t *testing.T) {
 	}
 }
 
+// What an IP address must not be is the same in each kind of endpoint.
+func TestEndpointAddresses(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.1":                "",
+		"10.0.0.1":                 "",
+		"127.0.0.1":                "", // the end of a tunnel
+		"[::1]":                    "",
+		"169.254.7.7":              "", // needs no interface
+		"[2001:db8::1]":            "",
+		"[fd00::1]":                "",
+		"[::ffff:192.0.2.1]":       "",
+		"0.0.0.0":                  "no single machine",
+		"[::]":                     "no single machine",
+		"[::ffff:0.0.0.0]":         "no single machine",
+		"255.255.255.255":          "no single machine",
+		"[::ffff:255.255.255.255]": "no single machine",
+		"224.0.0.251":              "no single machine",
+		"[::ffff:224.0.0.251]":     "no single machine",
+		"[ff02::1]":                "no single machine",
+		"[ff0e::1]":                "no single machine",
+		"[fe80::1]":                "a link-local address",
+		"[febf:ffff::1]":           "a link-local address",
+		"[FE80:0:0:0:0:0:0:1]":     "a link-local address",
+		"[fe80::1%eth0]":           "the name of an interface",
+	} {
+		for _, form := range []string{"udp:%s:8737", "tcp:%s:8737", "http://%s:8080/", "https://%s/"} {
+			host := ip
+			if strings.HasPrefix(form, "http") {
+				host = strings.Replace(ip, "%", "%25", 1)
+			}
+			text := strings.Replace(form, "%s", host, 1)
+			_, err := ParsePlace(text)
+			if ok := err == nil; ok != (want == "") || !ok && (!errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: %v, want %q", text, err, want)
+			}
+		}
+	}
+}
+
 func TestAddEndpoints(t *testing.T) {
 	a, _ := newKey()
 	b, _ := newKey()

@@ -128,11 +128,20 @@ func fault(e wire.Endpoint) string {
 	default:
 		return onlyKinds
 	}
-	switch {
-	case e.Addr.Port() == 0:
+	if e.Addr.Port() == 0 {
 		return "the port must not be 0"
+	}
+	return ipFault(ip)
+}
+
+// ipFault says in plain words why an endpoint cannot have an IP address; "" if it can. A loopback
+// address can be the end of a tunnel.
+func ipFault(ip netip.Addr) string {
+	switch {
 	case noMachine(ip):
 		return "no single machine has that IP address"
+	case ip.Is6() && ip.IsLinkLocalUnicast():
+		return "a link-local address says nothing without its interface: give another address of the machine; machines on one link find each other without an endpoint"
 	}
 	return ""
 }

@@ -142,8 +142,6 @@ func urlHostFault(host string) string {
 		return hostFault(strings.ToLower(host))
 	case ip.Zone() != "":
 		return "an address with the name of an interface is of no use to other programs"
-	case noMachine(ip.Unmap()):
-		return "no single machine has that IP address"
 	}
-	return ""
+	return ipFault(ip.Unmap())
 }

@@ -106,6 +106,9 @@ func (n *nic) mac() [6]byte { return n.own }
 // keep implements outlet. Without a connection there is nothing to keep.
 func (n *nic) keep() {}
 
+// crowded implements outlet: nothing waits.
+func (n *nic) crowded() bool { return false }
+
 // close implements outlet.
 func (n *nic) close() { n.once.Do(func() { n.file.Close() }) }
 

@@ -11,6 +11,8 @@ import (
 type opened interface {
 	// send sends bytes at once.
 	send(b []byte) error
+	// socket returns the connection; nil: what the system has of it is not known.
+	socket() *rawWrite
 }
 
 // apart goes on with an answer that stays open on goroutines of its own, once all is known about
@@ -28,7 +30,7 @@ func (s *session) apart(c *call, mine chan struct{}) bool {
 	}
 	c.apart = true
 	stranger := c.conn
-	out := &openAnswer{conn: conn, chunked: c.r.ProtoAtLeast(1, 1)}
+	out := &openAnswer{conn: conn, raw: newRawWrite(conn), chunked: c.r.ProtoAtLeast(1, 1)}
 	go func() {
 		defer s.m.running.Done()
 		defer s.finish(stranger)
@@ -40,8 +42,12 @@ func (s *session) apart(c *call, mine chan struct{}) bool {
 // openAnswer is an answer that stays open, on a connection that is ours.
 type openAnswer struct {
 	conn    net.Conn
+	raw     *rawWrite // nil: it is none of the system's
 	chunked bool
 }
+
+// socket implements opened.
+func (o *openAnswer) socket() *rawWrite { return o.raw }
 
 // serve sends packets as they come, ends the answer, and closes the connection.
 func (o *openAnswer) serve(s *session, mine chan struct{}) {

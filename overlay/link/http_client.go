@@ -56,7 +56,7 @@ var _ outlet = (*poster)(nil)
 // sent then.
 func (m *Mux) post(ep Endpoint) outlet {
 	p := &poster{ep: ep, born: time.Now(), heard: make(chan struct{}), changed: make(chan struct{})}
-	p.outbox.m, p.patient = m, true
+	p.outbox.m, p.early = m, true
 	rand.Read(p.id[:])
 	p.ctx, p.cancel = context.WithCancel(m.ctx)
 	m.running.Go(func() {
@@ -68,9 +68,9 @@ func (m *Mux) post(ep Endpoint) outlet {
 }
 
 // queue implements outlet.
-func (p *poster) queue(t *Train, _ bool) bool {
+func (p *poster) queue(t *Train, patient bool) bool {
 	p.active()
-	return p.put(t)
+	return p.put(t, patient)
 }
 
 // keep implements outlet: one that we opened is nobody's guest.
@@ -161,112 +161,6 @@ func (p *poster) pause(d time.Duration) bool {
 	}
 }
 
-// upload posts what waits, in its order: the next body begins when the one before has left us.
-func (p *poster) upload() {
-	var all sync.WaitGroup
-	defer all.Wait()
-	slots := make(chan struct{}, maxUploads)
-	mine := p.claim()
-	for range mine {
-		for {
-			slots <- struct{}{}
-			b := p.take(mine)
-			if b == nil {
-				<-slots
-				break
-			}
-			left := make(chan struct{})
-			once := sync.OnceFunc(func() { p.wrote(len(b)); close(left) })
-			q := query{id: p.id, named: true, up: p.bodies.Add(1)}
-			all.Go(func() {
-				defer func() { <-slots }()
-				p.send(q, b, once)
-				once()
-			})
-			<-left
-		}
-	}
-}
-
-// send posts one body, and gives its memory back. left is called once it was all written.
-func (p *poster) send(q query, b []byte, left func()) {
-	ctx, cancel := context.WithTimeout(p.ctx, uploadFor)
-	defer cancel()
-	body := &posted{b: b, left: left}
-	err := p.roundTrip(ctx, q, body, func(*http.Response) error { return nil })
-	if err != nil {
-		p.m.c.dropGone.Add(uint64(frames(b)))
-	} else {
-		p.succeeded()
-		p.active()
-	}
-	if body.free() {
-		recycle(b)
-	}
-	if err != nil {
-		p.failed(troubleOf(err))
-	}
-}
-
-// posted is the body of a request. The transport may go on reading it for a moment after the
-// answer.
-type posted struct {
-	b    []byte
-	left func() // nil: nobody wants to know
-
-	mu   sync.Mutex
-	over bool
-	open int // readers
-}
-
-// free reports whether nobody reads it, and nobody will.
-func (b *posted) free() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.over = true
-	return b.open == 0
-}
-
-// reader begins to read it from the start.
-func (b *posted) reader() (io.ReadCloser, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.over {
-		return nil, io.ErrUnexpectedEOF
-	}
-	b.open++
-	return &postedReader{of: b}, nil
-}
-
-type postedReader struct {
-	of     *posted
-	at     int
-	closed bool
-}
-
-// Read implements io.Reader.
-func (r *postedReader) Read(p []byte) (int, error) {
-	if r.at == len(r.of.b) {
-		return 0, io.EOF
-	}
-	n := copy(p, r.of.b[r.at:])
-	if r.at += n; r.at == len(r.of.b) && r.of.left != nil {
-		r.of.left()
-	}
-	return n, nil
-}
-
-// Close implements io.Closer.
-func (r *postedReader) Close() error {
-	r.of.mu.Lock()
-	defer r.of.mu.Unlock()
-	if !r.closed {
-		r.closed = true
-		r.of.open--
-	}
-	return nil
-}
-
 // listen asks for packets whenever no answer is open that has them. A session in which nothing
 // happens has one request at a time.
 func (p *poster) listen() {
@@ -277,7 +171,7 @@ func (p *poster) listen() {
 		got := 0
 		q := query{id: p.id, named: true, down: p.number.Add(1), patient: patient}
 		err := p.roundTrip(ctx, q, nil, func(r *http.Response) (err error) {
-			got, err = pour(p.m, p.ep, r.Body, false, p.came)
+			got, err = pour(p.m, p.ep, r.Body, r.ContentLength, false, p.came)
 			return err
 		})
 		cancel()
@@ -428,7 +322,7 @@ func (p *poster) flow(seen chan<- bool) {
 		}
 		dead.Reset(deadStream)
 		tell(true)
-		_, err := pour(p.m, p.ep, r.Body, false, func(n int) {
+		_, err := pour(p.m, p.ep, r.Body, r.ContentLength, false, func(n int) {
 			dead.Reset(deadStream)
 			p.came(n)
 		})

@@ -288,7 +288,7 @@ func (s *session) body(c *call) bool {
 	}
 	_ = c.rc.SetReadDeadline(until)
 	s.await(c.q.up, c)
-	err := s.pour(http.MaxBytesReader(c.w, c.r.Body, most), c.guest)
+	_, err := pour(s.m, s.ep, http.MaxBytesReader(c.w, c.r.Body, most), c.r.ContentLength, c.guest, nil)
 	s.passed(c.q.up)
 	if err == nil {
 		_ = c.rc.SetReadDeadline(time.Time{})
@@ -311,17 +311,13 @@ func (s *session) body(c *call) bool {
 	return false
 }
 
-// pour hands over the packets of a body.
-func (s *session) pour(body io.Reader, guest bool) error {
-	_, err := pour(s.m, s.ep, body, guest, nil)
-	return err
-}
-
-// pour hands over the frames that a body has, until its end. After each read, came is told how
-// many bytes that was; nil: nobody.
-func pour(m *Mux, ep Endpoint, body io.Reader, guest bool, came func(n int)) (bytes int, err error) {
-	r := reading{small: make([]byte, smallBuffer), batch: newDelivery()}
-	r.buf = r.small
+// pour hands over the frames that a body has, until its end. Its length is -1 if that is not known.
+// After each read, came is told how many bytes that was; nil: nobody.
+func pour(m *Mux, ep Endpoint, body io.Reader, length int64, guest bool, came func(n int)) (bytes int, err error) {
+	r := newReading(false)
+	if !guest && length > smallBuffer {
+		r.grow()
+	}
 	for {
 		n, err := body.Read(r.buf[r.have:])
 		bytes += n
@@ -385,19 +381,11 @@ func (s *session) hold(c *call, patient time.Duration) {
 		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 		_ = c.rc.SetWriteDeadline(time.Now().Add(frameFor))
 		_, err := c.w.Write(b)
-		s.written(b, err)
+		s.wrote(len(b))
+		recycle(b)
+		s.sent(err)
 		return
 	}
-}
-
-// written gives back bytes that were taken. It returns false if sending them failed.
-func (s *session) written(b []byte, err error) bool {
-	s.wrote(len(b))
-	recycle(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.m.c.web.slowReader.Add(1)
-	}
-	return err == nil
 }
 
 var padding = [frameHeader]byte{}
@@ -411,6 +399,9 @@ func (c *call) send(b []byte) error {
 	}
 	return err
 }
+
+// socket implements opened.
+func (c *call) socket() *rawWrite { return nil }
 
 // flow answers with packets as they come, after the client has said that it sees the answer
 // before its end.
@@ -477,10 +468,35 @@ func (s *session) stream(to opened, mine chan struct{}, gone <-chan struct{}) {
 				break
 			}
 			sent += len(b)
-			if !s.written(b, to.send(b)) {
+			if !s.push(to, b, gone) {
 				return
 			}
 		}
+	}
+}
+
+// push sends what was taken, in pieces, each as soon as the system has nearly sent those before. It
+// returns false if that fails.
+func (s *session) push(to opened, b []byte, gone <-chan struct{}) bool {
+	var err error
+	rest := b
+	for len(rest) > 0 && err == nil {
+		n := min(len(rest), s.ready(to.socket(), gone))
+		if err = to.send(rest[:n]); err == nil {
+			s.wrote(n)
+			rest = rest[n:]
+		}
+	}
+	s.wrote(len(rest))
+	recycle(b)
+	s.sent(err)
+	return err == nil
+}
+
+// sent counts why sending failed.
+func (s *session) sent(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.m.c.web.slowReader.Add(1)
 	}
 }
 

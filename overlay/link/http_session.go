@@ -38,7 +38,7 @@ type session struct {
 var _ outlet = (*session)(nil)
 
 // queue implements outlet.
-func (s *session) queue(t *Train, _ bool) bool { return s.put(t) }
+func (s *session) queue(t *Train, patient bool) bool { return s.put(t, patient) }
 
 // close implements outlet.
 func (s *session) close() { s.end() }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,6 +48,14 @@ func (m *Mux) newWay(u *url.URL) (*way, error) {
 	w := &way{onward: &m.onward, url: u, proxy: proxy}
 	w.http, w.seen = m.onward.transport(u, proxy)
 	w.http.MaxIdleConnsPerHost, w.http.MaxConnsPerHost = maxUploads, 2*maxUploads
+	dial := w.http.DialContext
+	w.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return postConn{conn}, nil
+	}
 	w.http.IdleConnTimeout = idleConnFor - 5*time.Second // ends before the server ends it
 	return w, nil
 }

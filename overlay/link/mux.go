@@ -87,6 +87,8 @@ type outlet interface {
 	// queue takes the packets of a train, all or none, and keeps none of its memory. It waits
 	// for room if patient, and if there is going to be some in no time; else it never waits.
 	queue(t *Train, patient bool) (taken bool)
+	// crowded reports whether what waits is so late that programs should send less. It takes no lock.
+	crowded() bool
 	// keep says that the other side has proved who it is.
 	keep()
 	// close ends it, and returns at once.
@@ -326,7 +328,7 @@ func (w *muxWriter) Write(ts []Train) (sent int, err error) {
 	for i := range ts {
 		t := &ts[i]
 		if w.last == nil || !w.to.Same(&t.Endpoint) {
-			if patient && w.to.Addr.IsValid() && !w.to.Same(&t.Endpoint) {
+			if patient && w.to != (Endpoint{}) && !w.to.Same(&t.Endpoint) {
 				w.wait.others()
 			}
 			w.to, w.last = t.Endpoint, w.m.find(t.Endpoint)

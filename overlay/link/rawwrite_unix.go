@@ -20,8 +20,11 @@ type rawWrite struct {
 
 // newRawWrite returns nil for what is no socket of the system.
 func newRawWrite(c net.Conn) *rawWrite {
-	if begun, ok := c.(*begunConn); ok {
-		c = begun.Conn
+	switch x := c.(type) {
+	case *begunConn:
+		c = x.Conn
+	case *webConn:
+		c = x.Conn
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {

@@ -48,6 +48,7 @@ type stream struct {
 	room  chan struct{} // takes one: the writer took what waited
 	proof chan struct{} // closed when a guest has proved who it is
 	done  chan struct{} // closed when it ended
+	crowd
 
 	mu      sync.Mutex
 	conn    net.Conn  // nil: not open yet
@@ -285,6 +286,7 @@ func (s *stream) queue(t *Train, patient bool) bool {
 			s.written = now
 		}
 	}
+	s.age(now)
 	had := len(s.waiting)
 	s.waiting = appendFrames(s.waiting, t)
 	idle := s.writing == 0
@@ -377,7 +379,7 @@ func (s *stream) write() {
 // push writes b, in pieces, and returns how many bytes are left if that fails.
 func (s *stream) push(b []byte) (left int, err error) {
 	for len(b) > 0 {
-		n := min(len(b), s.ready())
+		n := min(len(b), s.speed.ready(&s.mu, s.raw, s.done))
 		if err := s.pushAll(b[:n]); err != nil {
 			return len(b), err
 		}
@@ -385,28 +387,6 @@ func (s *stream) push(b []byte) (left int, err error) {
 		s.wrote(n)
 	}
 	return 0, nil
-}
-
-// ready waits until the system has nearly sent what it took, on a network that is slow: what waits
-// with the system can be dropped no more. It returns how much to write then.
-func (s *stream) ready() int {
-	for {
-		s.mu.Lock()
-		ahead, unsent := s.speed.ahead(), 0
-		if ahead < notSent && s.raw != nil {
-			unsent = s.raw.unsent()
-		}
-		wait := s.speed.lasts(unsent - ahead)
-		s.mu.Unlock()
-		if unsent <= ahead {
-			return ahead
-		}
-		select {
-		case <-time.After(min(max(wait, time.Millisecond), slowLook)):
-		case <-s.done:
-			return ahead
-		}
-	}
 }
 
 // pushAll writes b. The other side has to take some of it again and again, and need not take all in
@@ -438,7 +418,20 @@ func (s *stream) wrote(n int) {
 	s.writing -= n
 	s.written = now
 	s.speed.wrote(n, now)
+	s.age(now)
 	s.hasRoom()
+}
+
+// age notes how old the oldest of what waits is; with mu.
+func (s *stream) age(now time.Time) {
+	switch {
+	case s.writing > 0:
+		s.aged(now.Sub(s.begun))
+	case len(s.waiting) > 0:
+		s.aged(now.Sub(s.oldest))
+	default:
+		s.aged(0)
+	}
 }
 
 // hasRoom tells who waits for room; with mu.
@@ -468,8 +461,9 @@ func (s *stream) take() (b []byte, ok bool) {
 
 // read hands over what comes, until the connection ends, and reports whether any packets came.
 func (s *stream) read() (came bool) {
-	r := reading{small: make([]byte, smallBuffer), began: time.Now(), batch: newDelivery(), dialled: s.guest == nil, waits: true}
-	r.buf, r.since = r.small, r.began
+	r := newReading(true)
+	r.began, r.dialled, r.waits = time.Now(), s.guest == nil, true
+	r.since = r.began
 	for {
 		kept := s.kept.Load()
 		switch {

@@ -17,6 +17,27 @@ type reading struct {
 	dialled bool      // we opened it
 	waits   bool      // for a guest whose frame is too long
 	early   bool      // there is such a frame in buf
+
+	few, lean int // reads that brought little, in a row, and how many of those end the use of large
+}
+
+// newReading prepares to read. With lean, a connection gives the large buffer back as soon as a read
+// brings little. HTTP has bytes between the packets, and readers of its own that have some of them
+// ready: a read that brings little says less there.
+func newReading(lean bool) reading {
+	r := reading{small: make([]byte, smallBuffer), batch: newDelivery(), lean: 8}
+	r.buf = r.small
+	if lean {
+		r.lean = 1
+	}
+	return r
+}
+
+// grow has it use the large buffer.
+func (r *reading) grow() {
+	r.large = largeBuffers.Get().(*[largeBuffer]byte)
+	copy(r.large[:], r.buf[:r.have])
+	r.buf = r.large[:]
 }
 
 // until is by when something has to come.
@@ -69,12 +90,13 @@ func (r *reading) came(m *Mux, ep Endpoint, n int, kept bool) bool {
 	if r.have = copy(r.buf, r.buf[used:r.have]); used > 0 {
 		r.since = time.Now()
 	}
+	if r.few++; n >= len(r.small) {
+		r.few = 0
+	}
 	switch {
 	case full && r.large == nil && kept:
-		r.large = largeBuffers.Get().(*[largeBuffer]byte)
-		copy(r.large[:], r.buf[:r.have])
-		r.buf = r.large[:]
-	case r.large != nil && n < len(r.small) && r.have < len(r.small):
+		r.grow()
+	case r.large != nil && r.few >= r.lean && r.have < len(r.small):
 		copy(r.small, r.buf[:r.have])
 		r.give()
 	}

@@ -1,6 +1,9 @@
 package link
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 const (
 	// aheadFor is how long the system may have to send what it took. More would only wait there,
@@ -61,4 +64,29 @@ func (s *speed) lasts(bytes int) time.Duration {
 		return 0
 	}
 	return time.Duration(float64(bytes) / s.rate * float64(time.Second))
+}
+
+// ready waits until the system has nearly sent what it took, on a network that is slow: what waits
+// with the system can be dropped no more. It returns how many bytes to write then. mu guards the
+// speed; raw is the connection, or nil if what the system has is not known.
+func (s *speed) ready(mu *sync.Mutex, raw *rawWrite, done <-chan struct{}) int {
+	for {
+		mu.Lock()
+		ahead, unsent := s.ahead(), 0
+		if ahead < notSent && raw != nil {
+			unsent = raw.unsent()
+		}
+		wait := s.lasts(unsent - ahead)
+		mu.Unlock()
+		if unsent <= ahead {
+			return ahead
+		}
+		timer := time.NewTimer(min(max(wait, time.Millisecond), slowLook))
+		select {
+		case <-timer.C:
+		case <-done:
+			timer.Stop()
+			return ahead
+		}
+	}
 }

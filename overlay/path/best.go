@@ -22,14 +22,25 @@ func (s *Set) Best() (Info, bool) {
 		s.rank(old) == s.rank(best) && best.RTT > old.RTT*3/4 {
 		best = old
 	}
-	moved := best != s.best && best != nil && best.Endpoint.Kind.Connected()
+	moved := best != s.best && best != nil
 	if s.best = best; moved {
-		s.try(s.now)
+		s.turned = true
+		if best.Endpoint.Kind.Connected() {
+			s.try(s.now)
+		}
 	}
 	if best == nil {
 		return Info{}, false
 	}
 	return *best, true
+}
+
+// Turned reports whether another way is used than when it was last asked.
+func (s *Set) Turned() bool {
+	s.Best()
+	turned := s.turned
+	s.turned = false
+	return turned
 }
 
 // Relayed reports whether there are confirmed ways and all of them are relayed.

@@ -14,6 +14,7 @@ import (
 type Set struct {
 	ways    []*Info // few, in no order
 	best    *Info   // what Best returned last
+	turned  bool    // it is another one, and Turned was not asked since
 	id      func() uint32
 	budgets [Predicted + 1]mono.Bucket // of hints, by origin
 	checked mono.Time                  // all confirmed ways, last

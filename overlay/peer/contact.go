@@ -106,6 +106,22 @@ type Inbound struct {
 	Pending atomic.Bool // the peer began it, and nothing has been opened in it yet
 }
 
+// Answer has what leaves from now on sealed in the session, in which the first packet was opened, if
+// the machine has started anew since that of its route was made: it does not know that one, and what
+// programs answer leaves before the loop has confirmed this one. A lane calls it; the loop may publish
+// another route meanwhile, which then holds.
+func (in *Inbound) Answer() {
+	old := in.Line.Route.Load()
+	if old == nil || !in.Session.Restarted(old.Session) {
+		return
+	}
+	next := *old
+	next.Session = in.Session
+	if in.Line.Route.CompareAndSwap(old, &next) {
+		in.Contact.Route.CompareAndSwap(old, &next)
+	}
+}
+
 // Has reports whether a receiver index is one of the session's block.
 func (in *Inbound) Has(index uint16) bool {
 	return index-in.Session.Index() < uint16(in.Session.Lanes())

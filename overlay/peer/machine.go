@@ -136,6 +136,9 @@ func (m *Machine) tick(now mono.Time) (due mono.Time, gaveUp bool) {
 	due = min(due, m.listen(now), m.clash.tick(now))
 	due = min(due, m.check(now, do.Hello != nil), m.judge(now))
 	m.route(now)
+	if m.ways.Turned() { // at the end of a trial, for one: nothing came just then
+		m.peer.env.Shell.Changed(m.peer, ChangedWays)
+	}
 	m.transit(now, do.GaveUp)
 	m.flush(now)
 	return min(due, m.measure(now), m.tell(now), m.punch(now)), do.GaveUp

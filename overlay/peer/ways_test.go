@@ -8,6 +8,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
+	"anodenet/overlay/link"
 	"anodenet/overlay/path"
 )
 
@@ -213,4 +214,39 @@ func TestQuiet(t *testing.T) {
 		}
 	}
 	is(t, "questions after a link event", questions, 1)
+}
+
+// A relay is reached by UDP again at the end of a trial, at which nothing comes: whoever follows its
+// ways is told then.
+func TestEndOfTrialIsTold(t *testing.T) {
+	w := newWorld(t, 1)
+	ids := identities()
+	a := w.side(ids[0], ids[1].Address(), 1, 1, 0xa1)
+	a.p.Decide(w.now, book.Relay, nil)
+	udp, tcp := path.Way{Endpoint: ep(2)}, path.Way{Endpoint: ep(2)}
+	tcp.Endpoint.Kind = link.TCP
+	byTCP := func(x *packet) bool { return x.to == udp.Endpoint || x.from == udp.Endpoint }
+	for _, x := range []path.Way{udp, tcp} {
+		w.side(ids[1], ids[0].Address(), 2, 2, 0xb2).at = x.Endpoint
+	}
+	a.p.Offer(w.now, tcp, path.Stored)
+	a.p.Offer(w.now, udp, path.Stored)
+	uses := func() link.Kind {
+		best, ok := a.p.Best()
+		if !ok {
+			t.Fatal("there is no way")
+		}
+		return best.Endpoint.Kind
+	}
+	w.run(10*time.Second, byTCP)
+	is(t, "without UDP", uses(), link.TCP)
+	for began := w.now; uses() != link.UDP; {
+		a.changes = 0
+		a.p.Carries(w.now)
+		w.run(10*time.Millisecond, nil)
+		if w.now.Sub(began) > 15*time.Second {
+			t.Fatal("UDP is not used")
+		}
+	}
+	is(t, "told of the change", a.changes&ChangedWays, ChangedWays)
 }

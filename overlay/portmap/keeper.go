@@ -161,7 +161,7 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/10) }
 // fail reports that no protocol mapped the port, and returns when to ask again. A mapping that may still stand stays: a gateway
 // that restarts is silent for a minute and often has it afterwards.
 func (k *keeper) fail(ctx context.Context, err error) time.Duration {
-	k.wait = min(max(2*k.wait, firstRetry), lastRetry)
+	k.wait = min(max(4*k.wait, firstRetry), lastRetry)
 	var f *failure
 	if errors.As(err, &f) {
 		k.wait = min(max(k.wait, f.wait), lastRetry)

@@ -40,7 +40,7 @@ const Lease = 30 * time.Minute
 
 const (
 	// firstRetry and lastRetry bound how long after a failure the gateway is asked again.
-	// The wait doubles each time.
+	// The wait is four times as long each time: a search costs 2 kB, and most gateways map nothing.
 	firstRetry = time.Minute
 	lastRetry  = time.Hour
 	// soonestRenewal bounds how often a gateway can have a mapping renewed by granting

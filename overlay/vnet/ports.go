@@ -13,11 +13,9 @@ const (
 	Preserving PortOrder = iota
 	// Random takes any port.
 	Random
-	// Sequential takes the port that follows the last one, whoever got that. The first is
-	// random.
+	// Sequential takes the port that follows the last one, whoever got that.
 	Sequential
-	// Contiguous takes the port that follows the last one of the same inside address. The
-	// first is random.
+	// Contiguous takes the port that follows the last one of the same inside address.
 	Contiguous
 )
 
@@ -28,6 +26,8 @@ type PortChoice struct {
 	Fallback PortOrder
 	// Step is from one port to the next one, which may be negative; 0 is 1.
 	Step int
+	// First is the first port of each sequence; 0 is any.
+	First uint16
 	// Parity keeps even ports even and odd ones odd.
 	Parity bool
 	// Low and High are the first and last ports; 0 is 1024 and 65535. A preserved
@@ -100,7 +100,7 @@ func (n *NAT) next(of netip.Addr, usable func(int) bool) (uint16, bool) {
 	start, step := 0, n.config.Ports.step()
 	if last, ok := n.ports.last[of]; ok {
 		start = last + step
-	} else {
+	} else if start = int(n.config.Ports.First); start == 0 {
 		start = n.randomPort()
 	}
 	port, ok := n.scan(start, step, usable)
