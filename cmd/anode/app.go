@@ -38,7 +38,7 @@ type app struct {
 	stateGiven            bool // whether a flag or ANODE_STATE named it
 	socketGiven           bool
 	configGiven           bool
-	ownSocket             string // of a node of this user's own; empty: the system's files are used
+	own                   platform.Directories // of a node of this user's; empty: there is none
 
 	flush     func()       // writes out what waits for a reader (decouple)
 	unwritten func() error // why output was lost; nil: it was not
@@ -128,8 +128,8 @@ func (a *app) root() *cobra.Command {
 		Long: "A flat, encrypted network of the machines that you choose.\n\n" +
 			"PEER is a name, an address, a ULA, a short ID, the beginning of one of these,\n" +
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
-			"A user who cannot write the usual state directory has ~/.local/state/anode in its place,\n" +
-			"with the socket in it.\n\n" +
+			"For a user without root, \"anode up --tun none\" makes ~/.local/state/anode, which has the\n" +
+			"socket too, and other commands find it there.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
 			"5 unreachable.",
 		SilenceErrors: true,

@@ -49,14 +49,18 @@ func (l login) own(system platform.Directories) (own platform.Directories, ok bo
 	return platform.Directories{State: state, Socket: filepath.Join(state, "socket"), Config: system.Config}, true
 }
 
-// settle takes the user's own files in the place of the system's where no flag or variable
-// names others. Commands for a daemon find the system's if the user has none that runs.
+// settle takes the user's own files in the place of the system's, where no flag or variable
+// names others and the user has a node. Commands for a daemon find the system's if it alone
+// runs.
 func (a *app) settle(l login) {
 	own, ok := l.own(platform.DefaultDirectories())
 	if !ok {
 		return
 	}
-	a.ownSocket = own.Socket
+	a.own = own
+	if !l.exists(own.State) {
+		return
+	}
 	if !a.stateGiven {
 		a.state = own.State
 	}
@@ -65,15 +69,23 @@ func (a *app) settle(l login) {
 	}
 }
 
-// settleDaemon does the rest for a daemon, which never takes the system's socket then.
-func (a *app) settleDaemon() {
-	if a.ownSocket == "" {
+// settleDaemon does the same for a daemon: the user's own files are for one without an adapter,
+// which needs no root.
+func (a *app) settleDaemon(adapter bool) {
+	files := a.own
+	if files.State == "" {
 		return
 	}
+	if adapter {
+		files = platform.DefaultDirectories()
+	}
 	if !a.socketGiven {
-		a.socket = a.ownSocket
+		a.socket = files.Socket
 	}
 	if !a.stateGiven {
-		_ = os.MkdirAll(filepath.Dir(a.state), 0o700) // what uses it reports an error better
+		a.state = files.State
+		if !adapter {
+			_ = os.MkdirAll(filepath.Dir(a.state), 0o700) // what uses it reports an error better
+		}
 	}
 }

@@ -12,22 +12,23 @@ func TestSettle(t *testing.T) {
 	system := platform.DefaultDirectories()
 	const ownState, ownSocket = "/home/u/.local/state/anode", "/home/u/.local/state/anode/socket"
 	for _, c := range []struct {
-		name              string
-		root, noHome      bool
-		writes, exists    []string
-		state, socket     bool // given
-		wantState, wantAt string
-		daemon            string // the socket of a daemon
+		name           string
+		root, noHome   bool
+		writes, exists []string
+		given          bool
+		state, socket  string // of commands
+		daemon         string // the socket of a daemon without an adapter
 	}{
-		{name: "root", root: true, wantState: system.State, wantAt: system.Socket, daemon: system.Socket},
-		{name: "service user", writes: []string{system.State}, wantState: system.State, wantAt: system.Socket, daemon: system.Socket},
-		{name: "no home", noHome: true, wantState: system.State, wantAt: system.Socket, daemon: system.Socket},
-		{name: "user", wantState: ownState, wantAt: ownSocket, daemon: ownSocket},
-		{name: "user beside the system's daemon", exists: []string{system.Socket}, wantState: ownState, wantAt: system.Socket, daemon: ownSocket},
-		{name: "both run", exists: []string{system.Socket, ownSocket}, wantState: ownState, wantAt: ownSocket, daemon: ownSocket},
-		{name: "given", state: true, socket: true, wantState: system.State, wantAt: system.Socket, daemon: system.Socket},
+		{name: "root", root: true, state: system.State, socket: system.Socket, daemon: system.Socket},
+		{name: "service user", writes: []string{system.State}, state: system.State, socket: system.Socket, daemon: system.Socket},
+		{name: "no home", noHome: true, state: system.State, socket: system.Socket, daemon: system.Socket},
+		{name: "user without a node", state: system.State, socket: system.Socket, daemon: ownSocket},
+		{name: "user", exists: []string{ownState}, state: ownState, socket: ownSocket, daemon: ownSocket},
+		{name: "user beside the system's daemon", exists: []string{ownState, system.Socket}, state: ownState, socket: system.Socket, daemon: ownSocket},
+		{name: "both run", exists: []string{ownState, system.Socket, ownSocket}, state: ownState, socket: ownSocket, daemon: ownSocket},
+		{name: "given", exists: []string{ownState}, given: true, state: system.State, socket: system.Socket, daemon: system.Socket},
 	} {
-		a := &app{state: system.State, socket: system.Socket, stateGiven: c.state, socketGiven: c.socket}
+		a := &app{state: system.State, socket: system.Socket, stateGiven: c.given, socketGiven: c.given}
 		l := login{root: c.root, base: "/home/u/.local/state",
 			writable: func(p string) bool { return slices.Contains(c.writes, p) },
 			exists:   func(p string) bool { return slices.Contains(c.exists, p) }}
@@ -35,12 +36,14 @@ func TestSettle(t *testing.T) {
 			l.base = ""
 		}
 		a.settle(l)
-		if a.state != c.wantState || a.socket != c.wantAt {
+		if a.state != c.state || a.socket != c.socket {
 			t.Errorf("%s: %s, %s", c.name, a.state, a.socket)
 		}
+		if a.settleDaemon(true); a.state != system.State || a.socket != system.Socket {
+			t.Errorf("%s: a daemon with an adapter has %s, %s", c.name, a.state, a.socket)
+		}
 		a.stateGiven = true // nothing is made
-		a.settleDaemon()
-		if a.socket != c.daemon {
+		if a.settleDaemon(false); a.socket != c.daemon {
 			t.Errorf("%s: a daemon listens on %s", c.name, a.socket)
 		}
 	}

@@ -197,6 +197,11 @@ func checkSettings(ctx context.Context, p *patient) []finding {
 			}
 		}
 	}
+	if p.status != nil {
+		for _, text := range doorWarnings(doorsOf(ctx, p.client)) {
+			list = append(list, finding{"settings", warn, text, "nothing, if you want that; otherwise remove local.anywhere from the configuration, or end the command that forwards", "local_anywhere"})
+		}
+	}
 	return append(list, judgeSettings(s)...)
 }
 

@@ -145,6 +145,17 @@ func doorFacts(adapter bool, doors []proxy.Status, names map[string]string) (ada
 	return adapterText, facts
 }
 
+// doorWarnings are about doors through which other machines use the network as this one.
+func doorWarnings(doors []proxy.Status) (list []string) {
+	for _, d := range doors {
+		at, err := proxy.ParsePlace(d.Listen)
+		if d.Kind != proxy.Expose && err == nil && !at.Private() {
+			list = append(list, fmt.Sprintf("everybody who reaches %s can use the network as this machine (local.anywhere)", d.Listen))
+		}
+	}
+	return list
+}
+
 // keepDoor opens a door until Ctrl-C or the daemon's end. say returns the line for people.
 func (a *app) keepDoor(cmd *cobra.Command, client *control.Client, r control.KeepRequest, asJSON bool, say func(proxy.Status) string) error {
 	err := client.Keep(cmd.Context(), r, func(s proxy.Status) {
@@ -166,6 +177,16 @@ func (a *app) peerOf(ctx context.Context, client *control.Client, text string) (
 		text = bare
 	}
 	return a.find(ctx, clientBook{client}, text)
+}
+
+// completeTarget completes PEER: as the second argument.
+func (a *app) completeTarget(cmd *cobra.Command, args []string, text string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	words, how := a.completePeer(1)(cmd, args, text)
+	for i, w := range words {
+		name, about, _ := strings.Cut(w, "\t")
+		words[i] = cobra.CompletionWithDesc(name+":", about)
+	}
+	return words, how | cobra.ShellCompDirectiveNoSpace
 }
 
 // portOfPeer reads a port of a peer.

@@ -259,7 +259,7 @@ func (t *teller) running(s overlay.Status) event {
 		Address: s.Address, ID: s.ID, ULA: s.ULA, Version: s.Version, Tun: s.Tun, Listen: s.Listen,
 		Open: s.Open, Secret: s.Secret, Relay: s.Relay, Bridged: t.bridged,
 		Zone: s.Zone, Relays: slices.Contains(s.Relaying.Zones, s.Zone), Added: len(added),
-		Warns: append([]string{}, settingWarnings(s.Open, t.bridged)...), Local: append([]proxy.Status{}, t.doors...),
+		Warns: slices.Concat([]string{}, settingWarnings(s.Open, t.bridged), doorWarnings(t.doors)), Local: append([]proxy.Status{}, t.doors...),
 	}}
 }
 

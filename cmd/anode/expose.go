@@ -24,8 +24,9 @@ func (a *app) exposeCommand() *cobra.Command {
 			"with policy.open.\n\n" +
 			"Without arguments it lists what is exposed. local.expose in the configuration exposes a\n" +
 			"port for good.",
-		GroupID: groupPeople,
-		Args:    want(0, 1),
+		GroupID:           groupPeople,
+		Args:              want(0, 1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVarP(&e.UDP, "udp", "u", false, "a UDP port")
 	cmd.Flags().StringVar(&e.To, "to", "", "where the service listens, `HOST:PORT` or a port of 127.0.0.1 (default the same port)")

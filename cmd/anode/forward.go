@@ -21,8 +21,9 @@ func (a *app) forwardCommand() *cobra.Command {
 			"unix socket is for root, the daemon's user and the group anode.\n\n" +
 			"Without arguments it lists what is forwarded. local.forward in the configuration forwards a\n" +
 			"port for good.",
-		GroupID: groupPeople,
-		Args:    want(0, 2),
+		GroupID:           groupPeople,
+		Args:              want(0, 2),
+		ValidArgsFunction: a.completeTarget,
 	}
 	cmd.Flags().BoolVarP(&f.UDP, "udp", "u", false, "a UDP port")
 	cmd.Flags().BoolVar(&f.Anywhere, "anywhere", false, "LOCAL may be an address that other machines reach; they use the network as this node then")

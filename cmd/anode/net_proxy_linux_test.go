@@ -289,6 +289,25 @@ func TestNetNoRoot(t *testing.T) {
 			t.Errorf("the network of a was\n%s\nand is\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 		}
 	}, a, b)
+	step(t, "anywhere", func(t *testing.T) {
+		f := a.start(a.bin, "forward", "--anywhere", "10.0.1.1:9081", "b:80", "--socket", a.socket())
+		f.says("forwarding 10.0.1.1:9081")
+		fetches(t, c, "http://10.0.1.1:9081/page")
+		const want = "everybody who reaches 10.0.1.1:9081 can use the network as this machine"
+		if out := strings.Join(strings.Fields(a.anode("status")), " "); !strings.Contains(out, "warning: "+want) {
+			t.Error(out)
+		}
+		out, _ := a.tryAnode("doctor", "--state", a.state())
+		if out = strings.Join(strings.Fields(out), " "); !strings.Contains(out, "warn settings "+want) {
+			t.Error(out)
+		}
+		f.end(syscall.SIGINT)
+	}, a, c)
+	step(t, "completion", func(t *testing.T) {
+		if out := a.run(a.bin, "__complete", "forward", "--socket", a.socket(), "80", ""); !strings.Contains(out, "b:\t") {
+			t.Error(out)
+		}
+	}, a)
 	step(t, "end", func(t *testing.T) {
 		f := a.start(a.bin, "forward", "0", "b:80", "--socket", a.socket())
 		f.says("forwarding")

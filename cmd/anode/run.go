@@ -92,9 +92,11 @@ func (f *runFlags) source(a *app, cmd *cobra.Command) config.Source {
 // to do when it is ready. From now on a stuck output stops nothing.
 func (f *runFlags) options(a *app, cmd *cobra.Command) daemon.Options {
 	a.decouple()
-	a.settleDaemon()
+	source := f.source(a, cmd)
+	c, err := source.Load() // the daemon reports an error
+	a.settleDaemon(err != nil || c.Tun.Name != config.NoTun)
 	return daemon.Options{
-		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: f.source(a, cmd),
+		State: a.state, ReadOnly: f.only, Socket: a.socket, Source: source,
 		Log: a.err, Version: version(), Ending: a.hurry,
 	}
 }

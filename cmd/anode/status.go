@@ -185,7 +185,7 @@ func peerCount(peers []overlay.PeerStatus) string {
 
 // nodeWarnings are what people must know about this node.
 func nodeWarnings(s overlay.Status, v statusView) []string {
-	list := settingWarnings(s.Open, v.bridged)
+	list := append(settingWarnings(s.Open, v.bridged), doorWarnings(v.doors)...)
 	if s.Copies {
 		list = append(list, copiesWarning(s))
 	}

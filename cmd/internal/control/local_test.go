@@ -23,9 +23,15 @@ type fakeNetwork struct {
 	to     string
 	err    error
 	listen func() (net.Listener, error) // nil: any port
+	waits  chan struct{}                // if it is there, it gets a value, and a connection does not open
 }
 
 func (n *fakeNetwork) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	if n.waits != nil {
+		n.waits <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if n.err != nil {
 		return nil, n.err
 	}
@@ -200,6 +206,23 @@ func TestOpenFails(t *testing.T) {
 	}
 	if d, err := none.Doors(t.Context()); err != nil || len(d.Doors) != 0 {
 		t.Errorf("%v, %v", d, err)
+	}
+}
+
+// TestOpenCanceled: who does not want to wait for the peer any longer need not.
+func TestOpenCanceled(t *testing.T) {
+	n := &fakeNetwork{waits: make(chan struct{}, 1)}
+	c, _, _ := serveLocal(t, n, newAddress(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Open(ctx, newAddress(t), 80)
+		done <- err
+	}()
+	<-n.waits
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 

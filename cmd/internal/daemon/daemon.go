@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"anodenet/anode"
@@ -87,6 +88,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	listener, err := control.Listen(o.Socket)
+	if errors.Is(err, syscall.EACCES) {
+		err = fmt.Errorf("%w; try: sudo; or --socket PATH where this user can write", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,8 @@ func withRemedy(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w; try: --read-only, which keeps what changes in memory; or --state DIR elsewhere; or --state none", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w; try: sudo; or --state DIR and --socket PATH where this user can write", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w; try: make room on the disk of %s; or --state DIR elsewhere", err, dir)
 	}

@@ -223,7 +223,7 @@ func (s *Service) open(spec Spec, owner string) (*Door, error) {
 	}
 	d, err := spec.open(s)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", spec, err)
+		return nil, fmt.Errorf("%s: %w", spec.place(), err)
 	}
 	d.spec, d.owner, d.gone = spec, owner, make(chan struct{})
 	s.mu.Lock()

@@ -813,7 +813,7 @@ func TestSpecs(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "8080", "=north:80", "8080=", "8080=north", "8080=north:0", "8080=north:65536", "8080=:80", "x:80=north:80", "unix:s=north:80",
-		"udp:unix:/s=north:80", "+80=north:80", "-1=north:80", "8080=no rth:80", "8080=north:+80", "[fe80::1%eth0]:80=north:80"} {
+		"udp:unix:/s=north:80", "+80=north:80", "-1=north:80", "8080=no rth:80", "8080=north:+80", "[fe80::1%eth0]:80=north:80", "8080=nor\x1bth:80", "unix:/a\x1b=north:80", "unix:/a,b=north:80"} {
 		if f, err := ParseForwarding(text); err == nil {
 			t.Errorf("%q: %v", text, f)
 		}
@@ -827,7 +827,7 @@ func TestSpecs(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, e, err)
 		}
 	}
-	for _, text := range []string{"", "0", "65536", "80@", "80@north+", "80=", "80=x", "80=:80", "80=x:0", "x", "80=a b:80"} {
+	for _, text := range []string{"", "0", "65536", "80@", "80@north+", "80=", "80=x", "80=:80", "80=x:0", "x", "80=a b:80", "80=a\x1b:80", "80@nor\u202eth"} {
 		if e, err := ParseExposure(text); err == nil {
 			t.Errorf("%q: %v", text, e)
 		}

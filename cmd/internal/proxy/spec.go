@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Kind is a kind of door.
@@ -26,6 +28,7 @@ type Spec interface {
 	fmt.Stringer // as the configuration has it
 	Kind() Kind
 	verb() string    // "forwarded"
+	place() string   // where it listens, for errors
 	peers() []string // that it names
 	open(s *Service) (*Door, error)
 }
@@ -45,7 +48,7 @@ var errPlace = errors.New("want PORT, IP:PORT or unix:/PATH")
 // system choose.
 func ParsePlace(text string) (Place, error) {
 	if path, ok := strings.CutPrefix(text, unixPrefix); ok {
-		if !filepath.IsAbs(path) || strings.ContainsAny(path, "\x00\n\"") {
+		if !filepath.IsAbs(path) || strings.ContainsFunc(path, unfit) {
 			return Place{}, errPlace
 		}
 		return Place{Unix: filepath.Clean(path)}, nil
@@ -97,6 +100,8 @@ func (p Proxy) String() string { return p.At.String() }
 
 func (p Proxy) verb() string { return "a proxy" }
 
+func (p Proxy) place() string { return p.At.String() }
+
 func (p Proxy) peers() []string { return nil }
 
 // Forwarding is a local port that leads to a port of a peer.
@@ -112,6 +117,8 @@ type Forwarding struct {
 func (f Forwarding) Kind() Kind { return Forward }
 
 func (f Forwarding) verb() string { return "forwarded" }
+
+func (f Forwarding) place() string { return udpWord(f.UDP) + f.At.String() }
 
 func (f Forwarding) peers() []string { return []string{f.Peer} }
 
@@ -157,10 +164,16 @@ func ParseTarget(text string) (peer string, port uint16, err error) {
 	}
 	peer = strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]")
 	port, ok := parsePort(text[i+1:], 1)
-	if !ok || peer == "" || strings.ContainsAny(peer, "[]=\" \n") {
+	if !ok || peer == "" || strings.ContainsFunc(peer, unfit) {
 		return "", 0, fmt.Errorf("want PEER:PORT, not %q", text)
 	}
 	return peer, port, nil
+}
+
+// unfit reports whether a character has no place in a spec: it has a meaning there, or none
+// that a terminal may be sent.
+func unfit(r rune) bool {
+	return r <= ' ' || r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune("@+=[],\"", r)
 }
 
 func joinTarget(peer string, port uint16) string {
@@ -179,6 +192,8 @@ type Exposure struct {
 func (e Exposure) Kind() Kind { return Expose }
 
 func (e Exposure) verb() string { return "exposed" }
+
+func (e Exposure) place() string { return "port " + udpWord(e.UDP) + strconv.Itoa(int(e.Port)) }
 
 func (e Exposure) peers() []string { return e.Only }
 
@@ -201,7 +216,7 @@ func ParseExposure(text string) (Exposure, error) {
 		e.Only = strings.Split(only, "+")
 	}
 	for _, peer := range e.Only {
-		if peer == "" || strings.ContainsAny(peer, "@+=[]\" \n") {
+		if peer == "" || strings.ContainsFunc(peer, unfit) {
 			return Exposure{}, errExpose
 		}
 	}
@@ -212,7 +227,7 @@ func ParseExposure(text string) (Exposure, error) {
 func CheckService(text string) error {
 	host, number, err := net.SplitHostPort(text)
 	_, ok := parsePort(number, 1)
-	if err != nil || !ok || host == "" || strings.ContainsAny(host, "@+=[]\" \n") {
+	if err != nil || !ok || host == "" || strings.ContainsFunc(host, unfit) {
 		return fmt.Errorf("want HOST:PORT, not %q", text)
 	}
 	return nil
