@@ -117,20 +117,16 @@ type call struct {
 	done chan error
 }
 
-// call has the loop run f and waits for it.
+// call has the loop run f and waits for it, also if the node ends meanwhile: f writes what belongs to
+// the caller.
 func (n *Node) call(ctx context.Context, f func(*loop) error) error {
 	k := call{f, make(chan error, 1)}
 	select {
-	case n.inbox.calls <- k:
+	case n.inbox.calls <- k: // the loop takes it, and runs it at once
+		return <-k.done
 	case <-n.done:
 		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-	select {
-	case err := <-k.done:
-		return err
-	case <-n.done:
-		return ErrClosed
 	}
 }
