@@ -311,8 +311,8 @@ func (rx *receiver) stream(in *peer.Inbound, msg []byte, t *link.Train) {
 	rx.gathered.put(in, msg)
 }
 
-// strange reports whether a message of a stream is let in from somebody whom the policy does
-// not let in.
+// strange reports whether a message of a stream is let in although the policy does not let its sender
+// in.
 func (rx *receiver) strange(in *peer.Inbound, msg []byte) bool {
 	p := rx.n.programs
 	if in.Contact.Standing() == book.Blocked {
