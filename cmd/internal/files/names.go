@@ -33,7 +33,7 @@ func checkPath(name string, windows bool) error {
 		return badName(name, "it is not UTF-8")
 	case strings.HasPrefix(name, "/"):
 		return badName(name, "it is absolute")
-	case strings.HasPrefix(strings.ToLower(name), journalPrefix):
+	case strings.HasPrefix(strings.ToLower(visible(name)), journalPrefix):
 		return badName(name, "anode uses such names itself")
 	}
 	for part := range strings.SplitSeq(name, "/") {
@@ -42,6 +42,16 @@ func checkPath(name string, windows bool) error {
 		}
 	}
 	return nil
+}
+
+// visible returns a name without what does not show, which some file systems ignore.
+func visible(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return -1
+	}, name)
 }
 
 // partProblem says what is wrong with one name of a path.
@@ -107,10 +117,12 @@ func checkTarget(link, target string, windows bool) error {
 	return nil
 }
 
-// Shown returns a name as it may be printed: what does not show, or changes the order of
-// what does, is replaced.
+// Shown returns a name, or a text of the other side's, as it may be printed: what does not
+// show, or changes the order of what does, is replaced. None can begin an advice within an
+// error.
 func Shown(name string) string {
 	const joiner = '\u200d' // within emoji
+	name = strings.ReplaceAll(name, "; try:", "; try")
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) || r == joiner {
 			return r
