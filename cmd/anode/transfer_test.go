@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,27 +20,61 @@ import (
 	"anodenet/cmd/internal/names"
 )
 
-// TestSender is who may send: added peers, or those of them that --from names.
+// TestSender is who may send, and about whose offers nobody is asked.
 func TestSender(t *testing.T) {
 	peers := fixtureStatus().Peers
+	north, both := []anode.Address{northAddress}, []anode.Address{southAddress, northAddress}
 	for _, c := range []struct {
-		from anode.Address
-		only []anode.Address
-		who  string // empty: refused
+		from    anode.Address
+		may     admission
+		trusted bool
+		refused string
 	}{
-		{northAddress, nil, "north (055b413c40ef750d)"},
-		{northAddress, []anode.Address{southAddress, northAddress}, "north (055b413c40ef750d)"},
-		{northAddress, []anode.Address{southAddress}, ""},
-		{strangerAddress, nil, ""}, // known, and not added
-		{selfAddress, nil, ""},
+		{northAddress, admission{}, false, ""},
+		{northAddress, admission{mute: true}, false, "files.trust does not name it, and there is no terminal to ask on"},
+		{northAddress, admission{all: true, mute: true}, true, ""},
+		{northAddress, admission{trusted: north, mute: true}, true, ""},
+		{southAddress, admission{trusted: north}, false, ""},
+		{southAddress, admission{trusted: north, mute: true}, false, "files.trust does not name it, and there is no terminal to ask on"},
+		{northAddress, admission{only: both}, true, ""},
+		{southAddress, admission{only: north, trusted: both}, false, "--from does not name it"},
+		{strangerAddress, admission{all: true}, false, "it is not a peer that you added"}, // but known
+		{selfAddress, admission{all: true}, false, "it is not a peer that you added"},
 	} {
-		p, err := sender(peers, c.from.ULA().Addr(), c.only)
-		if (err == nil) != (c.who != "") || err == nil && (p.Key != c.from.String() || !strings.HasPrefix(p.Name, "north (")) {
-			t.Errorf("%v, %v: %+v, %v", c.from.ID(), c.only, p, err)
+		p, err := c.may.sender(peers, c.from.ULA().Addr())
+		if (err == nil) != (c.refused == "") || err != nil && err.Error() != c.refused || p.Trusted != c.trusted {
+			t.Errorf("%v, %+v: %+v, %v", c.from.ID(), c.may, p, err)
+		}
+		if err == nil && (p.Key != c.from.String() || !strings.Contains(p.Name, c.from.ID().String())) {
+			t.Errorf("%+v", p)
 		}
 	}
-	if _, err := sender(peers, netip.MustParseAddr("::1"), nil); err == nil {
+	if _, err := (admission{all: true}).sender(peers, netip.MustParseAddr("::1")); err == nil {
 		t.Error("this machine may send")
+	}
+}
+
+// TestTrustedPeers: a configuration trusts whole names of peers that were added.
+func TestTrustedPeers(t *testing.T) {
+	peers := fixtureStatus().Peers
+	for _, text := range []string{"north", northAddress.String(), northAddress.ULA().String(), northAddress.ID().String()} {
+		list, err := trustedPeers(peers, []string{text, "south"}, "/etc/anode.toml")
+		if err != nil || !slices.Equal(list, []anode.Address{northAddress, southAddress}) {
+			t.Errorf("%s: %v, %v", text, list, err)
+		}
+	}
+	for text, says := range map[string]string{
+		"nort":                        `files.trust: no peer has the name "nort", nor that address, ULA or short ID`,
+		northAddress.String()[:20]:    `no peer has the name`,
+		"north.example.org":           `no peer has the name`,
+		"":                            `no peer has the name ""`,
+		strangerAddress.String():      `is not a peer that you added`,
+		strangerAddress.ID().String(): `is not a peer that you added`,
+	} {
+		_, err := trustedPeers(peers, []string{"north", text}, "/etc/anode.toml")
+		if f := explain(err); f.exit != exitUnknownPeer || !strings.Contains(f.message, says) || !strings.HasSuffix(f.try, "; or change files.trust in /etc/anode.toml") {
+			t.Errorf("%q: %+v", text, f)
+		}
 	}
 }
 
