@@ -146,11 +146,15 @@ func (a *app) recv(ctx context.Context, client *control.Client, f recvFlags, tru
 	}
 	report := a.newTransferReport(f.transferFlags, "received")
 	if !f.quiet && !f.json {
-		fmt.Fprintf(a.err, "receiving into %s; on the other machine: anode send FILE... %s\n", dir, status.ULA)
+		fmt.Fprintf(a.err, "receiving into %s\non the other machine: anode send FILE... %s\n", dir, status.ULA)
+	}
+	ask := &asker{out: a.err, in: in, dir: dir}
+	if !f.mute {
+		ask.listen()
 	}
 	var failed error
 	err = files.Receive(ctx, listener, files.ReceiveConfig{
-		Dir: dir, Who: l.who(who), Ask: (&asker{out: a.err, in: in, dir: dir}).ask, Keep: f.keep, Patience: f.patience,
+		Dir: dir, Who: l.who(who), Ask: ask.ask, Keep: f.keep, Patience: f.patience,
 		Tell: report.event,
 		Complete: func(from files.Peer, o files.Outcome) {
 			report.end(from, o)
@@ -171,16 +175,19 @@ type asker struct {
 	out   io.Writer
 	in    io.Reader
 	dir   string
-	lines chan string // nil: nobody reads yet
+	lines chan string
+}
+
+// listen begins to read before anything is asked: what was typed until then answers nothing.
+// It reads until the input or the program ends, since nothing else ends a read of a terminal.
+func (a *asker) listen() {
+	a.lines = make(chan string)
+	go a.read()
 }
 
 // ask shows an offer, and returns whether the person accepts it.
 func (a *asker) ask(ctx context.Context, o files.Offer) (bool, error) {
 	fmt.Fprint(a.out, offerText(o, a.dir))
-	if a.lines == nil {
-		a.lines = make(chan string)
-		go a.read() // until the input or the program ends: nothing else can end a read of a terminal
-	}
 	select {
 	case line, ok := <-a.lines:
 		if !ok {

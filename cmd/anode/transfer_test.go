@@ -13,6 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/schollz/progressbar/v3"
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
@@ -113,6 +116,7 @@ func TestAsker(t *testing.T) {
 	for text, want := range map[string]bool{"y\n": true, " YES \n": true, "\n": false, "no\n": false, "yy\n": false} {
 		in, typed := io.Pipe()
 		a := &asker{out: io.Discard, in: in}
+		a.listen()
 		go func() {
 			// A line that comes before the question waits for it is dropped.
 			for {
@@ -129,15 +133,40 @@ func TestAsker(t *testing.T) {
 	var out bytes.Buffer
 	in, _ := io.Pipe()
 	a := &asker{out: &out, in: in}
+	a.listen()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if yes, err := a.ask(ctx, files.Offer{}); yes || !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), "(the sender has gone)\n") {
 		t.Errorf("%v, %v, %s", yes, err, out.String())
 	}
 	in.Close()
-	if yes, err := (&asker{out: io.Discard, in: strings.NewReader("")}).ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {
+	ended := &asker{out: io.Discard, in: strings.NewReader("")}
+	ended.listen()
+	if yes, err := ended.ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {
 		t.Errorf("%v, %v", yes, err)
 	}
+	// An answer that comes before the question is none.
+	early, typed := io.Pipe()
+	hasty := &asker{out: io.Discard, in: early}
+	hasty.listen()
+	io.WriteString(typed, "yes\n")
+	io.WriteString(typed, "no\n") // the first was taken, and dropped
+	asked := make(chan bool)
+	go func() {
+		yes, _ := hasty.ask(t.Context(), files.Offer{})
+		asked <- yes
+	}()
+	for done := false; !done; {
+		select {
+		case yes := <-asked:
+			if done = true; yes {
+				t.Error("a line from before the question answered it")
+			}
+		default:
+			io.WriteString(typed, "no\n")
+		}
+	}
+	early.Close()
 }
 
 func TestTransferFailure(t *testing.T) {
@@ -210,5 +239,19 @@ func TestSendNothing(t *testing.T) {
 	err := a.send(t.Context(), lines{}, control.Resolved{}, []string{filepath.Join(dir, "nothing")}, transferFlags{})
 	if f := explain(err); f.exit != exitFailed || !strings.Contains(f.message, "nothing: no such file") || f.try == "" {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestBarWidth: a bar never wraps.
+func TestBarWidth(t *testing.T) {
+	for _, columns := range []int{25, 38, 40, 51, 52, 60, 66, 79, 80, 200} {
+		var out bytes.Buffer
+		bar := progressbar.NewOptions64(456<<30, append(barParts(columns, 304), progressbar.OptionSetWriter(&out), progressbar.OptionShowBytes(true))...)
+		bar.Set64(123 << 30)
+		for line := range strings.SplitSeq(out.String(), "\r") {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, " ")); n > columns {
+				t.Errorf("%d columns: %d in %q", columns, n, line)
+			}
+		}
 	}
 }

@@ -12,9 +12,13 @@ import (
 // ErrName says that a name is not one that may be received.
 var ErrName = errors.New("forbidden name")
 
-func badName(name, why string) error {
-	return fmt.Errorf("%w: %s: %s", ErrName, Shown(name), why)
-}
+// nameError is an ErrName about a name.
+type nameError struct{ name, why string }
+
+func (e *nameError) Error() string { return fmt.Sprintf("%v: %s: %s", ErrName, e.name, e.why) }
+func (e *nameError) Unwrap() error { return ErrName }
+
+func badName(name, why string) error { return &nameError{Shown(name), why} }
 
 // journalPrefix begins the names of journals, which nobody may send.
 const journalPrefix = ".anode-recv-"
