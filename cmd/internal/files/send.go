@@ -132,6 +132,7 @@ func (s *sender) attempt(ctx context.Context) error {
 		s.tell(Event{Type: Waiting, Err: err})
 		return err
 	}
+	parent := ctx
 	ctx, end := context.WithCancelCause(ctx)
 	cancel := func() { end(nil) }
 	defer cancel()
@@ -165,6 +166,7 @@ func (s *sender) attempt(ctx context.Context) error {
 		err = o.err // what the receiver said, rather than that it hung up
 	}
 	switch {
+	case parent.Err() != nil: // nothing broke
 	case errors.Is(err, ErrBusy):
 		s.tell(Event{Type: Waiting, Err: err})
 	case !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNoSpace):
