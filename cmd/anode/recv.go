@@ -37,7 +37,8 @@ func (a *app) recvCommand() *cobra.Command {
 		Short: "Receive files that a peer sends by anode send",
 		Long: "Receive files that a peer sends by \"anode send\", and end after one transfer.\n\n" +
 			"It shows who sends what, and asks, unless --yes or --from is given, or files.trust in the\n" +
-			"configuration names the peer. Only peers that you added can send. Nothing is overwritten: if\n" +
+			"configuration names the peer; what begins with a dot is refused then, since programs obey\n" +
+			"such files. Only peers that you added can send. Nothing is overwritten: if\n" +
 			"a name is taken, the file is called \"report (2).pdf\". Until it is complete, it is called\n" +
 			"report.pdf.part.\n\n" +
 			fmt.Sprintf("Senders connect to port %d of this machine's IPv6 address in the network.", files.Port),
@@ -47,7 +48,7 @@ func (a *app) recvCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.dir, "dir", "", "the `directory` to receive into (default files.dir of the configuration, else the current one)")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "accept what any added peer sends without asking")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "accept what any added peer sends without asking, hidden names excepted")
 	cmd.Flags().StringArrayVar(&f.from, "from", nil, "accept what this `PEER` sends without asking, and nothing from others")
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "go on receiving until Ctrl-C")
 	cmd.RegisterFlagCompletionFunc("from", a.completePeer(0))

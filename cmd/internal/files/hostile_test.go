@@ -346,3 +346,36 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenNames: a person may take a file that programs obey, but it never comes unasked.
+func TestHiddenNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write(".profile", noise(1, 10))
+		w.both(".profile")
+		if _, err := os.Lstat(filepath.Join(w.to, ".profile")); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write(".profile", noise(1, 10))
+		w.who = func(context.Context, net.Addr) (Peer, error) {
+			p := north
+			p.Trusted = true
+			return p, nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { w.receive(ctx) })
+		synctest.Wait()
+		if _, err := w.send(t.Context(), ".profile"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "hidden") {
+			t.Errorf("the sender: %v", err)
+		}
+		stop()
+		group.Wait()
+		if _, err := os.Lstat(filepath.Join(w.to, ".profile")); err == nil {
+			t.Error("it is there")
+		}
+	})
+}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -281,6 +283,16 @@ func (t *transfer) next(limit <-chan time.Time) (frame, error) {
 	}
 }
 
+// hiddenTop returns a name at the top of an offer that begins with a dot. In a home directory the files
+// with such names are what programs obey, so a person has to see it.
+func hiddenTop(tops []Top) (string, bool) {
+	i := slices.IndexFunc(tops, func(t Top) bool { return strings.HasPrefix(t.Name, ".") })
+	if i < 0 {
+		return "", false
+	}
+	return tops[i].Name, true
+}
+
 // agree returns whether the offer is accepted: it fits on the disk, and the person wants it.
 func (t *transfer) agree() (bool, error) {
 	kept, err := t.found()
@@ -290,6 +302,11 @@ func (t *transfer) agree() (bool, error) {
 	o := Offer{Peer: t.peer, Tops: t.manifest.Tops(), Files: t.manifest.Files, Bytes: t.manifest.Bytes, Kept: kept}
 	if free, known := freeSpace(t.config.Dir); known && o.Bytes-o.Kept > free {
 		return false, fmt.Errorf("%w: %d bytes are missing", ErrNoSpace, o.Bytes-o.Kept-free)
+	}
+	if t.peer.Trusted {
+		if name, ok := hiddenTop(o.Tops); ok {
+			return false, fmt.Errorf("%w: %s is hidden, and nobody is asked here", ErrName, Shown(name))
+		}
 	}
 	if t.config.Ask == nil || t.peer.Trusted {
 		t.agreed[t.agreement()] = true
