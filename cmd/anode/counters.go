@@ -117,6 +117,10 @@ func programMeaning(name string) string {
 		return "datagrams that a program did not read in time"
 	case "no_adapter":
 		return "for a port where no program listens; there is no adapter"
+	case "port_closed":
+		return "peers that were told that no program listens on a UDP port"
+	case "port_limited":
+		return "UDP for ports where no program listens, not answered: too much"
 	}
 	return ""
 }

@@ -50,6 +50,7 @@ type Marks struct {
 	Refused Budget       // packets that were not sent, since the peer would drop them
 	NATT    Budget       // NAT_T
 	Told    Budget       // STANDINGs because of packets of the peer that were refused
+	Closed  Budget       // errors about UDP to ports where nothing listens
 }
 
 // Question is what a COOKIE repeats of a HELLO: the first bytes of its noise message.
