@@ -178,6 +178,8 @@ func gatewayMeaning(name string) string {
 		return "packets that are no TCP of this machine"
 	case "drop_too_many":
 		return "connections beyond the limits"
+	case "drop_error":
+		return "errors of the system about connections that are not being opened"
 	case "drop_repeated_syn", "drop_unknown_syn":
 		return "repeated by the system while a connection is being opened"
 	}
