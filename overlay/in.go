@@ -336,6 +336,7 @@ func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
 			in.Pending.Store(true) // the next packet tries again
 		}
 		in.Answer()
+		in.Line.Announce(in.Session.Said().Capabilities) // the loop confirms later than this packet is judged
 	}
 	r := in.Line.Route.Load()
 	rx.noted.replies = rx.noted.trusted && (r == nil || r.Refuses)

@@ -96,6 +96,12 @@ type Line struct {
 	bare  atomic.Bool
 }
 
+// Announce notes what the machine said in a handshake that is proved to be fresh.
+func (l *Line) Announce(x seal.Capabilities) {
+	l.can.Store(uint64(x))
+	l.bare.Store(x&seal.TakesIP6 == 0)
+}
+
 // Can reports whether the machine announced all of some capabilities.
 func (l *Line) Can(x seal.Capabilities) bool { return seal.Capabilities(l.can.Load())&x == x }
 
