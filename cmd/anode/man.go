@@ -45,7 +45,7 @@ var manExamples = map[string]string{
 	"zone check":    "anode zone check ./zone.txt\nanode zone check 192.0.2.1",
 	"zone serve":    "sudo anode zone serve ./zone.txt",
 	"zone join":     "sudo anode zone join 192.0.2.1",
-	"nc":            "ssh -o ProxyCommand=\"anode nc %h %p\" north\necho GET / | anode nc north 80",
+	"nc":            "ssh -o ProxyCommand=\"anode nc %h %p\" north\necho GET / | anode nc north 80\necho hello | anode nc --udp north 7",
 	"forward":       "anode forward 8080 north:80\nanode forward --udp 5353 north:53\nanode forward unix:/run/user/1000/web north:80\nanode forward",
 	"expose":        "anode expose 8080\nanode expose 80 --to 127.0.0.1:8080 --only north --only south\nanode expose",
 	"config check":  "anode config check\nanode config check ./anode.toml",
