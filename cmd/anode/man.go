@@ -35,7 +35,7 @@ var manExamples = map[string]string{
 	"peers block":   "anode peers block c0fe45ea288cf18c",
 	"peers unblock": "anode peers unblock c0fe45ea288cf18c",
 	"send":          "anode send report.pdf photos north",
-	"recv":          "anode recv\nanode recv --dir ~/Downloads --from north\nanode recv --dir /srv/in --yes --keep --json",
+	"recv":          "anode recv\nanode recv --dir ~/Downloads --from north\nanode recv --dir /srv/in --yes --keep --json\nANODE_FILES_TRUST=north,south anode recv --keep",
 	"say":           "anode say The printer works again\nuptime | anode say -",
 	"chat":          "anode chat\nanode chat --network bare",
 	"info2 log":     "anode info2 log -n 100\nanode info2 log -f --exec /usr/local/bin/notify",
