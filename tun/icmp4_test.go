@@ -78,7 +78,7 @@ func TestErrors4Never(t *testing.T) {
 	never := [][]byte{
 		{0x54},
 		unhex(t, "54 00 0000 4000 40"),
-		unhex(t, "54 00 0000 4000 40 01"),                    // ICMP without a type
+		unhex(t, "54 00 0000 4000 40 01"), // ICMP without a type
 		unhex(t, "54 00 0000 4000 40 01 0300 0000 00000000"), // an error
 		unhex(t, "54 00 0000 4000 40 01 0500 0000 00000000"), // a redirect
 		unhex(t, "54 00 0000 0009 40 11 0001 0002"),          // a later fragment
