@@ -454,3 +454,23 @@ func TestMoved(t *testing.T) {
 		}
 	}
 }
+
+// TestAddToSum takes a number out of each checksum there is, and puts it in again. That of UDP
+// never becomes 0, which would mean that there is none.
+func TestAddToSum(t *testing.T) {
+	for _, n := range []uint16{0, 1, 0xc882, 0xfffe, 0xffff} {
+		for _, proto := range []byte{protoTCP, protoUDP} {
+			for c := range 1 << 16 {
+				var b [2]byte
+				be.PutUint16(b[:], uint16(c))
+				addToSum(b[:], proto, ^n)
+				away := be.Uint16(b[:])
+				addToSum(b[:], proto, n)
+				back := be.Uint16(b[:])
+				if proto == protoUDP && (away == 0) != (c == 0) || int(back)%0xffff != c%0xffff || proto == protoUDP && (back == 0) != (c == 0) {
+					t.Fatalf("protocol %d, %04x without %04x is %04x, and with it %04x", proto, c, n, away, back)
+				}
+			}
+		}
+	}
+}
