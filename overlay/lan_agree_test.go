@@ -397,3 +397,23 @@ func TestLANEvents(t *testing.T) {
 		}
 	})
 }
+
+// A packet that waits for the loop while its receiver is removed is not sent, not even by a look-up.
+func TestLANPacketOfTheRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newLANPair(t, w)
+		defer stopAll(a, b)
+		if _, _, err := a.SetFixed(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		a.post(event{kind: evWaiting, ula: b.address0().ULA(), msg: groupMsg(broadcast, 1, 1, "late")})
+		settle(10 * time.Second)
+		b.wantHears(a, "late", 0)
+		if n := a.counter("drop_lan_nobody"); n != 1 {
+			t.Errorf("%d packets were counted", n)
+		}
+		if got := a.dev.answers(); len(got) != 0 {
+			t.Errorf("errors: %v", got)
+		}
+	})
+}

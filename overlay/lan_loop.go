@@ -376,6 +376,17 @@ func (v *virtualLAN) seek() {
 	}
 }
 
+// has reports whether the peer with a ULA is in our virtual LAN: it may have left it, or have been removed,
+// while a packet waited for the loop.
+func (v *virtualLAN) has(u anode.ULA) bool {
+	c := v.l.n.index.byULA(u)
+	if c == nil {
+		return false
+	}
+	x := v.peers[v.l.peers.get(c.Address)]
+	return x != nil && x.chosen
+}
+
 // publish shows the lanes who is in our virtual LAN.
 func (v *virtualLAN) publish() {
 	if !v.changed {
