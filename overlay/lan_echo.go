@@ -10,33 +10,38 @@ import (
 	"anodenet/overlay/mono"
 )
 
-// echoes recognize what a program repeats that joins the adapter with another network, or sends again what
-// it hears there. Nothing that came in leaves again within echoFor, and nothing that left from one port
-// leaves again from another. Where two nodes are joined by such programs on both sides, either of them
-// would otherwise send the other one everything again and again.
+// echoes recognize what programs repeat that join the adapter with another network, or send again what they
+// hear there. Where two nodes are joined by such programs on both sides, everything would go around for
+// ever. Two players whose games say the same are no echo: one of them sends when it pleases, and not each
+// time right after the other.
 //
-// The node that would send a packet back is not always the one that it would circle through: the other
-// side's program may have sent it from the port that it has always. So what was found to turn around here
-// is not let in again for as long.
+// So a packet turns when it leaves within turnIn of having come, or leaves from one port within echoFor of
+// having left from another. What has turned more than turnLimit times, at most turnPause apart, neither
+// leaves nor comes in for echoFor. Of mDNS nothing leaves that came within echoFor: its own rule is not to
+// say what has just been said (RFC 6762, 7.3 and 7.4).
 //
-// It is two tables of fixed size, by a keyed hash of destination and payload: what was overwritten is let
+// It is three tables of fixed size, by a keyed hash of destination and payload: what was overwritten is let
 // through once more. A slot is
 //
-//	tag[24 bits] port[16] time[24]        the port is the source's, or says that it turned around
+//	tag[24 bits] extra[16] time[24]       extra: out: the first source port; turns: how often
 //
 // Any goroutine may use it.
 type echoes struct {
-	seed    maphash.Seed
-	in, out [echoSlots]atomic.Uint64
+	seed           maphash.Seed
+	in, out, turns [echoSlots]atomic.Uint64
 }
 
 const (
-	echoSlots = 1 << 14
-	echoFor   = time.Second
-	echoUnit  = 64 * time.Millisecond // of a slot's time
+	echoSlots = 1 << 13
+	echoUnit  = 8 * time.Millisecond // of a slot's time
+	echoTime  = 1<<24 - 1
 
-	echoTime   = 1<<24 - 1
-	turnedHere = 1 // in the place of a port
+	echoFor   = time.Second
+	turnIn    = 48 * time.Millisecond
+	turnPause = 2 * time.Second
+	turnLimit = 5
+
+	portMDNS = 5353
 )
 
 func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed()} }
@@ -49,38 +54,61 @@ func (e *echoes) slot(now mono.Time, msg []byte) (at int, value uint64, port uin
 	return int(h % echoSlots), h>>40<<40 | uint64(now.Duration()/echoUnit)&echoTime, port
 }
 
-// lately reports whether a slot has a packet, and got it within echoFor.
-func lately(slot, value uint64) bool {
-	return slot>>40 == value>>40 && (value-slot)&echoTime <= uint64(echoFor/echoUnit)
+// lately reports whether a slot has a packet, and got it so long ago at most.
+func lately(slot, value uint64, within time.Duration) bool {
+	return slot>>40 == value>>40 && (value-slot)&echoTime <= uint64(within/echoUnit)
 }
 
-// came notes a packet that came in, and reports whether it turned around here before.
+// beside returns what a slot says beside tag and time.
+func beside(slot uint64) uint16 { return uint16(slot >> 24) }
+
+// came notes a packet that came in, and reports whether it goes around.
 func (e *echoes) came(now mono.Time, msg []byte) bool {
 	at, value, _ := e.slot(now, msg)
-	slot := &e.in[at]
-	if old := slot.Load(); lately(old, value) && uint16(old>>24) == turnedHere {
+	if e.around(at, value) {
 		return true
 	}
-	slot.Store(value)
+	e.in[at].Store(value)
 	return false
 }
 
-// leaves notes a packet that leaves, and reports whether a program repeats it that somebody else has sent.
+// leaves notes a packet that leaves, and reports whether it goes around.
 func (e *echoes) leaves(now mono.Time, msg []byte) bool {
 	at, value, port := e.slot(now, msg)
-	in := &e.in[at]
-	if old := in.Load(); lately(old, value) {
-		if uint16(old>>24) != turnedHere {
-			in.Store(value | turnedHere<<24)
+	if e.around(at, value) {
+		return true
+	}
+	in, out := e.in[at].Load(), e.out[at].Load()
+	first := port // from which it left
+	if lately(out, value, echoFor) {
+		first = beside(out)
+	}
+	switch {
+	case port == portMDNS && lately(in, value, echoFor):
+		return true
+	case lately(in, value, turnIn), port != first:
+		if e.turn(at, value) {
+			return true
 		}
-		return true
 	}
-	out := &e.out[at]
-	if old := out.Load(); lately(old, value) && uint16(old>>24) != port {
-		return true
-	}
-	out.Store(value | uint64(port)<<24)
+	e.out[at].Store(value | uint64(first)<<24)
 	return false
+}
+
+// turn counts that a packet turns, and reports whether that is too often.
+func (e *echoes) turn(at int, value uint64) bool {
+	n := uint16(1)
+	if old := e.turns[at].Load(); lately(old, value, turnPause) {
+		n += beside(old)
+	}
+	e.turns[at].Store(value | uint64(n)<<24)
+	return n > turnLimit
+}
+
+// around reports whether a packet has just turned too often.
+func (e *echoes) around(at int, value uint64) bool {
+	old := e.turns[at].Load()
+	return beside(old) > turnLimit && lately(old, value, echoFor)
 }
 
 // groupKey returns what tells packets to groups apart: destination, protocol and port, and the payload; and
