@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/overlay/alias"
 )
 
 var (
@@ -61,6 +62,17 @@ type Config struct {
 	Self    anode.ULA    // our address: the source of every outgoing packet, and the destination of every incoming one
 	Offload Offload      // empty for OffloadAuto
 	Log     *slog.Logger // nil for none
+
+	// Aliases says who has which IPv4 alias; nil: no IPv4 passes.
+	Aliases *alias.Table
+	// Groups lets packets to multicast groups and broadcasts pass, as wire.Group. Queue.Read
+	// returns the group then: ff02::/16, ff05::/16, or an IPv4 address mapped into IPv6.
+	Groups bool
+	// Reports, if it is set, is called when the system has told routers of the link which
+	// groups programs joined or left (MLD, IGMP). The report itself never leaves. It is called
+	// by the goroutines that call Queue.Read, and must not wait.
+	Reports func()
+
 	// Now is the clock for expected replies and rate limits; nil for time.Now.
 	Now func() time.Time
 }
