@@ -34,6 +34,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/alias"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/peer"
@@ -73,6 +74,8 @@ type Config struct {
 	Relay       bool         // forward for the peers that were added
 	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
+	LAN         LANConfig    // who is in our virtual LAN, and how much may pass
+	Aliases     *alias.Table // the IPv4 aliases of our added peers, which the node keeps up to date; nil: there are none
 	Proxy       Proxy        // for connections that cannot be opened directly
 	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's

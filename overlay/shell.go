@@ -136,7 +136,7 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 		n.programs.unreachable(p.Address)
 		return
 	}
-	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
+	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) || len(w.Msg) > 0 && wire.Type(w.Msg[0]) == wire.Group { // no errors about groups (RFC 4443, 2.4)
 		return
 	}
 	if prohibited {
