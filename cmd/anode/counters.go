@@ -91,6 +91,8 @@ func droppedMeaning(name string) string {
 		return "received twice"
 	case "unknown_sender":
 		return "from somebody who is not known here"
+	case "hidden":
+		return "strangers on the LAN that this machine is silent towards (discovery)"
 	case "own_address", "machine", "reflection":
 		return "from this node's own address"
 	case "hint":
