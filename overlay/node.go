@@ -279,7 +279,11 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
-	start(func() error { return l.run(ctx) })
+	left := make(chan struct{}) // the loop has said what it has to say at the end
+	start(func() error {
+		defer close(left)
+		return l.run(ctx)
+	})
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
 	running.Go(func() { n.book.Run(ctx, n.log) })
 	running.Go(func() { n.keepPeerIDs(ctx) })
@@ -290,6 +294,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	n.programs.close()
+	<-left
 	n.close()
 	running.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
