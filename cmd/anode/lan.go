@@ -107,7 +107,7 @@ func clash(s overlay.Status, p overlay.PeerStatus) string {
 func lanCounters(s overlay.Status) map[string]uint64 {
 	c := map[string]uint64{}
 	for name, n := range s.Counters {
-		if strings.HasPrefix(name, "lan_") || strings.HasPrefix(name, "tun_group") || strings.HasPrefix(name, "tun_ip4") {
+		if strings.HasPrefix(strings.TrimPrefix(name, "drop_"), "lan_") || strings.HasSuffix(name, "_drop_group") || strings.HasSuffix(name, "_drop_no_alias") {
 			c[name] = n
 		}
 	}

@@ -171,7 +171,8 @@ func TestNetLAN(t *testing.T) {
 				t.Errorf("whois: %s", out)
 			}
 		}
-		l, err := in(b, func() (net.Listener, error) { return net.Listen("tcp4", b.alias()+":80") })
+		here, there := a.alias(), net.JoinHostPort(b.alias(), "80")
+		l, err := in(b, func() (net.Listener, error) { return net.Listen("tcp4", there) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +183,7 @@ func TestNetLAN(t *testing.T) {
 				c.Close()
 			}
 		}()
-		conn, err := in(a, func() (net.Conn, error) { return net.DialTimeout("tcp4", b.alias()+":80", dialWait) })
+		conn, err := in(a, func() (net.Conn, error) { return net.DialTimeout("tcp4", there, dialWait) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestNetLAN(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(dialWait))
 		text := make([]byte, 100)
 		n, err := conn.Read(text)
-		if got := string(text[:n]); err != nil || got != "over IPv4, "+a.alias() {
+		if got := string(text[:n]); err != nil || got != "over IPv4, "+here {
 			t.Errorf("%q, %v", got, err)
 		}
 	}, all...)
