@@ -206,7 +206,7 @@ func (f *finder) unknown(u anode.ULA, w waiter) {
 		return
 	}
 	f.l.n.counters.count(dNoRoute)
-	if f.l.n.cfg.Device != nil && wire.Type(w.msg[0]) != wire.Group {
+	if f.l.n.cfg.Device != nil {
 		f.l.n.cfg.Device.NoRoute(u, w.msg)
 	}
 }

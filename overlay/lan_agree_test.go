@@ -327,3 +327,93 @@ func TestLANMakesSessions(t *testing.T) {
 		a.stop()
 	})
 }
+
+// Each machine of an address is a member of its own: it hears a packet once, and only of the groups that its
+// own programs have joined.
+func TestLANOfTwoMachines(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, twin, b := newCopies(t, w, true)
+		a.stop()
+		a.keepPeerID(3)
+		twin.keepPeerID(7)
+		for _, n := range []*testNode{a, twin, b} {
+			n.cfg.LAN.All = true
+		}
+		b.stop()
+		startAll(a, twin, b)
+		defer stopAll(a, twin, b)
+		settle(3 * time.Second)
+		twin.joins(mdns4)
+		settle(3 * time.Second)
+		if s := b.peer(a); s.Machines != 2 || s.LAN != LANMember {
+			t.Fatalf("%d machines, %s", s.Machines, s.LAN)
+		}
+		b.shouts(broadcast, "both")
+		b.shouts(mdns4, "one")
+		a.shouts(broadcast, "from a")
+		twin.shouts(broadcast, "from its twin")
+		settle(time.Second)
+		a.wantHears(b, "both", 1)
+		twin.wantHears(b, "both", 1)
+		a.wantHears(b, "one", 0)
+		twin.wantHears(b, "one", 1)
+		b.wantHears(a, "from a", 1)
+		b.wantHears(a, "from its twin", 1)
+		a.SetLANAll(t.Context(), false)
+		settle(time.Second)
+		if s := b.lanState(a); s != LANMember {
+			t.Errorf("with one machine left: %s", s)
+		}
+		b.shouts(broadcast, "one left")
+		settle(time.Second)
+		a.wantHears(b, "one left", 0)
+		twin.wantHears(b, "one left", 1)
+	})
+}
+
+// Whoever watches a node learns of members, and of the groups that they want.
+func TestLANEvents(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newLANPair(t, w)
+		defer stopAll(a, b)
+		watch := a.Watch(EventPeer)
+		defer watch.Close()
+		for _, change := range []func(){
+			func() { b.joins(mdns4) },
+			func() { b.SetFixed(t.Context(), []Peer{{Address: a.address0()}}) },
+			func() { b.SetFixed(t.Context(), []Peer{{Address: a.address0(), LAN: true}}) },
+		} {
+			change()
+			settle(time.Second)
+			select {
+			case <-watch.wake:
+			default:
+				t.Fatal("nothing was told")
+			}
+			watch.wake <- struct{}{}
+			if list, err := watch.Next(t.Context()); err != nil || len(list) == 0 || list[0].Address != b.address0() {
+				t.Errorf("%v, %v", list, err)
+			}
+		}
+	})
+}
+
+// A packet that waits for the loop while its receiver is removed is not sent, not even by a look-up.
+func TestLANPacketOfTheRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newLANPair(t, w)
+		defer stopAll(a, b)
+		if _, _, err := a.SetFixed(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		a.post(event{kind: evWaiting, ula: b.address0().ULA(), msg: groupMsg(broadcast, 1, 1, "late")})
+		settle(10 * time.Second)
+		b.wantHears(a, "late", 0)
+		if n := a.counter("drop_lan_nobody"); n != 1 {
+			t.Errorf("%d packets were counted", n)
+		}
+		if got := a.dev.answers(); len(got) != 0 {
+			t.Errorf("errors: %v", got)
+		}
+	})
+}

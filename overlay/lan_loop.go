@@ -2,13 +2,11 @@ package overlay
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"anodenet/anode"
-	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/mono"
@@ -44,43 +42,15 @@ type virtualLAN struct {
 	moved          map[anode.Address]bool // peers whose alias was found to be taken
 }
 
-// lanPeer is a peer that is in our virtual LAN, or has not acknowledged yet that it is no more.
-type lanPeer struct {
-	peer     *peer.Peer
-	chosen   bool   // false: it is to learn that it was taken out
-	told     bool   // it was told that it is in
-	serial   uint32 // of what it is told
-	machines map[uint8]*lanMachine
-	member   *lanMember // as the lanes see it
-}
-
-// lanMachine is one machine of such a peer.
-type lanMachine struct {
-	// What it said.
-	said    *seal.Session // in which it said something last; nil: it has said nothing
-	before  *seal.Session // of the run before that
-	serial  uint32
-	joins   bool // we are in its virtual LAN
-	groups  []netip.Addr
-	changes mono.Bucket
-
-	// What it was told.
-	session *seal.Session // in which; nil: in none
-	acked   bool
-	tries   int
-	at      mono.Time // when last
-	next    mono.Time // when to tell it again; 0: not to
-}
-
 const (
 	lanTries   = 5                      // of one GROUPS in a session, at 0, 1, 3, 7 and 15 s
 	lanFirst   = time.Second            // until the first repetition
 	lanGather  = 250 * time.Millisecond // changes that follow each other are told at once
 	lanPublish = 100 * time.Millisecond // between what the lanes are shown because of what peers say
-)
 
-// lanChanges is how often one machine may change what it wants. More is not acknowledged, and so comes again.
-var lanChanges = mono.Rate{PerSecond: 10, Burst: 20}
+	lanSeekLeast = time.Minute // between searches for one peer; doubled each time
+	lanSeekMost  = 6           // times
+)
 
 func newVirtualLAN(l *loop) virtualLAN {
 	cfg := l.n.cfg.LAN
@@ -248,35 +218,6 @@ func (v *virtualLAN) schedule(x *lanPeer, m *lanMachine, at mono.Time) {
 	v.due[x] = struct{}{}
 }
 
-// machine returns what is known of a machine.
-func (x *lanPeer) machine(id uint8) *lanMachine {
-	m := x.machines[id&15]
-	if m == nil {
-		m = new(lanMachine)
-		x.machines[id&15] = m
-	}
-	return m
-}
-
-// routesOf lists the routes to all machines of a peer.
-func routesOf(p *peer.Peer) (list []*peer.Route) {
-	if many := p.Machines.Load(); many != nil {
-		for _, line := range many.Routes {
-			if line == nil {
-				continue
-			}
-			if r := line.Route.Load(); r != nil {
-				list = append(list, r)
-			}
-		}
-		return list
-	}
-	if r := p.Route.Load(); r != nil {
-		list = append(list, r)
-	}
-	return list
-}
-
 // follow looks at the routes to a peer, which may be new ones.
 func (v *virtualLAN) follow(p *peer.Peer) {
 	x := v.peers[p]
@@ -318,19 +259,6 @@ func (v *virtualLAN) routed(x *lanPeer, r *peer.Route) {
 	v.schedule(x, m, v.l.now)
 }
 
-// dismissed takes it that a peer has not added us, and so has not got us in its virtual LAN.
-func (v *virtualLAN) dismissed(x *lanPeer) {
-	if !x.chosen {
-		v.forget(x.peer)
-		return
-	}
-	for _, m := range x.machines {
-		if m.joins {
-			v.says(x, m, m.said, wire.GroupsMsg{Serial: m.serial})
-		}
-	}
-}
-
 // message takes GROUPS and GROUPS_ACK. Who is not in our virtual LAN gets no answer, not even to what is
 // malformed.
 func (v *virtualLAN) message(m *message) error {
@@ -366,78 +294,6 @@ func (v *virtualLAN) acked(x *lanPeer, machine uint8) {
 		}
 	}
 	v.forget(x.peer)
-}
-
-// heard takes a GROUPS, and reports whether it is to be acknowledged: what is older than what we know, or
-// comes too often, is not.
-func (v *virtualLAN) heard(x *lanPeer, from *message, g wire.GroupsMsg) bool {
-	m, s := x.machine(from.machine), from.in.Session
-	if !m.changes.Allow(v.l.now, lanChanges) {
-		v.l.n.counters.count(dBudget)
-		return false
-	}
-	again := m.said != nil && (s == m.said || !s.Restarted(m.said))
-	old := again && int32(g.Serial-m.serial) < 0 || !again && s == m.before
-	if old || g.Member && x.peer.Admits() == wire.StandingNotAdded { // its word that it has added us is on its way
-		v.l.n.counters.count(dLANGroups)
-		return false
-	}
-	if !again {
-		m.before = m.said
-	}
-	joined := g.Member && !m.joins
-	v.says(x, m, s, g)
-	if !g.Member {
-		m.acked = false // it has forgotten what we said
-	} else if joined && v.l.now.Sub(m.at) >= lanGather {
-		m.acked, m.tries = false, 0 // it may not have listened before
-		v.schedule(x, m, v.l.now)
-	}
-	return true
-}
-
-// says notes what a machine said in a session; nil: it has said nothing in this run.
-func (v *virtualLAN) says(x *lanPeer, m *lanMachine, s *seal.Session, g wire.GroupsMsg) {
-	was := x.joins()
-	same := m.joins == g.Member && slices.Equal(m.groups, g.Groups) && (m.said == nil) == (s == nil)
-	m.said, m.serial, m.joins, m.groups = s, g.Serial, g.Member, g.Groups
-	if same {
-		return
-	}
-	x.show()
-	v.changed = v.changed || was != x.joins()
-	v.l.n.events.peer(EventPeer, x.peer)
-}
-
-// joins reports whether any machine of a peer has us in its virtual LAN.
-func (x *lanPeer) joins() bool {
-	for _, m := range x.machines {
-		if m.joins {
-			return true
-		}
-	}
-	return false
-}
-
-// show has the lanes see what a peer wants.
-func (x *lanPeer) show() {
-	if x.member == nil {
-		return
-	}
-	w := new(lanWants)
-	for id, m := range x.machines {
-		if m.said != nil {
-			w.said |= 1 << id
-		}
-		if !m.joins {
-			continue
-		}
-		w.groups[id] = make(map[[16]byte]struct{}, len(m.groups))
-		for _, g := range m.groups {
-			w.groups[id][g.As16()] = struct{}{}
-		}
-	}
-	x.member.wants.Store(w)
 }
 
 // tick tells what is due, and shows the lanes what has changed.
@@ -501,15 +357,34 @@ func (v *virtualLAN) tell(x *lanPeer, r *peer.Route) {
 }
 
 // linksChanged has those looked for that could not be reached before.
-func (v *virtualLAN) linksChanged() { v.seek() }
+func (v *virtualLAN) linksChanged() {
+	for _, x := range v.peers {
+		x.sought, x.seeks = 0, 0
+	}
+	v.seek()
+}
 
-// seek looks for the chosen peers that have not told yet whether we are in their virtual LAN.
+// seek looks for the chosen peers that were not told yet that they are, each less often the longer it is
+// not found. Who was told speaks to us as soon as it chooses us.
 func (v *virtualLAN) seek() {
 	for p, x := range v.peers {
-		if x.chosen && !x.joins() && p.Route.Load() == nil && p.Admits() != wire.StandingNotAdded {
-			v.greet.add(p)
+		if !x.chosen || x.told || p.Route.Load() != nil || v.l.now.Sub(x.sought) < lanSeekLeast<<x.seeks {
+			continue
 		}
+		x.sought, x.seeks = v.l.now, min(x.seeks+1, lanSeekMost)
+		v.greet.add(p)
 	}
+}
+
+// has reports whether the peer with a ULA is in our virtual LAN: it may have left it, or have been removed,
+// while a packet waited for the loop.
+func (v *virtualLAN) has(u anode.ULA) bool {
+	c := v.l.n.index.byULA(u)
+	if c == nil {
+		return false
+	}
+	x := v.peers[v.l.peers.get(c.Address)]
+	return x != nil && x.chosen
 }
 
 // publish shows the lanes who is in our virtual LAN.
@@ -537,118 +412,4 @@ func (v *virtualLAN) publish() {
 	}
 	v.shown = next
 	v.l.n.lan.view.Store(next)
-}
-
-// setAliases gives the added peers their IPv4 aliases.
-func (v *virtualLAN) setAliases() {
-	t := v.l.n.cfg.Aliases
-	if !v.aliasesChanged || t == nil {
-		return
-	}
-	v.aliasesChanged = false
-	var list []anode.ULA
-	for _, p := range v.l.peers.byAddress {
-		if p.Standing() == book.Added {
-			list = append(list, p.ULA)
-		}
-	}
-	t.Set(list)
-	before := maps.Clone(v.moved)
-	clear(v.moved)
-	for _, p := range v.l.peers.byAddress {
-		if p.Standing() != book.Added || !t.Moved(p.ULA) {
-			continue
-		}
-		v.moved[p.Address] = true
-		if a, _ := t.Alias(p.ULA); !before[p.Address] {
-			v.l.n.log.Warn("the IPv4 alias of a peer is taken; it has another one on this machine alone", "peer", p.Label(), "alias", netip.AddrFrom4(a))
-		}
-	}
-}
-
-// status is the virtual LAN as a whole.
-func (v *virtualLAN) status() LANStatus {
-	s := LANStatus{All: v.all, Groups: append([]netip.Addr{}, v.groups...), Limits: v.limits}
-	for _, x := range v.peers {
-		if x.chosen {
-			s.Chosen++
-		}
-		if x.joins() {
-			s.Members++
-		}
-	}
-	if t := v.l.n.cfg.Aliases; t != nil {
-		s.Range, s.Alias = t.Range().String(), t.Self().String()
-	}
-	return s
-}
-
-// peerStatus adds what concerns the virtual LAN to a peer's status.
-func (v *virtualLAN) peerStatus(p *peer.Peer, s *PeerStatus) {
-	s.LAN, s.LANGroups = LANOff, []netip.Addr{}
-	if x := v.peers[p]; x != nil && x.chosen {
-		s.LAN = LANChosen
-		if x.joins() {
-			s.LAN = LANMember
-		}
-		for _, m := range x.machines {
-			s.LANGroups = append(s.LANGroups, m.groups...)
-		}
-		slices.SortFunc(s.LANGroups, netip.Addr.Compare)
-		s.LANGroups = slices.Compact(s.LANGroups)
-	}
-	if t := v.l.n.cfg.Aliases; t != nil {
-		if a, ok := t.Alias(p.ULA); ok {
-			s.Alias, s.AliasMoved = netip.AddrFrom4(a).String(), t.Moved(p.ULA)
-		}
-	}
-}
-
-// lanGreetings are peers with which a session is wanted, for them to be told something: a few at a time, since
-// all added peers may be in the virtual LAN.
-type lanGreetings struct {
-	waits []*peer.Peer
-	has   map[*peer.Peer]bool
-	at    mono.Time // when to go on with them
-}
-
-const (
-	lanGreetMost  = 64
-	lanGreetEvery = time.Second
-)
-
-func (g *lanGreetings) add(p *peer.Peer) {
-	if g.has[p] {
-		return
-	}
-	if g.has == nil {
-		g.has = map[*peer.Peer]bool{}
-	}
-	g.has[p] = true
-	g.waits = append(g.waits, p)
-}
-
-// tick has the next sessions made. What is to be told follows when there is one.
-func (g *lanGreetings) tick(v *virtualLAN) mono.Time {
-	if len(g.waits) == 0 {
-		return mono.Never
-	}
-	if v.l.now < g.at {
-		return g.at
-	}
-	k := min(len(g.waits), lanGreetMost)
-	for _, p := range g.waits[:k] {
-		delete(g.has, p)
-		if v.peers[p] == nil || v.l.peers.get(p.Address) != p {
-			continue
-		}
-		p.Send(v.l.now, peer.Waiting{Ready: make(chan uint8, 1), Failed: make(chan error, 1)})
-		v.l.touch(p)
-	}
-	g.at = v.l.now.Add(lanGreetEvery)
-	if g.waits = g.waits[k:]; len(g.waits) == 0 {
-		g.waits = nil
-		return mono.Never
-	}
-	return g.at
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode/seal"
+	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/lookup"
@@ -234,6 +235,10 @@ func (l *loop) handle(e event) {
 			l.touch(p)
 		}
 	case evWaiting:
+		if e.messageType() == wire.Group && !l.lan.has(e.ula) {
+			l.n.counters.count(dLANNobody)
+			return
+		}
 		l.finder.waiting(e.ula, waiter{msg: e.msg, unasked: e.unasked})
 	case evSeekLAN:
 		l.lan.seek()
