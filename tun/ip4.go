@@ -52,6 +52,24 @@ func isError4(typ byte) bool {
 
 // putIP4 writes an IPv4 header into b's first 20 bytes. n is the bytes of the whole packet.
 func putIP4(b []byte, class byte, n int, ident, fragment uint16, ttl, proto byte, src, dst [4]byte) {
+	layIP4(b, class, n, ident, fragment, ttl, proto, src, dst)
+	check4(b)
+}
+
+// check4 completes the checksum of an IPv4 header.
+func check4(b []byte) {
+	_ = b[:ip4Size]
+	clear(b[10:12])
+	s := uint64(be.Uint32(b)) + uint64(be.Uint32(b[4:])) + uint64(be.Uint32(b[8:])) + uint64(be.Uint32(b[12:])) + uint64(be.Uint32(b[16:]))
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	be.PutUint16(b[10:], ^uint16(s))
+}
+
+// layIP4 is putIP4 without the header's checksum.
+func layIP4(b []byte, class byte, n int, ident, fragment uint16, ttl, proto byte, src, dst [4]byte) {
 	_ = b[:ip4Size]
 	b[0], b[1] = version4, class
 	be.PutUint16(b[2:], uint16(n))
@@ -60,7 +78,6 @@ func putIP4(b []byte, class byte, n int, ident, fragment uint16, ttl, proto byte
 	b[8], b[9] = ttl, proto
 	copy(b[12:], src[:])
 	copy(b[16:], dst[:])
-	complete(b[:ip4Size], 10, 0)
 }
 
 // fragment4 looks at what follows an IPv4 header, of the given protocol and fragment field.

@@ -48,6 +48,7 @@ type merger struct {
 	buf, spare []byte
 	held       held
 	slot       slot
+	last       named
 	err        error // the first of write since the last flush
 }
 
@@ -160,7 +161,7 @@ func (m *merger) join(from anode.ULA, msg []byte) bool {
 	switch wire.Type(a[0]) {
 	case wire.IP6P:
 		var ok bool
-		if ends, ok = follows(a[headIP6:], b[headIP6:]); !ok || string(a[:headIP6]) != string(b[:headIP6]) {
+		if ends, ok = follows(a, b); !ok {
 			return false
 		}
 		advance(a[headIP6:], n)
@@ -176,24 +177,23 @@ func (m *merger) join(from anode.ULA, msg []byte) bool {
 		advance4(a, n)
 	}
 	m.restore()
-	if ends != 0 {
-		m.buf[h.upper+tcpFlags] |= ends
-	}
+	m.buf[h.upper+tcpFlags] |= ends
 	h.open = n == h.size && ends == 0
 	h.end += n
 	h.segments++
 	return true
 }
 
-// follows reports whether b, a TCP header, equals a, whose sequence number is the expected
-// one, except for flags that end a super-packet, which it returns. Only a first segment may
-// have CWR.
+// follows reports whether b, the head of an IP6P with TCP, equals a, whose sequence
+// number is the expected one, except for flags that end a super-packet, which it returns.
+// Only a first segment may have CWR.
 func follows(a, b []byte) (ends byte, ok bool) {
-	ends = a[tcpFlags]&^flagCWR ^ b[tcpFlags]
+	const flags, window, checksum, urgent = headIP6 + tcpFlags, headIP6 + tcpWindow, headIP6 + tcpChecksum, headIP6 + tcpUrgent
+	ends = a[flags]&^flagCWR ^ b[flags]
 	return ends, ends&^(flagPSH|flagFIN) == 0 &&
-		string(a[:tcpFlags]) == string(b[:tcpFlags]) &&
-		string(a[tcpWindow:tcpChecksum]) == string(b[tcpWindow:tcpChecksum]) &&
-		string(a[tcpUrgent:]) == string(b[tcpUrgent:])
+		string(a[:flags]) == string(b[:flags]) &&
+		string(a[window:checksum]) == string(b[window:checksum]) &&
+		string(a[urgent:]) == string(b[urgent:])
 }
 
 // advance adds n to the sequence number of a TCP header.
@@ -389,6 +389,6 @@ func (m *merger) Flush() error {
 	m.giveUp()
 	m.writeHeld()
 	err := m.err
-	m.err = nil
+	m.err, m.last.ok = nil, false
 	return err
 }

@@ -7,6 +7,23 @@ import (
 	"anodenet/anode/wire"
 )
 
+// named is a peer whose alias was looked up. Peers come in trains, and their aliases hold
+// until the next flush.
+type named struct {
+	ok    bool
+	peer  anode.ULA
+	alias [4]byte
+}
+
+// alias returns the alias of a peer.
+func (m *merger) alias(from anode.ULA) ([4]byte, bool) {
+	if n := &m.last; !n.ok || n.peer != from {
+		n.peer = from
+		n.alias, n.ok = m.lan.alias(from)
+	}
+	return m.last.alias, m.last.ok
+}
+
 // holdIP4 is hold for IP4.
 func (m *merger) holdIP4(from anode.ULA, trusted bool, msg []byte) counter {
 	if len(msg) < headIP4 || len(msg)-headIP4 > maxIP4-ip4Size {
@@ -15,7 +32,7 @@ func (m *merger) holdIP4(from anode.ULA, trusted bool, msg []byte) counter {
 	if !trusted || m.lan == nil {
 		return inUnasked
 	}
-	src, ok := m.lan.alias(from)
+	src, ok := m.alias(from)
 	if !ok {
 		return inAlias
 	}
@@ -60,21 +77,27 @@ func (m *merger) joins4(proto byte, b []byte) bool {
 	return m.has.tcp && mergeable(b[tcpFlags])
 }
 
-// follows4 is follows for IP4 with TCP or UDP and n bytes of payload.
+// follows4 is follows for IP4 with TCP or UDP and n bytes of payload. The identification means
+// nothing where packets may not be cut on their way (RFC 6864, 4.1).
 func follows4(a, b []byte, n int) (ends byte, ok bool) {
-	const fragment = 4
-	if string(a[:2]) != string(b[:2]) || string(a[fragment:headIP4]) != string(b[fragment:headIP4]) {
+	const flags, window, checksum, urgent = headIP4 + tcpFlags, headIP4 + tcpWindow, headIP4 + tcpChecksum, headIP4 + tcpUrgent
+	head := be.Uint64(a) // all of IP4
+	other := head ^ be.Uint64(b)
+	if head&(ip4DF<<16) != 0 {
+		other &^= 0xffff << 32
+	}
+	if other != 0 {
 		return 0, false
 	}
-	// The identification means nothing where packets may not be cut (RFC 6864, 4.1).
-	if a[fragment]&(ip4DF>>8) == 0 && string(a[2:fragment]) != string(b[2:fragment]) {
-		return 0, false
+	if byte(head) != protoTCP {
+		u := b[headIP4:]
+		return 0, string(a[headIP4:headIP4+4]) == string(u[:4]) && int(be.Uint16(u[udpLength:])) == udpSize+n
 	}
-	if a[headIP4-1] == protoTCP {
-		return follows(a[headIP4:], b[headIP4:])
-	}
-	u := b[headIP4:]
-	return 0, string(a[headIP4:headIP4+4]) == string(u[:4]) && int(be.Uint16(u[udpLength:])) == udpSize+n
+	ends = a[flags]&^flagCWR ^ b[flags]
+	return ends, ends&^(flagPSH|flagFIN) == 0 &&
+		string(a[headIP4:flags]) == string(b[headIP4:flags]) &&
+		string(a[window:checksum]) == string(b[window:checksum]) &&
+		string(a[urgent:]) == string(b[urgent:])
 }
 
 // advance4 counts up what the head of an IP4 with TCP or UDP counts, by n bytes of payload.
@@ -124,7 +147,7 @@ func (m *merger) holdGroup4(from anode.ULA, to [4]byte, msg []byte) counter {
 	if len(msg) < at || len(msg)-at > maxIP4-ip4Size {
 		return inMalformed
 	}
-	src, ok := m.lan.alias(from)
+	src, ok := m.alias(from)
 	if !ok {
 		return inAlias
 	}
@@ -147,7 +170,7 @@ func (m *merger) fixed4(at int, head [wire.IP4Header]byte, src, dst [4]byte) {
 	h := &m.held
 	h.start, h.upper, h.limit, h.next, h.v4 = at-ip4Size-vnetSize, at, at-ip4Size+maxIP4, head[6], true
 	fragment := be.Uint16(head[3:]) &^ wire.IP4Left
-	putIP4(m.buf[at-ip4Size:], head[0], 0, be.Uint16(head[1:]), fragment, head[5], head[6], src, dst)
+	layIP4(m.buf[at-ip4Size:], head[0], 0, be.Uint16(head[1:]), fragment, head[5], head[6], src, dst)
 }
 
 // finish4 is finish for IPv4.
@@ -156,7 +179,7 @@ func (m *merger) finish4(frame []byte) {
 	ip := frame[vnetSize:]
 	b := ip[ip4Size:]
 	be.PutUint16(ip[2:], uint16(len(ip)))
-	complete(ip[:ip4Size], 10, 0)
+	check4(ip)
 	clear(frame[:vnetSize])
 	if !h.left {
 		return
