@@ -76,6 +76,7 @@ type Config struct {
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
 	LAN         LANConfig    // who is in our virtual LAN, and how much may pass
 	Aliases     *alias.Table // the IPv4 aliases of our added peers, which the node keeps up to date; nil: there are none
+	Discovery   Discovery    // on the real LAN
 	Proxy       Proxy        // for connections that cannot be opened directly
 	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's

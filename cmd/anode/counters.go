@@ -91,6 +91,8 @@ func droppedMeaning(name string) string {
 		return "received twice"
 	case "unknown_sender":
 		return "from somebody who is not known here"
+	case "hidden":
+		return "strangers on the LAN that this machine is silent towards (discovery)"
 	case "own_address", "machine", "reflection":
 		return "from this node's own address"
 	case "hint":
@@ -164,6 +166,12 @@ func adapterMeaning(name string) string {
 		return "a program used an address that is not this node's"
 	case "out_drop_multicast":
 		return "multicast, which is not carried"
+	case "out_drop_group", "in_drop_group":
+		return "broadcast and multicast packets that never cross the virtual LAN, such as those of routers and DHCP"
+	case "out_drop_no_alias", "in_drop_no_alias":
+		return "IPv4 packets to or from an address that is no peer's"
+	case "out_drop_ip_options":
+		return "IPv4 packets with options"
 	case "out_drop_foreign":
 		return "to an address that is no Anode address"
 	case "in_messages", "in_writes":
