@@ -76,7 +76,7 @@ func parseLink(b []byte) (s linkState, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return s, errShort
 	}
-	s.up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
+	s.up = binary.NativeEndian.Uint32(b[8:])&upFlags == upFlags
 	err = eachAttr(b[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -133,9 +133,13 @@ func (i *iface) setLink(body func(*encoder)) error {
 	}, nil)
 }
 
+// upFlags are those of a working adapter. Nobody answers ARP and Neighbour Discovery there: an
+// interface of TUN has NOARP anyway.
+const upFlags = unix.IFF_UP | unix.IFF_NOARP
+
 func (i *iface) setUp() error {
 	return i.conn.request(func(e *encoder) {
-		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, unix.IFF_UP, unix.IFF_UP), nil)
+		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, upFlags, upFlags), nil)
 	}, nil)
 }
 

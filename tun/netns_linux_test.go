@@ -141,10 +141,17 @@ type host struct {
 
 func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 	t.Helper()
-	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}, in: make([]sync.Mutex, queues)}
+	return newHostOf(t, last, Config{Offload: offload, Queues: queues})
+}
+
+// newHostOf is newHost with other settings of the adapter.
+func newHostOf(t testing.TB, last byte, c Config) *host {
+	t.Helper()
+	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}, in: make([]sync.Mutex, c.Queues)}
+	c.Name, c.MTU, c.Self = "an0", 1440, h.ula
 	h.do(func() {
 		var err error
-		h.dev, err = Open(Config{Name: "an0", MTU: 1440, Queues: queues, Self: h.ula, Offload: offload})
+		h.dev, err = Open(c)
 		if err != nil {
 			t.Error(err)
 			return
@@ -159,6 +166,7 @@ func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 			netlink.LinkSetIP6AddrGenMode(link, 1),
 			netlink.LinkSetGSOMaxSize(link, 61000),
 			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}),
+			netlink.LinkSetARPOff(link),
 			netlink.LinkSetUp(link),
 			netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: h.ula[:], Mask: net.CIDRMask(40, 128)}}),
 		} {

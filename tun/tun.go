@@ -55,12 +55,15 @@ const (
 
 // Config is what Open needs.
 type Config struct {
-	Name    string       // of the interface; empty lets the system choose
-	MTU     int          // of the interface, at least 1280
-	Queues  int          // packet queues, 0 for 1; more only on Linux
-	Self    anode.ULA    // our address: the source of every outgoing packet, and the destination of every incoming one
-	Offload Offload      // empty for OffloadAuto
-	Log     *slog.Logger // nil for none
+	Name    string    // of the interface; empty lets the system choose
+	MTU     int       // of the interface, at least 1280
+	Queues  int       // packet queues, 0 for 1; more only on Linux
+	Self    anode.ULA // our address: the source of every outgoing packet, and the destination of every incoming one
+	Offload Offload   // empty for OffloadAuto
+	// Ethernet has the interface be like one of Ethernet, for programs that pass over those
+	// that are point-to-point. Only Linux has that.
+	Ethernet bool
+	Log      *slog.Logger // nil for none
 	// Now is the clock for expected replies and rate limits; nil for time.Now.
 	Now func() time.Time
 }
