@@ -416,12 +416,12 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		}
 	}
 	switch kind {
-	case wire.IP6P, wire.Dgram, wire.IP6:
+	case wire.IP6P, wire.Dgram, wire.IP6, wire.IP4:
 		if many := rx.noted.machines; many != nil { // the flow keeps its machine
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
-		if n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
+		if kind != wire.IP4 && n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
 			return
 		}
 		if rx.noted.replies {

@@ -101,6 +101,7 @@ var messageRules = func() [256]rule {
 		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Frag:  {sealed, book.Stranger, many, true, nobody},
+		wire.IP4:   {sealed, book.Added, mono.Rate{}, true, nobody}, // aliases are for added peers
 
 		// What of strangers gets in depends on what programs do: see receiver.stream.
 		wire.SOpen:  {sealed, book.Stranger, many, true, nobody},

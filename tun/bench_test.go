@@ -22,7 +22,7 @@ func superPacket(n int) []byte {
 }
 
 func loopQueue(f []byte, has offloads) *Queue {
-	return newQueue(alice, has, newPolicy(alice, time.Now), &loopPort{f})
+	return newQueue(alice, nil, has, newPolicy(alice, time.Now), &loopPort{f})
 }
 
 // segments44 are the messages of a super-packet of 44 segments.

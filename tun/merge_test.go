@@ -219,7 +219,7 @@ func TestEcho(t *testing.T) {
 	p := newPolicy(bob, c.Now)
 	var count counters
 	var frames [][]byte
-	m := newMerger(bob, everything, p, &count, func(f []byte) error { frames = append(frames, slices.Clone(f)); return nil })
+	m := newMerger(bob, nil, everything, p, &count, func(f []byte) error { frames = append(frames, slices.Clone(f)); return nil })
 	pong := unhex(t, "02 0007 0001 616263")
 	put := func(from anode.ULA) int {
 		frames = nil
@@ -258,7 +258,7 @@ func TestEcho(t *testing.T) {
 func TestWriteErrors(t *testing.T) {
 	var count counters
 	refused := errors.New("refused")
-	m := newMerger(bob, everything, newPolicy(bob, newClock().Now), &count, func([]byte) error { return refused })
+	m := newMerger(bob, nil, everything, newPolicy(bob, newClock().Now), &count, func([]byte) error { return refused })
 	for range 2 {
 		m.Put(alice, true, append(m.Slot(7)[:0], byte(wire.IP6), 0x60, 0, 0, 0, 59, 64))
 		if err := m.Flush(); err != refused {
@@ -278,7 +278,7 @@ func TestWriteErrors(t *testing.T) {
 func TestRefused(t *testing.T) {
 	var count counters
 	var sizes []int
-	m := newMerger(bob, everything, newPolicy(bob, newClock().Now), &count, func(f []byte) error {
+	m := newMerger(bob, nil, everything, newPolicy(bob, newClock().Now), &count, func(f []byte) error {
 		if parseVnet(f).kind != vnetNone {
 			return syscall.EINVAL
 		}

@@ -17,9 +17,9 @@ var offloadLevels = [...]struct {
 	flags int
 	has   offloads
 }{
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads{true, true, true}},
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN, offloads{true, true, false}},
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6, offloads{true, true, false}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads{true, true, true}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN, offloads{true, true, false}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6, offloads{true, true, false}},
 	{unix.TUN_F_CSUM, offloads{true, false, false}},
 	{0, offloads{}},
 }

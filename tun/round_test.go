@@ -19,7 +19,7 @@ type receiver struct {
 func newReceiver(self anode.ULA, has offloads) *receiver {
 	r := new(receiver)
 	now := time.Unix(0, 0)
-	r.merger = newMerger(self, has, newPolicy(self, func() time.Time { return now }), &r.count, func(f []byte) error {
+	r.merger = newMerger(self, nil, has, newPolicy(self, func() time.Time { return now }), &r.count, func(f []byte) error {
 		r.frames = append(r.frames, slices.Clone(f))
 		return nil
 	})

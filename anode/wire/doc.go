@@ -92,6 +92,10 @@
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part
 //	0x53  IP6P       s    as IP6, with the checksum field of TCP or UDP sent as 0
+//	0x54  IP4        s    class[1] ident[2] fragment[2] ttl[1] protocol[1] payload
+//	0x55  GROUP      s    destination[16], then as IP6, or for IPv4-mapped ones as IP4
+//	0x56  GROUPS     s    serial[4] flags[1] n[1] groups[16] each
+//	0x57  GROUPS_ACK s    serial[4]
 //
 // 0x60 to 0x7f are kept for a directory and for messages between people.
 //
@@ -151,6 +155,16 @@
 //     cannot be forged. IP6P is the same for TCP or UDP right behind the fixed header, if
 //     the checksum was right and not 0, or was left to the device; the receiver computes
 //     it, from ULAs, length and next header.
+//   - IP4 is a packet between the IPv4 aliases of both ends (package alias), which are not
+//     sent either; it has no options. The first bit of its fragment field stands for IP6P's
+//     rule: TCP or UDP right behind the header, with its checksum field sent as 0.
+//   - GROUP is a packet to a multicast group, or by broadcast, from the sender's ULA or alias.
+//     It counts only where both ends have the other one in their virtual LAN, is delivered as
+//     if it came from the link, and never sent on. UDP to IPv4 has the first bit of IP4's
+//     fragment field set.
+//   - GROUPS says that the recipient is in the sender's virtual LAN (flag 01), and which groups
+//     the sender's programs have joined; it replaces what was said before. It is repeated until
+//     GROUPS_ACK comes, a few times, and said again in a new session.
 //   - IP counts only if its source lies in prefixes configured for the peer.
 //   - FRAG cuts type and message of one message, never of a FRAG. An exact repetition of a
 //     part is ignored. Any other overlap and any other total end the message. A session has
