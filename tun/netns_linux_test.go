@@ -163,10 +163,10 @@ func newHostOf(t testing.TB, last byte, c Config) *host {
 		}
 		for _, err := range []error{
 			netlink.LinkSetMTU(link, 1440),
+			netlink.LinkSetARPOff(link), // before there are addresses, else neighbours could ask for them
 			netlink.LinkSetIP6AddrGenMode(link, 1),
 			netlink.LinkSetGSOMaxSize(link, 61000),
 			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}),
-			netlink.LinkSetARPOff(link),
 			netlink.LinkSetUp(link),
 			netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: h.ula[:], Mask: net.CIDRMask(40, 128)}}),
 		} {
