@@ -206,7 +206,7 @@ func (f *finder) unknown(u anode.ULA, w waiter) {
 		return
 	}
 	f.l.n.counters.count(dNoRoute)
-	if f.l.n.cfg.Device != nil {
+	if f.l.n.cfg.Device != nil && wire.Type(w.msg[0]) != wire.Group {
 		f.l.n.cfg.Device.NoRoute(u, w.msg)
 	}
 }
@@ -322,6 +322,9 @@ func (f *finder) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r m
 	switch {
 	case f.l.n.book.Standing(from) == book.Blocked:
 		f.l.n.counters.count(dBlocked)
+		return nil
+	case f.l.shell.hides(ep):
+		f.l.n.counters.count(dHidden)
 		return nil
 	case !b.Allow(f.l.now, r), p == nil && !f.l.gate.keys.Allow(f.l.now, ep.Addr.Addr()):
 		f.l.n.counters.count(dBudget)

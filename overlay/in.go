@@ -430,6 +430,8 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		if rx.q.Put(c.ULA, rx.noted.trusted, msg) {
 			rx.tell(in, t)
 		}
+	case wire.Group:
+		rx.group(in, msg)
 	case wire.Ping:
 		rx.pong(in, msg, t)
 	case wire.Pong:

@@ -37,6 +37,7 @@ type lanes struct {
 	serves     atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
 	limits     atomic.Pointer[relayRates]
 	ownID      atomic.Uint32 // our peer ID
+	lan        lanLane       // the virtual one
 	stunWaits  stunAwaited   // what STUN servers were asked and have not answered
 }
 
@@ -46,6 +47,7 @@ func (n *lanes) init() {
 	n.programs = newPrograms(n)
 	n.departures.wake = make(chan struct{}, 1)
 	n.budgets.init()
+	n.lan.view.Store(&lanView{})
 	n.setOpen(false)
 	n.setLimits(DefaultRelayLimits())
 }

@@ -191,6 +191,10 @@ func (n *lanes) outLoop(q Queue, w link.Writer, lane int) error {
 
 // outPacket seals the packet just read from q, or hands it to the loop.
 func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
+	if isGroup(to) {
+		n.outGroup(q, s, to, now)
+		return
+	}
 	c := n.index.byULA(to)
 	if c == nil {
 		n.outWaiting(q, c, to)

@@ -20,12 +20,14 @@ type shell struct {
 	plain   link.Writer // unsealed ones
 	buf     []byte      // of the unsealed message being written
 	scratch seal.Scratch
+
+	discovery Discovery
 }
 
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false)}
+	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false), discovery: l.n.cfg.Discovery}
 }
 
 // Plain implements peer.Shell.
@@ -67,13 +69,16 @@ func (s *shell) write(b []byte, ep link.Endpoint) error {
 	return err
 }
 
-// broadcast sends an unsigned packet, with our full address, on every link: by UDP, and in frames
-// where Ethernet is open.
+// broadcast sends an unsigned packet, with our full address, on every link that is not silent: by
+// UDP, and in frames where Ethernet is open.
 func (s *shell) broadcast(h wire.Header, body []byte) {
 	h.Sender = wire.Party{Address: s.l.n.address}
 	h.SenderPeer = s.l.n.peerID()
 	b := h.Append(s.buf[:0], body)
 	for _, i := range s.l.links.state.Interfaces {
+		if s.discovery.silent(i) {
+			continue
+		}
 		for _, a := range i.Broadcast {
 			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index})
 		}
@@ -82,7 +87,9 @@ func (s *shell) broadcast(h wire.Header, body []byte) {
 		}
 	}
 	for _, ep := range s.l.n.broadcasts() {
-		s.write(b, ep)
+		if !s.hides(ep) {
+			s.write(b, ep)
+		}
 	}
 }
 
@@ -136,7 +143,7 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 		n.programs.unreachable(p.Address)
 		return
 	}
-	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
+	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) || len(w.Msg) > 0 && wire.Type(w.Msg[0]) == wire.Group { // no errors about groups (RFC 4443, 2.4)
 		return
 	}
 	if prohibited {

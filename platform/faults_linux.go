@@ -27,6 +27,7 @@ func (f *fault) problem(err error) Problem {
 func (k *Keeper) faults(f found) []fault {
 	list := append(k.linkFaults(f.link), k.ipv6Faults(f.link)...)
 	list = append(list, k.addressFaults(f.addrs)...)
+	list = append(list, k.aliasFaults(f.addrs4)...)
 	if !f.link.up {
 		list = append(list, fault{ProblemDown, "interface down", "up", k.iface.setUp})
 	}
@@ -34,7 +35,7 @@ func (k *Keeper) faults(f found) []fault {
 	if f.noRule {
 		list = append(list, fault{ProblemRule, "policy rule gone", "policy rule", k.rule.add})
 	}
-	if k.guard != nil && !maps.Equal(k.guard.has, k.applied.peers) {
+	if k.guard != nil && (!maps.Equal(k.guard.has, k.applied.peers) || !k.guards4()) {
 		list = append(list, fault{ProblemGuard, "peers that are not guarded", "guarded peers", k.setGuard})
 	}
 	return list

@@ -157,7 +157,11 @@
 //     it, from ULAs, length and next header.
 //   - IP4 is a packet between the IPv4 aliases of both ends (package alias), which are not
 //     sent either; it has no options. The first bit of its fragment field stands for IP6P's
-//     rule: TCP or UDP right behind the header, with its checksum field sent as 0.
+//     rule: TCP or UDP right behind the header, with its checksum field sent as 0. Since each
+//     end may have other aliases for both, other checksums of TCP and UDP leave the addresses
+//     out of the pseudo-header (a UDP checksum of 0 stays). An ICMP error quotes a packet of
+//     the recipient to the sender, whose addresses are 0, also for its header's checksum; the
+//     ICMP checksum is not changed by that. Each end puts its own aliases in.
 //   - GROUP is a packet to a multicast group, or by broadcast, from the sender's ULA or alias.
 //     It counts only where both ends have the other one in their virtual LAN, is delivered as
 //     if it came from the link, and never sent on. UDP to IPv4 has the first bit of IP4's

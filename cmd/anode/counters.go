@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -36,6 +36,35 @@ func trafficMeaning(name string) string {
 	return ""
 }
 
+// lanMeaning describes the counters of the virtual LAN.
+func lanMeaning(name string) string {
+	switch strings.TrimPrefix(name, "drop_lan_") {
+	case "lan_tx_packets":
+		return "broadcast and multicast packets of programs, sent to the members of the virtual LAN"
+	case "lan_tx_copies":
+		return "copies of these packets, one for each machine that wants them"
+	case "lan_rx_packets":
+		return "broadcast and multicast packets received from members of the virtual LAN"
+	case "nobody":
+		return "broadcast and multicast packets of programs that no member of the virtual LAN wants"
+	case "outsider":
+		return "messages of peers that are not members of the virtual LAN"
+	case "out_limit":
+		return "broadcast and multicast packets of programs, beyond the limit"
+	case "peer_limit":
+		return "broadcast and multicast packets of one peer, beyond its limit"
+	case "in_limit":
+		return "broadcast and multicast packets of all peers, beyond their limit"
+	case "echo":
+		return "broadcast and multicast packets that a program on this machine repeats, and that would go round in circles"
+	case "groups":
+		return "out of date messages about groups, and groups of this machine beyond those that can be told"
+	case "waiting":
+		return "broadcast and multicast packets to members without a session, beyond the first few"
+	}
+	return ""
+}
+
 func droppedMeaning(name string) string {
 	switch strings.TrimPrefix(name, "drop_") {
 	case "zone_wanted":
@@ -62,6 +91,8 @@ func droppedMeaning(name string) string {
 		return "received twice"
 	case "unknown_sender":
 		return "from somebody who is not known here"
+	case "hidden":
+		return "strangers on the LAN that this machine is silent towards (discovery)"
 	case "own_address", "machine", "reflection":
 		return "from this node's own address"
 	case "hint":

@@ -57,3 +57,13 @@ func TestMuxCountersHaveWords(t *testing.T) {
 		}
 	}
 }
+
+// Each counter of the virtual LAN is described in words.
+func TestLANCountersHaveWords(t *testing.T) {
+	for _, name := range []string{"lan_tx_packets", "lan_tx_copies", "lan_rx_packets", "drop_lan_nobody", "drop_lan_outsider", "drop_lan_out_limit",
+		"drop_lan_peer_limit", "drop_lan_in_limit", "drop_lan_echo", "drop_lan_groups", "drop_lan_waiting"} {
+		if counterMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
+		}
+	}
+}

@@ -127,6 +127,9 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		{"ULA", s.ULA.String()},
 		{"short ID", s.ID.String()},
 	}
+	if s.LAN.Alias != "" {
+		facts = append(facts, [2]string{"IPv4", s.LAN.Alias})
+	}
 	facts = append(facts, a.zoneFacts(s, v.files)...)
 	facts = append(append(facts, [2]string{"adapter", adapter}), doors...)
 	return append(facts,

@@ -72,6 +72,7 @@ type Table struct {
 	prefix netip.Prefix
 	self   netip.Addr
 	view   atomic.Pointer[view]
+	paused atomic.Bool
 }
 
 // view is one state of a table, which never changes.
@@ -127,16 +128,20 @@ func (t *Table) Set(peers []anode.ULA) {
 	t.view.Store(v)
 }
 
+// Pause has nobody have an alias for as long as it is true, such as while the range is in another use.
+// Any goroutine may call it.
+func (t *Table) Pause(on bool) { t.paused.Store(on) }
+
 // Peer returns the peer that has an alias.
 func (t *Table) Peer(a [4]byte) (anode.ULA, bool) {
 	u, ok := t.view.Load().peers[a]
-	return u, ok
+	return u, ok && !t.paused.Load()
 }
 
 // Alias returns the alias of a peer.
 func (t *Table) Alias(u anode.ULA) ([4]byte, bool) {
 	a, ok := t.view.Load().aliases[u]
-	return a, ok
+	return a, ok && !t.paused.Load()
 }
 
 // Moved reports whether a peer has another alias here than elsewhere.

@@ -41,6 +41,14 @@ func TestAliasesAreTheSameEverywhere(t *testing.T) {
 	if got := alias.Of(alias.Range, b); got != netip.MustParseAddr("100.64.0.78") {
 		t.Errorf("77 is %v", got)
 	}
+	alias := left.Self().As4()
+	for _, paused := range []bool{true, false} {
+		right.Pause(paused)
+		_, out := right.Alias(a)
+		if _, in := right.Peer(alias); in == paused || out == paused {
+			t.Errorf("paused %v: %v, %v", paused, in, out)
+		}
+	}
 	if got := left.Broadcast(); got != netip.MustParseAddr("100.127.255.255") {
 		t.Errorf("broadcast is %v", got)
 	}
