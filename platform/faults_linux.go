@@ -52,6 +52,9 @@ func (k *Keeper) linkFaults(s linkState) (list []fault) {
 		list = append(list, fault{ProblemMaster, fmt.Sprintf("member of interface %d", s.master), "no member",
 			func() error { return k.iface.setNumber(unix.IFLA_MASTER, 0) }})
 	}
+	if !s.noARP { // before there are addresses, of which it would tell others
+		list = append(list, fault{ProblemARP, "ARP on", "ARP off", k.iface.setNoARP})
+	}
 	number(ProblemMTU, "MTU", unix.IFLA_MTU, s.mtu, k.settings.MTU)
 	number(ProblemQueue, "queue of", unix.IFLA_TXQLEN, s.queue, k.settings.TxQueueLen)
 	number(ProblemGSO, "GSO size", unix.IFLA_GSO_MAX_SIZE, s.gso, k.settings.GSOMaxSize)

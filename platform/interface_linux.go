@@ -33,6 +33,7 @@ type iface struct {
 type linkState struct {
 	name     string
 	up       bool
+	noARP    bool
 	mtu      int
 	queue    int
 	gso      int
@@ -76,7 +77,8 @@ func parseLink(b []byte) (s linkState, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return s, errShort
 	}
-	s.up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
+	flags := binary.NativeEndian.Uint32(b[8:])
+	s.up, s.noARP = flags&unix.IFF_UP != 0, flags&unix.IFF_NOARP != 0
 	err = eachAttr(b[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -133,9 +135,15 @@ func (i *iface) setLink(body func(*encoder)) error {
 	}, nil)
 }
 
-func (i *iface) setUp() error {
+func (i *iface) setUp() error { return i.setFlag(unix.IFF_UP) }
+
+// setNoARP keeps the kernel from asking for addresses of hardware, which nobody would answer. An
+// interface of TUN is made like that.
+func (i *iface) setNoARP() error { return i.setFlag(unix.IFF_NOARP) }
+
+func (i *iface) setFlag(flag uint32) error {
 	return i.conn.request(func(e *encoder) {
-		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, unix.IFF_UP, unix.IFF_UP), nil)
+		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, flag, flag), nil)
 	}, nil)
 }
 

@@ -36,6 +36,7 @@ type Problem struct {
 // and are a problem only if that fails, or if another program undoes it again and again.
 const (
 	ProblemDown     = "down"           // the interface is down
+	ProblemARP      = "arp"            // it asks for addresses of hardware
 	ProblemMTU      = "mtu"            // its MTU is another one
 	ProblemQueue    = "queue"          // its queue's length is another one
 	ProblemGSO      = "gso"            // the size of its super-packets is another one

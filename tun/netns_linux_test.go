@@ -155,12 +155,19 @@ func (h *host) withIPv4() {
 
 func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 	t.Helper()
-	h := &host{space: newSpace(t), ula: testULA(last), in: make([]sync.Mutex, queues)}
+	return newHostOf(t, last, Config{Offload: offload, Queues: queues})
+}
+
+// newHostOf is newHost with other settings of the adapter.
+func newHostOf(t testing.TB, last byte, c Config) *host {
+	t.Helper()
+	h := &host{space: newSpace(t), ula: testULA(last), in: make([]sync.Mutex, c.Queues)}
 	h.lan = alias.New(alias.Range, h.ula)
 	h.lan.Set([]anode.ULA{testULA(1), testULA(2)})
+	c.Name, c.MTU, c.Self, c.Aliases, c.Groups, c.Reports = "an0", 1440, h.ula, h.lan, true, func() { h.reports.Add(1) }
 	h.do(func() {
 		var err error
-		h.dev, err = Open(Config{Name: "an0", MTU: 1440, Queues: queues, Self: h.ula, Offload: offload, Aliases: h.lan, Groups: true, Reports: func() { h.reports.Add(1) }})
+		h.dev, err = Open(c)
 		if err != nil {
 			t.Error(err)
 			return
@@ -172,6 +179,7 @@ func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 		}
 		for _, err := range []error{
 			netlink.LinkSetMTU(link, 1440),
+			netlink.LinkSetARPOff(link), // before there are addresses, else neighbours could ask for them
 			netlink.LinkSetIP6AddrGenMode(link, 1),
 			netlink.LinkSetGSOMaxSize(link, 61000),
 			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}),

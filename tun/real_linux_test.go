@@ -23,14 +23,22 @@ import (
 )
 
 // eachOffload runs a test with two hosts joined by a pump, with offloads, without, and
-// with one of each; then it looks for packets that were lost or damaged.
+// with one of each, and with interfaces that are like those of Ethernet; then it looks for packets that
+// were lost or damaged.
 func eachOffload(t *testing.T, f func(t *testing.T, a, b *host), except ...counter) {
 	for _, c := range []struct {
 		name string
-		a, b Offload
-	}{{"on", OffloadOn, OffloadOn}, {"off", OffloadOff, OffloadOff}, {"mixed", OffloadOn, OffloadOff}} {
+		a, b Config
+	}{
+		{"on", Config{Offload: OffloadOn}, Config{Offload: OffloadOn}},
+		{"off", Config{Offload: OffloadOff}, Config{Offload: OffloadOff}},
+		{"mixed", Config{Offload: OffloadOn}, Config{Offload: OffloadOff}},
+		{"ethernet", Config{Offload: OffloadOn, Ethernet: true}, Config{Offload: OffloadOn, Ethernet: true}},
+		{"ethernet off", Config{Offload: OffloadOff, Ethernet: true}, Config{Offload: OffloadOff}},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := newHost(t, 1, c.a, 1), newHost(t, 2, c.b, 1)
+			c.a.Queues, c.b.Queues = 1, 1
+			a, b := newHostOf(t, 1, c.a), newHostOf(t, 2, c.b)
 			pump(t, a, b, bothTrust)
 			f(t, a, b)
 			clean(t, []*host{a, b}, except...)
@@ -63,6 +71,20 @@ func (h *host) udpAt(at netip.Addr, port uint16) *net.UDPConn {
 	h.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c
+}
+
+// TestEthernet looks at what programs see of an interface that is like one of Ethernet.
+func TestEthernet(t *testing.T) {
+	h := newHostOf(t, 1, Config{Offload: OffloadOn, Queues: 1, Ethernet: true})
+	out := h.run("ip", "-o", "link", "show", "an0")
+	for _, want := range []string{"BROADCAST", "MULTICAST", "NOARP", "link/ether"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is missing: %s", want, out)
+		}
+	}
+	if strings.Contains(out, "POINTOPOINT") {
+		t.Errorf("point-to-point: %s", out)
+	}
 }
 
 // TestTransfer moves 64 MiB by the kernels' TCP, each way, and compares hashes.

@@ -70,6 +70,9 @@ type Config struct {
 
 	// Aliases says who has which IPv4 alias; nil: no IPv4 passes.
 	Aliases *alias.Table
+	// Ethernet has the interface be like one of Ethernet, for programs that pass over those
+	// that are point-to-point. Only Linux has that.
+	Ethernet bool
 	// Groups lets packets to multicast groups and broadcasts pass, as wire.Group. Queue.Read
 	// returns the group then: ff02::/16, ff05::/16, or an IPv4 address mapped into IPv6.
 	Groups bool

@@ -39,7 +39,10 @@ func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *
 		Log:     log,
 		Aliases: lan.aliases,
 		Groups:  true,
-		Reports: lan.report,
+		// Whoever shares a virtual LAN wants programs to take the interface for a LAN's. Others are
+		// spared the programs that would ask for addresses there.
+		Ethernet: lan.used,
+		Reports:  lan.report,
 	})
 	if err != nil {
 		return nil, err

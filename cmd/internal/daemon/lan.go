@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type virtualLAN struct {
 	aliases *alias.Table  // nil: no IPv4
 	reports chan struct{} // holds one: the groups may have changed
 
+	used       bool // at the start: somebody is in it, or games are on
 	configured bool // games, as the configuration says; owned by whoever reloads
 
 	mu      sync.Mutex
@@ -33,7 +35,8 @@ type virtualLAN struct {
 }
 
 func newLAN(c config.LAN, self anode.ULA, entries []book.Entry, log *slog.Logger) *virtualLAN {
-	l := &virtualLAN{log: log, reports: make(chan struct{}, 1), games: c.Games, configured: c.Games}
+	l := &virtualLAN{log: log, reports: make(chan struct{}, 1), games: c.Games, configured: c.Games,
+		used: c.Games || c.Peers == config.LANAll || slices.ContainsFunc(entries, func(e book.Entry) bool { return e.LAN })}
 	if c.IP4.IsValid() {
 		l.aliases = alias.New(c.IP4.Prefix, self)
 		var peers []anode.ULA
