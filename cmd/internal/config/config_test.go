@@ -613,6 +613,9 @@ func TestFolder(t *testing.T) {
 	}
 	if _, err := (Files{Dir: "~/in"}).Folder(func() (string, error) { return "", fs.ErrNotExist }); err == nil {
 		t.Error("a user without a home has one")
+	}
+}
+
 // What the virtual LAN and the discovery refuse.
 func TestLANProblems(t *testing.T) {
 	for text, want := range map[string]string{
@@ -626,6 +629,8 @@ func TestLANProblems(t *testing.T) {
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
 	c, err := Parse([]byte("[lan]\nip4 = \"off\""))
 	if err != nil || c.LAN.IP4.IsValid() {
 		t.Errorf("off: %v, %v", c.LAN.IP4, err)
