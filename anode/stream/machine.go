@@ -372,6 +372,11 @@ func (m *Machine) onDAck(now time.Duration, b []byte) bool {
 // find returns the stream of a message, or nil.
 func (m *Machine) find(l wire.Link) *Stream { return m.streams[key{l.Port, l.ID}] }
 
+// early reports whether a message may be of a stream that the peer has accepted under a link
+// ID of its own, which we do not know before its S_OPEN: that is late, or will be repeated, and
+// so will the message.
+func (m *Machine) early(l wire.Link) bool { return m.opening[l.Port] != nil }
+
 func (m *Machine) onAck(now time.Duration, a wire.AckMsg) {
 	s := m.find(a.Link)
 	if s == nil {
@@ -385,7 +390,7 @@ func (m *Machine) onData(now time.Duration, l wire.Link, seq uint32, b []byte) {
 	s := m.find(l)
 	if s == nil {
 		m.counters.Unknown++
-		if m.spend(now) {
+		if !m.early(l) && m.spend(now) {
 			m.control(wire.SClose, wire.CloseMsg{Link: wire.Link{ID: l.Port, Port: l.ID}, Reason: wire.CloseProtocol, ISN: seq, Seq: seq}.Append)
 		}
 		return
@@ -402,7 +407,7 @@ func (m *Machine) onClose(now time.Duration, c wire.CloseMsg) {
 		return
 	}
 	m.counters.Unknown++
-	if c.ISN != c.Seq && m.spend(now) {
+	if c.ISN != c.Seq && !m.early(c.Link) && m.spend(now) {
 		m.acknowledge(key{c.Link.Port, c.Link.ID}, c.Seq)
 	}
 }

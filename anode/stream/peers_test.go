@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"io"
 	"runtime"
 	"testing"
 	"time"
@@ -139,6 +140,46 @@ func TestPeerOfTheDraft(t *testing.T) {
 		if x != pattern(1, i) {
 			t.Fatalf("byte %d is %x", i, x)
 		}
+	}
+}
+
+// A peer accepts under a link ID of its own, and its S_OPEN is lost: data and S_CLOSE that come
+// before it are not answered, since the peer would never repeat an S_CLOSE that was
+// acknowledged, nor go on with a stream that was denied.
+func TestBeforeTheAnswer(t *testing.T) {
+	w := newWorld(t, 1, line{})
+	m := w.sides[0].m
+	s, err := m.Open(w.now, 80, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() (sent []wire.Type) {
+		var b Batch
+		m.Send(w.now, &b)
+		for _, train := range b.Trains {
+			sent = append(sent, wire.Type(train.Buf[0]))
+		}
+		return sent
+	}
+	send() // the S_OPEN
+	own, _ := s.Ports()
+	l := wire.Link{ID: 9, Port: own}
+	data := wire.DataMsg{Link: l, Seq: 101, Payload: []byte("data")}.Append([]byte{byte(wire.SData)})
+	end := wire.CloseMsg{Link: l, ISN: 100, Seq: 102}.Append([]byte{byte(wire.SClose)})
+	m.Receive(w.now, data)
+	m.Receive(w.now, end)
+	if sent := send(); len(sent) != 0 {
+		t.Errorf("before the S_OPEN, data and S_CLOSE are answered by %v", sent)
+	}
+	m.Receive(w.now, wire.OpenMsg{Link: l, Window: 60, ISN: 100}.Append([]byte{byte(wire.SOpen)}))
+	m.Receive(w.now, data)
+	m.Receive(w.now, end)
+	b := make([]byte, 10)
+	if n, err := s.Read(w.now, b); string(b[:n]) != "data" || err != nil {
+		t.Errorf("read %q, %v", b[:n], err)
+	}
+	if n, err := s.Read(w.now, b); n != 0 || err != io.EOF {
+		t.Errorf("instead of the end: %q, %v", b[:n], err)
 	}
 }
 
