@@ -180,7 +180,8 @@ func (c *Conn) CloseWrite() (err error) {
 	return c.failed("close", err)
 }
 
-// Abort ends both directions at once. The peer's program reads ErrReset.
+// Abort ends both directions at once. The peer's program reads ErrReset, unless both
+// directions have ended, and all was read: Abort is Close then.
 func (c *Conn) Abort() {
 	c.peer.do(func(now time.Duration) {
 		c.s.Abort(now)

@@ -131,6 +131,48 @@ func TestHalfCloseHeldBack(t *testing.T) {
 	w.empty()
 }
 
+// A program whose stream ended in both directions resets it: what it wrote arrives all the
+// same, and so does its end.
+func TestAbortAfterTheEnd(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, seed, line{delay: 10 * ms})
+		a, b := w.open()
+		w.line.loss = 0.3
+		b.half, b.keepOpen = true, false
+		a.write = 20_000
+		w.run(time.Minute, func() bool { return a.eof && a.wrote == a.write })
+		_ = a.s.CloseWrite()
+		a.closed = true
+		a.s.Abort(w.now)
+		w.run(time.Minute, func() bool { return b.eof || b.err != nil })
+		if b.got != a.write || b.err != nil {
+			t.Errorf("seed %d: got %d, %v", seed, b.got, b.err)
+		}
+		w.empty()
+	}
+}
+
+// What the program has not read, or not ended, it can reset.
+func TestAbortBeforeTheEnd(t *testing.T) {
+	for _, unread := range []bool{false, true} {
+		w := newWorld(t, 1, line{delay: 10 * ms})
+		a, b := w.open()
+		a.paused = unread
+		b.write, b.half, b.keepOpen = 1000, true, false
+		w.run(time.Second, nil)
+		if unread {
+			_ = a.s.CloseWrite()
+		}
+		a.closed = true
+		a.s.Abort(w.now)
+		w.run(time.Minute, func() bool { return b.err != nil })
+		if !errors.Is(b.err, ErrReset) {
+			t.Errorf("got %v", b.err)
+		}
+		w.empty()
+	}
+}
+
 // Nothing passes for 20 s; afterwards it goes on within some seconds, or at once if the
 // path says that it is back.
 func TestBlackout(t *testing.T) {

@@ -187,8 +187,18 @@ func (s *Stream) Close(now time.Duration) {
 	s.m.touch(s)
 }
 
-// Abort ends both directions at once, and tells the peer.
+// Abort ends both directions at once, and tells the peer. If the program has ended its
+// direction, and read all up to the peer's end, it is Close: what is on the way still arrives.
 func (s *Stream) Abort(now time.Duration) {
+	if s.phase == open && s.intent != endNone && s.recv.ended && s.recv.queue.size == 0 {
+		s.Close(now)
+		return
+	}
+	s.reset(now)
+}
+
+// reset ends both directions at once, whatever is on the way.
+func (s *Stream) reset(now time.Duration) {
 	s.intent = endBoth
 	s.recv.discard()
 	s.abort(now, wire.CloseProtocol, ErrClosed)
@@ -250,9 +260,6 @@ func (s *Stream) release() {
 func (s *Stream) advance(now time.Duration) {
 	if s.phase != open {
 		return
-	}
-	if s.recv.ended && s.recv.ends == endBoth {
-		s.intent = endBoth
 	}
 	done := s.closed != 0 && s.send.sent.base > s.closed
 	switch {
