@@ -501,7 +501,7 @@ func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Strea
 // admit answers an S_OPEN by one of our own.
 func (m *Machine) admit(now time.Duration, o wire.OpenMsg) *Stream {
 	s := m.newStream(key{o.Link.Port, o.Link.ID})
-	s.origin = true
+	s.origin, s.theirs = true, true
 	s.phase, s.until, s.heardAt = answering, now+answerFor, now
 	s.recv.begin(firstNumber(o.ISN))
 	s.send.window = int(o.Window) << 10

@@ -234,7 +234,7 @@ func TestOrphan(t *testing.T) {
 		a, b := w.open()
 		b.paused = true
 		if half {
-			_ = a.s.CloseWrite()
+			_ = a.s.CloseWrite(w.now)
 		} else {
 			_, _ = a.s.Write(make([]byte, 1<<20))
 			a.write, a.wrote = 1<<20, 1<<20
