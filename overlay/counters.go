@@ -76,6 +76,8 @@ const (
 	cRebound // times at which others saw another endpoint of us than before
 	cWoken   // times at which the node found that it had not run for a while
 	cTxMarked
+	cPortClosed  // errors that were sent about UDP to ports without a socket
+	dPortLimited // such errors, beyond their rate
 
 	counterCount
 )
@@ -99,7 +101,7 @@ var counterNames = [counterCount]string{
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
 	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
 	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
-	cTxMarked: "tx_marked",
+	cTxMarked: "tx_marked", cPortClosed: "port_closed", dPortLimited: "drop_port_limited",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -16,8 +16,9 @@ import (
 // have no adapter. Between nodes with adapters TCP travels as packets.
 type Gateway interface {
 	// Outbound takes an IPv6 packet with TCP that the adapter sends to a peer that speaks only
-	// streams, a super-packet if the Queue has TCP; its checksum does not matter. It copies what it needs, and never waits. Several
-	// goroutines call it.
+	// streams, a super-packet if the Queue has TCP; its checksum does not matter. Or the packet
+	// has an ICMPv6 error about TCP, by which the system rejects what came from such a peer. It
+	// copies what it needs, and never waits. Several goroutines call it.
 	Outbound(packet []byte)
 	// Inbound is asked about a stream that a peer, which speaks only streams and is let in,
 	// opens to a port where the node itself has no listener. It returns who takes the stream,
@@ -65,10 +66,9 @@ func (n *lanes) bridges(r *peer.Route) bool {
 	return n.junction != nil && r.Line.OnlyStreams()
 }
 
-// outBridge passes a message to the gateway if it is TCP; s lends its memory.
+// outBridge passes a message to the gateway if it is TCP, or about TCP; s lends its memory.
 func (n *lanes) outBridge(s *sender, c *peer.Contact, msg []byte) bool {
-	t := wire.Type(msg[0])
-	if t != wire.IP6 && t != wire.IP6P || len(msg) < 1+wire.IP6Header+tcpHeader || msg[5] != protoTCP {
+	if !aboutTCP(msg) {
 		return false
 	}
 	s.packet = appendPacket(s.packet[:0], &n.ula, &c.ULA, msg)
@@ -81,7 +81,19 @@ const (
 	tcpChecksum = 16 // where it stands in the header
 )
 
-// appendPacket makes the IPv6 packet of an IP6 or IP6P with TCP.
+// aboutTCP reports whether a message is TCP, or an ICMPv6 error that quotes TCP.
+func aboutTCP(msg []byte) bool {
+	t := wire.Type(msg[0])
+	if t != wire.IP6 && t != wire.IP6P || len(msg) < 1+wire.IP6Header+tcpHeader {
+		return false
+	}
+	const informational = 128 // types from there on are no errors (RFC 4443, 2.1)
+	b := msg[1+wire.IP6Header:]
+	return msg[5] == protoTCP ||
+		msg[5] == protoICMP && b[0] < informational && len(b) >= icmpHeader+ip6Header && b[icmpHeader+6] == protoTCP
+}
+
+// appendPacket makes the IPv6 packet of an IP6 or IP6P with TCP, or of an IP6 with ICMPv6.
 func appendPacket(dst []byte, from, to *anode.ULA, msg []byte) []byte {
 	payload := msg[1+wire.IP6Header:]
 	dst = append(dst, msg[1:5]...)

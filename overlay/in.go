@@ -336,6 +336,7 @@ func (rx *receiver) begin(in *peer.Inbound, p []byte, t *link.Train) {
 			in.Pending.Store(true) // the next packet tries again
 		}
 		in.Answer()
+		in.Line.Announce(in.Session.Said().Capabilities) // the loop confirms later than this packet is judged
 	}
 	r := in.Line.Route.Load()
 	rx.noted.replies = rx.noted.trusted && (r == nil || r.Refuses)
@@ -421,8 +422,16 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
+		if rx.bare {
+			if msg = rx.whole(in, msg); msg == nil {
+				return
+			}
+		}
 		if n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
 			return
+		}
+		if rx.bare && rx.noted.trusted {
+			rx.closedPort(in, msg)
 		}
 		if rx.noted.replies {
 			rx.q.Came(c.ULA, msg)
@@ -473,9 +482,14 @@ func (rx *receiver) pong(in *peer.Inbound, msg []byte, t *link.Train) {
 		return
 	}
 	msg[0] = byte(wire.Pong)
+	rx.answer(in, r, msg)
+}
+
+// answer sends a message to where a session's packets go.
+func (rx *receiver) answer(in *peer.Inbound, r *peer.Route, msg []byte) {
 	rx.reply.now = rx.now
 	if len(msg)+wire.SealedMin > r.Datagram {
-		rx.n.sendFragments(rx.reply, in.Contact, r, msg) // as its PING came
+		rx.n.sendFragments(rx.reply, in.Contact, r, msg) // as what it answers came
 	} else if counter, ok := r.Session.Reserve(rx.reply.lane, 1, int64(rx.now)); ok {
 		rx.reply.seal(r, counter, msg)
 		in.Contact.TxBytes.Add(uint64(len(msg) + wire.SealedMin))

@@ -23,21 +23,22 @@ type lanes struct {
 	log      *slog.Logger
 
 	// What any goroutine may use.
-	index      *index
-	inbox      inbox
-	counters   counters
-	pings      pings
-	fragments  fragments
-	budgets    budgets
-	clients    *clientIndex
-	departures departures
-	total      total                        // of what is relayed for clients
-	admits     atomic.Uint32                // from which standing on the adapter's policy lets everything in
-	relays     atomic.Bool                  // packets are forwarded
-	serves     atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
-	limits     atomic.Pointer[relayRates]
-	ownID      atomic.Uint32 // our peer ID
-	stunWaits  stunAwaited   // what STUN servers were asked and have not answered
+	index        *index
+	inbox        inbox
+	counters     counters
+	pings        pings
+	fragments    fragments
+	ip6Fragments ip6Fragments // of peers with adapters, at a node without one
+	budgets      budgets
+	clients      *clientIndex
+	departures   departures
+	total        total                        // of what is relayed for clients
+	admits       atomic.Uint32                // from which standing on the adapter's policy lets everything in
+	relays       atomic.Bool                  // packets are forwarded
+	serves       atomic.Pointer[[]anode.Zone] // whose addresses may register; nil: none's
+	limits       atomic.Pointer[relayRates]
+	ownID        atomic.Uint32 // our peer ID
+	stunWaits    stunAwaited   // what STUN servers were asked and have not answered
 }
 
 // init sets what is the same for all nodes.

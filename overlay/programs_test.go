@@ -661,7 +661,21 @@ func TestGateway(t *testing.T) {
 		if got := len(c.dev.delivered()); got != 3 {
 			t.Errorf("%d packets between adapters", got)
 		}
-		if got := b.counter("drop_no_adapter"); got != 3 {
+		// An error about TCP goes there too, and nothing else of ICMPv6.
+		rejected := make([]byte, icmpHeader+ip6Header+tcpHeader)
+		rejected[0], rejected[1], rejected[icmpHeader+6] = icmpUnreachable, 1, protoTCP
+		other := bytes.Clone(rejected)
+		other[icmpHeader+6] = protoUDP
+		for _, payload := range [][]byte{rejected, other, rejected[:icmpHeader+tcpHeader]} {
+			a.dev.out <- outgoing{to, [][]byte{wire.IP6Msg{Flow: 6 << 28, NextHeader: protoICMP, HopLimit: 64, Payload: payload}.Append([]byte{byte(wire.IP6)})}}
+			settle(time.Second)
+		}
+		g.mu.Lock()
+		if len(g.packets) != 7 || !bytes.Equal(g.packets[6][ip6Header:], rejected) || anode.ULA(g.packets[6][24:40]) != to {
+			t.Errorf("%d packets with those of ICMPv6", len(g.packets))
+		}
+		g.mu.Unlock()
+		if got := b.counter("drop_no_adapter"); got != 5 {
 			t.Errorf("%d other packets", got)
 		}
 

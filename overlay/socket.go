@@ -110,6 +110,9 @@ type socket struct {
 	queue chan datagram
 	held  atomic.Int64 // bytes in queue
 
+	sent    atomic.Bool   // to far
+	refused chan struct{} // far told that nothing listens there; room for one
+
 	closing sync.Once
 	closed  chan struct{}
 	read    waitLimit
@@ -127,7 +130,7 @@ type datagram struct {
 // newSocket opens a socket.
 func (p *programs) newSocket(port uint16, far *Addr, who Who) (*socket, error) {
 	s := &socket{p: p, own: Addr{Peer: p.n.address, Port: port}, far: far, who: who,
-		queue: make(chan datagram, socketQueue), closed: make(chan struct{}), read: newWaitLimit()}
+		queue: make(chan datagram, socketQueue), refused: make(chan struct{}, 1), closed: make(chan struct{}), read: newWaitLimit()}
 	return s, p.sockets.add(s)
 }
 
@@ -183,13 +186,17 @@ func (s *socket) opError(op string, to net.Addr, err error) error {
 	return &net.OpError{Op: op, Net: "anode", Source: &s.own, Addr: to, Err: err}
 }
 
-// ReadFrom waits for a datagram. What does not fit b is cut off. The address is an *Addr.
+// ReadFrom waits for a datagram. What does not fit b is cut off. The address is an *Addr. The
+// error of a socket that was dialled is syscall.ECONNREFUSED, once, when the peer has told that
+// nothing listens at its port.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case <-s.closed:
 		return 0, nil, s.opError("read", nil, net.ErrClosed)
 	case <-s.read.past():
 		return 0, nil, s.opError("read", nil, os.ErrDeadlineExceeded)
+	case <-s.refused:
+		return 0, nil, s.opError("read", s.far, syscall.ECONNREFUSED)
 	default:
 	}
 	for {
@@ -198,6 +205,8 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 		case d := <-s.queue:
 			s.held.Add(-int64(len(d.data)))
 			return copy(b, d.data), &d.from, nil
+		case <-s.refused:
+			return 0, nil, s.opError("read", s.far, syscall.ECONNREFUSED)
 		case <-s.closed:
 			return 0, nil, s.opError("read", nil, net.ErrClosed)
 		case <-past:
@@ -251,6 +260,9 @@ func (s *socket) send(b []byte, to Addr) (int, error) {
 		return 0, s.opError("write", &to, ErrBlocked)
 	case s.far == nil && (c == nil || !s.p.n.trusts(c)):
 		s.speak(to, s.p.n.now())
+	}
+	if s.far != nil {
+		s.sent.Store(true)
 	}
 	m := wire.DgramMsg{Source: s.own.Port, Destination: to.Port, Payload: b}
 	s.p.sendDgram(c, &to, m.Append(append(make([]byte, 0, 1+wire.DgramHeader+len(b)), byte(wire.Dgram))))
@@ -383,6 +395,9 @@ func (p *programs) sendDgram(c *peer.Contact, to *Addr, msg []byte) {
 
 // datagram takes a message if it is for a socket: DGRAM, or UDP in IP6 or IP6P.
 func (rx *receiver) datagram(in *peer.Inbound, msg []byte, t *link.Train) (taken bool) {
+	if rx.refused(in, msg) {
+		return true
+	}
 	c := in.Contact
 	m, unproved, ok := readUDP(msg)
 	if !ok {

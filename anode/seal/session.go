@@ -125,6 +125,10 @@ func (s *Session) Announced() (a Announcement, ok bool) {
 	return s.announced, true
 }
 
+// Said is Announced for those who have opened a packet in the session, which proves that the
+// handshake was not replayed. Any goroutine may call it.
+func (s *Session) Said() Announcement { return s.announced }
+
 // Restarted reports whether the peer has started anew since the handshake of old, if it says so. It
 // means something only if a packet was opened in s: until then, who sent the first message of the
 // handshake may have replayed it. Any goroutine may call it.

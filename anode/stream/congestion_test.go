@@ -25,7 +25,7 @@ func bulk(t *testing.T, l line, seconds int) (goodput float64, queue time.Durati
 	return float64(b.got-before) / half.Seconds(), queue, a, b
 }
 
-// 10 Mbit/s, 100 ms, a queue of 100 packets.
+// 10 Mbit/s, 100 ms, a queue of 100 packets: the rate is used, and the queue does not stand.
 func TestGoodput(t *testing.T) {
 	const rate = 1250000
 	got, queue, a, _ := bulk(t, line{delay: 50 * ms, rate: rate, backlog: 100 * 1292 * time.Second / rate}, 60)
@@ -33,6 +33,9 @@ func TestGoodput(t *testing.T) {
 	t.Logf("%.1f %% of the rate, longest queue %v, window %.0f", 100*got/payload, queue, a.s.send.cc.window)
 	if got < 0.9*payload {
 		t.Errorf("%.0f of %.0f bytes a second", got, payload)
+	}
+	if queue > 50*ms {
+		t.Errorf("a queue of %v", queue)
 	}
 }
 
@@ -49,14 +52,53 @@ func TestLongFatLine(t *testing.T) {
 	}
 }
 
-// With 1 % loss CUBIC reaches what RFC 9438 says about its Reno-friendly region: about
-// 1.2 / sqrt(loss) packets a round trip.
+// 100 Mbit/s, 20 ms, 1 % of packets lost by chance: CUBIC alone gets 7 Mbit/s.
 func TestLossyGoodput(t *testing.T) {
-	got, _, _, _ := bulk(t, line{delay: 10 * ms, loss: 0.01}, 60)
-	reno := 1.2 / math.Sqrt(0.01) * 1223 / 0.02
-	t.Logf("%.0f bytes a second, Reno %.0f", got, reno)
-	if got < 0.8*reno || got > 2.5*reno {
-		t.Errorf("%.0f bytes a second, Reno %.0f", got, reno)
+	const rate, size = 12500000, 8 << 20
+	l := line{delay: 10 * ms, rate: rate, backlog: 50 * ms, loss: 0.01}
+	for seed := range uint64(4) {
+		_, a, b := exchange(t, seed, l, size, 0, 10*time.Second)
+		got := size / (b.done - a.started).Seconds()
+		t.Logf("seed %d: %.0f %% of the rate", seed, 100*got/rate)
+		if got < 0.3*rate {
+			t.Errorf("seed %d: %.0f of %d bytes a second", seed, got, rate)
+		}
+	}
+}
+
+// cubicAlone makes a sender one of CUBIC alone, until the next round.
+func cubicAlone(s *sender) { s.trial, s.rounds.last = trial{rival: math.MaxInt64}, 0 }
+
+// A stream and a flow of CUBIC share a line. Neither gets less than half of its share,
+// whichever begins.
+func TestFairnessCubic(t *testing.T) {
+	l := line{delay: 20 * ms, rate: 1250000, backlog: 100 * ms}
+	for first := range 2 {
+		w := newWorld(t, uint64(first), l)
+		var ends, flows []*app
+		w.sides[1].serve = func(*Stream) *app {
+			ends = append(ends, &app{salt: 2, wants: 1, half: true})
+			return ends[len(ends)-1]
+		}
+		run := func(d time.Duration) {
+			for end := w.now + d; w.now < end; {
+				w.run(2*ms, nil)
+				if cubic := 1 - first; cubic < len(flows) {
+					cubicAlone(&flows[cubic].s.send)
+				}
+			}
+		}
+		for range 2 {
+			flows = append(flows, w.sides[0].dial(&app{salt: 1, wants: 2, write: 1 << 30, half: true}))
+			run(4 * time.Second)
+		}
+		x, y := ends[0].got, ends[1].got
+		run(24 * time.Second)
+		x, y = ends[0].got-x, ends[1].got-y
+		t.Logf("stream first %v: %d and %d bytes", first == 0, x, y)
+		if 4*min(x, y) < x+y {
+			t.Errorf("stream first %v: %d and %d bytes", first == 0, x, y)
+		}
 	}
 }
 
@@ -94,8 +136,8 @@ func TestHyStart(t *testing.T) {
 		w.run(10*ms, nil)
 		most = max(most, w.sides[0].busy-w.now)
 	}
-	if a.s.send.cc.slowStart() || a.s.send.cc.most != 0 && a.s.send.cc.prior != 0 {
-		t.Errorf("slow start %v, window %.0f, before the loss %.0f", a.s.send.cc.slowStart(), a.s.send.cc.window, a.s.send.cc.prior)
+	if x := &a.s.send; x.cc.slowStart() || x.sent.order > uint64(x.sent.next-x.first) {
+		t.Errorf("slow start %v, window %.0f, %d transmissions of %d packets", x.cc.slowStart(), x.cc.window, x.sent.order, x.sent.next-x.first)
 	}
 	if most > 500*ms {
 		t.Errorf("a queue of %v", most)

@@ -111,14 +111,17 @@ func (c *cubic) idle(d time.Duration) {
 }
 
 // lost reduces the window: once for all losses of one round trip.
-func (c *cubic) lost() {
+func (c *cubic) lost() { c.reduce(cubicBeta) }
+
+// reduce reduces the window to a fraction.
+func (c *cubic) reduce(beta float64) {
 	c.prior = c.window
 	if c.window < c.most {
 		c.most = c.window * (1 + cubicBeta) / 2
 	} else {
 		c.most = c.window
 	}
-	c.threshold = max(c.window*cubicBeta, leastWindow*c.packet)
+	c.threshold = max(c.window*beta, leastWindow*c.packet)
 	c.window = c.threshold
 	c.epoch = 0
 	c.slow = hystart{}

@@ -54,5 +54,7 @@
 // Round-trip times after RFC 6298, without its lower bound of 1 s. Losses after RFC 8985
 // (RACK-TLP): acknowledgements repeat no timestamps, so an acknowledgement that comes sooner
 // after a retransmission than any round trip took belongs to the first transmission.
-// Congestion control is CUBIC (RFC 9438) with HyStart++ (RFC 9406), paced.
+// Congestion control is CUBIC (RFC 9438) with HyStart++ (RFC 9406), paced. Its reductions
+// are on trial: one that does not shorten the queue is taken back. So random loss does not
+// slow a stream down, and a queue that only we fill does not stand.
 package stream

@@ -164,8 +164,8 @@ func (s *Stream) putData(b *Batch, n uint64, p *packet) bool {
 		return false
 	}
 	msg[0] = byte(wire.SData)
-	binary.BigEndian.PutUint16(msg[1:], s.key.own)
-	binary.BigEndian.PutUint16(msg[3:], s.key.peer)
+	binary.BigEndian.PutUint16(msg[1:], s.key.own())
+	binary.BigEndian.PutUint16(msg[3:], s.key.peer())
 	binary.BigEndian.PutUint32(msg[5:], uint32(n))
 	s.send.queue.copyAt(msg[1+wire.DataHeader:], offset)
 	return true

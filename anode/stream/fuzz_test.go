@@ -112,7 +112,7 @@ func (w *world) compare() {
 			if i == 1 {
 				own, peer = peer, own
 			}
-			ends[key{own, peer}] = append(ends[key{own, peer}], a)
+			ends[keyOf(own, peer)] = append(ends[keyOf(own, peer)], a)
 		}
 	}
 	for k, pair := range ends {

@@ -295,7 +295,7 @@ func (p *peer) hand(c *Conn) {
 		take := c.taken
 		c.taken = nil
 		p.host.done.Go(func() { take(c) })
-	} else if !p.host.ports.deliver(c.s.key.own, c) {
+	} else if !p.host.ports.deliver(c.s.key.own(), c) {
 		p.m.Accepted()
 		c.s.Abort(p.host.config.Now())
 	}

@@ -210,13 +210,13 @@ func (m *Machine) Open(now time.Duration, port, source uint16) (*Stream, error) 
 	if len(m.streams) >= m.config.Streams {
 		return nil, ErrBusy
 	}
-	k := key{source, port}
+	k := keyOf(source, port)
 	if source == 0 {
 		own, ok := m.freeID()
 		if !ok {
 			return nil, ErrBusy
 		}
-		k.own = own
+		k = keyOf(own, port)
 	} else if m.streams[k] != nil {
 		return nil, ErrInUse
 	}
@@ -224,8 +224,8 @@ func (m *Machine) Open(now time.Duration, port, source uint16) (*Stream, error) 
 	s.origin = source != 0
 	s.phase, s.until = opening, now+openFor
 	m.insert(s)
-	if m.opening[k.own] == nil {
-		m.opening[k.own] = s
+	if m.opening[k.own()] == nil {
+		m.opening[k.own()] = s
 	}
 	m.touch(s)
 	return s, nil
@@ -259,13 +259,13 @@ func (m *Machine) newStream(k key) *Stream {
 
 func (m *Machine) insert(s *Stream) {
 	m.streams[s.key] = s
-	m.ids[s.key.own]++
+	m.ids[s.key.own()]++
 }
 
 // unlist takes a stream out of those that wait for an answer.
 func (m *Machine) unlist(s *Stream) {
-	if m.opening[s.key.own] == s {
-		delete(m.opening, s.key.own)
+	if m.opening[s.key.own()] == s {
+		delete(m.opening, s.key.own())
 	}
 }
 
@@ -276,8 +276,8 @@ func (m *Machine) remove(s *Stream) {
 	}
 	m.unlist(s)
 	delete(m.streams, s.key)
-	if m.ids[s.key.own]--; m.ids[s.key.own] == 0 {
-		delete(m.ids, s.key.own)
+	if m.ids[s.key.own()]--; m.ids[s.key.own()] == 0 {
+		delete(m.ids, s.key.own())
 	}
 	s.phase, s.until = gone, 0
 	m.schedule(s)
@@ -370,7 +370,7 @@ func (m *Machine) onDAck(now time.Duration, b []byte) bool {
 }
 
 // find returns the stream of a message, or nil.
-func (m *Machine) find(l wire.Link) *Stream { return m.streams[key{l.Port, l.ID}] }
+func (m *Machine) find(l wire.Link) *Stream { return m.streams[keyOf(l.Port, l.ID)] }
 
 // early reports whether a message may be of a stream that the peer has accepted under a link
 // ID of its own, which we do not know before its S_OPEN: that is late, or will be repeated, and
@@ -408,7 +408,7 @@ func (m *Machine) onClose(now time.Duration, c wire.CloseMsg) {
 	}
 	m.counters.Unknown++
 	if c.ISN != c.Seq && !m.early(c.Link) && m.spend(now) {
-		m.acknowledge(key{c.Link.Port, c.Link.ID}, c.Seq)
+		m.acknowledge(keyOf(c.Link.Port, c.Link.ID), c.Seq)
 	}
 }
 
@@ -427,13 +427,13 @@ func (m *Machine) onOpen(now time.Duration, o wire.OpenMsg) {
 // rename takes another link ID of the peer than the port that was opened.
 func (m *Machine) rename(s *Stream, id uint16) {
 	delete(m.streams, s.key)
-	s.key.peer = id
+	s.key = keyOf(s.key.own(), id)
 	m.streams[s.key] = s
 }
 
 // accept takes an S_OPEN of a new stream.
 func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
-	k := key{o.Link.Port, o.Link.ID}
+	k := keyOf(o.Link.Port, o.Link.ID)
 	if _, asked := m.asked[k]; asked {
 		m.asked[k] = o
 		return
@@ -477,7 +477,7 @@ func (m *Machine) ask(k key, o wire.OpenMsg) {
 // to be called.
 func (m *Machine) Asks(f func(own, peer uint16)) {
 	for _, k := range m.asks {
-		f(k.own, k.peer)
+		f(k.own(), k.peer())
 	}
 	m.asks = m.asks[:0]
 }
@@ -485,7 +485,7 @@ func (m *Machine) Asks(f func(own, peer uint16)) {
 // Decide says what becomes of an S_OPEN for which Reserve returned Later. It returns the
 // stream; nil if it was not admitted.
 func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Stream {
-	k := key{own, peer}
+	k := keyOf(own, peer)
 	o, ok := m.asked[k]
 	delete(m.asked, k)
 	switch {
@@ -500,7 +500,7 @@ func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Strea
 
 // admit answers an S_OPEN by one of our own.
 func (m *Machine) admit(now time.Duration, o wire.OpenMsg) *Stream {
-	s := m.newStream(key{o.Link.Port, o.Link.ID})
+	s := m.newStream(keyOf(o.Link.Port, o.Link.ID))
 	s.origin, s.theirs = true, true
 	s.phase, s.until, s.heardAt = answering, now+answerFor, now
 	s.recv.begin(firstNumber(o.ISN))
@@ -532,7 +532,7 @@ func (m *Machine) spend(now time.Duration) bool {
 
 // acknowledge sends an S_ACK of one number of a stream that holds no more data.
 func (m *Machine) acknowledge(k key, seq uint32) {
-	m.control(wire.SAck, wire.AckMsg{Link: wire.Link{ID: k.own, Port: k.peer}, Acks: wire.Acks{}.AppendAck(seq, 1)}.Append)
+	m.control(wire.SAck, wire.AckMsg{Link: wire.Link{ID: k.own(), Port: k.peer()}, Acks: wire.Acks{}.AppendAck(seq, 1)}.Append)
 }
 
 // control queues a message that belongs to no stream.

@@ -66,6 +66,7 @@ func (s *sender) detect(now time.Duration) (found bool) {
 		}
 		next := p.after
 		s.sent.lose(n)
+		s.trial.lost++
 		found = true
 		n = next
 	}
@@ -80,7 +81,7 @@ func (r *rack) widen() {
 }
 
 // recover begins recovery after a loss, unless it has begun.
-func (s *sender) recover() {
+func (s *sender) recover(now time.Duration) {
 	r := &s.rack
 	if r.recovery != 0 {
 		return
@@ -89,7 +90,7 @@ func (s *sender) recover() {
 	if r.persist--; r.persist <= 0 {
 		r.steps, r.persist = 1, 0
 	}
-	s.cc.lost()
+	s.congested(now)
 }
 
 // recovered ends recovery when all that was sent before it was acknowledged.

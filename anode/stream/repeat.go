@@ -46,7 +46,7 @@ func (s *sender) repeatAfter() time.Duration {
 // timers does what is due.
 func (s *sender) timers(now time.Duration) {
 	if at := s.rack.check; at != 0 && now >= at && s.detect(now) {
-		s.recover()
+		s.recover(now)
 	}
 	switch {
 	case s.rtoAt != 0 && now >= s.rtoAt:
@@ -94,7 +94,7 @@ func (s *sender) probeArrived(now time.Duration, n uint64, p *packet) {
 		return
 	}
 	if n == r.probe && r.repeated && !early && p.state == flying {
-		s.recover()
+		s.recover(now)
 	}
 	r.probe = 0
 }
@@ -111,6 +111,7 @@ func (s *sender) timeout(now time.Duration) {
 		return
 	}
 	if first && s.window > 0 && s.rtt.smooth > 0 {
+		s.trial.stop()
 		s.cc.timeout()
 		s.rtoOrder = s.sent.order
 	}

@@ -33,6 +33,8 @@ type sender struct {
 	rack   rack
 	cc     cubic
 	pace   pacer
+	rounds rounds
+	trial  trial
 	packet int // the largest payload
 
 	window   int    // bytes that may be on the way, as the peer says
@@ -111,13 +113,19 @@ func (s *sender) wake(now time.Duration) {
 	}
 	s.cc.idle(now - s.lastSent)
 	if now-s.lastSent > s.rtt.rto() {
+		s.trial.stop()
 		s.cc.restart()
 	}
 }
 
-// limit returns how many bytes the program may have written that are not acknowledged.
+// limit returns how many bytes the program may have written that are not acknowledged: two
+// windows, and while a lost packet in front holds them, what is sent until it arrives.
 func (s *sender) limit(most int) int {
-	return min(max(2*int(s.cc.window), leastBuffer), most)
+	n := 2 * int(s.cc.window)
+	if s.rack.recovery != 0 {
+		n *= 2
+	}
+	return min(max(n, leastBuffer), most)
 }
 
 // acks takes acknowledgements and the peer's window, and reports whether anything was new.
@@ -132,6 +140,8 @@ func (s *sender) acks(now time.Duration, acks wire.Acks, window int) (news bool)
 		for k := max(from, s.sent.base); k < to; k++ {
 			if p := s.sent.at(k); p.state != arrived && p.times > 0 {
 				a.note(k, p, s.rtoOrder)
+				s.trial.passed++
+				s.rounds.bytes += p.cost()
 				s.delivered(now, k, p)
 				s.probeArrived(now, k, p)
 				s.sent.arrive(k)
@@ -156,7 +166,7 @@ func (s *sender) acks(now time.Duration, acks wire.Acks, window int) (news bool)
 		s.rtoOrder, s.cc.undo = 0, nil
 	}
 	if s.detect(now) {
-		s.recover()
+		s.recover(now)
 	}
 	if bytes := before - s.sent.unacked; s.growing(flew) {
 		s.cc.acked(now, bytes, s.rtt.smooth)
@@ -220,14 +230,18 @@ func (s *sender) measure(now time.Duration, a *ackResult) {
 	s.backoff = 0
 	s.rtt.sample(now, now-a.at)
 	s.cc.measured(now-a.at, s.rack.top, s.sent.next)
+	s.observe(now, now-a.at)
 }
 
 // growing reports whether the window was in use, so that it may grow.
 func (s *sender) growing(flew int) bool {
+	if s.trial.cause == lossTrial || s.trial.cause == queueTrial {
+		return false
+	}
 	if s.cc.slowStart() {
 		return 2*float64(flew) >= s.cc.window
 	}
-	return s.rack.recovery == 0 && float64(flew) >= s.cc.window-max(4*s.cc.packet, s.cc.window/8)
+	return (s.rack.recovery == 0 || s.trial.cause == lossFree) && float64(flew) >= s.cc.window-max(4*s.cc.packet, s.cc.window/8)
 }
 
 // release frees what was acknowledged.

@@ -39,8 +39,14 @@ const (
 	keepEvery  = 15 * time.Second // at most, between probes that are not answered
 )
 
-// key is the pair of link IDs of a stream.
-type key struct{ own, peer uint16 }
+// key is the pair of link IDs of a stream. As one number it is looked up while the message that it is
+// read from is still on its way from memory; two stores and one load would have to wait for it.
+type key uint32
+
+func keyOf(own, peer uint16) key { return key(own)<<16 | key(peer) }
+
+func (k key) own() uint16  { return uint16(k >> 16) }
+func (k key) peer() uint16 { return uint16(k) }
 
 // Stream is one connection. It belongs to its Machine; whoever drives that calls all
 // methods, one at a time.
@@ -81,7 +87,7 @@ type Stream struct {
 }
 
 // Ports returns our link ID or port, and the peer's.
-func (s *Stream) Ports() (own, peer uint16) { return s.key.own, s.key.peer }
+func (s *Stream) Ports() (own, peer uint16) { return s.key.own(), s.key.peer() }
 
 // Fresh reports, once, that the peer opened the stream and it is for a program to take. The
 // driver calls Accepted when that has happened, or will not.
@@ -236,7 +242,7 @@ func (s *Stream) abort(now time.Duration, why wire.CloseReason, err error) {
 // end ends the stream at once.
 func (s *Stream) end(now time.Duration, err error) {
 	if s.phase == answering {
-		s.m.ports.Release(s.key.own)
+		s.m.ports.Release(s.key.own())
 		s.m.half--
 		s.m.waiting--
 	}
@@ -616,7 +622,7 @@ func (s *Stream) openMsg() wire.OpenMsg {
 	return o
 }
 
-func (s *Stream) link() wire.Link { return wire.Link{ID: s.key.own, Port: s.key.peer} }
+func (s *Stream) link() wire.Link { return wire.Link{ID: s.key.own(), Port: s.key.peer()} }
 
 // resize follows the path: payloads of messages of so many bytes.
 func (s *Stream) resize(most int) {

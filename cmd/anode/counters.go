@@ -117,6 +117,10 @@ func programMeaning(name string) string {
 		return "datagrams that a program did not read in time"
 	case "no_adapter":
 		return "for a port where no program listens; there is no adapter"
+	case "port_closed":
+		return "peers that were told that no program listens on a UDP port"
+	case "port_limited":
+		return "UDP for ports where no program listens, not answered: too much"
 	}
 	return ""
 }
@@ -174,6 +178,8 @@ func gatewayMeaning(name string) string {
 		return "packets that are no TCP of this machine"
 	case "drop_too_many":
 		return "connections beyond the limits"
+	case "drop_error":
+		return "errors of the system about connections that are not being opened"
 	case "drop_repeated_syn", "drop_unknown_syn":
 		return "repeated by the system while a connection is being opened"
 	}

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"tun/gateway":      {"anode", "anode/wire"},
 	"info2":            {},
 	"scripts":          {},
+	"scripts/streams":  {"anode", "anode/wire", "overlay", "overlay/book", "overlay/link"},
 	"platform":         {},
 	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "tun/gateway", "info2", "platform", "cmd/..."},
 	"cmd/internal/...": {"anode", "anode/...", "overlay", "overlay/...", "tun", "tun/gateway", "info2", "platform", "cmd/internal/..."},
@@ -53,6 +54,7 @@ var mayUse = map[string][]string{
 	"tun":             {"golang.zx2c4.com/wireguard/tun"},
 	"tun/gateway":     {"gvisor.dev/gvisor/pkg"},
 	"platform":        {"github.com/vishvananda/netlink"},
+	"scripts/streams": {"gvisor.dev/gvisor/pkg", "github.com/quic-go/quic-go", "tailscale.com"}, // the latter two in modules of their own
 	"cmd/...":         {""},
 }
 

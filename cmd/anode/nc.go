@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,16 +12,21 @@ import (
 )
 
 func (a *app) ncCommand() *cobra.Command {
-	return &cobra.Command{
+	var udp bool
+	var wait time.Duration
+	cmd := &cobra.Command{
 		Use:   "nc PEER PORT",
-		Short: "Connect the standard input and output to a TCP port of a peer",
+		Short: "Connect the standard input and output to a port of a peer",
 		Long: "Connect the standard input and output to a TCP port of a peer, with and without an adapter.\n" +
 			"The end of the input ends that direction alone. ssh without an adapter:\n\n" +
 			"  ssh -o ProxyCommand=\"anode nc %h %p\" USER@PEER\n\n" +
 			"PEER may have the suffix .anode.internal, by which ~/.ssh/config can tell peers from other\n" +
 			"hosts:\n\n" +
 			"  Host *.anode.internal\n" +
-			"    ProxyCommand anode nc %h %p",
+			"    ProxyCommand anode nc %h %p\n\n" +
+			"With --udp each read of the input, such as a line that is typed, becomes a datagram of at most\n" +
+			"16 KiB, and what comes back is printed. After the end of the input it ends when nothing has\n" +
+			"come back for the time of --wait.",
 		GroupID:           groupPeople,
 		Args:              want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
@@ -29,11 +35,22 @@ func (a *app) ncCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("wait") && !udp {
+				return usage(cmd, "--wait needs --udp")
+			}
 			client := control.NewClient(a.socket)
 			defer client.Close()
 			peer, err := a.peerOf(cmd.Context(), client, args[0])
 			if err != nil {
 				return err
+			}
+			if udp {
+				d, err := client.OpenDatagrams(cmd.Context(), peer.Address, port)
+				if err != nil {
+					return err
+				}
+				defer d.Close()
+				return a.exchange(cmd.Context(), d, cmd.InOrStdin(), wait)
 			}
 			s, err := client.Open(cmd.Context(), peer.Address, port)
 			switch {
@@ -45,6 +62,83 @@ func (a *app) ncCommand() *cobra.Command {
 			defer s.Close()
 			return a.copyBoth(cmd.Context(), s, cmd.InOrStdin())
 		},
+	}
+	cmd.Flags().BoolVarP(&udp, "udp", "u", false, "a UDP port")
+	secondsVar(cmd.Flags(), &wait, "wait", "w", 2*time.Second, "with --udp: end when nothing has come back for so many seconds after the end of the input; 0: never")
+	return cmd
+}
+
+// socket exchanges datagrams with a port; *control.Datagrams is one.
+type socket interface {
+	Send([]byte) error
+	Receive() ([]byte, error)
+}
+
+// ncDatagram is the most bytes of the input that become one datagram.
+const ncDatagram = 16 << 10
+
+// exchange sends the input as datagrams, and prints what comes back, until the input has ended
+// and nothing comes back for as long as wait; 0: until ctx ends.
+func (a *app) exchange(ctx context.Context, s socket, in io.Reader, wait time.Duration) error {
+	sent := make(chan error, 1)
+	go func() { sent <- sendAll(s, in) }() // it may outlive this, as in copyBoth
+	came, failed := make(chan []byte), make(chan error, 1)
+	go func() {
+		for {
+			b, err := s.Receive()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case came <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	quiet := time.NewTimer(0)
+	quiet.Stop()
+	for ended := false; ; {
+		select {
+		case b := <-came:
+			if _, err := a.out.Write(b); err != nil {
+				return err
+			}
+		case err := <-failed:
+			return err
+		case err := <-sent:
+			if err != nil {
+				return err
+			}
+			ended = true
+		case <-quiet.C:
+			return nil
+		case <-ctx.Done():
+			return nil // as people end it
+		}
+		if ended && wait > 0 {
+			quiet.Reset(wait)
+		}
+	}
+}
+
+// sendAll sends what each read returns as a datagram.
+func sendAll(s socket, in io.Reader) error {
+	b := make([]byte, ncDatagram)
+	for {
+		n, err := in.Read(b)
+		if n > 0 {
+			if err := s.Send(b[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -130,7 +132,29 @@ func killReceiver(t *testing.T, a, b *host, big, in string, pieces, ahead int64)
 	}
 }
 
-// TestNetFilesStreams: the same without adapters, by the daemons' streams.
+// sendTrusted has a host send a file to another one, whose configuration trusts it.
+func sendTrusted(t *testing.T, from, to *host, in string) {
+	t.Helper()
+	file := filepath.Join(from.dir, "to "+to.name)
+	settings := filepath.Join(to.dir, "files.toml")
+	text := fmt.Sprintf("[files]\ntrust = [%q]\ndir = %q\n", from.name, in)
+	if err := errors.Join(os.WriteFile(file, bytes.Repeat([]byte(from.name), 5<<20), 0o644), os.WriteFile(settings, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	receiver := to.start(to.bin, "recv", "--socket", to.socket(), "--config", settings, "--json")
+	if out, code := from.tryAnode("send", file, to.name); code != 0 {
+		t.Errorf("send from %s ends with %d: %s", from.name, code, out)
+	}
+	if code := receiver.wait(time.Minute); code != 0 {
+		t.Errorf("recv of %s ends with %d: %s", to.name, code, receiver.output())
+	}
+	if fileSum(t, file) != fileSum(t, filepath.Join(in, filepath.Base(file))) {
+		t.Errorf("%s received another file", to.name)
+	}
+}
+
+// TestNetFilesStreams: the same without adapters, by the daemons' streams; and with one, at
+// either end, by its gateway.
 func TestNetFilesStreams(t *testing.T) {
 	const pieces = 200
 	a, b := pair(t)
@@ -150,6 +174,14 @@ func TestNetFilesStreams(t *testing.T) {
 	if code := receiver.end(syscall.SIGINT); code != 0 || !strings.Contains(receiver.output(), ": big (2)\n") {
 		t.Errorf("%d: %s", code, receiver.output())
 	}
+	if out, code := a.tryAnode("send", "--patience", "1", big, "b"); code != 5 || !strings.Contains(out, "nobody receives files there\ntry: ") {
+		t.Errorf("%d: %s", code, out)
+	}
+	a.down(syscall.SIGTERM)
+	a.up()
+	a.meets(b)
+	sendTrusted(t, a, b, in)
+	sendTrusted(t, b, a, inbox(t, a))
 	if out, code := a.tryAnode("send", "--patience", "1", big, "b"); code != 5 || !strings.Contains(out, "nobody receives files there\ntry: ") {
 		t.Errorf("%d: %s", code, out)
 	}

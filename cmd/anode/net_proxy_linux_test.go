@@ -1,11 +1,14 @@
 package main_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,16 +65,75 @@ func (h *host) loopback(port int) net.Listener {
 	return l
 }
 
+// association is a SOCKS5 association of datagrams (RFC 1928, 7).
+type association struct{ control, port net.Conn }
+
+// associate asks a proxy for one.
+func (h *host) associate(proxy string) *association {
+	h.t.Helper()
+	s := new(association)
+	var err error
+	dial := func(network, to string) net.Conn {
+		c, derr := in(h, func() (net.Conn, error) { return net.Dial(network, to) })
+		if derr != nil {
+			h.t.Fatal(derr)
+		}
+		h.t.Cleanup(func() { c.Close() })
+		return c
+	}
+	s.control = dial("tcp", proxy)
+	s.control.SetDeadline(time.Now().Add(dialWait))
+	io.WriteString(s.control, "\x05\x01\x00"+"\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00")
+	var answer [12]byte
+	if _, err = io.ReadFull(s.control, answer[:]); err != nil || string(answer[:6]) != "\x05\x00\x05\x00\x00\x01" {
+		h.t.Fatalf("% x, %v", answer, err)
+	}
+	ip, _ := netip.AddrFromSlice(answer[6:10])
+	s.port = dial("udp", netip.AddrPortFrom(ip, binary.BigEndian.Uint16(answer[10:])).String())
+	return s
+}
+
+// asks sends a datagram to a port of a peer until an answer comes.
+func (s *association) asks(t *testing.T, host string, port uint16, text string) {
+	t.Helper()
+	q := append([]byte{0, 0, 0, 3, byte(len(host))}, host...)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		q = append([]byte{0, 0, 0, 4}, ip.AsSlice()...)
+	}
+	q = append(binary.BigEndian.AppendUint16(q, port), text...)
+	const head = 4 + 16 + 2 // with the ULA
+	b := make([]byte, 1<<16)
+	within(t, dialWait, fmt.Sprintf("an answer of %d bytes from port %d of %s", len(text), port, host), func() bool {
+		s.port.Write(q)
+		s.port.SetReadDeadline(time.Now().Add(time.Second))
+		for {
+			n, err := s.port.Read(b)
+			if err != nil {
+				return false
+			}
+			if n > head && string(b[head:n]) == "re: "+text {
+				return true
+			}
+		}
+	})
+}
+
 // echoes answers datagrams on the host's own 127.0.0.1.
 func (h *host) echoes(port int) {
 	h.t.Helper()
-	p, err := in(h, func() (net.PacketConn, error) { return net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port)) })
+	h.echoesAt(fmt.Sprintf("127.0.0.1:%d", port))
+}
+
+// echoesAt answers datagrams at an address.
+func (h *host) echoesAt(at string) {
+	h.t.Helper()
+	p, err := in(h, func() (net.PacketConn, error) { return net.ListenPacket("udp", at) })
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { p.Close() })
 	go func() {
-		b := make([]byte, 2000)
+		b := make([]byte, 1<<16)
 		for {
 			n, from, err := p.ReadFrom(b)
 			if err != nil {
@@ -138,9 +200,9 @@ func TestNetNoRoot(t *testing.T) {
 			need(t, tool)
 		}
 	}
-	a, b, c := newHost(t, "a"), newHost(t, "b"), newHost(t, "c")
-	join(1, a, b, c)
-	for _, pair := range [][2]*host{{a, b}, {a, c}, {b, c}} {
+	a, b, c, d := newHost(t, "a"), newHost(t, "b"), newHost(t, "c"), newHost(t, "d")
+	join(1, a, b, c, d)
+	for _, pair := range [][2]*host{{a, b}, {a, c}, {b, c}, {a, d}} {
 		pair[0].add(pair[1])
 		pair[1].add(pair[0])
 	}
@@ -148,6 +210,7 @@ func TestNetNoRoot(t *testing.T) {
 	a.upAsNobody("--socks", "1080", "--http-proxy", "8118", "--forward", "9080=b:80", "--forward", "udp:5353=b:53", "--set", "local.anywhere=false")
 	b.upAsNobody("--expose", "80=127.0.0.1:8000", "--expose", "udp:53=127.0.0.1:5354", "--expose", "22=127.0.0.1:2222@a")
 	c.upAsNobody("--socks", "unix:"+filepath.Join(c.dir, "socks"))
+	d.up() // with an adapter
 	site := filepath.Join(b.dir, "site")
 	commit := b.repository(filepath.Join(site, "repo.git"))
 	page := strings.Repeat("a page ", 500_000)
@@ -240,6 +303,38 @@ func TestNetNoRoot(t *testing.T) {
 			t.Errorf("exit code %d, %s", code, out)
 		}
 	}, a, b)
+	step(t, "datagrams", func(t *testing.T) {
+		d.echoesAt(fmt.Sprintf("[%v]:7", d.ula))
+		s := a.associate("127.0.0.1:1080")
+		for _, peer := range []*host{b, d} { // without an adapter, and with one
+			port := map[*host]uint16{b: 53, d: 7}[peer]
+			for _, host := range []string{peer.name, peer.name + ".anode.internal", peer.ula.String()} {
+				for _, n := range []int{1, 1200, 4000, 30000} {
+					s.asks(t, host, port, strings.Repeat("x", n))
+				}
+			}
+		}
+		for _, try := range []struct{ args, out string }{
+			{"b 53", "re: hello\n"}, {"d 7", "re: hello\n"},
+			{"b 54", "connection refused"}, {"d 8", "connection refused"}, // nobody listens
+		} {
+			out, code := a.try("sh", "-c", fmt.Sprintf("echo hello | %s nc --udp %s --socket %s", a.bin, try.args, a.socket()))
+			if refused := strings.Contains(try.out, "refused"); !strings.Contains(out, try.out) || (code == 1) != refused {
+				t.Errorf("nc --udp %s: exit code %d, %s", try.args, code, out)
+			}
+		}
+		// A program of the machine with an adapter asks a port that is not exposed.
+		q, err := in(d, func() (net.Conn, error) { return net.Dial("udp", fmt.Sprintf("[%v]:54", a.ula)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		io.WriteString(q, "x")
+		q.SetReadDeadline(time.Now().Add(dialWait))
+		if _, err := q.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a closed port of a node without an adapter: %v", err)
+		}
+	}, a, b, d)
 	step(t, "ssh", func(t *testing.T) { sshByNC(t, a, b, c) }, a, b, c)
 	step(t, "commands", func(t *testing.T) {
 		f := a.start(a.bin, "forward", "0", "b:80", "--socket", a.socket())

@@ -134,9 +134,16 @@ func (l lines) system(status overlay.Status) chat.Transport {
 	})
 }
 
-// who returns which peer a connection comes from; only is who may send, empty for all who
-// were added.
-func (l lines) who(only []anode.Address) func(ctx context.Context, from net.Addr) (files.Peer, error) {
+// admission is which peers may send, and whose offers need no question.
+type admission struct {
+	only    []anode.Address // empty: all who were added
+	trusted []anode.Address
+	all     bool // need no question
+	mute    bool // nobody can be asked
+}
+
+// who returns which peer a connection comes from.
+func (l lines) who(may admission) func(ctx context.Context, from net.Addr) (files.Peer, error) {
 	return func(ctx context.Context, from net.Addr) (files.Peer, error) {
 		at, err := netip.ParseAddrPort(from.String())
 		if err != nil {
@@ -146,19 +153,24 @@ func (l lines) who(only []anode.Address) func(ctx context.Context, from net.Addr
 		if err != nil {
 			return files.Peer{Name: at.Addr().String()}, err
 		}
-		return sender(status.Peers, at.Addr(), only)
+		return may.sender(status.Peers, at.Addr())
 	}
 }
 
 // sender returns the peer that has an address, if it may send.
-func sender(peers []overlay.PeerStatus, from netip.Addr, only []anode.Address) (files.Peer, error) {
+func (m admission) sender(peers []overlay.PeerStatus, from netip.Addr) (files.Peer, error) {
 	i := slices.IndexFunc(peers, func(p overlay.PeerStatus) bool { return p.ULA.Addr() == from })
 	if i < 0 || !peers[i].Allowed {
 		return files.Peer{Key: from.String(), Name: from.String()}, errors.New("it is not a peer that you added")
 	}
-	p := files.Peer{Key: peers[i].Address.String(), Name: label(peers[i])}
-	if len(only) > 0 && !slices.Contains(only, peers[i].Address) {
+	at := peers[i].Address
+	p := files.Peer{Key: at.String(), Name: label(peers[i])}
+	if len(m.only) > 0 && !slices.Contains(m.only, at) {
 		return p, errors.New("--from does not name it")
+	}
+	p.Trusted = m.all || len(m.only) > 0 || slices.Contains(m.trusted, at)
+	if !p.Trusted && m.mute {
+		return p, errors.New("files.trust does not name it, and there is no terminal to ask on")
 	}
 	return p, nil
 }

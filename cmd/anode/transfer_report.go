@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"anodenet/cmd/internal/files"
 )
@@ -144,10 +145,35 @@ func (t *transferText) start(e files.Event) {
 		return
 	}
 	t.from = e.Kept
-	t.bar = progressbar.NewOptions64(e.Bytes-e.Kept,
-		progressbar.OptionSetWriter(t.err), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
-		progressbar.OptionSetWidth(24), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription(plural(e.Files, "file", "files")))
+	t.bar = progressbar.NewOptions64(e.Bytes-e.Kept, append(barParts(columnsOf(t.err), e.Files),
+		progressbar.OptionSetWriter(t.err), progressbar.OptionShowBytes(true),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())...)
+}
+
+// barParts is what of a bar fits a number of columns. One that is longer leaves a line behind
+// each time.
+func barParts(columns, files int) []progressbar.Option {
+	list := []progressbar.Option{
+		progressbar.OptionSetWidth(min(24, max(0, columns-54))),
+		progressbar.OptionSetPredictTime(columns >= 38), // (123 MB/s) [1h23m:1h23m]
+	}
+	if columns >= 52 { // (123/456 MB, 123 MB/s)
+		list = append(list, progressbar.OptionShowCount())
+	}
+	if columns >= 66 {
+		list = append(list, progressbar.OptionSetDescription(plural(files, "file", "files")))
+	}
+	return list
+}
+
+// columnsOf returns the width of a terminal.
+func columnsOf(out io.Writer) int {
+	if f, ok := out.(interface{ Fd() uintptr }); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return 80
 }
 
 func (t *transferText) move(e files.Event) {

@@ -9,9 +9,13 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/schollz/progressbar/v3"
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
@@ -19,27 +23,61 @@ import (
 	"anodenet/cmd/internal/names"
 )
 
-// TestSender is who may send: added peers, or those of them that --from names.
+// TestSender is who may send, and about whose offers nobody is asked.
 func TestSender(t *testing.T) {
 	peers := fixtureStatus().Peers
+	north, both := []anode.Address{northAddress}, []anode.Address{southAddress, northAddress}
 	for _, c := range []struct {
-		from anode.Address
-		only []anode.Address
-		who  string // empty: refused
+		from    anode.Address
+		may     admission
+		trusted bool
+		refused string
 	}{
-		{northAddress, nil, "north (055b413c40ef750d)"},
-		{northAddress, []anode.Address{southAddress, northAddress}, "north (055b413c40ef750d)"},
-		{northAddress, []anode.Address{southAddress}, ""},
-		{strangerAddress, nil, ""}, // known, and not added
-		{selfAddress, nil, ""},
+		{northAddress, admission{}, false, ""},
+		{northAddress, admission{mute: true}, false, "files.trust does not name it, and there is no terminal to ask on"},
+		{northAddress, admission{all: true, mute: true}, true, ""},
+		{northAddress, admission{trusted: north, mute: true}, true, ""},
+		{southAddress, admission{trusted: north}, false, ""},
+		{southAddress, admission{trusted: north, mute: true}, false, "files.trust does not name it, and there is no terminal to ask on"},
+		{northAddress, admission{only: both}, true, ""},
+		{southAddress, admission{only: north, trusted: both}, false, "--from does not name it"},
+		{strangerAddress, admission{all: true}, false, "it is not a peer that you added"}, // but known
+		{selfAddress, admission{all: true}, false, "it is not a peer that you added"},
 	} {
-		p, err := sender(peers, c.from.ULA().Addr(), c.only)
-		if (err == nil) != (c.who != "") || err == nil && (p.Key != c.from.String() || !strings.HasPrefix(p.Name, "north (")) {
-			t.Errorf("%v, %v: %+v, %v", c.from.ID(), c.only, p, err)
+		p, err := c.may.sender(peers, c.from.ULA().Addr())
+		if (err == nil) != (c.refused == "") || err != nil && err.Error() != c.refused || p.Trusted != c.trusted {
+			t.Errorf("%v, %+v: %+v, %v", c.from.ID(), c.may, p, err)
+		}
+		if err == nil && (p.Key != c.from.String() || !strings.Contains(p.Name, c.from.ID().String())) {
+			t.Errorf("%+v", p)
 		}
 	}
-	if _, err := sender(peers, netip.MustParseAddr("::1"), nil); err == nil {
+	if _, err := (admission{all: true}).sender(peers, netip.MustParseAddr("::1")); err == nil {
 		t.Error("this machine may send")
+	}
+}
+
+// TestTrustedPeers: a configuration trusts whole names of peers that were added.
+func TestTrustedPeers(t *testing.T) {
+	peers := fixtureStatus().Peers
+	for _, text := range []string{"north", northAddress.String(), northAddress.ULA().String(), northAddress.ID().String()} {
+		list, err := trustedPeers(peers, []string{text, "south"}, "/etc/anode.toml")
+		if err != nil || !slices.Equal(list, []anode.Address{northAddress, southAddress}) {
+			t.Errorf("%s: %v, %v", text, list, err)
+		}
+	}
+	for text, says := range map[string]string{
+		"nort":                        `files.trust: no peer has the name "nort", nor that address, ULA or short ID`,
+		northAddress.String()[:20]:    `no peer has the name`,
+		"north.example.org":           `no peer has the name`,
+		"":                            `no peer has the name ""`,
+		strangerAddress.String():      `is not a peer that you added`,
+		strangerAddress.ID().String(): `is not a peer that you added`,
+	} {
+		_, err := trustedPeers(peers, []string{"north", text}, "/etc/anode.toml")
+		if f := explain(err); f.exit != exitUnknownPeer || !strings.Contains(f.message, says) || !strings.HasSuffix(f.try, "; or change files.trust in /etc/anode.toml") {
+			t.Errorf("%q: %+v", text, f)
+		}
 	}
 }
 
@@ -78,6 +116,7 @@ func TestAsker(t *testing.T) {
 	for text, want := range map[string]bool{"y\n": true, " YES \n": true, "\n": false, "no\n": false, "yy\n": false} {
 		in, typed := io.Pipe()
 		a := &asker{out: io.Discard, in: in}
+		a.listen()
 		go func() {
 			// A line that comes before the question waits for it is dropped.
 			for {
@@ -94,15 +133,40 @@ func TestAsker(t *testing.T) {
 	var out bytes.Buffer
 	in, _ := io.Pipe()
 	a := &asker{out: &out, in: in}
+	a.listen()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if yes, err := a.ask(ctx, files.Offer{}); yes || !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), "(the sender has gone)\n") {
 		t.Errorf("%v, %v, %s", yes, err, out.String())
 	}
 	in.Close()
-	if yes, err := (&asker{out: io.Discard, in: strings.NewReader("")}).ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {
+	ended := &asker{out: io.Discard, in: strings.NewReader("")}
+	ended.listen()
+	if yes, err := ended.ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {
 		t.Errorf("%v, %v", yes, err)
 	}
+	// An answer that comes before the question is none.
+	early, typed := io.Pipe()
+	hasty := &asker{out: io.Discard, in: early}
+	hasty.listen()
+	io.WriteString(typed, "yes\n")
+	io.WriteString(typed, "no\n") // the first was taken, and dropped
+	asked := make(chan bool)
+	go func() {
+		yes, _ := hasty.ask(t.Context(), files.Offer{})
+		asked <- yes
+	}()
+	for done := false; !done; {
+		select {
+		case yes := <-asked:
+			if done = true; yes {
+				t.Error("a line from before the question answered it")
+			}
+		default:
+			io.WriteString(typed, "no\n")
+		}
+	}
+	early.Close()
 }
 
 func TestTransferFailure(t *testing.T) {
@@ -175,5 +239,19 @@ func TestSendNothing(t *testing.T) {
 	err := a.send(t.Context(), lines{}, control.Resolved{}, []string{filepath.Join(dir, "nothing")}, transferFlags{})
 	if f := explain(err); f.exit != exitFailed || !strings.Contains(f.message, "nothing: no such file") || f.try == "" {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestBarWidth: a bar never wraps.
+func TestBarWidth(t *testing.T) {
+	for _, columns := range []int{25, 38, 40, 51, 52, 60, 66, 79, 80, 200} {
+		var out bytes.Buffer
+		bar := progressbar.NewOptions64(456<<30, append(barParts(columns, 304), progressbar.OptionSetWriter(&out), progressbar.OptionShowBytes(true))...)
+		bar.Set64(123 << 30)
+		for line := range strings.SplitSeq(out.String(), "\r") {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, " ")); n > columns {
+				t.Errorf("%d columns: %d in %q", columns, n, line)
+			}
+		}
 	}
 }

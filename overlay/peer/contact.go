@@ -50,6 +50,7 @@ type Marks struct {
 	Refused Budget       // packets that were not sent, since the peer would drop them
 	NATT    Budget       // NAT_T
 	Told    Budget       // STANDINGs because of packets of the peer that were refused
+	Closed  Budget       // errors about UDP to ports where nothing listens
 }
 
 // Question is what a COOKIE repeats of a HELLO: the first bytes of its noise message.
@@ -93,6 +94,12 @@ type Line struct {
 	Heard atomic.Int64          // when a packet was last opened that came on the way of Route
 	can   atomic.Uint64
 	bare  atomic.Bool
+}
+
+// Announce notes what the machine said in a handshake that is proved to be fresh.
+func (l *Line) Announce(x seal.Capabilities) {
+	l.can.Store(uint64(x))
+	l.bare.Store(x&seal.TakesIP6 == 0)
 }
 
 // Can reports whether the machine announced all of some capabilities.

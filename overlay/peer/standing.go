@@ -32,8 +32,7 @@ func (p *Peer) admits() bool {
 // let us in although it has not added us.
 func (m *Machine) announced(now mono.Time, it seal.Announcement) {
 	exact := it.Capabilities&seal.ExactStanding != 0
-	m.line.can.Store(uint64(it.Capabilities))
-	m.line.bare.Store(it.Capabilities&seal.TakesIP6 == 0)
+	m.line.Announce(it.Capabilities)
 	m.stands(now, it.Standing, exact && it.Standing == wire.StandingNotAdded)
 	m.reaches(now, it)
 }

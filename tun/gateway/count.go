@@ -19,6 +19,7 @@ const (
 	repeated  // SYNs while the stream is being opened
 	unknown   // SYNs that nobody waits for
 	foreign   // packets of netstack that are not TCP
+	useless   // ICMPv6 errors that are not about a connection that is being opened
 
 	numCounters
 )
@@ -37,6 +38,7 @@ var counterNames = [numCounters]string{
 	repeated:       "gateway_drop_repeated_syn",
 	unknown:        "gateway_drop_unknown_syn",
 	foreign:        "gateway_drop_not_tcp",
+	useless:        "gateway_drop_error",
 }
 
 type counters [numCounters]atomic.Uint64

@@ -112,9 +112,13 @@ func (g *Gateway) Close() error {
 }
 
 // Outbound takes an IPv6 packet or super-packet with TCP, which our system sends to a peer
-// that speaks only streams. It copies what it needs of it, and does not wait. The packet's
-// checksum is not looked at.
+// that speaks only streams, or an ICMPv6 error about TCP. It copies what it needs of it, and
+// does not wait. The packet's checksum is not looked at.
 func (g *Gateway) Outbound(packet []byte) {
+	if isICMP(packet) {
+		g.rejected(packet)
+		return
+	}
 	h, ok := parse(packet)
 	switch {
 	case !ok || h.self != g.cfg.Self:
@@ -132,6 +136,16 @@ func (g *Gateway) inject(h header, packet []byte) {
 		n.inject(packet)
 	} else { // of a connection from before we started
 		g.reset(h)
+	}
+}
+
+// rejected takes an ICMPv6 error of our system, as a firewall sends it: it ends the connection
+// that it is about, if that is still being opened.
+func (g *Gateway) rejected(packet []byte) {
+	f, ok := parseUnreachable(packet, g.cfg.Self)
+	n := g.net.Load()
+	if !ok || n == nil || !n.reject(f) {
+		g.count.add(useless)
 	}
 }
 

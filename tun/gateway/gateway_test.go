@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -565,6 +567,124 @@ func FuzzOutbound(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, g := range gateways {
 			g.Outbound(b)
+		}
+	})
+}
+
+// unreachable is the ICMPv6 error of the system about a packet that the gateway sent to it.
+func unreachable(code byte, packet []byte) []byte {
+	quote := packet[:min(len(packet), 1280-48)]
+	p := binary.BigEndian.AppendUint32(nil, 6<<28)
+	p = append(binary.BigEndian.AppendUint16(p, uint16(icmpSize+len(quote))), protoICMP, 64)
+	p = append(append(p, packet[24:40]...), packet[8:24]...)
+	return append(append(p, icmpUnreachable, code, 0, 0, 0, 0, 0, 0), quote...)
+}
+
+// A firewall of our system rejects what a peer opens by an ICMPv6 error: the peer is refused at
+// once. Errors that are not about that change nothing.
+func TestInboundRejected(t *testing.T) {
+	for code := range byte(8) { // RFC 4443, 3.1, and one more
+		t.Run(fmt.Sprint("code ", code), func(t *testing.T) {
+			w := newRejecting(t)
+			failed := make(chan error, 1)
+			go func() {
+				_, err := w.g.Inbound(t.Context(), bob, 80)
+				failed <- err
+			}()
+			syn := <-w.sent
+			wrong := func(change func(p []byte)) {
+				p := unreachable(code, syn)
+				change(p)
+				w.g.Outbound(p)
+			}
+			wrong(func(p []byte) { p[ip6Size] = 3 })                                               // time exceeded
+			wrong(func(p []byte) { p[ip6Size+icmpSize+6] = 17 })                                   // about UDP
+			wrong(func(p []byte) { p[ip6Size+icmpSize+ip6Size]++ })                                // another port of the peer
+			wrong(func(p []byte) { p[ip6Size+icmpSize+ip6Size+3]++ })                              // another one of ours
+			wrong(func(p []byte) { copy(p[8:24], eve[:]) })                                        // not from us
+			wrong(func(p []byte) { copy(p[24:40], eve[:]) })                                       // to another peer
+			wrong(func(p []byte) { copy(p[24:40], eve[:]); copy(p[ip6Size+icmpSize+8:], eve[:]) }) // about another peer
+			w.g.Outbound(unreachable(code, syn)[:ip6Size+icmpSize+ip6Size+3])
+			w.g.Outbound(unreachable(code, syn)[:ip6Size+1])
+			select {
+			case err := <-failed:
+				t.Fatalf("another error ended it: %v", err)
+			default:
+			}
+			w.g.Outbound(unreachable(code, syn))
+			if err := <-failed; !errors.Is(err, ErrRefused) {
+				t.Errorf("it says %v", err)
+			}
+			w.g.Outbound(unreachable(code, syn)) // late
+			c := w.g.Counters()
+			if c["gateway_drop_error"] != 10 || c["gateway_in_refused"] != 1 || c["gateway_connections"] != 0 {
+				t.Errorf("%v", c)
+			}
+		})
+	}
+}
+
+// rejecting is a gateway whose system answers nothing by itself.
+type rejecting struct {
+	g    *Gateway
+	sent chan []byte
+}
+
+func newRejecting(t *testing.T) *rejecting {
+	w := &rejecting{sent: make(chan []byte, 10)}
+	w.g = New(Config{Self: self, MTU: 1440, Put: func(_ anode.ULA, _ int, parts ...[]byte) {
+		select {
+		case w.sent <- bytes.Join(parts, nil):
+		default: // a repetition
+		}
+	}})
+	t.Cleanup(func() { w.g.Close() })
+	return w
+}
+
+// An error about a connection that is open does not end it.
+func TestRejectedLater(t *testing.T) {
+	w := newWorld(t, true)
+	l := w.listen(80)
+	s, err := w.inbound(bob, 80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := c.RemoteAddr().(*net.TCPAddr).Port
+	packet := make([]byte, ip6Size+tcpSize)
+	packet[0], packet[6] = 6<<4, protoTCP
+	copy(packet[8:], bob[:])
+	copy(packet[24:], self[:])
+	binary.BigEndian.PutUint16(packet[ip6Size:], uint16(at))
+	binary.BigEndian.PutUint16(packet[ip6Size+2:], 80)
+	w.g.Outbound(unreachable(1, packet))
+	go func() {
+		io.Copy(c, c)
+		c.Close()
+	}()
+	echo(t, s, 1)
+	if got := w.g.Counters()["gateway_drop_error"]; got != 1 {
+		t.Errorf("%d errors were counted", got)
+	}
+}
+
+// Whatever comes from the system as an ICMPv6 error is read within its bounds.
+func FuzzParseUnreachable(f *testing.F) {
+	packet := make([]byte, ip6Size+tcpSize)
+	packet[0], packet[6] = 6<<4, protoTCP
+	copy(packet[8:], bob[:])
+	copy(packet[24:], self[:])
+	f.Add(unreachable(1, packet))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if !isICMP(p) {
+			return
+		}
+		if fl, ok := parseUnreachable(p, self); ok && fl.peer != anode.ULA(p[24:40]) {
+			t.Errorf("%v", fl)
 		}
 	})
 }

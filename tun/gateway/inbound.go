@@ -14,8 +14,9 @@ import (
 	"anodenet/anode"
 )
 
-// ErrRefused says that nothing listens on a port of this machine.
-var ErrRefused = errors.New("connection refused: nothing listens on the port")
+// ErrRefused says that nothing listens on a port of this machine, or that its firewall rejects
+// connections to it.
+var ErrRefused = errors.New("connection refused: nothing listens on the port, or a firewall rejects it")
 
 // Inbound connects to a port of this machine for a peer, whose ULA the service sees. It
 // waits for the connection until ctx ends. Who has the peer's stream calls taken once, with

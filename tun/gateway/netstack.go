@@ -115,10 +115,46 @@ func (n *netstack) inject(packet []byte) {
 
 // forget ends what is left of an earlier connection with the same ports.
 func (n *netstack) forget(f flow) {
-	id := stack.TransportEndpointID{LocalPort: f.port, LocalAddress: tcpip.AddrFrom16(f.peer), RemotePort: f.near, RemoteAddress: n.self}
-	if ep := n.stack.FindTransportEndpoint(ipv6.ProtocolNumber, tcp.ProtocolNumber, id, nic); ep != nil {
+	if ep := n.endpoint(f); ep != nil {
 		ep.Abort()
 	}
+}
+
+// endpoint returns the endpoint of a connection; nil: there is none.
+func (n *netstack) endpoint(f flow) stack.TransportEndpoint {
+	id := stack.TransportEndpointID{LocalPort: f.port, LocalAddress: tcpip.AddrFrom16(f.peer), RemotePort: f.near, RemoteAddress: n.self}
+	return n.stack.FindTransportEndpoint(ipv6.ProtocolNumber, tcp.ProtocolNumber, id, nic)
+}
+
+// reject ends a connection that is being opened, and reports whether there is one. netstack
+// itself understands only two of the codes by which a system can reject it.
+func (n *netstack) reject(f flow) bool {
+	ep := n.endpoint(f)
+	e, ok := ep.(tcpip.Endpoint)
+	if !ok {
+		return false
+	}
+	switch tcp.EndpointState(e.State()) {
+	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
+	default:
+		return false
+	}
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{})
+	p.NetworkProtocolNumber = ipv6.ProtocolNumber
+	ep.HandleError(rejection{}, p)
+	p.DecRef()
+	return true
+}
+
+// rejection is an ICMPv6 error as netstack takes one.
+type rejection struct{}
+
+func (rejection) Origin() tcpip.SockErrOrigin { return tcpip.SockExtErrorOriginICMP6 }
+func (rejection) Type() uint8                 { return icmpUnreachable }
+func (rejection) Code() uint8                 { return uint8(ip.ICMPv6PortUnreachable) }
+func (rejection) Info() uint32                { return 0 }
+func (rejection) Kind() stack.TransportErrorKind {
+	return stack.DestinationPortUnreachableTransportError
 }
 
 // wireLink is netstack's only interface.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"anodenet/anode"
@@ -10,9 +11,13 @@ import (
 var be = binary.BigEndian
 
 const (
-	ip6Size  = 40
-	tcpSize  = 20
-	protoTCP = 6
+	ip6Size   = 40
+	tcpSize   = 20
+	icmpSize  = 8
+	protoTCP  = 6
+	protoICMP = 58
+
+	icmpUnreachable = 1 // RFC 4443, 3.1
 
 	flagFIN = 0x01
 	flagSYN = 0x02
@@ -45,6 +50,23 @@ func parse(p []byte) (h header, ok bool) {
 		seq: be.Uint32(b[4:]), ack: be.Uint32(b[8:]),
 		flags: b[13], payload: len(b) - n,
 	}, true
+}
+
+// isICMP reports whether a packet is ICMPv6.
+func isICMP(p []byte) bool { return len(p) > ip6Size && p[0]>>4 == 6 && p[6] == protoICMP }
+
+// parseUnreachable reads an ICMPv6 error by which our system rejects a packet of a peer: it
+// returns the flow of the TCP packet that it quotes.
+func parseUnreachable(p []byte, self anode.ULA) (f flow, ok bool) {
+	const least = ip6Size + icmpSize + ip6Size + 4 // up to the ports
+	if len(p) < least || p[ip6Size] != icmpUnreachable || anode.ULA(p[8:24]) != self {
+		return f, false
+	}
+	q := p[ip6Size+icmpSize:]
+	if q[0]>>4 != 6 || q[6] != protoTCP || anode.ULA(q[24:40]) != self || !bytes.Equal(q[8:24], p[24:40]) {
+		return f, false
+	}
+	return flow{peer: anode.ULA(q[8:24]), port: be.Uint16(q[ip6Size:]), near: be.Uint16(q[ip6Size+2:])}, true
 }
 
 // opens reports whether the packet opens a connection.

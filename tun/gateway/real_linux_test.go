@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/tun"
 )
 
@@ -126,16 +128,28 @@ func (h *host) open(offload tun.Offload) {
 // read passes on what the system sends, until the device is closed.
 func (h *host) read(q *tun.Queue) {
 	for {
-		_, ok, err := q.Read(true)
-		if err != nil {
+		to, ok, err := q.Read(true)
+		switch {
+		case err != nil:
 			return
-		}
-		if ok {
-			if p := q.TCP(); p != nil {
-				h.g.Outbound(p)
+		case !ok:
+		case q.TCP() != nil:
+			h.g.Outbound(q.TCP())
+		default:
+			for msg := q.Next(); msg != nil; msg = q.Next() {
+				if wire.Type(msg[0]) == wire.IP6 && msg[5] == protoICMP {
+					h.g.Outbound(packetOf(to, msg))
+				}
 			}
 		}
 	}
+}
+
+// packetOf makes the packet of an IP6 message that we send.
+func packetOf(to anode.ULA, msg []byte) []byte {
+	p := append([]byte(nil), msg[1:5]...)
+	p = append(be.AppendUint16(p, uint16(len(msg)-7)), msg[5], msg[6])
+	return append(append(append(p, self[:]...), to[:]...), msg[7:]...)
 }
 
 // dial is a program of the system that connects to a peer.
@@ -300,6 +314,34 @@ func TestRealInbound(t *testing.T) {
 		}()
 		echo(t, s, 1)
 	})
+}
+
+// A firewall of the system that rejects by ICMPv6 or by a reset refuses at once.
+func TestRealRejected(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs nft")
+		}
+		t.Skip("needs nft")
+	}
+	h := newHost(t, tun.OffloadOn)
+	w := &world{t: t, g: h.g}
+	_, port := h.listen()
+	for _, with := range []string{"icmpv6 type admin-prohibited", "icmpv6 type port-unreachable", "icmpv6 type no-route", "tcp reset"} {
+		rules := fmt.Sprintf("flush ruleset; table ip6 f { chain in { type filter hook input priority 0; tcp dport %d reject with %s; }; }", port, with)
+		h.do(func() {
+			if out, err := exec.Command("nft", rules).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+		start := time.Now()
+		if _, err := w.inbound(bob, port); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v after %v", with, err, time.Since(start))
+		}
+	}
+	if got := h.g.Counters()["gateway_in_refused"]; got != 4 {
+		t.Errorf("%d were refused", got)
+	}
 }
 
 // 200 connections at once, half of them opened by the peer.

@@ -42,6 +42,7 @@ type Config struct {
 	Listen      Listen      `toml:"listen"`
 	Tun         Tun         `toml:"tun"`
 	Local       Local       `toml:"local"`
+	Files       Files       `toml:"files"`
 	Link        Link        `toml:"link"`
 	Policy      Policy      `toml:"policy"`
 	Relay       Relay       `toml:"relay"`
@@ -169,6 +170,8 @@ func (c *Config) keys() []key {
 		{"local.forward", doorsOf(&c.Local.Forward, "[\"8080=north:80\", \"udp:5353=north:53\"]", proxy.ParseForwarding), "Local ports that lead to ports of peers, as [\"8080=north:80\", \"udp:5353=north:53\"]:\n[udp:]LOCAL=PEER:PORT, LOCAL written like the place of local.socks."},
 		{"local.expose", doorsOf(&c.Local.Expose, "[\"8080\", \"80=127.0.0.1:8080@north+south\"]", proxy.ParseExposure), "Ports at which peers reach services of this machine without the adapter, as\n[\"22\", \"80=127.0.0.1:8080@north+south\"]: [udp:]PORT[=HOST:PORT][@PEER+PEER]. Without\n@PEER every peer that you added may use it; others never can."},
 		{"local.anywhere", truth{&c.Local.Anywhere}, "Let local.socks, local.http and local.forward listen on addresses that other machines\nreach. Everybody who reaches them uses the network as this machine."},
+		{"files.trust", trusted(&c.Files.Trust), "Peers whose files \"anode recv\" accepts without asking, as [\"laptop\", \"north\"]: whole names,\naddresses, ULAs or short IDs of peers that you added. It asks about others."},
+		{"files.dir", directoryOf(&c.Files.Dir), "The directory that \"anode recv\" receives into, from / or, in the home of who receives, ~/.\nEmpty: the one in which it is started."},
 		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
 		{"link.ethernet", interfaces(&c.Link.Ethernet), "Interfaces on whose cable peers are found without any IP address, such as [\"eth0\"]\n(Linux; needs CAP_NET_RAW). Everybody on it hears the beacons."},

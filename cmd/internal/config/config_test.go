@@ -102,6 +102,9 @@ http = "0.0.0.0:8118"
 anywhere = true
 forward = ["8080=north:80", "udp:5353=north:53"]
 expose = ["22@north"]
+[files]
+trust = ["north", "055b413c40ef750d"]
+dir = "~/Downloads"
 [link]
 rung = "plain"
 standard_aes = true
@@ -134,6 +137,7 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 		Listen: Listen{TCP: Ports{true, []uint16{443, 80}}},
 		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
 		Local:  Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
+		Files:  Files{[]string{"north", "055b413c40ef750d"}, "~/Downloads"},
 		Link:   Link{RungPlain, true, []string{"eth1"}},
 		Policy: Policy{Open: true},
 		Site:   Site{Serve: Serve{On: true}},
@@ -178,6 +182,9 @@ func TestProblems(t *testing.T) {
 			`2:9: local.socks: 0.0.0.0:1080 is no loopback address: everybody`, `3:1: local.forward: 192.0.2.1:80=north:80 is no loopback address: everybody`}},
 		{"forward", "[local]\nforward = [\"8080=north:80\", \"8080\"]\n", []string{`2:1: local.forward: want a list such as ["8080=north:80", "udp:5353=north:53"], not the text "8080"`}},
 		{"expose", "[local]\nexpose = [\"x\"]\n", []string{`2:1: local.expose: want a list such as ["8080", "80=127.0.0.1:8080@north+south"], not the text "x"`}},
+		{"trust", "[files]\ntrust = [\"north\", \"a b\"]\n", []string{`2:1: files.trust: want a list of peers, such as ["laptop", "north"], not the text "a b"`}},
+		{"trust in nobody", "[files]\ntrust = [\"\"]\n", []string{`2:1: files.trust: want a list of peers`}},
+		{"directory", "[files]\ndir = \"in\"\n", []string{`2:7: files.dir: want a path from the root, or one that begins with ~/, not the text "in"`}},
 		{"relay for the zone alone", "[relay]\nenabled = false\nzone = true\n", []string{`3:8: relay.zone: needs relay.enabled as well`}},
 		{"list of sections", "[[tun]]\nmtu = 1400\n", []string{`1:3: "tun" appears once: write [tun]`}},
 		{"quoted", "\"listen.port\" = 1\n", []string{`1:1: unknown key "listen.port"; write it without quotes`}},
@@ -581,5 +588,18 @@ func TestLocalSpecs(t *testing.T) {
 	want := []string{"socks 127.0.0.1:1080", "forward 127.0.0.1:8080=north:80", "forward udp:127.0.0.1:53=north:53", "expose 80=127.0.0.1:8080@north+south", "expose 22=127.0.0.1:22"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestFolder: a directory in the home is that of who asks.
+func TestFolder(t *testing.T) {
+	home := func() (string, error) { return "/home/ada", nil }
+	for dir, want := range map[string]string{"": "", "/srv/in": "/srv/in", "~/in/box": "/home/ada/in/box"} {
+		if got, err := (Files{Dir: dir}).Folder(home); err != nil || filepath.ToSlash(got) != want {
+			t.Errorf("%q: %q, %v", dir, got, err)
+		}
+	}
+	if _, err := (Files{Dir: "~/in"}).Folder(func() (string, error) { return "", fs.ErrNotExist }); err == nil {
+		t.Error("a user without a home has one")
 	}
 }

@@ -135,7 +135,7 @@ func (s *Server) connection(ending context.Context, w http.ResponseWriter, r *ht
 		reply(w, nil, err)
 		return
 	}
-	peer, err := s.dial(ctx, r.URL.Query())
+	peer, err := s.dial(ctx, "tcp", r.URL.Query())
 	if err != nil {
 		reply(w, nil, err)
 		return
@@ -150,7 +150,7 @@ func (s *Server) connection(ending context.Context, w http.ResponseWriter, r *ht
 }
 
 // dial opens the connection that a request asks for.
-func (s *Server) dial(ctx context.Context, q url.Values) (net.Conn, error) {
+func (s *Server) dial(ctx context.Context, network string, q url.Values) (net.Conn, error) {
 	a, err := anode.ParseAddress(q.Get("address"))
 	if err == nil {
 		err = book.CheckAddress(a)
@@ -164,7 +164,7 @@ func (s *Server) dial(ctx context.Context, q url.Values) (net.Conn, error) {
 	case s.local == nil:
 		return nil, errNoLocal
 	}
-	c, err := s.local.DialAddress(ctx, "tcp", a, uint16(port))
+	c, err := s.local.DialAddress(ctx, network, a, uint16(port))
 	if err != nil {
 		return nil, dialError(err)
 	}
@@ -275,16 +275,7 @@ type Stream struct {
 
 // Open opens a connection to a port of a peer. ctx ends it.
 func (c *Client) Open(ctx context.Context, a anode.Address, port uint16) (*Stream, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	body, send := io.Pipe()
-	c = c.once(ctx, send)
-	q := url.Values{"address": {a.String()}, "port": {strconv.Itoa(int(port))}}
-	answer, err := c.exchangeBodies(ctx, http.MethodPost, "connect?"+q.Encode(), body)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	return &Stream{client: c, ctx: ctx, cancel: cancel, send: send, answer: answer}, nil
+	return c.openStream(ctx, "connect", a, port)
 }
 
 // Read returns io.EOF after the peer's end, and an *Error if the connection broke.

@@ -92,6 +92,7 @@ func (s *Server) handler(ending context.Context) http.Handler {
 	mux.HandleFunc("POST /v1/info2/log", s.messages)
 	mux.HandleFunc("GET /v1/local", get(s.doors))
 	mux.HandleFunc("POST /v1/local/keep", func(w http.ResponseWriter, r *http.Request) { s.keep(ending, w, r) })
+	mux.HandleFunc("POST /v1/datagrams", func(w http.ResponseWriter, r *http.Request) { s.datagrams(ending, w, r) })
 	mux.HandleFunc("POST /v1/connect", func(w http.ResponseWriter, r *http.Request) { s.connection(ending, w, r) })
 	mux.HandleFunc("POST /v1/accept", func(w http.ResponseWriter, r *http.Request) { s.accept(ending, w, r) })
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))

@@ -67,6 +67,10 @@ func (d *daemon) newReloader(service *service) *reloader {
 				take: func(_ context.Context, c config.Config) error { return d.local.Set(c.Local.Specs()) },
 				keep: func(r *config.Config, c config.Config) { r.Local = c.Local },
 			},
+			"files": { // of "anode recv" alone
+				take: func(context.Context, config.Config) error { return nil },
+				keep: func(r *config.Config, c config.Config) { r.Files = c.Files },
+			},
 			"info2": {
 				take: func(ctx context.Context, c config.Config) error { return d.chat.Set(ctx, c.Info2) },
 				keep: func(r *config.Config, c config.Config) { r.Info2 = c.Info2 },

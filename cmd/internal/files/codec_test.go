@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTree compares roots with RFC 6962's definition, which is recursive.
@@ -66,7 +67,7 @@ func TestNames(t *testing.T) {
 		"a:b": "u", `a\b`: "u", "a*": "u", "nul": "u", "d/Com1.txt": "u", "LPT¹": "u", "aux .c": "u", "end.": "u", "end ": "u", "q?": "u", "conin$": "u",
 		"": "", "/a": "", "..": "", "../a": "", "a/../b": "", "a/..": "", ".": "", "./a": "", "a/./b": "", "a//b": "", "a/": "", "a\x00b": "", "a\nb": "",
 		"a\u009bb": "", "\x1b[2J": "", "\xff": "", long + "x": "", strings.Repeat("d/", 128) + "x": "", strings.Repeat(long+"/", 17): "",
-		".anode-recv-0123": "", ".Anode-Recv-0123": "", "d/.anode-recv-0123": "wu",
+		".anode-recv-0123": "", ".Anode-Recv-0123": "", ".an\u200code-recv-\u00ad0123": "", "d/.anode-recv-0123": "wu",
 	} {
 		if err := checkPath(name, false); (err == nil) != strings.Contains(where, "u") {
 			t.Errorf("%.40q: %v", name, err)
@@ -219,13 +220,14 @@ func FuzzManifest(f *testing.F) {
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte(`{"version":1}` + "\n" + `{"dir":"a","local":"a (2)"}` + "\n" + `{"begun":"a/x","local":"a/x.part"}` + "\n" + `{"synced":true}` + "\n"))
 	f.Add([]byte(`{"version":1}` + "\n" + `{"begun":"x","local":"../x.part"}` + "\n"))
+	f.Add([]byte(`{"version":1}` + "\n" + `{"naming":"x","local":"x","size":1,"root":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}` + "\n"))
 	f.Add([]byte(`{"version":1}` + "\n" + `{"done":"x","local":"x","size":1,"root":"` + strings.Repeat("A", 43) + `="}` + "\n" + `{"syn`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, whole := readJournal(bytes.NewReader(data), false)
 		if whole < 0 || whole > int64(len(data)) || whole > 0 && data[whole-1] != '\n' {
 			t.Fatalf("%d of %d bytes are whole", whole, len(data))
 		}
-		for _, list := range []map[string]string{p.dirs, p.parts} {
+		for _, list := range []map[string]string{p.dirs, p.making, p.parts} {
 			for name, local := range list {
 				if !localPath(name) || !localPath(local) {
 					t.Errorf("%q, %q lead out", name, local)
@@ -266,7 +268,9 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("%d of %d bytes", e.Done, e.Bytes)
 			}
 		}
-		o := &outgoing{sender: s, done: map[int]bool{}, have: map[int][]Hash{}, ready: make(chan struct{}), finished: make(chan struct{})}
+		stalled := time.AfterFunc(time.Hour, func() {})
+		defer stalled.Stop()
+		o := &outgoing{sender: s, stalled: stalled, done: map[int]bool{}, have: map[int][]Hash{}, ready: make(chan struct{}), finished: make(chan struct{})}
 		if o.listen(bytes.NewReader(data)) == nil {
 			t.Error("it ended without an error")
 		}

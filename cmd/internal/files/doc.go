@@ -41,8 +41,9 @@
 //
 // A file is received as NAME.part beside its place. It gets its name when its root was
 // checked. The name is never one that exists. A journal, .anode-recv-ID in the folder that
-// receives, holds which names were chosen and which files are complete. It
-// is removed when the transfer is over. ID depends on the sender's address and the names that
+// receives, holds which names were chosen and which files are complete. It has each name
+// before a file or directory gets it, so that a receiver that was killed finds them again. One
+// process has it open at a time. It is removed when the transfer is over. ID depends on the sender's address and the names that
 // it sends, so the same command goes on after any kind of end.
 //
 // Everything that is opened, made or renamed goes through an os.Root: no name and no symbolic

@@ -41,8 +41,9 @@ const (
 
 // Peer is the other side of a transfer.
 type Peer struct {
-	Key  string // what it is for good: its address
-	Name string // for people
+	Key     string // what it is for good: its address
+	Name    string // for people
+	Trusted bool   // its offers need no question
 }
 
 // refusal is the reason in a REFUSE.
@@ -86,6 +87,8 @@ func parseRefusal(b []byte) error {
 		return ErrBusy
 	case refusedNoSpace:
 		return fmt.Errorf("%w on the other side: %s", ErrNoSpace, text)
+	case refusedBroken:
+		return fmt.Errorf("%w: it cannot write: %s", ErrRefused, text)
 	}
 	return fmt.Errorf("%w: %s", ErrRefused, text)
 }

@@ -67,23 +67,58 @@ func (f *folder) fresh(name, suffix string, make func(name string) error) (strin
 // mkdir makes a directory, unless the transfer made it before.
 func (f *folder) mkdir(e Entry) error {
 	if local, ok := f.journal.dirs[e.Path]; ok {
-		if info, err := f.root.Lstat(local); err == nil && info.IsDir() {
+		if info, err := f.root.Lstat(local); err == nil && info.IsDir() && ours(info) {
 			return nil
 		}
 	}
-	local, err := f.fresh(f.local(e.Path), "", func(name string) error {
+	_, err := f.fresh(f.local(e.Path), "", func(name string) error {
+		if err := f.announce(record{Dir: e.Path, Local: name}); err != nil {
+			return err
+		}
 		return f.root.Mkdir(name, fs.FileMode(e.Mode)&0o755|0o700)
 	})
-	if err != nil {
+	return err
+}
+
+// announce writes a record about something that is about to get a name, so that one who ends
+// meanwhile finds it again. It returns fs.ErrExist if something has the name.
+func (f *folder) announce(r record) error {
+	_, err := f.root.Lstat(r.Local)
+	switch {
+	case err == nil:
+		return fs.ErrExist
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return f.journal.write(record{Dir: e.Path, Local: local})
+	return f.journal.write(r)
 }
 
 // has reports whether a file was received before, and is still there.
 func (f *folder) has(e Entry) bool {
 	c, ok := f.journal.done[e.Path]
-	if !ok || c.size != e.Size || c.time != e.Time {
+	return ok && f.holds(c, e)
+}
+
+// named completes a file whose partial file got its name just before an earlier attempt ended,
+// and reports whether it was so.
+func (f *folder) named(e Entry) (bool, error) {
+	c, ok := f.journal.naming[e.Path]
+	if !ok || !f.holds(c, e) {
+		return false, nil
+	}
+	part, begun := f.journal.parts[e.Path]
+	if err := f.journal.write(doneRecord(e, c.local, c.root)); err != nil {
+		return false, err
+	}
+	if begun && f.same(part, c.local) {
+		return true, f.root.Remove(part)
+	}
+	return true, nil
+}
+
+// holds reports whether a file is what a journal says about it, and what is sent now.
+func (f *folder) holds(c complete, e Entry) bool {
+	if c.size != e.Size || c.time != e.Time {
 		return false
 	}
 	info, err := f.root.Lstat(c.local)
@@ -150,7 +185,15 @@ func (f *folder) openPart(local string, write bool) (*os.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return file, err
+	if err != nil {
+		return nil, err
+	}
+	// Somebody else who may write the folder may have put a link in its place meanwhile.
+	if opened, err := file.Stat(); err != nil || !os.SameFile(info, opened) {
+		file.Close()
+		return nil, nil
+	}
+	return file, nil
 }
 
 // incoming is a file that is being received.
@@ -162,19 +205,28 @@ type incoming struct {
 	tree  tree
 }
 
-// begin opens the partial file of an entry.
+// begin opens the partial file of an entry, that of an earlier time if there is one.
 func (f *folder) begin(e Entry) (*incoming, error) {
-	if local, ok := f.journal.parts[e.Path]; ok {
+	local, begun := f.journal.parts[e.Path]
+	if made, ok := f.journal.making[e.Path]; ok && !begun && f.empty(made) {
+		local = made // and perhaps somebody else's, so it has to be empty
+	}
+	if local != "" {
 		file, err := f.openPart(local, true)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if file != nil {
+		case file != nil && begun:
 			return &incoming{entry: e, file: file, local: local}, nil
+		case file != nil:
+			return f.begun(e, local, file)
 		}
 	}
 	var file *os.File
 	local, err := f.fresh(f.local(e.Path), partSuffix, func(name string) (err error) {
+		if err := f.announce(record{Making: e.Path, Local: name}); err != nil {
+			return err
+		}
 		// The system takes the umask from the mode. Writing has to be possible until the end.
 		file, err = f.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fs.FileMode(e.Mode)&0o775|0o600)
 		return err
@@ -182,10 +234,21 @@ func (f *folder) begin(e Entry) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.begun(e, local, file)
+}
+
+// begun notes that a partial file is there, and nobody else's.
+func (f *folder) begun(e Entry, local string, file *os.File) (*incoming, error) {
 	if err := f.journal.write(record{Begun: e.Path, Local: local}); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, file.Close(), f.root.Remove(local))
 	}
 	return &incoming{entry: e, file: file, local: local}, nil
+}
+
+// empty reports whether a name is that of an empty file of this user's.
+func (f *folder) empty(name string) bool {
+	info, err := f.root.Lstat(name)
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0 && ours(info)
 }
 
 // write writes the next piece.
@@ -210,13 +273,19 @@ func (f *folder) publish(in *incoming) (local string, err error) {
 		return "", err
 	}
 	f.dress(in)
-	local, err = f.fresh(f.local(in.entry.Path), "", func(name string) error { return f.rename(in.local, name) })
+	root := in.tree.root()
+	local, err = f.fresh(f.local(in.entry.Path), "", func(name string) error {
+		naming := doneRecord(in.entry, name, root)
+		naming.Naming, naming.Done = naming.Done, ""
+		if err := f.announce(naming); err != nil && !f.same(in.local, name) {
+			return err
+		}
+		return f.rename(in.local, name)
+	})
 	if err != nil {
 		return "", err
 	}
-	root := in.tree.root()
-	err = f.journal.write(record{Done: in.entry.Path, Local: local, Size: in.entry.Size, Time: in.entry.Time, Root: root[:]})
-	if err != nil {
+	if err := f.journal.write(doneRecord(in.entry, local, root)); err != nil {
 		return "", err
 	}
 	f.unsynced = append(f.unsynced, local)
@@ -225,6 +294,11 @@ func (f *folder) publish(in *incoming) (local string, err error) {
 		return local, f.sync()
 	}
 	return local, nil
+}
+
+// doneRecord is the record of a file that is complete.
+func doneRecord(e Entry, local string, root Hash) record {
+	return record{Done: e.Path, Local: local, Size: e.Size, Time: e.Time, Root: root[:]}
 }
 
 // dress gives a partial file the mode and the time of its entry, where the system can.
@@ -297,6 +371,12 @@ func (f *folder) finish(entries []Entry) (failed []Failure, err error) {
 	for name, local := range f.journal.parts { // of files that are no longer sent
 		delete(f.journal.parts, name)
 		f.root.Remove(local)
+	}
+	for name, local := range f.journal.making {
+		delete(f.journal.making, name)
+		if f.empty(local) {
+			f.root.Remove(local)
+		}
 	}
 	for i := len(entries) - 1; i >= 0; i-- {
 		e := entries[i]

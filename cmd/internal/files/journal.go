@@ -17,14 +17,18 @@ import (
 // record is a line of a journal. It is one of
 //
 //	{"version":1}                                       the first line
-//	{"dir":"a/b","local":"a (2)/b"}                     a directory was made
+//	{"dir":"a/b","local":"a (2)/b"}                     a directory is made
+//	{"making":"a/x","local":"a (2)/x.part"}             a partial file is about to be made
 //	{"begun":"a/x","local":"a (2)/x.part"}              a partial file was made
+//	{"naming":"a/x","local":"a (2)/x","size":7,"time":0,"root":"…"}  the file is about to get its name
 //	{"done":"a/x","local":"a (2)/x","size":7,"time":0,"root":"…"}
 //	{"synced":true}                                     all before is on the disk
 type record struct {
 	Version int    `json:"version,omitempty"`
 	Dir     string `json:"dir,omitempty"`
+	Making  string `json:"making,omitempty"`
 	Begun   string `json:"begun,omitempty"`
+	Naming  string `json:"naming,omitempty"`
 	Done    string `json:"done,omitempty"`
 	Local   string `json:"local,omitempty"`
 	Size    int64  `json:"size,omitempty"`
@@ -44,9 +48,11 @@ type complete struct {
 
 // past is what a journal says.
 type past struct {
-	dirs  map[string]string // local names of directories that were made
-	parts map[string]string // and of partial files
-	done  map[string]complete
+	dirs   map[string]string   // local names of directories that were made
+	making map[string]string   // of partial files that may have been made
+	parts  map[string]string   // and of those that were
+	naming map[string]complete // partial files that may have got their names
+	done   map[string]complete
 }
 
 // partSuffix ends the names of partial files.
@@ -55,13 +61,13 @@ const partSuffix = ".part"
 // Limits of a journal that is read. It is a file that others may have changed.
 const (
 	maxJournal = 512 << 20
-	maxLine    = 8 * maxPath // bytes; JSON makes some names longer
+	maxLine    = 2*6*maxPath + 1024 // bytes; JSON takes six for some characters
 )
 
 // readJournal returns what a journal says, as far as it can be read: its end may be missing
 // after the machine lost power. whole is the length of that part.
 func readJournal(r io.Reader, windows bool) (p past, whole int64) {
-	p = past{map[string]string{}, map[string]string{}, map[string]complete{}}
+	p = past{dirs: map[string]string{}, making: map[string]string{}, parts: map[string]string{}, naming: map[string]complete{}, done: map[string]complete{}}
 	lines := bufio.NewReaderSize(io.LimitReader(r, maxJournal), maxLine)
 	var unsynced []string
 	for {
@@ -90,7 +96,7 @@ func readJournal(r io.Reader, windows bool) (p past, whole int64) {
 
 // take adds a record, and reports whether it makes sense.
 func (p *past) take(r record, windows bool) bool {
-	name := r.Dir + r.Begun + r.Done
+	name := r.Dir + r.Making + r.Begun + r.Naming + r.Done
 	if name == "" {
 		return true
 	}
@@ -100,17 +106,28 @@ func (p *past) take(r record, windows bool) bool {
 	switch name {
 	case r.Dir:
 		p.dirs[name] = r.Local
-	case r.Begun:
+	case r.Making, r.Begun:
 		if !strings.HasSuffix(r.Local, partSuffix) {
 			return false
 		}
+		delete(p.making, name)
+		if r.Begun == "" {
+			p.making[name] = r.Local
+			break
+		}
 		p.parts[name] = r.Local
-	case r.Done:
+	case r.Naming, r.Done:
 		if len(r.Root) != hashSize || r.Size < 0 {
 			return false
 		}
+		c := complete{r.Local, r.Size, r.Time, Hash(r.Root), false}
+		if r.Done == "" {
+			p.naming[name] = c
+			break
+		}
 		delete(p.parts, name)
-		p.done[name] = complete{r.Local, r.Size, r.Time, Hash(r.Root), false}
+		delete(p.naming, name)
+		p.done[name] = c
 	default:
 		return false
 	}
@@ -142,8 +159,18 @@ func topNames(tops []Top) (names []string) {
 	return names
 }
 
+// Why a journal is not opened. A journal names files to write to, so it has to be this user's own.
+const (
+	foreignJournal = "somebody else made it; try: remove it, or another --dir"
+	journalInUse   = "another anode recv uses it; try: wait until that has ended, or another --dir"
+)
+
+func (j *journal) unfit(why string) error {
+	return &fs.PathError{Op: "open", Path: j.name, Err: errors.New(why)}
+}
+
 // openJournal opens a journal, or returns a new one, which has no file until something is
-// written.
+// written. Only one process has it open at a time.
 func openJournal(root *os.Root, name string, windows bool) (*journal, error) {
 	j := &journal{root: root, name: name}
 	f, err := root.OpenFile(name, os.O_RDWR|nonblock, 0)
@@ -152,26 +179,38 @@ func openJournal(root *os.Root, name string, windows bool) (*journal, error) {
 		j.past, _ = readJournal(bytes.NewReader(nil), windows)
 		return j, nil
 	case err != nil:
+		if info, unseen := root.Lstat(name); unseen == nil && !(info.Mode().IsRegular() && ours(info)) {
+			return nil, j.unfit(foreignJournal)
+		}
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || !ours(info)) {
-		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("somebody else made it; try: remove it, or another --dir")}
-	}
-	var whole int64
-	if err == nil {
-		j.past, whole = readJournal(f, windows)
-		err = errors.Join(f.Truncate(whole), seekTo(f, whole))
-	}
-	if err == nil && whole == 0 {
-		err = writeRecord(f, record{Version: 1})
-	}
-	if err != nil {
+	if err := j.read(f, windows); err != nil {
 		f.Close()
 		return nil, err
 	}
 	j.file = f
 	return j, nil
+}
+
+// read checks that a file is a journal of this user's and of nobody else's now, and reads it.
+func (j *journal) read(f *os.File, windows bool) error {
+	if !lock(f) {
+		return j.unfit(journalInUse)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := j.root.Lstat(j.name) // a link would lead to another file, which is about to be cut
+	if err != nil || !os.SameFile(info, there) || !info.Mode().IsRegular() || !ours(info) || !single(info) {
+		return j.unfit(foreignJournal)
+	}
+	var whole int64
+	j.past, whole = readJournal(f, windows)
+	if err := errors.Join(f.Truncate(whole), seekTo(f, whole)); err != nil || whole > 0 {
+		return err
+	}
+	return writeRecord(f, record{Version: 1})
 }
 
 func seekTo(f *os.File, offset int64) error {
@@ -183,10 +222,16 @@ func seekTo(f *os.File, offset int64) error {
 func (j *journal) write(r record) error {
 	if j.file == nil {
 		f, err := j.root.OpenFile(j.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrExist): // since the transfer began
+			return j.unfit(journalInUse)
+		case err != nil:
 			return err
 		}
 		j.file = f
+		if !lock(f) {
+			return j.unfit(journalInUse)
+		}
 		if err := writeRecord(f, record{Version: 1}); err != nil {
 			return err
 		}

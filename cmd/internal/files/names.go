@@ -12,9 +12,13 @@ import (
 // ErrName says that a name is not one that may be received.
 var ErrName = errors.New("forbidden name")
 
-func badName(name, why string) error {
-	return fmt.Errorf("%w: %s: %s", ErrName, Shown(name), why)
-}
+// nameError is an ErrName about a name.
+type nameError struct{ name, why string }
+
+func (e *nameError) Error() string { return fmt.Sprintf("%v: %s: %s", ErrName, e.name, e.why) }
+func (e *nameError) Unwrap() error { return ErrName }
+
+func badName(name, why string) error { return &nameError{Shown(name), why} }
 
 // journalPrefix begins the names of journals, which nobody may send.
 const journalPrefix = ".anode-recv-"
@@ -33,7 +37,7 @@ func checkPath(name string, windows bool) error {
 		return badName(name, "it is not UTF-8")
 	case strings.HasPrefix(name, "/"):
 		return badName(name, "it is absolute")
-	case strings.HasPrefix(strings.ToLower(name), journalPrefix):
+	case strings.HasPrefix(strings.ToLower(visible(name)), journalPrefix):
 		return badName(name, "anode uses such names itself")
 	}
 	for part := range strings.SplitSeq(name, "/") {
@@ -42,6 +46,16 @@ func checkPath(name string, windows bool) error {
 		}
 	}
 	return nil
+}
+
+// visible returns a name without what does not show, which some file systems ignore.
+func visible(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return -1
+	}, name)
 }
 
 // partProblem says what is wrong with one name of a path.
@@ -107,10 +121,12 @@ func checkTarget(link, target string, windows bool) error {
 	return nil
 }
 
-// Shown returns a name as it may be printed: what does not show, or changes the order of
-// what does, is replaced.
+// Shown returns a name, or a text of the other side's, as it may be printed: what does not
+// show, or changes the order of what does, is replaced. None can begin an advice within an
+// error.
 func Shown(name string) string {
 	const joiner = '\u200d' // within emoji
+	name = strings.ReplaceAll(name, "; try:", "; try")
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) || r == joiner {
 			return r

@@ -19,7 +19,7 @@ type ReceiveConfig struct {
 	// nil: every offer is.
 	Ask      func(ctx context.Context, o Offer) (bool, error)
 	Keep     bool          // go on after a transfer
-	Patience time.Duration // how long to wait for a sender that was cut off
+	Patience time.Duration // how long to wait for a sender that was cut off, or sends nothing
 	Tell     func(Event)   // called by one goroutine at a time
 	// Complete is called after each transfer.
 	Complete func(from Peer, o Outcome)
@@ -243,23 +243,24 @@ func (r *receiver) greet(ctx context.Context, conn net.Conn, peer Peer) {
 	a := &arrival{peer: peer, conn: p, in: newReader(p), w: newWriter(p), ctx: ctx, cancel: cancel}
 	err := a.readOffer()
 	p.start = time.Time{}
-	r.greeted(peer)
-	switch {
-	case err != nil:
-		if isViolation(err) {
-			r.tell(Event{Type: Refused, Peer: peer, Err: err})
-			a.refuse(refusedOffer, err)
-		}
-	case !r.claim(a):
-		a.refuse(refusedBusy, ErrBusy)
-	default:
+	if err == nil && r.claim(a) {
+		r.greeted(peer)
 		select {
 		case r.arrivals <- a:
-			return
 		case <-ctx.Done():
+			cancel()
 		}
+		return
+	}
+	switch {
+	case err == nil:
+		a.refuse(refusedBusy, ErrBusy)
+	case isViolation(err):
+		r.tell(Event{Type: Refused, Peer: peer, Err: err})
+		a.refuse(refusedOffer, err)
 	}
 	cancel()
+	r.greeted(peer) // no earlier: what is refused takes memory too
 }
 
 // isViolation reports whether an error is the sender's fault, rather than the network's.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,6 +17,10 @@ import (
 type reader struct{ *bufio.Reader }
 
 func newReader(r io.Reader) reader { return reader{bufio.NewReaderSize(r, 64<<10)} }
+
+// maxAlive is the most ALIVE during an offer: slow ones take that long, and those who bring
+// nothing else must not keep others waiting.
+const maxAlive = 1000
 
 // readOffer reads the manifest.
 func (a *arrival) readOffer() error {
@@ -34,10 +40,13 @@ func (a *arrival) readOffer() error {
 		return err
 	}
 	m := &Manifest{windows: runtime.GOOS == "windows"}
-	for len(m.Entries) < o.count {
+	for frames := 0; len(m.Entries) < o.count; frames++ {
 		f, err := readFrame(a.in, buffer, setOf(kindEntries, kindAlive))
 		if err != nil {
 			return err
+		}
+		if frames > o.count+maxAlive {
+			return violation("an offer without an end")
 		}
 		if err := m.addBatch(f.payload); err != nil {
 			return err
@@ -172,6 +181,9 @@ func (t *transfer) explain(err error) (verdict, error) {
 	var broken errBroken
 	switch {
 	case errors.As(err, &broken):
+		if t.config.Keep { // else the error ends everything, and is told then
+			t.tell(Event{Type: Refused, Peer: t.peer, Err: broken.error})
+		}
 		t.give(refusedBroken, broken.error)
 		return nothing, broken.error
 	case errors.Is(err, ErrNoSpace):
@@ -222,11 +234,18 @@ func (t *transfer) receive() (verdict, error) {
 		return cut, err
 	}
 	t.tell(Event{Type: Started, Peer: t.peer, Files: t.manifest.Files, Bytes: t.manifest.Bytes, Done: t.bytes, Kept: t.bytes})
+	quiet := quietLimit(t.config.Patience)
+	stalled := time.NewTimer(quiet)
+	defer stalled.Stop()
 	for {
-		f, err := t.next(nil)
+		f, err := t.next(stalled.C)
+		if errors.Is(err, errLate) { // it says that it is alive, and nothing else: others have to have their turn
+			err = fmt.Errorf("%w in %v", ErrStalled, quiet)
+		}
 		if err != nil {
 			return cut, err
 		}
+		stalled.Reset(quiet)
 		if f.kind == kindOver {
 			t.frames.done(f)
 			return t.end()
@@ -264,13 +283,32 @@ func (t *transfer) next(limit <-chan time.Time) (frame, error) {
 	}
 }
 
+// hiddenTop returns a name at the top of an offer that begins with a dot. In a home directory the files
+// with such names are what programs obey, so a person has to see it.
+func hiddenTop(tops []Top) (string, bool) {
+	i := slices.IndexFunc(tops, func(t Top) bool { return strings.HasPrefix(t.Name, ".") })
+	if i < 0 {
+		return "", false
+	}
+	return tops[i].Name, true
+}
+
 // agree returns whether the offer is accepted: it fits on the disk, and the person wants it.
 func (t *transfer) agree() (bool, error) {
-	o := Offer{Peer: t.peer, Tops: t.manifest.Tops(), Files: t.manifest.Files, Bytes: t.manifest.Bytes, Kept: t.found()}
+	kept, err := t.found()
+	if err != nil {
+		return false, local(err)
+	}
+	o := Offer{Peer: t.peer, Tops: t.manifest.Tops(), Files: t.manifest.Files, Bytes: t.manifest.Bytes, Kept: kept}
 	if free, known := freeSpace(t.config.Dir); known && o.Bytes-o.Kept > free {
 		return false, fmt.Errorf("%w: %d bytes are missing", ErrNoSpace, o.Bytes-o.Kept-free)
 	}
-	if t.config.Ask == nil {
+	if t.peer.Trusted {
+		if name, ok := hiddenTop(o.Tops); ok {
+			return false, fmt.Errorf("%w: %s is hidden, and nobody is asked here", ErrName, Shown(name))
+		}
+	}
+	if t.config.Ask == nil || t.peer.Trusted {
 		t.agreed[t.agreement()] = true
 	}
 	if t.agreed[t.agreement()] {
@@ -322,12 +360,19 @@ func (t *transfer) ask(o Offer) (yes bool, err error) {
 
 // found marks the files that are complete, and returns how many bytes are here, the partial
 // files' included.
-func (t *transfer) found() (bytes int64) {
+func (t *transfer) found() (bytes int64, err error) {
 	for i, e := range t.manifest.Entries {
 		if e.Kind != Regular {
 			continue
 		}
-		if t.folder.has(e) {
+		here, err := t.folder.has(e), error(nil)
+		if !here {
+			here, err = t.folder.named(e)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if here {
 			t.done[i] = true
 			bytes += e.Size
 		} else if name, ok := t.folder.journal.parts[e.Path]; ok {
@@ -336,7 +381,7 @@ func (t *transfer) found() (bytes int64) {
 			}
 		}
 	}
-	return bytes
+	return bytes, nil
 }
 
 // prepare makes the directories, and tells the sender what is here.

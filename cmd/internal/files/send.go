@@ -132,11 +132,15 @@ func (s *sender) attempt(ctx context.Context) error {
 		s.tell(Event{Type: Waiting, Err: err})
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	parent := ctx
+	ctx, end := context.WithCancelCause(ctx)
+	cancel := func() { end(nil) }
 	defer cancel()
 	p := &patient{Conn: conn}
+	stalled := time.AfterFunc(quietLimit(s.config.Patience), func() { end(errIdle) })
+	defer stalled.Stop()
 	o := &outgoing{
-		sender: s, w: newWriter(p),
+		sender: s, w: newWriter(p), stalled: stalled,
 		done: map[int]bool{}, have: map[int][]Hash{},
 		ready: make(chan struct{}), finished: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -156,10 +160,13 @@ func (s *sender) attempt(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if o.err != nil && !errors.Is(o.err, net.ErrClosed) && !errors.Is(o.err, context.Canceled) {
+	if errors.Is(context.Cause(ctx), errIdle) {
+		err = errIdle
+	} else if o.err != nil && !errors.Is(o.err, net.ErrClosed) && !errors.Is(o.err, context.Canceled) {
 		err = o.err // what the receiver said, rather than that it hung up
 	}
 	switch {
+	case parent.Err() != nil: // nothing broke
 	case errors.Is(err, ErrBusy):
 		s.tell(Event{Type: Waiting, Err: err})
 	case !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNoSpace):
@@ -167,6 +174,9 @@ func (s *sender) attempt(ctx context.Context) error {
 	}
 	return err
 }
+
+// errIdle says that a receiver is there and takes nothing.
+var errIdle = errors.New("the other side is there and takes nothing")
 
 // leave ends a connection so that the last frame arrives: a close with data on its way here
 // might be a reset.
@@ -184,7 +194,8 @@ func (o *outgoing) leave(conn net.Conn) {
 // outgoing is the sender's end of one connection.
 type outgoing struct {
 	*sender
-	w *writer
+	w       *writer
+	stalled *time.Timer // ends the connection
 
 	// Of listen; of speak after ready is closed.
 	done map[int]bool
@@ -218,10 +229,14 @@ func (o *outgoing) listen(r io.Reader) error {
 		if err != nil {
 			return err
 		}
+		if f.kind != kindAlive {
+			o.stalled.Reset(quietLimit(o.config.Patience))
+		}
 		switch f.kind {
 		case kindAlive:
 			if want == fromReceiver && !asked {
 				asked = true
+				o.stalled.Stop() // a person may take any time
 				o.tell(Event{Type: Asking})
 			}
 		case kindAccept:

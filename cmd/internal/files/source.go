@@ -133,9 +133,10 @@ func (s *Source) take(ctx context.Context, root *os.Root, base, inner string, in
 		return nil
 	}
 	err := s.Manifest.add(e)
+	var bad *nameError
 	switch {
-	case errors.Is(err, ErrName):
-		s.fail(name, err)
+	case errors.As(err, &bad):
+		s.fail(name, fmt.Errorf("%w: %s", ErrName, bad.why)) // the name is told beside it
 		return nil
 	case err != nil:
 		return err

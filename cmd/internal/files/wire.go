@@ -36,6 +36,10 @@ func (p *patient) Write(b []byte) (int, error) {
 	return p.Conn.Write(b)
 }
 
+// quietLimit is how long the other side may send nothing else than ALIVE. A connection that
+// is sound may do so while a disk is slow.
+func quietLimit(patience time.Duration) time.Duration { return max(patience, idleLimit) }
+
 // writer writes frames. Several goroutines may use it.
 type writer struct {
 	mu      sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,13 +30,16 @@ func (s *Service) connect(ctx context.Context, c net.Conn) bool {
 		}
 		return false
 	}
-	far, err := s.Dial(ctx, "tcp", host, port)
+	whole.N = math.MaxInt64 // the limit is that of the request
+	_ = c.SetDeadline(time.Time{})
+	waits, stop := patient(ctx, c, r)
+	far, err := s.Dial(waits, "tcp", host, port)
+	stop()
 	if err != nil {
 		_ = c.SetDeadline(time.Now().Add(maxHandshake))
 		connectRefuse(c, err)
 		return false
 	}
-	_ = c.SetDeadline(time.Time{})
 	if _, err := io.WriteString(c, "HTTP/1.1 200 Connected\r\n\r\n"); err != nil {
 		abort(far)
 		return false

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// MostDatagram is the longest datagram that a peer takes.
+const MostDatagram = 65535 - 8
+
 const (
 	maxDatagram = 65535
 	// flowIdle is how long a flow stays without a datagram in either direction (RFC 4787, 4.3).

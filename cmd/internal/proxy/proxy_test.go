@@ -36,6 +36,7 @@ type loopback struct {
 	from     anode.ULA // who connects to what is exposed
 	exposed  map[string]net.Listener
 	packets  map[string]net.PacketConn
+	waiting  chan context.Context // of connections to port 99, which do not open
 }
 
 func (n *loopback) Dial(ctx context.Context, network, target string) (net.Conn, error) {
@@ -48,6 +49,10 @@ func (n *loopback) Dial(ctx context.Context, network, target string) (net.Conn, 
 	switch {
 	case err != nil:
 		return nil, err
+	case strings.HasSuffix(target, ":99"):
+		n.waiting <- ctx
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case to == "":
 		return nil, syscall.ECONNREFUSED
 	}
@@ -150,7 +155,7 @@ func identity(t *testing.T) anode.Address {
 func newWorld(t *testing.T, specs ...Spec) *world {
 	t.Helper()
 	w := &world{t: t, net: &loopback{tcp: map[string]string{}, udp: map[string]string{}, fail: map[string]error{},
-		exposed: map[string]net.Listener{}, packets: map[string]net.PacketConn{}},
+		exposed: map[string]net.Listener{}, packets: map[string]net.PacketConn{}, waiting: make(chan context.Context, 1)},
 		north: identity(t), blocked: identity(t), stranger: identity(t)}
 	w.net.from = w.north.ULA()
 	entries := func() []book.Entry {
@@ -478,6 +483,53 @@ func TestSOCKSUnix(t *testing.T) {
 			talk(t, c)
 		}
 		c.Close()
+	}
+}
+
+// A program that leaves while its connection is being opened ends that at once, whatever it
+// sent ahead. What another one sends ahead arrives.
+func TestProgramLeaves(t *testing.T) {
+	w := newWorld(t, Proxy{Type: SOCKS, At: loop()}, Proxy{Type: HTTP, At: loop()})
+	w.echo(80)
+	socks := "\x05\x01\x00\x05\x01\x00\x03\x05north\x00"
+	for i, x := range []struct {
+		hangs, opens string
+		reply        int // bytes
+	}{
+		{socks + "\x63", socks + "\x50", 12},
+		{"CONNECT north:99 HTTP/1.1\r\n\r\n", "CONNECT north:80 HTTP/1.1\r\n\r\n", len("HTTP/1.1 200 Connected\r\n\r\n")},
+	} {
+		for _, ahead := range []string{"", "more", strings.Repeat("much", 100)} {
+			c, err := net.Dial("tcp", w.listen(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(c, x.hangs+ahead)
+			waiting := <-w.net.waiting
+			c.Close()
+			select {
+			case <-waiting.Done():
+				if !errors.Is(waiting.Err(), context.Canceled) {
+					t.Errorf("port %d: %v", i, waiting.Err())
+				}
+			case <-time.After(maxDial):
+				t.Errorf("port %d, %d bytes ahead: the connection is still being opened", i, len(ahead))
+			}
+			if c, err = net.Dial("tcp", w.listen(i)); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			io.WriteString(c, x.opens+ahead)
+			reply := make([]byte, x.reply)
+			if _, err := io.ReadFull(c, reply); err != nil {
+				t.Fatal(err)
+			}
+			c.(*net.TCPConn).CloseWrite()
+			if got, err := io.ReadAll(c); err != nil || string(got) != ahead+"end" {
+				t.Errorf("port %d: %q, %q, %v", i, reply, got, err)
+			}
+		}
 	}
 }
 

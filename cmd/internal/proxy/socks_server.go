@@ -29,7 +29,10 @@ func (s *Service) socks(ctx context.Context, c net.Conn) bool {
 	_ = c.SetDeadline(time.Time{})
 	switch command {
 	case commandConnect:
-		return s.socksConnect(ctx, &ahead{c, r}, to)
+		waits, stop := patient(ctx, c, r)
+		far, err := s.Dial(waits, "tcp", to.host, to.port)
+		stop()
+		return s.socksConnect(ctx, &ahead{c, r}, far, err)
 	case commandAssociate:
 		return s.socksAssociate(ctx, c)
 	}
@@ -61,8 +64,8 @@ func socksRefuse(c net.Conn, code socksReply) bool {
 	return false
 }
 
-func (s *Service) socksConnect(ctx context.Context, c net.Conn, to socksTarget) bool {
-	far, err := s.Dial(ctx, "tcp", to.host, to.port)
+// socksConnect answers a program for which far was opened, or not.
+func (s *Service) socksConnect(ctx context.Context, c, far net.Conn, err error) bool {
 	if err != nil {
 		return socksRefuse(c, socksReplyOf(err))
 	}
