@@ -61,7 +61,8 @@ const (
 	dTooBig
 	dFragment
 	dReflection
-	dHidden // what strangers on the real LAN ask or announce where this node is silent
+	dHidden  // what strangers on the real LAN ask or announce where this node is silent
+	dFriends // announcements to friends, of whom we are none
 	dWrite
 	dDiagnosis     // questions why an endpoint does not answer
 	dCopies        // of a broadcast, by another lane
@@ -113,7 +114,7 @@ var counterNames = [counterCount]string{
 	dHandshake: "drop_handshake", dCookie: "drop_cookie", dStrangers: "drop_strangers", dNoSecret: "drop_no_secret",
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
-	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dHidden: "drop_hidden", dWrite: "drop_write", dCopies: "drop_copies",
+	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dHidden: "drop_hidden", dFriends: "drop_friends", dWrite: "drop_write", dCopies: "drop_copies",
 	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
 	cTxMarked: "tx_marked", cPortClosed: "port_closed", dPortLimited: "drop_port_limited",
 	cLANTx: "lan_tx_packets", cLANCopies: "lan_tx_copies", cLANRx: "lan_rx_packets",

@@ -10,10 +10,13 @@ import (
 )
 
 // Discovery is how a node shows itself on the real LAN. A beacon, and a WHOIS to everybody, has our address
-// in clear.
+// in clear; FRIENDS has not.
 type Discovery struct {
 	// Off has the node be silent: it broadcasts nothing, and answers only peers that were added.
 	Off bool
+	// Friends has it broadcast only what peers that were added recognise, and answer only those. Strangers see
+	// that a node is there, at which IP address, port and MAC.
+	Friends bool
 	// Silent reports on which links the node is silent as if Off were set; nil: on none. It is called by
 	// the loop and must not wait. A link without IP has a name only.
 	Silent func(link.Interface) bool
@@ -33,8 +36,8 @@ func (n *Node) SetDiscovery(ctx context.Context, d Discovery) error {
 
 // hides reports whether strangers at an endpoint must not learn of us.
 func (s *shell) hides(ep link.Endpoint) bool {
-	if s.discovery.Off || s.discovery.Silent == nil {
-		return s.discovery.Off
+	if s.discovery.Off || s.discovery.Friends || s.discovery.Silent == nil {
+		return s.discovery.Off || s.discovery.Friends
 	}
 	i, ok := s.l.links.of(ep)
 	return ok && s.discovery.silent(i)

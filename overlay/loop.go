@@ -347,6 +347,9 @@ func (l *loop) decide(e book.Entry) {
 	}
 	p.Name = e.Name
 	l.lan.decide(p, e)
+	if s == book.Added && p.Standing() != s {
+		l.beacon.befriended()
+	}
 	p.Decide(l.now, s, e.Endpoints)
 	if s == book.Added && len(e.Endpoints) > 0 {
 		l.finder.note(p)

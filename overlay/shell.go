@@ -69,28 +69,51 @@ func (s *shell) write(b []byte, ep link.Endpoint) error {
 	return err
 }
 
-// broadcast sends an unsigned packet, with our full address, on every link that is not silent: by
-// UDP, and in frames where Ethernet is open.
+// broadcast sends an unsigned packet, with our full address, to everyone. Who shows itself to friends alone
+// sends none.
 func (s *shell) broadcast(h wire.Header, body []byte) {
+	if s.discovery.Friends {
+		return
+	}
 	h.Sender = wire.Party{Address: s.l.n.address}
 	h.SenderPeer = s.l.n.peerID()
 	b := h.Append(s.buf[:0], body)
+	s.everyone(func(to link.Endpoint) {
+		to.Local = netip.Addr{}
+		s.write(b, to)
+	})
+}
+
+// everyone calls send for what reaches all on each link that is not silent: by UDP, and in frames where
+// Ethernet is open. Local is the address of ours there.
+func (s *shell) everyone(send func(to link.Endpoint)) {
 	for _, i := range s.l.links.state.Interfaces {
 		if s.discovery.silent(i) {
 			continue
 		}
 		for _, a := range i.Broadcast {
-			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index})
+			send(link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index, Local: sourceTo(i, a)})
 		}
 		if i.Multicast {
-			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index})
+			send(link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index, Local: sourceTo(i, allNodes)})
 		}
 	}
 	for _, ep := range s.l.n.broadcasts() {
-		if !s.hides(ep) {
-			s.write(b, ep)
+		if i, ok := s.l.links.of(ep); !s.discovery.Off && (!ok || !s.discovery.silent(i)) {
+			send(ep)
 		}
 	}
+}
+
+// sourceTo returns our address on a link from which a broadcast to it, or a multicast, leaves; invalid if
+// there is none.
+func sourceTo(i link.Interface, to netip.Addr) netip.Addr {
+	for _, p := range i.Prefixes {
+		if a := p.Addr(); p.Contains(to) || to.IsMulticast() && a.Is6() && a.IsLinkLocalUnicast() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // Seal implements peer.Shell.

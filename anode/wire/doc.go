@@ -88,6 +88,7 @@
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]
 //	0x4a  LINGER     h    request[4] delay ms[4], at most 180000; or request[4] 0xffffffff 136 zeros
+//	0x4b  FRIENDS    h    salt[8] n[1] tags[8] each
 //	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part
@@ -149,6 +150,13 @@
 //     once, from the port that it came to and from another one: so its sender learns whether
 //     its NAT lets in what comes from a port to which it did not send. Both answers together
 //     are no longer than the request.
+//   - FRIENDS is broadcast in place of EPI by who wants to be found by added peers alone. Its
+//     header says nothing: sender, recipient, peer IDs and MAC are zero. Each tag is for one
+//     peer: the first 8 bytes of the CMAC, under the key of the packets between both, of
+//     "anode friends 1" salt[8] sender's address[40] source[16], the IP address that the packet
+//     comes from (IPv4-mapped; of Ethernet, the link-local one of the MAC). So nobody
+//     repeats it from another address. Salts are random, and so are tags that fill it up to
+//     32. Who finds a tag that an added peer made for it answers as to a beacon.
 //   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
 //     another size than it has is dropped.
 //   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source

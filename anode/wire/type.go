@@ -35,6 +35,7 @@ const (
 	Probe    Type = 0x48
 	ProbeAck Type = 0x49
 	Linger   Type = 0x4a
+	Friends  Type = 0x4b
 
 	IP6  Type = 0x50
 	IP   Type = 0x51
@@ -102,6 +103,8 @@ func (t Type) String() string {
 		return "PROBE_ACK"
 	case Linger:
 		return "LINGER"
+	case Friends:
+		return "FRIENDS"
 	case IP6:
 		return "IP6"
 	case IP:

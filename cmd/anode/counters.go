@@ -93,6 +93,8 @@ func droppedMeaning(name string) string {
 		return "from somebody who is not known here"
 	case "hidden":
 		return "strangers on the LAN that this machine is silent towards (discovery)"
+	case "friends":
+		return "announcements on the LAN that are for others (discovery)"
 	case "own_address", "machine", "reflection":
 		return "from this node's own address"
 	case "hint":

@@ -182,7 +182,7 @@ func (c *Config) keys() []key {
 		{"lan.ip4", textOf(rangeForms, &c.LAN.IP4), "The range of the IPv4 addresses that peers have on this machine, for programs that know\nonly IPv4. It must be in no other use here. \"off\": none."},
 		{"lan.games", truth{&c.LAN.Games}, "Lead 255.255.255.255 and IPv4 multicast of programs that name no interface to the virtual\nLAN, and not to the real one, as \"anode games on\" does."},
 		{"discovery.interfaces", interfaces(&c.Discovery.Interfaces), "Interfaces on which this machine announces itself to the real LAN and looks for peers,\nsuch as [\"eth0\"]. Empty: all."},
-		{"discovery.announce", wordOf(announces, &c.Discovery.Announce), "Who on the real LAN may learn that this machine is there: all (the beacon has its\naddress), or off (it is silent, and answers only peers that it added)."},
+		{"discovery.announce", wordOf(announces, &c.Discovery.Announce), "Who on the real LAN may learn that this machine is there: all (the beacon has its\naddress), friends (only peers that it added recognise the beacon, and are answered; others see\nthat some node has this IP address and MAC), or off (it is silent, and answers only peers\nthat it added)."},
 		{"discovery.quiet", networksOf(&c.Discovery.Quiet), "Networks on which this machine is silent, by interface or by its address there:\n[\"wlan0\", \"192.168.44.0/24\"]."},
 		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},

@@ -631,6 +631,11 @@ func TestLANProblems(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+	for text, want := range map[string]Announce{"all": AnnounceAll, "friends": AnnounceFriends, "off": AnnounceOff} {
+		if c, err := Parse([]byte("[discovery]\nannounce = \"" + text + "\"")); err != nil || c.Discovery.Announce != want {
+			t.Errorf("%s: %v, %v", text, c.Discovery.Announce, err)
+		}
+	}
 	c, err := Parse([]byte("[lan]\nip4 = \"off\""))
 	if err != nil || c.LAN.IP4.IsValid() {
 		t.Errorf("off: %v, %v", c.LAN.IP4, err)

@@ -44,9 +44,10 @@ type Announce struct{ word string }
 
 // The values of Announce.
 var (
-	announces   = []string{"all", "off"}
-	AnnounceAll = Announce{"all"}
-	AnnounceOff = Announce{"off"}
+	announces       = []string{"all", "friends", "off"}
+	AnnounceAll     = Announce{"all"}
+	AnnounceFriends = Announce{"friends"}
+	AnnounceOff     = Announce{"off"}
 )
 
 // UnmarshalText reads the word.

@@ -17,7 +17,7 @@ func discoveryOf(c config.Discovery) (overlay.Discovery, error) {
 	if err != nil {
 		return overlay.Discovery{}, err
 	}
-	d := overlay.Discovery{Off: c.Announce == config.AnnounceOff}
+	d := overlay.Discovery{Off: c.Announce == config.AnnounceOff, Friends: c.Announce == config.AnnounceFriends}
 	if len(c.Interfaces)+len(c.Quiet) == 0 {
 		return d, nil
 	}
