@@ -195,6 +195,23 @@ func TestAbortAfterTheEnd(t *testing.T) {
 	}
 }
 
+// The peer closes both directions, and hears nothing for a while: our end arrives after that.
+func TestSilenceAtTheEnd(t *testing.T) {
+	w := newWorld(t, 1, line{delay: 10 * ms})
+	a, b := w.open()
+	b.half, b.keepOpen = true, false
+	w.line.drop = func(from int, _ []byte) bool { return from == 1 }
+	a.closed = true
+	a.s.Close(w.now)
+	w.run(15*time.Second, nil)
+	w.line.drop = nil
+	w.run(30*time.Second, nil)
+	if !b.closed || !a.s.recv.ended {
+		t.Errorf("the peer closed: %v; its end came: %v", b.closed, a.s.recv.ended)
+	}
+	w.empty()
+}
+
 // What the program has not read, or not ended, it can reset.
 func TestAbortBeforeTheEnd(t *testing.T) {
 	for _, unread := range []bool{false, true} {

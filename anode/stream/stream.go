@@ -30,7 +30,7 @@ const (
 	answerFor = 15 * time.Second // the answer to one is
 	lingerFor = 10 * time.Second // a stream that is over is known
 	closeFor  = 30 * time.Second // we wait for the peer's S_CLOSE after both directions ended
-	drainFor  = 10 * time.Second // without progress, after the peer closed both directions
+	drainFor  = 30 * time.Second // without progress, after the peer closed both directions
 	heldFor   = 2 * time.Second  // of silence, until an S_CLOSE is not held back any longer
 	silentFor = 5 * time.Second  // until another S_OPEN replaces a stream
 

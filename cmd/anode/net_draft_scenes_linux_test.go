@@ -182,7 +182,7 @@ func (p *draftPeer) plays(t *testing.T, n *draftNode) {
 		{"a pause", p.pauses},
 		{"opened by the node", p.accepts(draftSize, draftLine{loss: 0.05})},
 		{"opened by the node, from a port", p.accepts(draftSize, draftLine{loss: 0.05, letter: draftFromPort})},
-		{"opened by the node, with many losses", p.accepts(1000, draftLine{loss: 0.3})},
+		{"opened by the node, with more losses", p.accepts(1000, draftLine{loss: 0.15})},
 		{"refusing", p.refuses},
 		{"unsealed", p.unsealed},
 	} {
