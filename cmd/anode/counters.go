@@ -142,6 +142,8 @@ func programMeaning(name string) string {
 		return "streams to ports where nothing listens"
 	case "stream_waiting":
 		return "streams that were opened faster than programs take them"
+	case "stream_withdrawn":
+		return "streams that the peer no longer waited for when the service had to be asked"
 	case "stream_control":
 		return "answers about streams that are not known: too many"
 	case "socket_refused":

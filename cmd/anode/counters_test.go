@@ -11,7 +11,7 @@ import (
 // Each counter of streams and datagrams is described in words.
 func TestProgramCountersHaveWords(t *testing.T) {
 	for _, name := range []string{"stream", "stream_malformed", "stream_unknown", "stream_strange", "stream_twice", "stream_no_room",
-		"stream_refused", "stream_waiting", "stream_control", "socket_refused", "socket_full", "no_adapter", "port_limited"} {
+		"stream_refused", "stream_waiting", "stream_withdrawn", "stream_control", "socket_refused", "socket_full", "no_adapter", "port_limited"} {
 		if counterMeaning("drop_"+name) == "" {
 			t.Errorf("drop_%s is not described", name)
 		}
