@@ -174,13 +174,15 @@ func (c *Conn) Close() (err error) {
 }
 
 // CloseWrite ends our direction after what was written. The peer reads the end of file, if
-// it understands that; if not, it does when both directions ended.
+// it understands that; if not, it does when both directions ended, or, if it opened the
+// stream, when it has read all and is silent for 2 s: it can write no more then.
 func (c *Conn) CloseWrite() (err error) {
-	c.peer.do(func(time.Duration) { err = c.s.CloseWrite() })
+	c.peer.do(func(now time.Duration) { err = c.s.CloseWrite(now) })
 	return c.failed("close", err)
 }
 
-// Abort ends both directions at once. The peer's program reads ErrReset.
+// Abort ends both directions at once. The peer's program reads ErrReset, unless both
+// directions have ended, and all was read: Abort is Close then.
 func (c *Conn) Abort() {
 	c.peer.do(func(now time.Duration) {
 		c.s.Abort(now)

@@ -34,11 +34,16 @@
 //   - An S_CLOSE of reason 0 follows the data. Without flag 1 it ends both directions: the
 //     program may write nothing more, but what it wrote before is still delivered, and
 //     an S_CLOSE of our own follows it. With flag 1 it ends the sender's direction alone.
+//     Toward a peer that does not read the flag the S_CLOSE of one direction is held back
+//     until the peer's comes. If the peer opened the stream, has all, and is silent for 2 s,
+//     it gets one without the flag, since it may wait for that alone, and what it sends
+//     nevertheless is still taken.
 //   - Reasons 2 and 3 end both directions at once. Both are acknowledged, and repeated a few
 //     times until they are.
 //   - A refusing S_CLOSE has the S_OPEN's number twice. S_DATA for a stream that does not
 //     exist is answered by an S_CLOSE of reason 2 with the S_DATA's number twice, within a
-//     budget: a peer that restarted does not leave the other side waiting.
+//     budget: a peer that restarted does not leave the other side waiting. It is not if its
+//     port is a link ID of ours that waits for an answer, which may come later than the data.
 //   - A repeated S_OPEN with another initial number replaces a stream that was silent for
 //     5 s, and is ignored otherwise.
 //   - A packet keeps its number and its length when it is sent again. One that no longer fits

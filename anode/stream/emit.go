@@ -104,7 +104,13 @@ func (s *Stream) besideAcks(size int) int {
 
 // mayClose reports whether an S_CLOSE is to be sent.
 func (s *Stream) mayClose() bool {
-	return s.intent == endBoth || s.intent == endHalf && (s.m.peer.HalfClose || s.recv.ended)
+	return s.closesBoth() || s.intent == endHalf && (s.m.peer.HalfClose || s.recv.ended)
+}
+
+// closesBoth reports whether our S_CLOSE ends both directions: the program closed both, or the
+// peer did.
+func (s *Stream) closesBoth() bool {
+	return s.intent == endBoth || s.recv.ended && s.recv.ends == endBoth
 }
 
 // put writes a packet of ours, and reports false if there is no room in the batch.
@@ -129,7 +135,7 @@ func (s *Stream) put(now time.Duration, b *Batch, n uint64) bool {
 // closed the other direction as well.
 func (s *Stream) closeMsg(n uint64) wire.CloseMsg {
 	c := wire.CloseMsg{Link: s.link(), ISN: uint32(s.send.first), Seq: uint32(n)}
-	if s.intent == endHalf && s.m.peer.HalfClose {
+	if !s.closesBoth() && s.m.peer.HalfClose {
 		c.Flags = wire.FlagHalfClose
 	}
 	return c

@@ -177,7 +177,7 @@ func (h *Host) Close() error {
 	for _, p := range peers {
 		p.do(func(now time.Duration) {
 			for _, s := range p.m.streams {
-				s.Abort(now)
+				s.reset(now)
 			}
 		})
 		p.do(func(time.Duration) { p.quit = true })

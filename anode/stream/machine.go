@@ -372,6 +372,11 @@ func (m *Machine) onDAck(now time.Duration, b []byte) bool {
 // find returns the stream of a message, or nil.
 func (m *Machine) find(l wire.Link) *Stream { return m.streams[keyOf(l.Port, l.ID)] }
 
+// early reports whether a message may be of a stream that the peer has accepted under a link
+// ID of its own, which we do not know before its S_OPEN: that is late, or will be repeated, and
+// so will the message.
+func (m *Machine) early(l wire.Link) bool { return m.opening[l.Port] != nil }
+
 func (m *Machine) onAck(now time.Duration, a wire.AckMsg) {
 	s := m.find(a.Link)
 	if s == nil {
@@ -385,7 +390,7 @@ func (m *Machine) onData(now time.Duration, l wire.Link, seq uint32, b []byte) {
 	s := m.find(l)
 	if s == nil {
 		m.counters.Unknown++
-		if m.spend(now) {
+		if !m.early(l) && m.spend(now) {
 			m.control(wire.SClose, wire.CloseMsg{Link: wire.Link{ID: l.Port, Port: l.ID}, Reason: wire.CloseProtocol, ISN: seq, Seq: seq}.Append)
 		}
 		return
@@ -402,7 +407,7 @@ func (m *Machine) onClose(now time.Duration, c wire.CloseMsg) {
 		return
 	}
 	m.counters.Unknown++
-	if c.ISN != c.Seq && m.spend(now) {
+	if c.ISN != c.Seq && !m.early(c.Link) && m.spend(now) {
 		m.acknowledge(keyOf(c.Link.Port, c.Link.ID), c.Seq)
 	}
 }
@@ -496,7 +501,7 @@ func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Strea
 // admit answers an S_OPEN by one of our own.
 func (m *Machine) admit(now time.Duration, o wire.OpenMsg) *Stream {
 	s := m.newStream(keyOf(o.Link.Port, o.Link.ID))
-	s.origin = true
+	s.origin, s.theirs = true, true
 	s.phase, s.until, s.heardAt = answering, now+answerFor, now
 	s.recv.begin(firstNumber(o.ISN))
 	s.send.window = int(o.Window) << 10

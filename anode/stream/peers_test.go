@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"io"
 	"runtime"
 	"testing"
 	"time"
@@ -142,6 +143,46 @@ func TestPeerOfTheDraft(t *testing.T) {
 	}
 }
 
+// A peer accepts under a link ID of its own, and its S_OPEN is lost: data and S_CLOSE that come
+// before it are not answered, since the peer would never repeat an S_CLOSE that was
+// acknowledged, nor go on with a stream that was denied.
+func TestBeforeTheAnswer(t *testing.T) {
+	w := newWorld(t, 1, line{})
+	m := w.sides[0].m
+	s, err := m.Open(w.now, 80, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() (sent []wire.Type) {
+		var b Batch
+		m.Send(w.now, &b)
+		for _, train := range b.Trains {
+			sent = append(sent, wire.Type(train.Buf[0]))
+		}
+		return sent
+	}
+	send() // the S_OPEN
+	own, _ := s.Ports()
+	l := wire.Link{ID: 9, Port: own}
+	data := wire.DataMsg{Link: l, Seq: 101, Payload: []byte("data")}.Append([]byte{byte(wire.SData)})
+	end := wire.CloseMsg{Link: l, ISN: 100, Seq: 102}.Append([]byte{byte(wire.SClose)})
+	m.Receive(w.now, data)
+	m.Receive(w.now, end)
+	if sent := send(); len(sent) != 0 {
+		t.Errorf("before the S_OPEN, data and S_CLOSE are answered by %v", sent)
+	}
+	m.Receive(w.now, wire.OpenMsg{Link: l, Window: 60, ISN: 100}.Append([]byte{byte(wire.SOpen)}))
+	m.Receive(w.now, data)
+	m.Receive(w.now, end)
+	b := make([]byte, 10)
+	if n, err := s.Read(w.now, b); string(b[:n]) != "data" || err != nil {
+		t.Errorf("read %q, %v", b[:n], err)
+	}
+	if n, err := s.Read(w.now, b); n != 0 || err != io.EOF {
+		t.Errorf("instead of the end: %q, %v", b[:n], err)
+	}
+}
+
 // A flood of S_OPEN takes no more than its share, and leaves streams that exist alone.
 func TestOpenFlood(t *testing.T) {
 	w := newWorld(t, 1, line{delay: 10 * ms})
@@ -193,7 +234,7 @@ func TestOrphan(t *testing.T) {
 		a, b := w.open()
 		b.paused = true
 		if half {
-			_ = a.s.CloseWrite()
+			_ = a.s.CloseWrite(w.now)
 		} else {
 			_, _ = a.s.Write(make([]byte, 1<<20))
 			a.write, a.wrote = 1<<20, 1<<20

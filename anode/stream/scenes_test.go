@@ -117,7 +117,7 @@ func TestHalfCloseHeldBack(t *testing.T) {
 	w := newWorld(t, 1, line{delay: 10 * ms})
 	w.sides[0].m.SetPeer(Capabilities{})
 	a, b := w.open()
-	_ = a.s.CloseWrite()
+	_ = a.s.CloseWrite(w.now)
 	w.run(5*time.Second, nil)
 	if b.eof || w.sides[0].sent[wire.SClose] != 0 {
 		t.Fatal("S_CLOSE was sent")
@@ -129,6 +129,108 @@ func TestHalfCloseHeldBack(t *testing.T) {
 	}
 	a.s.Close(w.now)
 	w.empty()
+}
+
+// A peer that does not read a half-close opened the stream, has all and is silent: it gets
+// the S_CLOSE after 2 s, and not while anything moves. What it sent meanwhile arrives.
+func TestHalfCloseNotHeldBackForEver(t *testing.T) {
+	w := newWorld(t, 1, line{delay: 10 * ms})
+	w.sides[1].m.SetPeer(Capabilities{})
+	a, b := w.open()
+	a.paused = true
+	b.write, b.half, b.keepOpen = 200_000, true, false
+	quiet := func(why string, d time.Duration) {
+		t.Helper()
+		w.run(d, nil)
+		if w.sides[1].sent[wire.SClose] != 0 {
+			t.Fatalf("S_CLOSE was sent %s", why)
+		}
+	}
+	quiet("before all arrived", time.Minute)
+	if b.wrote < b.write {
+		t.Fatal("the program has not ended its direction")
+	}
+	b.keepOpen = true // it does nothing more about that
+	a.paused = false
+	w.run(10*time.Second, func() bool { return a.got == b.write })
+	for range 5 {
+		quiet("while the peer sends", 1800*ms)
+		a.write += 100
+	}
+	b.paused = true
+	quiet("while data waits to be read", time.Minute)
+	b.paused = false
+	quiet("right after that", 1900*ms)
+	w.run(300*ms, func() bool { return w.sides[1].sent[wire.SClose] > 0 })
+	a.write += 1000 // before it has the S_CLOSE
+	a.run(w)
+	w.run(time.Second, nil)
+	if !a.eof || b.got != a.write {
+		t.Errorf("the peer read its end: %v; %d bytes of %d came", a.eof, b.got, a.write)
+	}
+	a.s.Close(w.now)
+	w.run(time.Second, func() bool { return b.eof })
+	b.s.Close(w.now)
+	w.empty()
+}
+
+// A program whose stream ended in both directions resets it: what it wrote arrives all the
+// same, and so does its end.
+func TestAbortAfterTheEnd(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, seed, line{delay: 10 * ms})
+		a, b := w.open()
+		w.line.loss = 0.3
+		b.half, b.keepOpen = true, false
+		a.write = 20_000
+		w.run(time.Minute, func() bool { return a.eof && a.wrote == a.write })
+		_ = a.s.CloseWrite(w.now)
+		a.closed = true
+		a.s.Abort(w.now)
+		w.run(time.Minute, func() bool { return b.eof || b.err != nil })
+		if b.got != a.write || b.err != nil {
+			t.Errorf("seed %d: got %d, %v", seed, b.got, b.err)
+		}
+		w.empty()
+	}
+}
+
+// The peer closes both directions, and hears nothing for a while: our end arrives after that.
+func TestSilenceAtTheEnd(t *testing.T) {
+	w := newWorld(t, 1, line{delay: 10 * ms})
+	a, b := w.open()
+	b.half, b.keepOpen = true, false
+	w.line.drop = func(from int, _ []byte) bool { return from == 1 }
+	a.closed = true
+	a.s.Close(w.now)
+	w.run(15*time.Second, nil)
+	w.line.drop = nil
+	w.run(30*time.Second, nil)
+	if !b.closed || !a.s.recv.ended {
+		t.Errorf("the peer closed: %v; its end came: %v", b.closed, a.s.recv.ended)
+	}
+	w.empty()
+}
+
+// What the program has not read, or not ended, it can reset.
+func TestAbortBeforeTheEnd(t *testing.T) {
+	for _, unread := range []bool{false, true} {
+		w := newWorld(t, 1, line{delay: 10 * ms})
+		a, b := w.open()
+		a.paused = unread
+		b.write, b.half, b.keepOpen = 1000, true, false
+		w.run(time.Second, nil)
+		if unread {
+			_ = a.s.CloseWrite(w.now)
+		}
+		a.closed = true
+		a.s.Abort(w.now)
+		w.run(time.Minute, func() bool { return b.err != nil })
+		if !errors.Is(b.err, ErrReset) {
+			t.Errorf("got %v", b.err)
+		}
+		w.empty()
+	}
 }
 
 // Nothing passes for 20 s; afterwards it goes on within some seconds, or at once if the

@@ -30,7 +30,8 @@ const (
 	answerFor = 15 * time.Second // the answer to one is
 	lingerFor = 10 * time.Second // a stream that is over is known
 	closeFor  = 30 * time.Second // we wait for the peer's S_CLOSE after both directions ended
-	drainFor  = 10 * time.Second // without progress, after the peer closed both directions
+	drainFor  = 30 * time.Second // without progress, after the peer closed both directions
+	heldFor   = 2 * time.Second  // of silence, until an S_CLOSE is not held back any longer
 	silentFor = 5 * time.Second  // until another S_OPEN replaces a stream
 
 	abortTries = 5
@@ -56,6 +57,7 @@ type Stream struct {
 	m      *Machine
 	key    key
 	origin bool // our link ID is a port of origin
+	theirs bool // the peer opened it
 
 	phase     phase
 	until     time.Duration // the end of the phase; 0: none
@@ -72,6 +74,7 @@ type Stream struct {
 	tries  int // of S_CLOSE while aborting, or of keep-alive probes
 
 	heardAt time.Duration
+	newsAt  time.Duration // when something moved: data came, was read, or arrived there
 	keep    time.Duration // of silence until a probe; 0: no keep-alive
 	keepAt  time.Duration
 	keepNow bool
@@ -120,7 +123,8 @@ func (s *Stream) Read(now time.Duration, b []byte) (int, error) {
 		}
 		n := r.take(now, b, s.send.rtt.smooth)
 		s.m.memory += r.capacity - before
-		if r.ackNow {
+		s.newsAt = now
+		if r.ackNow || s.intent == endHalf {
 			s.m.touch(s)
 		}
 		return n, nil
@@ -165,12 +169,15 @@ func (s *Stream) Writable() bool {
 }
 
 // CloseWrite ends our direction after what was written. Toward a peer that does not read it
-// so it has no effect until the peer closes, or Close is called.
-func (s *Stream) CloseWrite() error {
+// so it has no effect until the peer closes, or Close is called, or the peer, if it opened the
+// stream, has all and is silent for 2 s.
+func (s *Stream) CloseWrite(now time.Duration) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.intent = max(s.intent, endHalf)
+	if s.intent == endNone {
+		s.intent, s.newsAt = endHalf, now
+	}
 	s.m.touch(s)
 	return nil
 }
@@ -193,8 +200,18 @@ func (s *Stream) Close(now time.Duration) {
 	s.m.touch(s)
 }
 
-// Abort ends both directions at once, and tells the peer.
+// Abort ends both directions at once, and tells the peer. If the program has ended its
+// direction, and read all up to the peer's end, it is Close: what is on the way still arrives.
 func (s *Stream) Abort(now time.Duration) {
+	if s.phase == open && s.intent != endNone && s.recv.ended && s.recv.queue.size == 0 {
+		s.Close(now)
+		return
+	}
+	s.reset(now)
+}
+
+// reset ends both directions at once, whatever is on the way.
+func (s *Stream) reset(now time.Duration) {
 	s.intent = endBoth
 	s.recv.discard()
 	s.abort(now, wire.CloseProtocol, ErrClosed)
@@ -257,16 +274,13 @@ func (s *Stream) advance(now time.Duration) {
 	if s.phase != open {
 		return
 	}
-	if s.recv.ended && s.recv.ends == endBoth {
-		s.intent = endBoth
-	}
 	done := s.closed != 0 && s.send.sent.base > s.closed
 	switch {
 	case done && s.recv.ended:
 		s.release()
 		s.phase, s.until = over, now+lingerFor
 		s.m.signal(s)
-	case done && s.intent == endBoth && s.until == 0:
+	case done && s.recv.discarded && s.until == 0:
 		s.until = now + closeFor
 	}
 	s.m.touch(s)
@@ -301,9 +315,27 @@ func (s *Stream) tick(now time.Duration) {
 	if s.paceAt != 0 && now >= s.paceAt {
 		s.paceAt = 0
 	}
+	if at := s.heldUntil(); at != 0 && now >= at {
+		s.intent = endBoth // the program goes on reading
+	}
 	if s.phase == open {
 		s.judge(now)
 	}
+}
+
+// heldUntil returns when an S_CLOSE that is held back, because the peer takes it for the end
+// of both directions, is sent all the same; 0: not before something moves. A peer that opened
+// the stream, has all and says nothing waits for the end. One that we opened it to may take its
+// time for the answer.
+func (s *Stream) heldUntil() time.Duration {
+	if !s.theirs || s.phase != open || s.intent != endHalf || s.closed != 0 || s.mayClose() {
+		return 0
+	}
+	x, r := &s.send, &s.recv
+	if !x.sent.empty() || x.unsent() > 0 || r.queue.size > 0 || len(r.early) > 0 || r.end != 0 {
+		return 0
+	}
+	return s.newsAt + heldFor
 }
 
 // expire ends a phase that took too long.
@@ -370,6 +402,7 @@ func (s *Stream) next() time.Duration {
 	}
 	if s.phase == open {
 		at = sooner(at, sooner(s.paceAt, sooner(s.keepAt, s.giveUpAt())))
+		at = sooner(at, s.heldUntil())
 	}
 	if s.phase <= open {
 		at = sooner(at, s.send.due())
@@ -463,6 +496,7 @@ func (s *Stream) onAck(now time.Duration, acks wire.Acks, window uint16) {
 		s.established(now)
 	}
 	if news {
+		s.newsAt = now
 		s.advance(now)
 		s.m.signal(s)
 	}
@@ -500,6 +534,8 @@ func (s *Stream) onData(now time.Duration, seq uint32, b []byte) {
 	}
 	before := s.recv.next
 	switch s.recv.data(now, near(s.recv.next, seq), b) {
+	case taken:
+		s.newsAt = now
 	case twice:
 		s.m.counters.Twice++
 	case noRoom:

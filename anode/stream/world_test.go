@@ -142,7 +142,7 @@ func (a *app) run(w *world) {
 	switch {
 	case a.closed || a.wErr != nil || a.keepOpen || a.wrote < a.write:
 	case a.half && !a.eof:
-		_ = a.s.CloseWrite()
+		_ = a.s.CloseWrite(w.now)
 	case a.eof || a.wants == 0:
 		a.closed = true
 		a.s.Close(w.now)

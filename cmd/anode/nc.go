@@ -166,7 +166,10 @@ func (a *app) copyBoth(ctx context.Context, s *control.Stream, in io.Reader) err
 		if errors.Is(err, control.ErrNoDaemon) {
 			return &failure{exitFailed, "the peer ended the connection before all of the input was sent", ""}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.Finish()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

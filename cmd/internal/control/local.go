@@ -295,6 +295,15 @@ func (s *Stream) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
+// Finish waits, after both directions have ended, until the daemon has passed on all that was
+// written. Who closes before that resets the connection to the peer.
+func (s *Stream) Finish() error {
+	if _, err := io.Copy(io.Discard, s.answer); err != nil {
+		return s.failed(unexpected(err))
+	}
+	return nil
+}
+
 // failed turns the end of the daemon into ErrNoDaemon.
 func (s *Stream) failed(err error) error {
 	var remote *Error

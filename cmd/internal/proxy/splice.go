@@ -40,11 +40,11 @@ func Splice(ctx context.Context, a, b net.Conn) error {
 		abort(a)
 		abort(b)
 	})
-	defer stop()
 	back := make(chan error, 1)
 	go func() { back <- pump(a, b) }()
 	err := pump(b, a)
 	err = errors.Join(err, <-back)
+	stop() // ctx may end with the first that is closed, and nothing is to be reset any more
 	a.Close()
 	b.Close()
 	return err
