@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -189,6 +190,14 @@ func TestLANGroups(t *testing.T) {
 		settle(time.Second)
 		if got := len(a.peer(b).LANGroups); got != wire.MaxGroups || b.counter("drop_lan_groups") != 36 {
 			t.Errorf("%d groups were told, %d left out", got, b.counter("drop_lan_groups"))
+		}
+		early := netip.MustParseAddr("ff05::99")
+		b.joins(early)
+		settle(time.Second)
+		b.joins(append(many, early, mdns6)...)
+		settle(time.Second)
+		if got := a.peer(b).LANGroups; len(got) != wire.MaxGroups || !slices.Contains(got, early) || !slices.Contains(got, mdns6) {
+			t.Errorf("%v were told: not mDNS, or not what was told before", got)
 		}
 	})
 }

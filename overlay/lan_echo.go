@@ -12,18 +12,19 @@ import (
 
 // echoes recognize what programs repeat that join the adapter with another network, or send again what they
 // hear there. Where two nodes are joined by such programs on both sides, everything would go around for
-// ever. Two players whose games say the same are no echo: one of them sends when it pleases, and not each
-// time right after the other.
+// ever. Players whose games say the same are no echo, though their clocks may tick together: they say it
+// a few times a second, and what goes around comes back after milliseconds, or a round trip.
 //
 // So a packet turns when it leaves within turnIn of having come, or leaves from one port within echoFor of
-// having left from another. What has turned more than turnLimit times, at most turnPause apart, neither
+// having left from another. What turns more than turnLimit times faster than once in turnEvery neither
 // leaves nor comes in for echoFor. Of mDNS nothing leaves that came within echoFor: its own rule is not to
 // say what has just been said (RFC 6762, 7.3 and 7.4).
 //
 // It is three tables of fixed size, by a keyed hash of destination and payload: what was overwritten is let
 // through once more. A slot is
 //
-//	tag[24 bits] extra[16] time[24]       extra: out: the first source port; turns: how often
+//	tag[24 bits] extra[16] time[24]       extra: out: the first source port; turns: how many units of time those
+//	                                      of the past take, at turnEvery each, less the time that has gone by
 //
 // Any goroutine may use it.
 type echoes struct {
@@ -38,8 +39,9 @@ const (
 
 	echoFor   = time.Second
 	turnIn    = 48 * time.Millisecond
-	turnPause = 2 * time.Second
+	turnEvery = 320 * time.Millisecond // more often than players say the same; a longer way around is not noticed
 	turnLimit = 5
+	turnUnits = uint64(turnEvery / echoUnit)
 
 	portMDNS = 5353
 )
@@ -97,18 +99,18 @@ func (e *echoes) leaves(now mono.Time, msg []byte) bool {
 
 // turn counts that a packet turns, and reports whether that is too often.
 func (e *echoes) turn(at int, value uint64) bool {
-	n := uint16(1)
-	if old := e.turns[at].Load(); lately(old, value, turnPause) {
-		n += beside(old)
+	used := turnUnits
+	if old := e.turns[at].Load(); lately(old, value, (turnLimit+1)*turnEvery) {
+		used += max(uint64(beside(old)), (value-old)&echoTime) - (value-old)&echoTime
 	}
-	e.turns[at].Store(value | uint64(n)<<24)
-	return n > turnLimit
+	e.turns[at].Store(value | used<<24)
+	return used > turnLimit*turnUnits
 }
 
 // around reports whether a packet has just turned too often.
 func (e *echoes) around(at int, value uint64) bool {
 	old := e.turns[at].Load()
-	return beside(old) > turnLimit && lately(old, value, echoFor)
+	return uint64(beside(old)) > turnLimit*turnUnits && lately(old, value, echoFor)
 }
 
 // groupKey returns what tells packets to groups apart: destination, protocol and port, and the payload; and

@@ -111,6 +111,17 @@ func TestEchoes(t *testing.T) {
 		}
 		now = now.Add(100 * time.Millisecond)
 	}
+	for i := range 100 { // four players say the same twice a second, in step
+		for player := range uint16(3) {
+			if e.came(now, p(20+player, "still here")) {
+				t.Fatalf("the words of a player are refused after %d times", i)
+			}
+		}
+		if e.leaves(now.Add(10*time.Millisecond), p(23, "still here")) {
+			t.Fatalf("our words are refused after %d times", i)
+		}
+		now = now.Add(500*time.Millisecond - time.Duration(i%5)*10*time.Millisecond)
+	}
 	for name, turn := range map[string]func(text string) bool{
 		"of another node": func(text string) bool {
 			return e.came(now, p(5, text)) || e.leaves(now.Add(20*time.Millisecond), p(9, text))
@@ -125,7 +136,7 @@ func TestEchoes(t *testing.T) {
 		passed := 0
 		for !turn(name) && passed < 100 {
 			passed++
-			now = now.Add(300 * time.Millisecond)
+			now = now.Add(100 * time.Millisecond)
 		}
 		if passed == 0 || passed > 2*turnLimit {
 			t.Errorf("%s: passed %d times", name, passed)

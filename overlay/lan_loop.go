@@ -173,7 +173,9 @@ func (v *virtualLAN) setGroups(groups []netip.Addr) {
 	list = slices.Compact(list)
 	if extra := len(list) - wire.MaxGroups; extra > 0 {
 		v.l.n.counters.add(dLANGroups, extra)
+		v.first(list)
 		list = list[:wire.MaxGroups]
+		slices.SortFunc(list, netip.Addr.Compare)
 	}
 	if slices.Equal(list, v.groups) {
 		return
@@ -184,6 +186,28 @@ func (v *virtualLAN) setGroups(groups []netip.Addr) {
 			v.renew(x)
 		}
 	}
+}
+
+// familiar are the groups of mDNS, SSDP and LLMNR, on which much depends.
+var familiar = [...]netip.Addr{
+	netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb"),
+	netip.MustParseAddr("239.255.255.250"), netip.MustParseAddr("ff02::c"), netip.MustParseAddr("ff05::c"),
+	netip.MustParseAddr("224.0.0.252"), netip.MustParseAddr("ff02::1:3"),
+}
+
+// first puts those first which are told if there are too many: the familiar ones, then those that members know of.
+// Else any user of this machine could take the groups of others away, by joining many.
+func (v *virtualLAN) first(list []netip.Addr) {
+	rank := func(g netip.Addr) int {
+		if slices.Contains(familiar[:], g) {
+			return 0
+		}
+		if _, known := slices.BinarySearchFunc(v.groups, g, netip.Addr.Compare); known {
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return rank(a) - rank(b) })
 }
 
 // solicited are the groups in which neighbors ask for each other's link addresses (RFC 4291, 2.7.1).

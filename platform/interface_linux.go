@@ -27,6 +27,7 @@ var errGone = errors.New("the interface is not in this network namespace any mor
 type iface struct {
 	conn  *conn
 	index int
+	mtu4  int // bytes of the largest IPv4 packet to an alias; 0: the interface's MTU
 }
 
 // linkState is what the kernel has of an interface.
@@ -399,12 +400,22 @@ func (i *iface) changeRoutes(kind, flags uint16, list []way, passes func(error) 
 				if n == len(chunk)-1 {
 					f |= unix.NLM_F_ACK
 				}
-				e.message(kind, f, routeHeader(w.to, w.table), func() { i.routeAttrs(e, w) })
+				e.message(kind, f, routeHeader(w.to, w.table), func() {
+					i.routeAttrs(e, w)
+					if kind == unix.RTM_NEWROUTE {
+						i.routeMTU(e, w)
+					}
+				})
 			}
 		}, passes))
 	}
 	return errors.Join(errs...)
 }
+
+// ip4Shorter is by how many bytes the largest IPv4 packet is shorter than the largest IPv6 packet that
+// takes as much room in a message: IPv6's header has 40 bytes, of which 6 travel, and that of IPv4 has 20, of
+// which 7 travel.
+const ip4Shorter = 21
 
 func (i *iface) routeAttrs(e *encoder, w way) {
 	const high = 1 // ICMPV6_ROUTER_PREF_HIGH
@@ -414,6 +425,14 @@ func (i *iface) routeAttrs(e *encoder, w way) {
 	e.native(unix.RTA_TABLE, w.table)
 	if w.to.Bits() == 128 { // of IPv4 there is none
 		e.attr(unix.RTA_PREF, high)
+	}
+}
+
+// routeMTU has TCP begin with segments that fit. Else it would learn that from errors, on which the system
+// loses what it has just sent.
+func (i *iface) routeMTU(e *encoder, w way) {
+	if i.mtu4 > 0 && w.to.Addr().Is4() && !isGames(w.to) {
+		e.nest(unix.RTA_METRICS, func() { e.native(unix.RTAX_MTU, uint32(i.mtu4)) })
 	}
 }
 

@@ -117,13 +117,13 @@ func (k *Keeper) adapters(index int) bool {
 	if index == k.iface.index {
 		return true
 	}
-	s, err := (&iface{k.iface.conn, index}).link()
+	s, err := (&iface{conn: k.iface.conn, index: index}).link()
 	return index != 0 && err == nil && s.group == adapterGroup
 }
 
 // nameOf is what people call the owner of a route.
 func (k *Keeper) nameOf(index int) string {
-	if s, err := (&iface{k.iface.conn, index}).link(); index != 0 && err == nil {
+	if s, err := (&iface{conn: k.iface.conn, index: index}).link(); index != 0 && err == nil {
 		return s.name
 	}
 	return "another program"

@@ -35,7 +35,7 @@ func unkeptIP4(t *testing.T) (list []string) {
 		list = append(list, "address: "+addrs)
 	}
 	out := routes4(t)
-	if !strings.Contains(out, "100.80.3.4 dev pt0 proto 97 scope link metric 1") || !strings.Contains(out, "broadcast 100.127.255.255 dev pt0") ||
+	if !strings.Contains(out, "100.80.3.4 dev pt0 proto 97 scope link metric 1 mtu 1419") || !strings.Contains(out, "broadcast 100.127.255.255 dev pt0") ||
 		strings.Contains(out, "100.64.0.0") {
 		list = append(list, "routes: "+out)
 	}

@@ -77,6 +77,7 @@ func (k *Keeper) open(ifname string) (err error) {
 	if k.iface.index, err = indexOf(ifname); err != nil {
 		return err
 	}
+	k.iface.mtu4 = max(k.settings.MTU-ip4Shorter, 0)
 	if err := alone(k.iface.index, k.settings.Queues); err != nil {
 		return err
 	}
@@ -524,7 +525,7 @@ func (k *Keeper) diverted() []Problem {
 		if index == k.iface.index || index == loopbackIndex { // where another node of this machine is
 			continue
 		}
-		other := iface{k.iface.conn, index}
+		other := iface{conn: k.iface.conn, index: index}
 		if s, err := other.link(); err == nil && s.group != adapterGroup {
 			return []Problem{{ProblemDiverted, fmt.Sprintf("a route or rule of another program leads packets for %s to %s; %s", a, s.name, k.fate())}}
 		}

@@ -71,6 +71,26 @@ var routerPorts = [...]uint16{
 // limited is the broadcast address of whatever link it is sent on (RFC 919, 7).
 var limited = [4]byte{255, 255, 255, 255}
 
+// travelling is how the broadcast of a range travels, whatever the range is: each node chooses its own, and has
+// another broadcast then.
+var travelling = [4]byte{100, 127, 255, 255}
+
+// leaving returns the form in which an IPv4 group or broadcast travels.
+func (l *lan) leaving(to [4]byte) [4]byte {
+	if to == l.broadcast {
+		return travelling
+	}
+	return to
+}
+
+// arriving is the opposite of leaving.
+func (l *lan) arriving(to [4]byte) [4]byte {
+	if to == travelling {
+		return l.broadcast
+	}
+	return to
+}
+
 // carries reports whether packets to an address may travel as GROUP, in both directions.
 func (l *lan) carries(g netip.Addr) bool {
 	switch {

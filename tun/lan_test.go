@@ -474,3 +474,35 @@ func TestAddToSum(t *testing.T) {
 		}
 	}
 }
+
+// TestBroadcastOfRanges sends to all between nodes of which each has a range of its own.
+func TestBroadcastOfRanges(t *testing.T) {
+	ranges := map[anode.ULA]netip.Prefix{alice: netip.MustParsePrefix("198.18.0.0/15"), bob: alias.Range}
+	of := func(self, other anode.ULA) (*lan, *alias.Table) {
+		table := alias.New(ranges[self], self)
+		table.Set([]anode.ULA{other})
+		l := newLAN(&Config{Aliases: table, Groups: true})
+		return &l, table
+	}
+	for from, to := range map[anode.ULA]anode.ULA{alice: bob, bob: alice} {
+		l, sender := of(from, to)
+		s := splitter{self: from, lan: l, count: new(counters)}
+		p := packet4(sender.Self().As4(), sender.Broadcast().As4(), header4{ttl: 64, proto: protoUDP}, udpBytes(5000, 6000, []byte("hello")))
+		left := messages(t, &s, frame(vnetHeader{}, p))
+		if len(left) != 1 || netip.AddrFrom16(s.to).Unmap() != netip.MustParseAddr("100.127.255.255") {
+			t.Fatalf("%x to %x", left, s.to)
+		}
+		r := newReceiver(to, everything)
+		m, receiver := of(to, from)
+		*r.lan = *m
+		r.put(from, left[0])
+		r.Flush()
+		if len(r.frames) != 1 {
+			t.Fatal("it did not come in")
+		}
+		got := r.packets(t)[0]
+		if src, _ := receiver.Alias(from); [4]byte(got[16:]) != receiver.Broadcast().As4() || [4]byte(got[12:]) != src {
+			t.Errorf("%x", got)
+		}
+	}
+}

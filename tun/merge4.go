@@ -119,6 +119,9 @@ func (m *merger) holdGroup(from anode.ULA, trusted bool, msg []byte) counter {
 	}
 	to := anode.ULA(msg[1:])
 	g := netip.AddrFrom16(to).Unmap()
+	if g.Is4() {
+		g = netip.AddrFrom4(m.lan.arriving(g.As4()))
+	}
 	if !m.lan.carries(g) {
 		return inGroup
 	}

@@ -194,7 +194,7 @@ func (s *splitter) group4(frame []byte, n int) counter {
 	case n != ip4Size:
 		return outOptions
 	}
-	s.start(frame, g.As16())
+	s.start(frame, netip.AddrFrom4(s.lan.leaving(g.As4())).As16())
 	if proto == protoUDP {
 		if drop := s.groupUDP4(h, b); drop != none {
 			return drop

@@ -173,7 +173,8 @@
 //   - GROUP is a packet to a multicast group, or by broadcast, from the sender's ULA or alias.
 //     It counts only where both ends have the other one in their virtual LAN, is delivered as
 //     if it came from the link, and never sent on. UDP to IPv4 has the first bit of IP4's
-//     fragment field set.
+//     fragment field set. The broadcast of the sender's range of aliases is
+//     100.127.255.255 here, and that of the recipient's at its end.
 //   - GROUPS says that the recipient is in the sender's virtual LAN (flag 01), and which groups
 //     the sender's programs have joined; it replaces what was said before. It is repeated until
 //     GROUPS_ACK comes, a few times, and said again in a new session.

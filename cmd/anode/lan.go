@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -132,8 +133,34 @@ func (a *app) printLAN(s overlay.Status, v control.LANView) {
 		fmt.Fprintln(a.out)
 		a.columns(rows)
 	}
-	if v.Adapter && s.LAN.Members > 0 {
-		fmt.Fprintf(a.out, "\nAvahi passes over the adapter unless /etc/avahi/avahi-daemon.conf says so:\nin the section [server], allow-point-to-point=yes\n")
+	if note := restartNote(s, v); note != "" {
+		fmt.Fprintf(a.out, "\n%s\n", note)
+	}
+}
+
+// restartNote says that the adapter is not yet as a virtual LAN wants it; "" if it is, or there is none.
+func restartNote(s overlay.Status, v control.LANView) string {
+	if !v.Adapter || v.LikeLAN || runtime.GOOS != "linux" || s.LAN.Chosen == 0 && !v.Games {
+		return ""
+	}
+	return "programs such as Avahi and OpenTTD see the adapter only after a restart of the daemon"
+}
+
+// noteRestart prints what restartNote says of the daemon, if one runs.
+func (a *app) noteRestart(ctx context.Context) {
+	if a.stateGiven && !a.socketGiven { // the daemon may be another one
+		return
+	}
+	client := control.NewClient(a.socket)
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return
+	}
+	if view, err := client.LAN(ctx); err == nil {
+		if note := restartNote(status, view); note != "" {
+			fmt.Fprintln(a.out, note)
+		}
 	}
 }
 
@@ -214,13 +241,17 @@ func (a *app) peersLAN() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
+			err = a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
 				done := " is in the virtual LAN here, if it chooses this machine too"
 				if !on {
 					done = " is not in the virtual LAN any more"
 				}
 				return labelOf(peer.Name, peer.ID) + done, b.lan(cmd.Context(), peer.Address, on)
 			})
+			if err == nil && on {
+				a.noteRestart(cmd.Context())
+			}
+			return err
 		},
 	}
 }
@@ -310,7 +341,11 @@ func (a *app) showGames(cmd *cobra.Command, client *control.Client, asJSON bool)
 	if asJSON {
 		return a.json(g)
 	}
-	for _, line := range g.lines() {
+	lines := g.lines()
+	if note := restartNote(status, view); note != "" && view.Games {
+		lines = append(lines, note)
+	}
+	for _, line := range lines {
 		fmt.Fprintln(a.out, line)
 	}
 	return nil

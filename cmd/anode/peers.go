@@ -182,6 +182,9 @@ func (a *app) peersAdd() *cobra.Command {
 			return err
 		}
 		fmt.Fprintln(a.out, addedWords(request.Address, added))
+		if *lan {
+			a.noteRestart(cmd.Context())
+		}
 		return nil
 	}
 	return cmd

@@ -17,6 +17,7 @@ type LAN interface {
 // LANView is how the adapter takes part in the virtual LAN. The node's status has the rest.
 type LANView struct {
 	Adapter    bool   `json:"adapter"`     // there is one
+	LikeLAN    bool   `json:"like_lan"`    // programs take it for the interface of a LAN; that is decided at the daemon's start
 	Games      bool   `json:"games"`       // what names no interface goes to the adapter
 	IP4Refused string `json:"ip4_refused"` // why IPv4 aliases are not used; empty: they are, or they are off
 }

@@ -31,17 +31,15 @@ type adapter struct {
 // called when somebody has given it another name.
 func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *virtualLAN, log *slog.Logger, renamed func(name string)) (*adapter, error) {
 	d, err := tun.Open(tun.Config{
-		Name:    c.Name,
-		MTU:     c.MTU,
-		Queues:  queueCount(c.Queues),
-		Self:    self.ULA(),
-		Offload: tun.Offload(c.Offload.String()),
-		Log:     log,
-		Aliases: lan.aliases,
-		Groups:  true,
-		// Whoever shares a virtual LAN wants programs to take the interface for a LAN's. Others are
-		// spared the programs that would ask for addresses there.
-		Ethernet: lan.used,
+		Name:     c.Name,
+		MTU:      c.MTU,
+		Queues:   queueCount(c.Queues),
+		Self:     self.ULA(),
+		Offload:  tun.Offload(c.Offload.String()),
+		Log:      log,
+		Aliases:  lan.aliases,
+		Groups:   true,
+		Ethernet: lan.ethernet(),
 		Reports:  lan.report,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -84,6 +85,11 @@ func (l *virtualLAN) follow(r *routes) {
 	l.routes = r
 }
 
+// ethernet reports whether the adapter is made like one of Ethernet. Whoever shares a virtual LAN wants
+// programs to take the interface for a LAN's. Others are spared the programs that would ask for addresses
+// there.
+func (l *virtualLAN) ethernet() bool { return l.used && runtime.GOOS == "linux" }
+
 // again has the routes made anew.
 func (l *virtualLAN) again() {
 	l.mu.Lock()
@@ -115,7 +121,7 @@ func (l *virtualLAN) report() {
 func (l *virtualLAN) View() control.LANView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return control.LANView{Games: l.games, Adapter: l.routes != nil, IP4Refused: l.refused}
+	return control.LANView{Games: l.games, Adapter: l.routes != nil, LikeLAN: l.routes != nil && l.ethernet(), IP4Refused: l.refused}
 }
 
 // SetGames implements control.LAN.
