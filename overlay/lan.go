@@ -28,7 +28,7 @@ type LANLimits struct {
 
 // DefaultLANLimits are limits that a game of 32 nodes does not reach.
 func DefaultLANLimits() LANLimits {
-	return LANLimits{OutPackets: 2000, OutBytes: 4 << 20, PeerPackets: 1000, PeerBytes: 2 << 20, InPackets: 4000, InBytes: 8 << 20}
+	return LANLimits{OutPackets: 2000, OutBytes: 4 << 20, PeerPackets: 2000, PeerBytes: 4 << 20, InPackets: 8000, InBytes: 16 << 20}
 }
 
 // LANState says how far a peer is in the virtual LAN.
