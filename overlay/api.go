@@ -7,8 +7,8 @@ import (
 	"anodenet/overlay/book"
 )
 
-// Peer is what people decided about an address. Of an argument, Address, Name, Endpoints
-// and Hosts count.
+// Peer is what people decided about an address. Of an argument, Address, Name, Endpoints,
+// Hosts and LAN count.
 type Peer = book.Entry
 
 // The verbs below write to the book first, in the caller's goroutine, and then have the
@@ -46,6 +46,7 @@ func (n *Node) verb(ctx context.Context, f func() (book.Change, error)) (book.Ch
 	}
 	return change, n.call(ctx, func(l *loop) error {
 		l.follow(change)
+		l.lan.publish()
 		return nil
 	})
 }
@@ -57,6 +58,7 @@ func (n *Node) SetFixed(ctx context.Context, peers []Peer) ([]book.Change, book.
 		for _, c := range changes {
 			l.follow(c)
 		}
+		l.lan.publish()
 		return nil
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// Beacons: EPI by broadcast to UDP port 8737 and in Ethernet frames (draft 4.2.6), a burst after each change of
-// links and then ever more seldom, so that an idle node hardly wakes.
+// Beacons: EPI by broadcast to UDP port 8737 and in Ethernet frames (draft 4.2.6), or FRIENDS in its place, a
+// burst after each change of links and then ever more seldom, so that an idle node hardly wakes.
 const (
 	beaconFirst = 500 * time.Millisecond // doubles up to beaconLast
 	beaconLast  = 15 * time.Minute
@@ -35,7 +35,7 @@ func (b *beacon) linksChanged() {
 
 func (b *beacon) tick() mono.Time {
 	if b.next <= b.l.now {
-		b.l.shell.broadcast(wire.Header{Type: wire.EPI}, wire.EPIMsg{}.Append(nil))
+		b.announce()
 		b.next = b.l.now.Add(b.pause)
 		b.pause = min(2*b.pause, beaconLast)
 	}
@@ -46,6 +46,15 @@ var (
 	allNodes = netip.MustParseAddr("ff02::1")
 	noSite   netip.Addr
 )
+
+// announce shows us to everyone, or to friends alone.
+func (b *beacon) announce() {
+	if b.l.shell.discovery.Friends {
+		b.announceToFriends()
+		return
+	}
+	b.l.shell.broadcast(wire.Header{Type: wire.EPI}, wire.EPIMsg{}.Append(nil))
+}
 
 // heard answers a beacon by EPC_REQ to its source: that of an added peer, and,
 // within a small budget, that of a stranger, so that who follows the draft alone finds
@@ -63,7 +72,12 @@ func (b *beacon) heard(h *wire.Header, msg []byte, ep link.Endpoint) {
 	if p.Standing() < book.Added {
 		p.Met(b.l.now)
 	}
-	if p.Came(b.l.now, h.SenderPeer, path.Way{Endpoint: ep.Place()}, path.Beacon).Refused() {
+	b.answer(p, h.SenderPeer, ep)
+}
+
+// answer has the place checked that a beacon came from.
+func (b *beacon) answer(p *peer.Peer, machine uint8, ep link.Endpoint) {
+	if p.Came(b.l.now, machine, path.Way{Endpoint: ep.Place()}, path.Beacon).Refused() {
 		b.l.n.counters.count(dHint)
 	}
 	p.Heard(b.l.now)

@@ -61,6 +61,8 @@ const (
 	dTooBig
 	dFragment
 	dReflection
+	dHidden  // what strangers on the real LAN ask or announce where this node is silent
+	dFriends // announcements to friends, of whom we are none
 	dWrite
 	dDiagnosis     // questions why an endpoint does not answer
 	dCopies        // of a broadcast, by another lane
@@ -78,6 +80,19 @@ const (
 	cTxMarked
 	cPortClosed  // errors that were sent about UDP to ports without a socket
 	dPortLimited // such errors, beyond their rate
+
+	// Of the virtual LAN.
+	cLANTx       // packets of programs to groups, each counted once
+	cLANCopies   // and what they became, one a machine
+	cLANRx       // packets to groups that came in
+	dLANNobody   // packets of programs to groups that nobody wants
+	dLANOutsider // of who is not in our virtual LAN, or said that we are not in its
+	dLANOut      // beyond the limit of what leaves
+	dLANPeer     // beyond the limit of one peer
+	dLANIn       // beyond the limit of all peers
+	dLANEcho     // what a program would send round in circles
+	dLANGroups   // what peers said that was out of date, and groups of ours beyond those that can be told
+	dLANWaiting  // packets to members without a session, beyond a few
 
 	counterCount
 )
@@ -99,9 +114,12 @@ var counterNames = [counterCount]string{
 	dHandshake: "drop_handshake", dCookie: "drop_cookie", dStrangers: "drop_strangers", dNoSecret: "drop_no_secret",
 	dAuthError: "auth_errors_received", dErrorReceived: "errors_received", dWaitingFull: "drop_waiting_full",
 	dNoRoute: "drop_no_route", dKeyEnded: "drop_key_ended", dTooBig: "drop_too_big", dFragment: "drop_fragment",
-	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dWrite: "drop_write", dCopies: "drop_copies",
+	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dHidden: "drop_hidden", dFriends: "drop_friends", dWrite: "drop_write", dCopies: "drop_copies",
 	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
 	cTxMarked: "tx_marked", cPortClosed: "port_closed", dPortLimited: "drop_port_limited",
+	cLANTx: "lan_tx_packets", cLANCopies: "lan_tx_copies", cLANRx: "lan_rx_packets",
+	dLANNobody: "drop_lan_nobody", dLANOutsider: "drop_lan_outsider", dLANOut: "drop_lan_out_limit", dLANPeer: "drop_lan_peer_limit", dLANIn: "drop_lan_in_limit",
+	dLANEcho: "drop_lan_echo", dLANGroups: "drop_lan_groups", dLANWaiting: "drop_lan_waiting",
 }
 
 type counters [counterCount]atomic.Uint64

@@ -4,7 +4,7 @@ import "anodenet/anode"
 
 // A Device is where users' packets come from and go to: the adapter (package
 // tun), or a fake in tests. Its messages are those that package tun lists: "What the
-// adapter sends": DGRAM, PING and PONG for the system's own echoes, IP6, IP6P.
+// adapter sends": DGRAM, PING and PONG for the system's own echoes, IP6, IP6P, IP4, GROUP.
 type Device interface {
 	Name() string
 	MTU() int
@@ -25,7 +25,8 @@ type Device interface {
 // Came, Put, Flush) for one other.
 type Queue interface {
 	// Read takes the next packet or super-packet of the system, and returns where
-	// it is to go. Packets that may not leave (not IPv6, a source that is not
+	// it is to go: a peer's ULA, or a multicast group or broadcast address, as 16 bytes, of
+	// IPv4 in its IPv4-mapped form. Packets that may not leave (a source that is not
 	// ours) are counted and passed over. With wait false it returns ok false
 	// where there is nothing to read.
 	Read(wait bool) (to anode.ULA, ok bool, err error)
@@ -33,7 +34,8 @@ type Queue interface {
 	// of them last bytes long (type byte included).
 	Shape() (count, size, last int)
 	// Next makes the next message, in place in the read buffer: valid until the
-	// next call of Next or Read. After the last it returns nil.
+	// next call of Next or Read, for as many receivers as there are. After the last it
+	// returns nil.
 	Next() []byte
 	// Track notes the packet's flow, so that replies from a peer that was not
 	// added come in. It is called before Next, for such peers alone.

@@ -84,9 +84,9 @@ func beBare(in io.Reader, out io.Writer) error {
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		switch words[0] {
-		case "up": // with all that a node needs
+		case "up": // with all that a node needs; with a word more, it shows itself to friends alone
 			var err error
-			if n, err = bareUp(dev); err != nil {
+			if n, err = bareUp(dev, len(words) > 1); err != nil {
 				return err
 			}
 			go func() { ended <- n.Run(ctx) }()
@@ -135,7 +135,7 @@ func beBare(in io.Reader, out io.Writer) error {
 }
 
 // bareUp makes the node of a namespace in which there is an interface lan, and no address.
-func bareUp(dev *fakeDevice) (*Node, error) {
+func bareUp(dev *fakeDevice, friends bool) (*Node, error) {
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/lan/disable_ipv6", []byte("1"), 0); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func bareUp(dev *fakeDevice) (*Node, error) {
 		return nil, err
 	}
 	return New(Config{Identity: id, Book: b, Network: new(link.System), Port: link.Port, Ethernet: []string{"lan"}, Version: "test",
-		Device: dev, Queues: []Queue{dev}, Incoming: &fakeIncoming{fakeDevice: dev}})
+		Discovery: Discovery{Friends: friends}, Device: dev, Queues: []Queue{dev}, Incoming: &fakeIncoming{fakeDevice: dev}})
 }
 
 // Nodes on a network without any IP address find each other by beacons, and packets of full size
@@ -226,6 +226,41 @@ func TestEthernetAlone(t *testing.T) {
 	bridge.ip("link set port2 up")
 	reaches(a, b)
 	reaches(b, a)
+}
+
+// Those who show themselves to friends alone are found by frames as well, which have the MAC as their source.
+func TestEthernetFriends(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("network namespaces take root")
+		}
+		t.Skip("network namespaces take root")
+	}
+	bridge := newBridge(t)
+	nodes := []*bareNode{startBare(t, "a"), startBare(t, "b"), startBare(t, "stranger")}
+	for _, n := range nodes {
+		bridge.join(n)
+		var err error
+		if n.address, err = anode.ParseAddress(n.do("up", "friends")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b, stranger := nodes[0], nodes[1], nodes[2]
+	a.do("add", b.address)
+	b.do("add", a.address)
+	stranger.do("add", a.address)
+	got := ""
+	for range 6 { // the kernel drops frames for some time after a link is up
+		if got = a.do("ping", b.address); strings.Contains(got, " bytes by eth:") {
+			break
+		}
+	}
+	if !strings.Contains(got, " bytes by eth:") {
+		t.Errorf("a to b: %s", got)
+	}
+	if got := stranger.do("ping", a.address); strings.Contains(got, " bytes by ") {
+		t.Errorf("the stranger to a: %s", got)
+	}
 }
 
 // bridge is a namespace with a bridge that joins those of nodes.

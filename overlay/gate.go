@@ -1,6 +1,8 @@
 package overlay
 
 import (
+	"net/netip"
+
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
@@ -16,6 +18,7 @@ type gate struct {
 	keys    mono.Networks // key agreements with strangers
 	beacons mono.Bucket   // of strangers: answered by EPC_REQ (draft 4.2.6)
 	whois   mono.Bucket   // of strangers, by broadcast
+	friends mono.Networks // announcements of nobody knows whom
 	cookies seal.Cookies
 }
 
@@ -25,7 +28,8 @@ var (
 )
 
 func newGate(l *loop) gate {
-	return gate{l: l, keys: mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site}}
+	return gate{l: l, keys: mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site},
+		friends: mono.Networks{Each: friendsEach, Total: friendsTotal, Prefix: func(a netip.Addr) netip.Addr { return a }}}
 }
 
 // signed takes an unsealed packet of which a lane has found that it bears the MAC of an
@@ -97,13 +101,17 @@ func (g *gate) withoutMAC(h *wire.Header, msg []byte, ep link.Endpoint) {
 		}
 		return
 	}
-	if _, on := g.l.links.on(ep); h.Type != wire.EPI && h.Type != wire.Whois {
+	_, on := g.l.links.on(ep)
+	switch {
+	case h.Type != wire.EPI && h.Type != wire.Whois && h.Type != wire.Friends:
 		n.counters.count(dMAC)
-	} else if !on || h.Hop != 0 || !h.Sender.Full() {
+	case !on || h.Hop != 0 || h.Type != wire.Friends && !h.Sender.Full() || h.Type == wire.Friends && h.Sender != wire.Party{}:
 		n.counters.count(dReflection)
-	} else if h.Type == wire.EPI {
+	case h.Type == wire.EPI:
 		g.l.beacon.heard(h, msg, ep)
-	} else {
+	case h.Type == wire.Friends:
+		g.l.beacon.heardFriends(msg, ep)
+	default:
 		g.l.finder.askedOnLAN(h, msg, ep)
 	}
 }

@@ -417,21 +417,15 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		}
 	}
 	switch kind {
-	case wire.IP6P, wire.Dgram, wire.IP6:
+	case wire.IP6P, wire.Dgram, wire.IP6, wire.IP4:
 		if many := rx.noted.machines; many != nil { // the flow keeps its machine
 			flow, _ := flowOf(msg)
 			many.Note(flow, in.PeerID)
 		}
-		if rx.bare {
-			if msg = rx.whole(in, msg); msg == nil {
+		if kind != wire.IP4 { // of which programs have none
+			if msg = rx.forPrograms(in, msg, t); msg == nil {
 				return
 			}
-		}
-		if n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
-			return
-		}
-		if rx.bare && rx.noted.trusted {
-			rx.closedPort(in, msg)
 		}
 		if rx.noted.replies {
 			rx.q.Came(c.ULA, msg)
@@ -439,6 +433,8 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		if rx.q.Put(c.ULA, rx.noted.trusted, msg) {
 			rx.tell(in, t)
 		}
+	case wire.Group:
+		rx.group(in, msg)
 	case wire.Ping:
 		rx.pong(in, msg, t)
 	case wire.Pong:
@@ -452,6 +448,22 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 	default:
 		rx.post(in, msg, p, t)
 	}
+}
+
+// forPrograms gives a message to the socket of a program, and returns what is for the adapter; nil: nothing.
+func (rx *receiver) forPrograms(in *peer.Inbound, msg []byte, t *link.Train) []byte {
+	if rx.bare {
+		if msg = rx.whole(in, msg); msg == nil {
+			return nil
+		}
+	}
+	if rx.n.programs.sockets.list.Load() != nil && rx.datagram(in, msg, t) {
+		return nil
+	}
+	if rx.bare && rx.noted.trusted {
+		rx.closedPort(in, msg)
+	}
+	return msg
 }
 
 // tellRate is how often a peer is told that it is not let in.

@@ -22,6 +22,7 @@ const (
 	evUnknown                   // contact: it, or somebody who plays it, sends in a session that we do not have, to machine
 	evActive                    // contact: a session is in use again and needs its timers
 	evWaiting                   // msg: type | message for ula, which cannot be sent yet; unasked: see Queue.Unasked
+	evSeekLAN                   // programs send to groups, and some who may want it were not reached yet
 	evSpeak                     // msg: type | message of a program for contact, which the loop may not know yet
 	evSTUN                      // msg: a packet from ep with the transaction ID of a STUN request
 	evExtra                     // msg: a whole packet from ep, an answer of contact to the socket extra
@@ -93,7 +94,7 @@ func (x *inbox) putLinks(s link.State) {
 func (n *lanes) post(e event) bool {
 	to, full := n.inbox.authentic, dInboxAuthentic
 	switch e.kind {
-	case evWaiting, evSpeak:
+	case evWaiting, evSpeak, evSeekLAN:
 		to, full = n.inbox.waiting, dInboxWaiting
 	case evClient, evProven:
 		to, full = n.inbox.clients, dInboxClients

@@ -39,6 +39,7 @@ type lanes struct {
 	limits       atomic.Pointer[relayRates]
 	ownID        atomic.Uint32 // our peer ID
 	stunWaits    stunAwaited   // what STUN servers were asked and have not answered
+	lan          lanLane       // the virtual one
 }
 
 // init sets what is the same for all nodes.
@@ -47,6 +48,7 @@ func (n *lanes) init() {
 	n.programs = newPrograms(n)
 	n.departures.wake = make(chan struct{}, 1)
 	n.budgets.init()
+	n.lan.view.Store(&lanView{})
 	n.setOpen(false)
 	n.setLimits(DefaultRelayLimits())
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode/seal"
+	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/lookup"
@@ -35,10 +36,11 @@ type loop struct {
 	zones    zones
 	clients  clients
 	reach    reach
+	lan      virtualLAN
 	blockage blockage        // where UDP gets no answer
 	dials    dials           // connections that are opened
 	portmap  PortmapStatus   // as it was told last
-	parts    [partCount]part // these six
+	parts    [partCount]part // these seven
 	errors   mono.Bucket     // ERRORs that are sent
 }
 
@@ -60,7 +62,8 @@ func newLoop(n *Node, known link.State) *loop {
 	l.clients = newClients(l)
 	l.reach = newReach(l)
 	l.reach.preferred = l.zones.preferred
-	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones}
+	l.lan = newVirtualLAN(l)
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones, theLAN: &l.lan}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Can: seal.ReadsDAck | seal.HalfCloses, Exact: true}}
@@ -93,6 +96,7 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			l.lan.end()
 			return nil
 		case k := <-l.n.inbox.calls:
 			l.wake(next)
@@ -191,6 +195,7 @@ func (l *loop) tickPeers() {
 // tick does what is due for a peer.
 func (l *loop) tick(p *peer.Peer) {
 	p.Tick(l.now)
+	l.lan.follow(p)
 	l.peers.schedule.Update(p)
 	if a, ok := p.Relay(l.now); ok {
 		if r := l.peers.get(a); r != nil && r.Carries(l.now) {
@@ -230,7 +235,13 @@ func (l *loop) handle(e event) {
 			l.touch(p)
 		}
 	case evWaiting:
+		if e.messageType() == wire.Group && !l.lan.has(e.ula) {
+			l.n.counters.count(dLANNobody)
+			return
+		}
 		l.finder.waiting(e.ula, waiter{msg: e.msg, unasked: e.unasked})
+	case evSeekLAN:
+		l.lan.seek()
 	case evSpeak:
 		if p, err := l.meet(e.contact.Address, noSite); err == nil {
 			p.Send(l.now, peer.Waiting{Msg: e.msg})
@@ -319,6 +330,7 @@ func (l *loop) decide(e book.Entry) {
 	case p == nil:
 		p = l.peers.add(peer.New(l.env, e.Address))
 	case s == book.Stranger && p.Standing() != book.Stranger:
+		l.lan.decide(p, e)
 		p.Dismiss()
 		l.drop(p) // removed, or unblocked: it is a stranger again when it is met
 		l.zones.adopted(e.Address)
@@ -334,6 +346,10 @@ func (l *loop) decide(e book.Entry) {
 		defer l.zones.adopted(e.Address)
 	}
 	p.Name = e.Name
+	l.lan.decide(p, e)
+	if s == book.Added && p.Standing() != s {
+		l.beacon.befriended()
+	}
 	p.Decide(l.now, s, e.Endpoints)
 	if s == book.Added && len(e.Endpoints) > 0 {
 		l.finder.note(p)
@@ -351,6 +367,7 @@ func (l *loop) drop(p *peer.Peer) {
 	l.releaseConnections(p.Contact)
 	l.peers.remove(p)
 	l.finder.forget(p)
+	l.lan.forget(p)
 	l.zones.forget(p)
 	l.reach.forget(p)
 	if p.Standing() != book.Relay {

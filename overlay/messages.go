@@ -50,6 +50,7 @@ const (
 	theCopies
 	theZones
 	theReach
+	theLAN
 
 	partCount
 )
@@ -101,6 +102,12 @@ var messageRules = func() [256]rule {
 		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Dgram: {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.Frag:  {sealed, book.Stranger, many, true, nobody},
+		wire.IP4:   {sealed, book.Added, mono.Rate{}, true, nobody}, // aliases are for added peers
+
+		// Of added peers, only those in our virtual LAN count.
+		wire.Group:     {sealed, book.Added, mono.Rate{}, true, nobody},
+		wire.Groups:    {sealed, book.Added, mono.Rate{}, false, theLAN},
+		wire.GroupsAck: {sealed, book.Added, mono.Rate{}, false, theLAN},
 
 		// What of strangers gets in depends on what programs do: see receiver.stream.
 		wire.SOpen:  {sealed, book.Stranger, many, true, nobody},

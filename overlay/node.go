@@ -34,6 +34,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
+	"anodenet/overlay/alias"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 	"anodenet/overlay/peer"
@@ -73,6 +74,9 @@ type Config struct {
 	Relay       bool         // forward for the peers that were added
 	RelayZones  []anode.Zone // and for addresses of these zones that register; see SetRelayZones
 	RelayLimits *RelayLimits // of the latter; nil: DefaultRelayLimits
+	LAN         LANConfig    // who is in our virtual LAN, and how much may pass
+	Aliases     *alias.Table // the IPv4 aliases of our added peers, which the node keeps up to date; nil: there are none
+	Discovery   Discovery    // on the real LAN
 	Proxy       Proxy        // for connections that cannot be opened directly
 	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's
@@ -275,7 +279,11 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		start(func() error { return n.inLoop(n.mux, q, 0, n.writer(0, false), false) })
 	}
-	start(func() error { return l.run(ctx) })
+	left := make(chan struct{}) // the loop has said what it has to say at the end
+	start(func() error {
+		defer close(left)
+		return l.run(ctx)
+	})
 	start(func() error { return n.cfg.Network.Watch(ctx, known, n.inbox.putLinks) })
 	running.Go(func() { n.book.Run(ctx, n.log) })
 	running.Go(func() { n.keepPeerIDs(ctx) })
@@ -286,6 +294,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	n.programs.close()
+	<-left
 	n.close()
 	running.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

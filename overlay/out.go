@@ -17,6 +17,8 @@ const (
 	// mtuOverhead is what a sealed packet is longer than the IPv6 packet in it that it
 	// carries as IP6: 27 header, 1 type and 16 tag; 34 of the 40 bytes go.
 	mtuOverhead = wire.SealedOverhead + wire.IP6Header - 40
+	// mtuOverhead4 is the same for an IPv4 packet, carried as IP4.
+	mtuOverhead4 = wire.SealedOverhead + wire.IP4Header - 20
 
 	ip4Headers = 20 + 8 // IPv4 and UDP around a datagram
 	ip6Headers = 40 + 8
@@ -25,9 +27,11 @@ const (
 // mtuOf is the longest IPv6 packet that goes into one datagram of a route.
 func mtuOf(r *peer.Route) int { return r.Datagram - mtuOverhead }
 
-// packetSize is the length of the IPv6 packet that a message was made of.
+// packetSize is the length of the IP packet that a message was made of.
 func packetSize(msg []byte) int {
 	switch wire.Type(msg[0]) {
+	case wire.IP4:
+		return len(msg) - 1 - wire.IP4Header + 20
 	case wire.IP6, wire.IP6P:
 		return len(msg) - 1 - wire.IP6Header + 40
 	case wire.Dgram:
@@ -114,13 +118,15 @@ func (s *sender) slowDown(msg []byte) {
 	}
 }
 
-// markCE has a message with an IPv6 packet say that it met congestion, and reports whether it may: the
+// markCE has a message with an IP packet say that it met congestion, and reports whether it may: the
 // packet's sender set one of ECT(0) and ECT(1), and nobody has said so yet. The traffic class is in no
 // checksum. DGRAM has none: it stands for a class of 0, which must not be marked.
 func markCE(msg []byte) bool {
-	const at, ce = 2, 0x30 // of the type, then version, class and flow label
+	at, ce := 2, byte(0x30) // of the type, then version, class and flow label
 	switch wire.Type(msg[0]) {
 	case wire.IP6, wire.IP6P:
+	case wire.IP4:
+		at, ce = 1, 0x03
 	default:
 		return false
 	}
@@ -185,6 +191,10 @@ func (n *lanes) outLoop(q Queue, w link.Writer, lane int) error {
 
 // outPacket seals the packet just read from q, or hands it to the loop.
 func (n *lanes) outPacket(q Queue, s *sender, to anode.ULA, now mono.Time) {
+	if isGroup(to) {
+		n.outGroup(q, s, to, now)
+		return
+	}
 	c := n.index.byULA(to)
 	if c == nil {
 		n.outWaiting(q, c, to)
@@ -264,6 +274,11 @@ func (n *lanes) outMany(q Queue, s *sender, c *peer.Contact, many *peer.Machines
 
 // outMessage seals one message, whole or in parts, or answers it if it is too big.
 func (n *lanes) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte) bool {
+	if wire.Type(msg[0]) == wire.IP4 && r.Line.OnlyStreams() { // nothing there takes IPv4
+		n.counters.count(dNoAdapter)
+		n.device.NoRoute(c.ULA, msg)
+		return false
+	}
 	if len(msg)+wire.SealedMin <= r.Datagram {
 		counter, ok := r.Session.Reserve(s.lane, 1, int64(s.now))
 		if !ok {
@@ -277,14 +292,28 @@ func (n *lanes) outMessage(s *sender, c *peer.Contact, r *peer.Route, msg []byte
 		c.TxBytes.Add(uint64(len(msg) + wire.SealedMin))
 		return true
 	}
-	// IPv6 promises 1280 bytes, so below that packets are cut into FRAG messages.
-	if mtu := max(mtuOf(r), minMTU); packetSize(msg) > mtu {
+	// IPv6 promises 1280 bytes, so below that packets are cut into FRAG messages. IPv4 lets
+	// every router cut a packet that does not forbid it.
+	mtu := max(mtuOf(r), minMTU)
+	if wire.Type(msg[0]) == wire.IP4 {
+		mtu = max(r.Datagram-mtuOverhead4, minMTU)
+	}
+	if packetSize(msg) > mtu && !mayCut(msg) {
 		n.counters.count(dTooBig)
 		n.device.TooBig(c.ULA, msg, mtu)
 		return false
 	}
 	n.sendFragments(s, c, r, msg)
 	return true
+}
+
+// mayCut reports whether the packet that a message was made of may be cut on its way,
+// whatever its length: IPv4 without Don't Fragment (RFC 791, 3.1), and what goes to a group, for which
+// nobody is told a length.
+func mayCut(msg []byte) bool {
+	const fragment, df = 4, 0x40 // behind the type, class and identification
+	t := wire.Type(msg[0])
+	return t == wire.Group || t == wire.IP4 && len(msg) > fragment && msg[fragment]&df == 0
 }
 
 // sentOn does the bookkeeping of the session's timers. size is that of the longest
@@ -349,6 +378,14 @@ func flowOf(msg []byte) (flow uint64, ok bool) {
 			return 1 << 4, false
 		}
 		proto, ports = msg[5], msg[1+wire.IP6Header:]
+	case wire.IP4:
+		if len(msg) < 1+wire.IP4Header {
+			return 1 << 4, false
+		}
+		proto = msg[7]
+		if binary.BigEndian.Uint16(msg[4:])&0x3fff == 0 { // else a fragment: only the first has ports
+			ports = msg[1+wire.IP4Header:]
+		}
 	}
 	if (proto != 6 && proto != 17) || len(ports) < 4 {
 		return (uint64(proto) + 1) << 4, false

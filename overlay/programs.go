@@ -373,6 +373,7 @@ func (p *programs) counters(m map[string]uint64) {
 		"drop_stream_malformed": c.Malformed, "drop_stream_unknown": c.Unknown, "drop_stream_strange": c.Strange,
 		"drop_stream_twice": c.Twice, "drop_stream_no_room": c.NoRoom, "drop_stream_refused": c.Refused,
 		"drop_stream_waiting": c.Waiting, "drop_stream_control": c.Control,
+		"drop_stream_withdrawn": c.Withdrawn,
 	} {
 		if v != 0 {
 			m[name] = v

@@ -45,6 +45,7 @@ func (l *loop) status() Status {
 		Reach:      l.reach.status(),
 		Network:    l.networkStatus(),
 		Transports: l.transportsStatus(),
+		LAN:        l.lan.status(),
 		Peers:      make([]PeerStatus, 0, len(l.peers.byAddress)),
 		Counters:   map[string]uint64{},
 	}
@@ -110,6 +111,7 @@ func (l *loop) peerStatus(p *peer.Peer) PeerStatus {
 		s.Admits = &added
 	}
 	accounts := p.Accounts()
+	l.lan.peerStatus(p, &s)
 	s.Ways, s.Attempts = l.ways(accounts), l.attempts(accounts)
 	for _, m := range p.Each() {
 		if m.State() == peer.Up {

@@ -20,12 +20,14 @@ type shell struct {
 	plain   link.Writer // unsealed ones
 	buf     []byte      // of the unsealed message being written
 	scratch seal.Scratch
+
+	discovery Discovery
 }
 
 var _ peer.Shell = (*shell)(nil)
 
 func newShell(l *loop) *shell {
-	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false)}
+	return &shell{l: l, send: newSender(l.n.writer(0, false), 0, replySize, &l.n.counters), plain: l.n.writer(0, false), discovery: l.n.cfg.Discovery}
 }
 
 // Plain implements peer.Shell.
@@ -67,23 +69,51 @@ func (s *shell) write(b []byte, ep link.Endpoint) error {
 	return err
 }
 
-// broadcast sends an unsigned packet, with our full address, on every link: by UDP, and in frames
-// where Ethernet is open.
+// broadcast sends an unsigned packet, with our full address, to everyone. Who shows itself to friends alone
+// sends none.
 func (s *shell) broadcast(h wire.Header, body []byte) {
+	if s.discovery.Friends {
+		return
+	}
 	h.Sender = wire.Party{Address: s.l.n.address}
 	h.SenderPeer = s.l.n.peerID()
 	b := h.Append(s.buf[:0], body)
+	s.everyone(func(to link.Endpoint) {
+		to.Local = netip.Addr{}
+		s.write(b, to)
+	})
+}
+
+// everyone calls send for what reaches all on each link that is not silent: by UDP, and in frames where
+// Ethernet is open. Local is the address of ours there.
+func (s *shell) everyone(send func(to link.Endpoint)) {
 	for _, i := range s.l.links.state.Interfaces {
+		if s.discovery.silent(i) {
+			continue
+		}
 		for _, a := range i.Broadcast {
-			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index})
+			send(link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port), If: i.Index, Local: sourceTo(i, a)})
 		}
 		if i.Multicast {
-			s.write(b, link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index})
+			send(link.Endpoint{Addr: netip.AddrPortFrom(allNodes, link.Port), If: i.Index, Local: sourceTo(i, allNodes)})
 		}
 	}
 	for _, ep := range s.l.n.broadcasts() {
-		s.write(b, ep)
+		if i, ok := s.l.links.of(ep); !s.discovery.Off && (!ok || !s.discovery.silent(i)) {
+			send(ep)
+		}
 	}
+}
+
+// sourceTo returns our address on a link from which a broadcast to it, or a multicast, leaves; invalid if
+// there is none.
+func sourceTo(i link.Interface, to netip.Addr) netip.Addr {
+	for _, p := range i.Prefixes {
+		if a := p.Addr(); p.Contains(to) || to.IsMulticast() && a.Is6() && a.IsLinkLocalUnicast() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // Seal implements peer.Shell.
@@ -136,7 +166,7 @@ func (s *shell) Undelivered(p *peer.Peer, w peer.Waiting, err error) {
 		n.programs.unreachable(p.Address)
 		return
 	}
-	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) {
+	if n.cfg.Device == nil || errors.Is(err, peer.ErrFull) || len(w.Msg) > 0 && wire.Type(w.Msg[0]) == wire.Group { // no errors about groups (RFC 4443, 2.4)
 		return
 	}
 	if prohibited {

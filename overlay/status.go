@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"net/netip"
 	"time"
 
 	"anodenet/anode"
@@ -29,6 +30,7 @@ type Status struct {
 	Reach      ReachStatus       `json:"reach"`
 	Network    NetworkStatus     `json:"network"`
 	Transports TransportsStatus  `json:"transports"` // beside UDP
+	LAN        LANStatus         `json:"lan"`        // the virtual one
 	Peers      []PeerStatus      `json:"peers"`
 	Counters   map[string]uint64 `json:"counters"`
 }
@@ -124,6 +126,11 @@ type PeerStatus struct {
 
 	Ways     []WayStatus     `json:"ways"`     // all that are known
 	Attempts *AttemptsStatus `json:"attempts"` // to open a direct way; null: nothing is known of the peer's machines
+
+	LAN        LANState     `json:"lan"`
+	LANGroups  []netip.Addr `json:"lan_groups"`  // that its programs have joined
+	Alias      string       `json:"alias"`       // its IPv4 address here; empty: it has none
+	AliasMoved bool         `json:"alias_moved"` // it has another alias here than elsewhere, since that one is taken
 }
 
 // PathStatus is the way that packets to a peer take now. All its fields are always

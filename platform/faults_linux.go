@@ -27,6 +27,7 @@ func (f *fault) problem(err error) Problem {
 func (k *Keeper) faults(f found) []fault {
 	list := append(k.linkFaults(f.link), k.ipv6Faults(f.link)...)
 	list = append(list, k.addressFaults(f.addrs)...)
+	list = append(list, k.aliasFaults(f.addrs4)...)
 	if !f.link.up {
 		list = append(list, fault{ProblemDown, "interface down", "up", k.iface.setUp})
 	}
@@ -34,7 +35,7 @@ func (k *Keeper) faults(f found) []fault {
 	if f.noRule {
 		list = append(list, fault{ProblemRule, "policy rule gone", "policy rule", k.rule.add})
 	}
-	if k.guard != nil && !maps.Equal(k.guard.has, k.applied.peers) {
+	if k.guard != nil && (!maps.Equal(k.guard.has, k.applied.peers) || !k.guards4()) {
 		list = append(list, fault{ProblemGuard, "peers that are not guarded", "guarded peers", k.setGuard})
 	}
 	return list
@@ -50,6 +51,9 @@ func (k *Keeper) linkFaults(s linkState) (list []fault) {
 	if s.master != 0 {
 		list = append(list, fault{ProblemMaster, fmt.Sprintf("member of interface %d", s.master), "no member",
 			func() error { return k.iface.setNumber(unix.IFLA_MASTER, 0) }})
+	}
+	if !s.noARP { // before there are addresses, of which it would tell others
+		list = append(list, fault{ProblemARP, "ARP on", "ARP off", k.iface.setNoARP})
 	}
 	number(ProblemMTU, "MTU", unix.IFLA_MTU, s.mtu, k.settings.MTU)
 	number(ProblemQueue, "queue of", unix.IFLA_TXQLEN, s.queue, k.settings.TxQueueLen)

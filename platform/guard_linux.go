@@ -41,13 +41,17 @@ import (
 // addresses, such as another node's, comes and goes by lo. A multicast packet that we
 // sent comes back by the interface that it left by, hence the exception.
 //
+// While IPv4 aliases are used, a table ip anode_INDEX does the same for them, and for the
+// broadcast of their range, which the kernel would take from any interface.
+//
 // accept ends this table's chain alone; all others are asked all the same. For a packet
 // of the adapter, that is one comparison at each hook.
 type guard struct {
-	conn  *conn // owns the table
-	reads *conn // for the counters: a change may have to wait for those of other programs
-	table string
-	has   map[netip.Addr]bool // the set; owned by whoever calls set
+	conn   *conn // owns the table
+	header ipHeader
+	reads  *conn // for the counters: a change may have to wait for those of other programs
+	table  string
+	has    map[netip.Addr]bool // the set; owned by whoever calls set
 }
 
 // The names of what the table holds.
@@ -79,15 +83,32 @@ const (
 	elementChunk = 1024 // elements in a message: 28 KB
 )
 
-// openGuard makes the table with an empty set.
-func openGuard(index int, ula netip.Addr) (*guard, error) {
+// ipHeader is what the tables of the two families differ in.
+type ipHeader struct {
+	family              byte
+	source, destination uint32 // offsets of the addresses
+	size                uint32 // of an address
+	keyType             uint32 // of nft(8)
+}
+
+// headerOf returns the family that an address has.
+func headerOf(a netip.Addr) ipHeader {
+	if a.Is4() {
+		return ipHeader{unix.NFPROTO_IPV4, 12, 16, 4, 7}
+	}
+	return ipHeader{unix.NFPROTO_IPV6, 8, 24, 16, 8}
+}
+
+// openGuard makes the table of the first address's family with an empty set. The addresses are
+// ours: one to send from, and perhaps broadcasts.
+func openGuard(index int, own ...netip.Addr) (*guard, error) {
 	c, err := dialNetlink(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("nf_tables: %w", err)
 	}
-	g := &guard{conn: c, table: fmt.Sprint(guardTable, index), has: map[netip.Addr]bool{}}
+	g := &guard{conn: c, header: headerOf(own[0]), table: fmt.Sprint(guardTable, index), has: map[netip.Addr]bool{}}
 	err = c.request(func(e *encoder) {
-		nftBatch(e, func() { (&nftTable{encoder: e, name: g.table}).write(uint32(index), ula) })
+		nftBatch(e, func() { g.messages(e).write(uint32(index), own) })
 	}, nil)
 	if err == nil {
 		g.reads, err = dialNetlink(unix.NETLINK_NETFILTER)
@@ -98,6 +119,8 @@ func openGuard(index int, ula netip.Addr) (*guard, error) {
 	}
 	return g, nil
 }
+
+func (g *guard) messages(e *encoder) *nftTable { return &nftTable{e, g.table, g.header} }
 
 // set makes the set hold exactly the peers, in one step. One goroutine at a time.
 func (g *guard) set(peers map[netip.Addr]bool) error {
@@ -116,7 +139,7 @@ func (g *guard) set(peers map[netip.Addr]bool) error {
 		return nil
 	}
 	err := g.conn.request(func(e *encoder) {
-		t := &nftTable{encoder: e, name: g.table}
+		t := g.messages(e)
 		nftBatch(e, func() {
 			t.elements(unix.NFT_MSG_NEWSETELEM, nftCreate, add)
 			t.elements(unix.NFT_MSG_DELSETELEM, 0, remove)
@@ -133,7 +156,7 @@ func (g *guard) set(peers map[netip.Addr]bool) error {
 func (g *guard) counters() (map[string]uint64, error) {
 	found := map[string]uint64{}
 	err := g.reads.dump(func(e *encoder) {
-		t := &nftTable{encoder: e, name: g.table}
+		t := g.messages(e)
 		t.message(unix.NFT_MSG_GETOBJ, unix.NLM_F_DUMP, func() {
 			e.text(unix.NFTA_OBJ_TABLE, t.name)
 			e.big(unix.NFTA_OBJ_TYPE, nftObjectCounter)
@@ -183,14 +206,15 @@ func nftBatch(e *encoder, body func()) {
 type nftTable struct {
 	*encoder
 	name string
+	ip   ipHeader
 }
 
 func (t *nftTable) message(kind, flags uint16, body func()) {
-	t.encoder.message(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags|unix.NLM_F_ACK, []byte{unix.NFPROTO_IPV6, unix.NFNETLINK_V0, 0, 0}, body)
+	t.encoder.message(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags|unix.NLM_F_ACK, []byte{t.ip.family, unix.NFNETLINK_V0, 0, 0}, body)
 }
 
 // write writes the whole table.
-func (t *nftTable) write(index uint32, ula netip.Addr) {
+func (t *nftTable) write(index uint32, own []netip.Addr) {
 	t.message(unix.NFT_MSG_NEWTABLE, nftCreate|unix.NLM_F_EXCL, func() {
 		t.text(unix.NFTA_TABLE_NAME, t.name)
 		t.big(unix.NFTA_TABLE_FLAGS, nftOwner)
@@ -199,8 +223,8 @@ func (t *nftTable) write(index uint32, ula netip.Addr) {
 		t.text(unix.NFTA_SET_TABLE, t.name)
 		t.text(unix.NFTA_SET_NAME, guardSet)
 		t.big(unix.NFTA_SET_FLAGS, 0)
-		t.big(unix.NFTA_SET_KEY_TYPE, 8) // ipv6_addr, for nft(8)
-		t.big(unix.NFTA_SET_KEY_LEN, 16)
+		t.big(unix.NFTA_SET_KEY_TYPE, t.ip.keyType)
+		t.big(unix.NFTA_SET_KEY_LEN, t.ip.size)
 		t.big(unix.NFTA_SET_ID, 1)
 	})
 	for _, name := range slices.Sorted(maps.Keys(guardDrops)) {
@@ -211,27 +235,30 @@ func (t *nftTable) write(index uint32, ula netip.Addr) {
 			t.nest(unix.NFTA_OBJ_DATA, func() {})
 		})
 	}
-	const source, destination = 8, 24 // offsets in the IPv6 header
-	own := ula.AsSlice()
 	t.chain(guardIn, unix.NF_INET_PRE_ROUTING)
 	t.accept(guardIn, unix.NFT_META_IIF, index)
 	t.accept(guardIn, unix.NFT_META_IIF, loopbackIndex)
 	t.accept(guardIn, unix.NFT_META_IIFGROUP, adapterGroup)
-	t.rule(guardIn, func() { t.header(destination, 16); t.compare(unix.NFT_CMP_EQ, own); t.drop("to_us") })
+	for _, a := range own {
+		t.rule(guardIn, func() {
+			t.header(t.ip.destination, t.ip.size)
+			t.compare(unix.NFT_CMP_EQ, a.AsSlice())
+			t.drop("to_us")
+		})
+	}
 	t.rule(guardIn, func() {
-		t.header(source, 16)
-		t.compare(unix.NFT_CMP_EQ, own)
-		t.header(destination, 1)
-		t.compare(unix.NFT_CMP_NEQ, []byte{0xff})
+		t.header(t.ip.source, t.ip.size)
+		t.compare(unix.NFT_CMP_EQ, own[0].AsSlice())
+		t.notGroup()
 		t.drop("as_us")
 	})
-	t.rule(guardIn, func() { t.header(source, 16); t.lookup(); t.drop("as_peer") })
+	t.rule(guardIn, func() { t.header(t.ip.source, t.ip.size); t.lookup(); t.drop("as_peer") })
 	t.chain(guardOut, unix.NF_INET_POST_ROUTING)
 	t.accept(guardOut, unix.NFT_META_OIF, index)
 	t.accept(guardOut, unix.NFT_META_OIF, loopbackIndex)
 	t.accept(guardOut, unix.NFT_META_OIFGROUP, adapterGroup)
 	t.rule(guardOut, func() {
-		t.header(destination, 16)
+		t.header(t.ip.destination, t.ip.size)
 		t.lookup()
 		t.drop("outside")
 	})
@@ -291,7 +318,7 @@ func (t *nftTable) meta(key uint32) {
 	})
 }
 
-// header loads bytes of the IPv6 header.
+// header loads bytes of the IP header.
 func (t *nftTable) header(offset, size uint32) {
 	const networkHeader = 1
 	t.expression("payload", func() {
@@ -308,6 +335,17 @@ func (t *nftTable) compare(how uint32, with []byte) {
 		t.big(unix.NFTA_CMP_OP, how)
 		t.nest(unix.NFTA_CMP_DATA, func() { t.attr(unix.NFTA_DATA_VALUE, with...) })
 	})
+}
+
+// notGroup ends a rule for what is sent to a group or to everybody.
+func (t *nftTable) notGroup() {
+	if t.ip.family == unix.NFPROTO_IPV4 {
+		t.header(t.ip.destination, t.ip.size)
+		t.compare(unix.NFT_CMP_LT, groups.Addr().AsSlice())
+		return
+	}
+	t.header(t.ip.destination, 1)
+	t.compare(unix.NFT_CMP_NEQ, []byte{0xff})
 }
 
 func (t *nftTable) lookup() {

@@ -27,12 +27,14 @@ var errGone = errors.New("the interface is not in this network namespace any mor
 type iface struct {
 	conn  *conn
 	index int
+	mtu4  int // bytes of the largest IPv4 packet to an alias; 0: the interface's MTU
 }
 
 // linkState is what the kernel has of an interface.
 type linkState struct {
 	name     string
 	up       bool
+	noARP    bool
 	mtu      int
 	queue    int
 	gso      int
@@ -76,7 +78,8 @@ func parseLink(b []byte) (s linkState, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return s, errShort
 	}
-	s.up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
+	flags := binary.NativeEndian.Uint32(b[8:])
+	s.up, s.noARP = flags&unix.IFF_UP != 0, flags&unix.IFF_NOARP != 0
 	err = eachAttr(b[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -133,9 +136,15 @@ func (i *iface) setLink(body func(*encoder)) error {
 	}, nil)
 }
 
-func (i *iface) setUp() error {
+func (i *iface) setUp() error { return i.setFlag(unix.IFF_UP) }
+
+// setNoARP keeps the kernel from asking for addresses of hardware, which nobody would answer. An
+// interface of TUN is made like that.
+func (i *iface) setNoARP() error { return i.setFlag(unix.IFF_NOARP) }
+
+func (i *iface) setFlag(flag uint32) error {
 	return i.conn.request(func(e *encoder) {
-		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, unix.IFF_UP, unix.IFF_UP), nil)
+		e.message(unix.RTM_NEWLINK, unix.NLM_F_ACK, linkHeader(i.index, flag, flag), nil)
 	}, nil)
 }
 
@@ -168,17 +177,42 @@ func enableIPv6(ifname string) error {
 // addrHeader is the fixed part of a message about an address (rtnetlink(7)):
 //
 //	family[1] bits[1] flags[1] scope[1] index[4]
-func addrHeader(index, bits int) []byte {
-	return binary.NativeEndian.AppendUint32([]byte{unix.AF_INET6, byte(bits), 0, 0}, uint32(index))
+func addrHeader(family byte, index, bits int) []byte {
+	return binary.NativeEndian.AppendUint32([]byte{family, byte(bits), 0, 0}, uint32(index))
 }
 
-// addresses lists the IPv6 addresses of the interface.
-func (i *iface) addresses() (list []netip.Prefix, err error) {
-	err = i.conn.dump(func(e *encoder) {
-		e.message(unix.RTM_GETADDR, unix.NLM_F_DUMP, addrHeader(i.index, 0), nil)
+// familyOf returns the family of an address, as the kernel numbers them.
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// addresses lists the addresses of the interface in a family.
+func (i *iface) addresses(family byte) (list []netip.Prefix, err error) {
+	all, err := i.conn.addresses(family, i.index)
+	for _, a := range all {
+		if a.index == i.index {
+			list = append(list, a.prefix)
+		}
+	}
+	return list, err
+}
+
+// foundAddr is an address, its length, and its interface.
+type foundAddr struct {
+	prefix netip.Prefix
+	index  int
+}
+
+// addresses lists the addresses of one interface, or of all if index is 0.
+func (c *conn) addresses(family byte, index int) (list []foundAddr, err error) {
+	err = c.dump(func(e *encoder) {
+		e.message(unix.RTM_GETADDR, unix.NLM_F_DUMP, addrHeader(family, index, 0), nil)
 	}, func(body []byte) {
-		if p, index, ok := parseAddr(body); ok && index == i.index {
-			list = append(list, p)
+		if p, index, ok := parseAddr(body); ok && body[0] == family {
+			list = append(list, foundAddr{p, index})
 		}
 	})
 	return list, err
@@ -188,8 +222,13 @@ func parseAddr(b []byte) (p netip.Prefix, index int, ok bool) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return p, 0, false
 	}
+	// Of IPv4, IFA_ADDRESS may be that of the other end.
+	own := uint16(unix.IFA_ADDRESS)
+	if b[0] == unix.AF_INET {
+		own = unix.IFA_LOCAL
+	}
 	err := eachAttr(b[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {
-		if a, is := netip.AddrFromSlice(value); kind == unix.IFA_ADDRESS && is {
+		if a, is := netip.AddrFromSlice(value); kind == own && is {
 			p = netip.PrefixFrom(a, int(b[1]))
 		}
 	})
@@ -198,7 +237,7 @@ func parseAddr(b []byte) (p netip.Prefix, index int, ok bool) {
 
 func (i *iface) addAddress(a netip.Addr) error {
 	return i.conn.request(func(e *encoder) {
-		e.message(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, addrHeader(i.index, 128), func() {
+		e.message(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, addrHeader(unix.AF_INET6, i.index, 128), func() {
 			e.attr(unix.IFA_LOCAL, a.AsSlice()...)
 			e.attr(unix.IFA_ADDRESS, a.AsSlice()...)
 			e.native(unix.IFA_FLAGS, unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)
@@ -206,9 +245,22 @@ func (i *iface) addAddress(a netip.Addr) error {
 	}, nil)
 }
 
+// addAlias adds an IPv4 address with its broadcast. Programs find the range by the length and the
+// broadcast, and the kernel takes the broadcast for one, but it makes no route to the range.
+func (i *iface) addAlias(a IP4) error {
+	return i.conn.request(func(e *encoder) {
+		e.message(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, addrHeader(unix.AF_INET, i.index, a.Range.Bits()), func() {
+			e.attr(unix.IFA_LOCAL, a.Alias.AsSlice()...)
+			e.attr(unix.IFA_ADDRESS, a.Alias.AsSlice()...)
+			e.attr(unix.IFA_BROADCAST, a.broadcast().AsSlice()...)
+			e.native(unix.IFA_FLAGS, unix.IFA_F_NOPREFIXROUTE)
+		})
+	}, nil)
+}
+
 func (i *iface) removeAddress(p netip.Prefix) error {
 	return i.conn.request(func(e *encoder) {
-		e.message(unix.RTM_DELADDR, unix.NLM_F_ACK, addrHeader(i.index, p.Bits()), func() {
+		e.message(unix.RTM_DELADDR, unix.NLM_F_ACK, addrHeader(familyOf(p.Addr()), i.index, p.Bits()), func() {
 			e.attr(unix.IFA_LOCAL, p.Addr().AsSlice()...)
 		})
 	}, isOneOf(unix.EADDRNOTAVAIL))
@@ -231,7 +283,10 @@ const (
 
 // metric returns the metric of a route of ours.
 func (i *iface) metric(p netip.Prefix) uint32 {
-	if p.Bits() == 128 {
+	switch {
+	case isGames(p):
+		return 0
+	case p.IsSingleIP():
 		return peerMetric
 	}
 	return zoneMetric + uint32(i.index)
@@ -240,22 +295,32 @@ func (i *iface) metric(p netip.Prefix) uint32 {
 // routeHeader is the fixed part of a message about a route (rtnetlink(7)):
 //
 //	family[1] destination bits[1] source bits[1] tos[1] table[1] protocol[1] scope[1] type[1] flags[4]
-func routeHeader(bits int, table uint32) []byte {
+func routeHeader(to netip.Prefix, table uint32) []byte {
+	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	if to.Addr().Is4() {
+		scope = unix.RT_SCOPE_LINK // there is no gateway
+	}
 	short := byte(unix.RT_TABLE_UNSPEC) // the attribute says it
 	if table <= 0xff {
 		short = byte(table)
 	}
-	return []byte{unix.AF_INET6, byte(bits), 0, 0, short, ownProtocol, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
+	return []byte{familyOf(to.Addr()), byte(to.Bits()), 0, 0, short, ownProtocol, scope, unix.RTN_UNICAST, 0, 0, 0, 0}
 }
 
-// routes reads the interface's routes in the tables that ours may be in. The value says
-// whether a route is ours, by protocol and metric.
-func (i *iface) routes(tables ...uint32) (map[way]bool, error) {
+// The prefixes of all addresses of a family.
+var (
+	allIP4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	allIP6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+)
+
+// routes reads the interface's routes within all addresses of a family, in the tables that ours
+// may be in. The value says whether a route is ours, by protocol and metric.
+func (i *iface) routes(all netip.Prefix, tables ...uint32) (map[way]bool, error) {
 	found := map[way]bool{}
 	for _, table := range tables {
 		err := i.conn.dump(func(e *encoder) {
-			fixed := routeHeader(0, table)
-			fixed[5], fixed[7] = 0, 0
+			fixed := routeHeader(all, table)
+			fixed[5], fixed[6], fixed[7] = 0, 0, 0
 			e.message(unix.RTM_GETROUTE, unix.NLM_F_DUMP, fixed, func() {
 				e.native(unix.RTA_TABLE, table)
 				e.native(unix.RTA_OIF, uint32(i.index))
@@ -284,10 +349,13 @@ type foundRoute struct {
 }
 
 func parseRoute(b []byte) (r foundRoute, ok bool) {
-	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET6 {
+	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET6 && b[0] != unix.AF_INET {
 		return r, false
 	}
 	to := netip.IPv6Unspecified()
+	if b[0] == unix.AF_INET {
+		to = netip.IPv4Unspecified()
+	}
 	r.table, r.protocol = uint32(b[4]), b[5]
 	err := eachAttr(b[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
@@ -326,15 +394,28 @@ func (i *iface) changeRoutes(kind, flags uint16, list []way, passes func(error) 
 		errs = append(errs, i.conn.request(func(e *encoder) {
 			for n, w := range chunk {
 				f := flags
+				if kind == unix.RTM_NEWROUTE && w.to.Addr().Is4() && !isGames(w.to) {
+					f |= unix.NLM_F_APPEND // another node of this machine keeps its own
+				}
 				if n == len(chunk)-1 {
 					f |= unix.NLM_F_ACK
 				}
-				e.message(kind, f, routeHeader(w.to.Bits(), w.table), func() { i.routeAttrs(e, w) })
+				e.message(kind, f, routeHeader(w.to, w.table), func() {
+					i.routeAttrs(e, w)
+					if kind == unix.RTM_NEWROUTE {
+						i.routeMTU(e, w)
+					}
+				})
 			}
 		}, passes))
 	}
 	return errors.Join(errs...)
 }
+
+// ip4Shorter is by how many bytes the largest IPv4 packet is shorter than the largest IPv6 packet that
+// takes as much room in a message: IPv6's header has 40 bytes, of which 6 travel, and that of IPv4 has 20, of
+// which 7 travel.
+const ip4Shorter = 21
 
 func (i *iface) routeAttrs(e *encoder, w way) {
 	const high = 1 // ICMPV6_ROUTER_PREF_HIGH
@@ -342,16 +423,24 @@ func (i *iface) routeAttrs(e *encoder, w way) {
 	e.native(unix.RTA_OIF, uint32(i.index))
 	e.native(unix.RTA_PRIORITY, i.metric(w.to))
 	e.native(unix.RTA_TABLE, w.table)
-	if w.to.Bits() == 128 {
+	if w.to.Bits() == 128 { // of IPv4 there is none
 		e.attr(unix.RTA_PREF, high)
+	}
+}
+
+// routeMTU has TCP begin with segments that fit. Else it would learn that from errors, on which the system
+// loses what it has just sent.
+func (i *iface) routeMTU(e *encoder, w way) {
+	if i.mtu4 > 0 && w.to.Addr().Is4() && !isGames(w.to) {
+		e.nest(unix.RTA_METRICS, func() { e.native(unix.RTAX_MTU, uint32(i.mtu4)) })
 	}
 }
 
 // leadsTo returns the interface that the kernel sends packets for an address by.
 func (c *conn) leadsTo(a netip.Addr) (index int, err error) {
 	err = c.dump(func(e *encoder) {
-		fixed := routeHeader(128, 0)
-		fixed[5], fixed[7] = 0, 0
+		fixed := routeHeader(netip.PrefixFrom(a, a.BitLen()), 0)
+		fixed[5], fixed[6], fixed[7] = 0, 0, 0
 		e.message(unix.RTM_GETROUTE, unix.NLM_F_ACK, fixed, func() { e.attr(unix.RTA_DST, a.AsSlice()...) })
 	}, func(body []byte) {
 		if r, ok := parseRoute(body); ok {

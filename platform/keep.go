@@ -10,12 +10,20 @@ type Options struct {
 	Log *slog.Logger
 	// Renamed is called when somebody has given the interface another name. It may be nil.
 	Renamed func(name string)
+	// IP4 is called whenever IPv4 begins or ceases to work, and at the start, with why it does not;
+	// "" means that it does. It must not wait. It may be nil, and is not called without IPv4.
+	IP4 func(refused string)
 }
 
 // Wanted is what leads to an adapter.
 type Wanted struct {
 	Zones []netip.Prefix // of the zones in use
 	Peers []netip.Addr   // ULAs of the peers that were added
+
+	Aliases []netip.Addr // IPv4 aliases of these peers
+	// Games leads to the adapter what programs send to 255.255.255.255 and to IPv4 groups without
+	// naming an interface.
+	Games bool
 }
 
 // Problem is something about the adapter that is not as it must be.
@@ -24,10 +32,11 @@ type Problem struct {
 	Text string // for people
 }
 
-// The codes of problems. Where the adapter is kept, those but the last three are mended
+// The codes of problems. Where the adapter is kept, those but the last four are mended
 // and are a problem only if that fails, or if another program undoes it again and again.
 const (
 	ProblemDown     = "down"           // the interface is down
+	ProblemARP      = "arp"            // it asks for addresses of hardware
 	ProblemMTU      = "mtu"            // its MTU is another one
 	ProblemQueue    = "queue"          // its queue's length is another one
 	ProblemGSO      = "gso"            // the size of its super-packets is another one
@@ -36,6 +45,7 @@ const (
 	ProblemMaster   = "master"         // it belongs to a VRF, bond or other interface
 	ProblemIPv6     = "ipv6_off"       // IPv6 is switched off on it
 	ProblemAddress  = "address"        // our address is missing
+	ProblemAlias    = "alias"          // our IPv4 alias is missing
 	ProblemForeign  = "link_local"     // it has a link-local address
 	ProblemRoutes   = "routes"         // routes are missing
 	ProblemUnwanted = "unwanted"       // routes are left over
@@ -43,6 +53,7 @@ const (
 	ProblemGuard    = "no_guard"       // nf_tables cannot be had, or does not take peers: packets from outside are not filtered
 	ProblemDiverted = "diverted"       // another program's route or rule leads peers' packets elsewhere
 	ProblemWatch    = "changes_unseen" // changes of the interface cannot be watched
+	ProblemIP4      = "ip4_refused"    // IPv4 aliases are not used
 )
 
 // State is how the interface is.
@@ -50,4 +61,5 @@ type State struct {
 	Name     string
 	Index    int       // 0: not known
 	Problems []Problem // sorted by code
+	IP4      string    // why IPv4 aliases are not used; "": they are, or nobody wants them
 }

@@ -31,10 +31,12 @@ import (
 type Keeper struct {
 	log      *slog.Logger
 	renamed  func(string)
+	tellIP4  func(refused string)
 	settings Settings
 	iface    iface
 	events   int              // a socket, until Run has it
 	guard    *guard           // nil: nf_tables cannot be had
+	ip4      ip4              // owned by Run
 	rule     *policy          // nil: there is a guard
 	paces    map[string]*pace // by the code of a problem; owned by Run
 	applied  reach            // owned by Run
@@ -46,20 +48,23 @@ type Keeper struct {
 	wanted   Wanted
 	name     string
 	problems []Problem
-	blind    error // why changes cannot be watched any more; nil: they are
+	guard4   *guard // nil: IPv4 is not used, or there is no guard
+	blind    error  // why changes cannot be watched any more; nil: they are
+	refused  string // why IPv4 is not used; "": it is, or nobody wants it
 }
 
 // reach is what must lead to the adapter, as the kernel has it.
 type reach struct {
-	peers map[netip.Addr]bool
-	ways  map[way]bool
+	peers   map[netip.Addr]bool
+	aliases map[netip.Addr]bool
+	ways    map[way]bool
 }
 
 // Keep sets up an interface that is down, with everything that is wanted, and filters
 // what other interfaces bring for our address.
 func Keep(ifname string, s Settings, o Options) (*Keeper, error) {
 	k := &Keeper{
-		log: o.Log, renamed: o.Renamed, settings: s, name: ifname, events: -1, paces: map[string]*pace{},
+		log: o.Log, renamed: o.Renamed, tellIP4: o.IP4, settings: s, name: ifname, events: -1, paces: map[string]*pace{},
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), wanted: s.Wanted,
 	}
 	if err := k.open(ifname); err != nil {
@@ -72,13 +77,14 @@ func (k *Keeper) open(ifname string) (err error) {
 	if k.iface.index, err = indexOf(ifname); err != nil {
 		return err
 	}
+	k.iface.mtu4 = max(k.settings.MTU-ip4Shorter, 0)
 	if err := alone(k.iface.index, k.settings.Queues); err != nil {
 		return err
 	}
 	if k.iface.conn, err = dialNetlink(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
-	if k.events, err = subscribeTo(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE); err != nil {
+	if k.events, err = subscribeTo(k.groups()...); err != nil {
 		return err
 	}
 	if removed, err := cleanup(k.iface.conn); err != nil {
@@ -91,6 +97,9 @@ func (k *Keeper) open(ifname string) (err error) {
 		return err
 	}
 	if err := k.protect(); err != nil {
+		return err
+	}
+	if err := k.startIP4(); err != nil {
 		return err
 	}
 	found, err := k.look()
@@ -121,7 +130,7 @@ func alone(index, queues int) error {
 
 // protect makes the guard, or what there is in its place.
 func (k *Keeper) protect() (err error) {
-	k.applied = reach{map[netip.Addr]bool{}, map[way]bool{}}
+	k.applied = reach{map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[way]bool{}}
 	if k.guard, err = openGuard(k.iface.index, k.settings.ULA); err != nil {
 		k.log.Warn("nf_tables is not available: "+noGuardText, "err", err)
 		k.rule = &policy{k.iface.conn, k.iface.index}
@@ -138,7 +147,7 @@ const noGuardText = "machines on the LAN can send packets to this node's ULA, an
 
 // reach returns what is wanted in the form in which the kernel has it.
 func (k *Keeper) reach(w Wanted) reach {
-	r := reach{make(map[netip.Addr]bool, len(w.Peers)), make(map[way]bool, len(w.Peers)+len(w.Zones))}
+	r := reach{make(map[netip.Addr]bool, len(w.Peers)), make(map[netip.Addr]bool, len(w.Aliases)), make(map[way]bool, len(w.Peers)+len(w.Zones))}
 	for _, z := range w.Zones {
 		r.ways[way{z.Masked(), unix.RT_TABLE_MAIN}] = true
 	}
@@ -148,6 +157,7 @@ func (k *Keeper) reach(w Wanted) reach {
 			r.ways[way{netip.PrefixFrom(a, 128), table}] = true
 		}
 	}
+	k.reachIP4(w, r)
 	return r
 }
 
@@ -168,6 +178,7 @@ func (k *Keeper) Close() error {
 	if k.guard != nil {
 		errs = append(errs, k.guard.close())
 	}
+	errs = append(errs, k.ip4.close())
 	if k.iface.conn != nil {
 		errs = append(errs, k.iface.conn.close())
 	}
@@ -190,7 +201,7 @@ func (k *Keeper) Want(w Wanted) {
 func (k *Keeper) State() State {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return State{k.name, k.iface.index, slices.Clone(k.problems)}
+	return State{k.name, k.iface.index, slices.Clone(k.problems), k.refused}
 }
 
 // Counters returns how many packets the guard has dropped, none if there is no guard. Any
@@ -202,6 +213,15 @@ func (k *Keeper) Counters() map[string]uint64 {
 	c, err := k.guard.counters()
 	if err != nil {
 		k.log.Debug("the counters of nf_tables cannot be read", "err", err)
+	}
+	k.mu.Lock()
+	fourth := k.guard4
+	k.mu.Unlock()
+	if fourth != nil {
+		more, _ := fourth.counters() // an error: it ends just now
+		for name, n := range more {
+			c[name] += n
+		}
 	}
 	return c
 }
@@ -273,7 +293,7 @@ func (k *Keeper) watch(ctx context.Context) {
 	socket := os.NewFile(uintptr(k.events), "netlink")
 	k.events = -1
 	err := watch(ctx, socket, source{
-		news:   func(b []byte) bool { return concerns(b, k.iface.index) },
+		news:   func(b []byte) bool { return concerns(b, k.iface.index, k.settings.IP4.Range) },
 		passes: func(err error) bool { return errors.Is(err, unix.ENOBUFS) }, // look all the same
 		// Programs that connect before a route is back choose a wrong source, and fail.
 		patience: patience{20 * time.Millisecond, 200 * time.Millisecond},
@@ -287,16 +307,19 @@ func (k *Keeper) watch(ctx context.Context) {
 }
 
 // concerns reports whether announcements may be about an interface or about a route that
-// competes with one to it: any in fc00::/7, where the overlay is.
-func concerns(b []byte, index int) bool {
+// competes with one to it: any in fc00::/7, where the overlay is, or in the range of our alias.
+func concerns(b []byte, index int, aliases netip.Prefix) bool {
 	concerned := false
 	err := eachMessage(b, func(h header, body []byte) bool {
 		switch h.kind {
-		case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			concerned = len(body) >= 8 && number(body[4:]) == index
+		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			p, of, ok := parseAddr(body)
+			concerned = ok && (of == index || p.Overlaps(aliases))
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			r, ok := parseRoute(body)
-			concerned = ok && (r.index == index || r.to.Addr().IsPrivate())
+			concerned = ok && (r.index == index || r.to.Addr().Is6() && r.to.Addr().IsPrivate() || r.to.Overlaps(aliases) && r.to.Bits() > halves)
 		default:
 			concerned = true
 		}
@@ -316,12 +339,12 @@ func (k *Keeper) apply() error {
 	return errors.Join(k.setGuard(), k.iface.addRoutes(add), k.iface.removeRoutes(remove))
 }
 
-// setGuard makes the guard, if there is one, know the peers.
+// setGuard makes the guards, as far as there are some, know the peers.
 func (k *Keeper) setGuard() error {
 	if k.guard == nil {
 		return nil
 	}
-	return k.guard.set(k.applied.peers)
+	return errors.Join(k.guard.set(k.applied.peers), k.setGuard4())
 }
 
 // difference lists what to has and from has not, sorted.
@@ -340,19 +363,24 @@ func difference(from, to map[way]bool) []way {
 type found struct {
 	link   linkState
 	addrs  []netip.Prefix
+	addrs4 []netip.Prefix
 	ways   map[way]bool // the value says whether it is ours
 	noRule bool
+	rival  string // who uses addresses of our alias's range; "": nobody
 }
 
 func (k *Keeper) look() (f found, err error) {
 	if f.link, err = k.iface.link(); err != nil {
 		return f, err
 	}
-	if f.addrs, err = k.iface.addresses(); err != nil {
+	if f.addrs, err = k.iface.addresses(unix.AF_INET6); err != nil {
 		return f, fmt.Errorf("reading the addresses: %w", err)
 	}
-	if f.ways, err = k.iface.routes(k.tables()...); err != nil {
+	if f.ways, err = k.iface.routes(allIP6, k.tables()...); err != nil {
 		return f, fmt.Errorf("reading the routes: %w", err)
+	}
+	if err := k.lookIP4(&f); err != nil {
+		return f, fmt.Errorf("reading what there is of IPv4: %w", err)
 	}
 	if k.rule != nil {
 		if f.noRule, err = k.rule.missing(); err != nil {
@@ -380,6 +408,9 @@ func (k *Keeper) mend(now time.Time) (again time.Duration, gone bool) {
 			return paceLongest, false
 		}
 		k.finish(have.link)
+		if k.settleIP4(have.rival) {
+			continue // that changed what there is
+		}
 		if !r.pass(k, k.faults(have), now) {
 			break
 		}
@@ -458,6 +489,9 @@ func (k *Keeper) report(problems []Problem) {
 		problems = append(problems, Problem{ProblemGuard, "nf_tables is not available: " + noGuardText})
 	}
 	k.mu.Lock()
+	if k.refused != "" {
+		problems = append(problems, Problem{ProblemIP4, k.refused})
+	}
 	if k.blind != nil {
 		problems = append(problems, Problem{ProblemWatch, "changes of the interface cannot be watched: " + k.blind.Error()})
 	}
@@ -491,7 +525,7 @@ func (k *Keeper) diverted() []Problem {
 		if index == k.iface.index || index == loopbackIndex { // where another node of this machine is
 			continue
 		}
-		other := iface{k.iface.conn, index}
+		other := iface{conn: k.iface.conn, index: index}
 		if s, err := other.link(); err == nil && s.group != adapterGroup {
 			return []Problem{{ProblemDiverted, fmt.Sprintf("a route or rule of another program leads packets for %s to %s; %s", a, s.name, k.fate())}}
 		}

@@ -98,7 +98,13 @@ func (l *lines) Handle(ctx context.Context, r slog.Record) error {
 // keep makes an adapter and keeps it while f runs. It is called in a namespace.
 func keep(t *testing.T, f func(k *kept)) {
 	t.Helper()
-	k := adapter(t)
+	keepWith(t, settings(), f)
+}
+
+// keepWith is keep with other settings.
+func keepWith(t *testing.T, s Settings, f func(k *kept)) {
+	t.Helper()
+	k := adapterWith(t, s)
 	ns, err := netns.Get()
 	if k == nil || err != nil {
 		t.Error(err)
@@ -412,14 +418,17 @@ func FuzzKernel(f *testing.F) {
 	f.Add(linkMessage(1, 1))
 	var e encoder
 	w := way{zone, policyTables}
-	e.message(24, 0, routeHeader(40, w.table), func() { (&iface{index: 3}).routeAttrs(&e, w) })
+	e.message(24, 0, routeHeader(w.to, w.table), func() { (&iface{index: 3}).routeAttrs(&e, w) })
 	e.message(32, 0, ruleHeader(), func() { ruleAttrs(&e, policyTables+3) })
-	e.message(20, 0, addrHeader(3, 128), func() { e.attr(1, ula.AsSlice()...) })
+	e.message(20, 0, addrHeader(unix.AF_INET6, 3, 128), func() { e.attr(1, ula.AsSlice()...) })
 	f.Add(e.b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		concerns(b, 3)
+		concerns(b, 3, aliases)
 		_ = eachMessage(b, func(_ header, body []byte) bool {
 			_, _ = parseLink(body)
+			if g, _, ok := parseGroup(body); ok && !g.IsMulticast() {
+				t.Error("a group that is none")
+			}
 			if p, _, ok := parseAddr(body); ok && !p.IsValid() {
 				t.Error("an address that is none")
 			}

@@ -27,6 +27,8 @@ type Keeper struct {
 
 	mu     sync.Mutex
 	wanted Wanted
+
+	refused string // why there is no IPv4
 }
 
 // Keep sets up an interface.
@@ -36,6 +38,13 @@ func Keep(ifname string, s Settings, o Options) (*Keeper, error) {
 	}
 	o.Log.Info("this system's adapter is set up once: changes by other programs are not undone, and packets of the LAN with addresses of the overlay are not filtered")
 	k := &Keeper{log: o.Log, name: ifname, wake: make(chan struct{}, 1), has: map[netip.Prefix]bool{}, wanted: s.Wanted}
+	if s.IP4.Alias.IsValid() {
+		k.refused = "IPv4 aliases are not used: only Linux has them so far; IPv6 is not affected"
+		o.Log.Info(k.refused)
+		if o.IP4 != nil {
+			o.IP4(k.refused)
+		}
+	}
 	for _, p := range s.Zones {
 		k.has[p] = true
 	}
@@ -58,7 +67,7 @@ func (k *Keeper) Want(w Wanted) {
 }
 
 // State returns how the interface was when it was set up.
-func (k *Keeper) State() State { return State{Name: k.name} }
+func (k *Keeper) State() State { return State{Name: k.name, IP4: k.refused} }
 
 // Counters returns none.
 func (k *Keeper) Counters() map[string]uint64 { return nil }

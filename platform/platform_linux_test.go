@@ -67,7 +67,10 @@ func settings() Settings {
 }
 
 // adapter makes pt0 and sets it up. It is nil if that failed.
-func adapter(t *testing.T) *Keeper {
+func adapter(t *testing.T) *Keeper { return adapterWith(t, settings()) }
+
+// adapterWith is adapter with other settings.
+func adapterWith(t *testing.T, s Settings) *Keeper {
 	t.Helper()
 	files, err := newTun("pt0")
 	if err != nil {
@@ -75,7 +78,7 @@ func adapter(t *testing.T) *Keeper {
 		return nil
 	}
 	t.Cleanup(func() { files[0].Close() })
-	k, err := Keep("pt0", settings(), Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	k, err := Keep("pt0", s, Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Error(err)
 		return nil

@@ -121,7 +121,7 @@ func cleanup(c *conn) (removed []string, err error) {
 	}
 	var errs []error
 	for _, t := range tables {
-		owner := iface{c, int(t - policyTables)}
+		owner := iface{conn: c, index: int(t - policyTables)}
 		s, err := owner.link()
 		switch {
 		case err == nil && s.group == adapterGroup: // a running node's

@@ -12,11 +12,15 @@ const (
 	// Outgoing, from the system to peers.
 	outReads     // packets and super-packets taken
 	outMessages  // messages made of them
-	outNotIPv6   // another protocol
+	outNotIPv6   // another protocol, or IPv4 where there are no aliases
 	outMalformed // lengths or offload header inconsistent
 	outSource    // a source address that is not ours
-	outMulticast // to a multicast address
-	outForeign   // to an address that is no peer's ULA
+	outMulticast // to a multicast address, where groups are off
+	outForeign   // to an address that is no peer's ULA or alias
+	outGroup     // to a group, by an address or a protocol that stays on its link
+	outAlias     // to an alias that nobody has
+	outOptions   // IPv4 with options
+	outError     // ICMPv4 error about a packet that did not come from that peer to us
 	outReadError // the system refused a read
 
 	// Incoming, from peers to the system.
@@ -26,14 +30,17 @@ const (
 	inMalformed // lengths or headers inconsistent
 	inRouting   // routing header with segments left
 	inHome      // Home Address option
-	inNeighbour // ICMPv6 that only neighbours on a link may send
-	inError     // ICMPv6 error about a packet that did not go from us to that peer
+	inNeighbour // ICMP that only neighbours on a link may send
+	inError     // ICMP error about a packet that did not go from us to that peer
 	inUnasked   // no reply to anything, from a peer that was not added
+	inGroup     // to a group, by an address or a protocol that stays on its link
+	inAlias     // IPv4 from a peer that has no alias
+	inRouters   // a protocol that only routers speak
 	inPong      // PONG without a PING
 	inWrite     // the system refused a write
 	inRefused   // the system refused a super-packet, so no more are made of that protocol
 
-	// ICMPv6 errors that we make.
+	// ICMP errors that we make.
 	errSent
 	errLimited // over the rate
 	errNone    // the packet may not be answered with an error
@@ -50,6 +57,10 @@ var counterNames = [numCounters]string{
 	outSource:    "tun_out_drop_source",
 	outMulticast: "tun_out_drop_multicast",
 	outForeign:   "tun_out_drop_foreign",
+	outGroup:     "tun_out_drop_group",
+	outAlias:     "tun_out_drop_no_alias",
+	outOptions:   "tun_out_drop_ip_options",
+	outError:     "tun_out_drop_icmp_error",
 	outReadError: "tun_out_read_error",
 
 	inMessages:  "tun_in_messages",
@@ -61,6 +72,9 @@ var counterNames = [numCounters]string{
 	inNeighbour: "tun_in_drop_neighbour",
 	inError:     "tun_in_drop_icmp_error",
 	inUnasked:   "tun_in_drop_policy",
+	inGroup:     "tun_in_drop_group",
+	inAlias:     "tun_in_drop_no_alias",
+	inRouters:   "tun_in_drop_routers",
 	inPong:      "tun_in_drop_pong",
 	inWrite:     "tun_in_drop_write_error",
 	inRefused:   "tun_in_offload_refused",

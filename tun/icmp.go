@@ -19,12 +19,13 @@ const (
 	errRate  = 100
 )
 
-// errorMaker writes ICMPv6 errors to the system about packets that could not be sent.
+// errorMaker writes ICMPv6 and ICMPv4 errors to the system about packets that could not be sent.
 // Their source is the address that could not be reached. It shows people which one that
 // was, and unlike our own address it passes the system's check that the route to the
 // source leads to the interface that the packet came in by.
 type errorMaker struct {
 	self  anode.ULA
+	lan   *lan // nil: no IPv4
 	now   func() time.Time
 	write func(frame []byte) error
 	count *counters
@@ -39,6 +40,10 @@ type errorMaker struct {
 func (e *errorMaker) answer(to anode.ULA, msg []byte, typ, code byte, word uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if len(msg) > 0 && msg[0] == byte(wire.IP4) {
+		e.answer4(to, msg, code4(typ, code), word)
+		return
+	}
 	quote := e.buf[vnetSize+ip6Size+icmpSize:]
 	n := rebuild(quote, &e.self, &to, msg)
 	if n == 0 {
@@ -55,6 +60,10 @@ func (e *errorMaker) answer(to anode.ULA, msg []byte, typ, code byte, word uint3
 	b[0], b[1] = typ, code
 	be.PutUint32(b[4:], word)
 	complete(b, 2, pseudo(&to, &e.self, protoICMP, len(b)))
+	e.send(frame)
+}
+
+func (e *errorMaker) send(frame []byte) {
 	if err := e.write(frame); err != nil {
 		e.count.add(errWrite, 1)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 )
 
 func newErrors(c *clock) (e *errorMaker, frames *[][]byte) {
@@ -138,10 +139,19 @@ func TestErrorRate(t *testing.T) {
 }
 
 func FuzzRebuild(f *testing.F) {
+	f.Add(unhex(f, "54 00 0000 4000 40 11 0001 0002 0009 0000 61"))
 	f.Add(unhex(f, "09 0001 0002 61"))
 	f.Add(unhex(f, "01 0001 0002 61"))
 	f.Add(unhex(f, "50 60000000 3c 40 3a00 010400000000 8000 000000000000"))
 	f.Fuzz(func(t *testing.T, m []byte) {
+		if len(m) > 0 && m[0] == byte(wire.IP4) {
+			e := errorMaker{self: alice, lan: testLAN(alice, bob)}
+			_, n := e.rebuild4(bob, m)
+			if q := e.quote4(); n != 0 && (n < ip4Size || n < len(q) && sound4(q[:n]) != nil) {
+				t.Fatalf("%d bytes of %x", n, m)
+			}
+			return
+		}
 		b := make([]byte, minMTU-ip6Size-icmpSize)
 		n := rebuild(b, &alice, &bob, m)
 		if n != 0 && (n < ip6Size || n < len(b) && n != ip6Size+int(be.Uint16(b[4:]))) {

@@ -17,8 +17,8 @@ const (
 	maxMessage = headIP6 + maxIP6
 	// maxMerge is the most segments of a packet that is merged.
 	maxMerge = 64
-	// maxMergeHead is the longest head of a message that is merged: IP6P with TCP's options.
-	maxMergeHead = headIP6 + 60
+	// maxMergeHead is the longest head of a message that is merged: IP4 with TCP's options.
+	maxMergeHead = headIP4 + 60
 )
 
 // offloads is what the device accepts and passes on.
@@ -39,6 +39,7 @@ type offloads struct {
 // held packet is written. Order is kept among all messages. Nothing allocates.
 type merger struct {
 	self   anode.ULA
+	lan    *lan // nil: neither IPv4 nor groups
 	has    offloads
 	policy *policy
 	count  *counters
@@ -47,21 +48,25 @@ type merger struct {
 	buf, spare []byte
 	held       held
 	slot       slot
+	last       named
 	err        error // the first of write since the last flush
 }
 
 // held is the packet at the start of buf that waits to be written.
 type held struct {
 	start    int  // of the frame in buf
+	upper    int  // of the transport header in buf
 	end      int  // behind the last payload
+	limit    int  // of end
 	segments int  // none: nothing is held
+	v4       bool // the packet is IPv4
 	open     bool // the next message may be merged
 	left     bool // the checksum is missing, of next's protocol
 	next     byte // the next header
 
 	// If open: what the next message must be like.
 	from  anode.ULA
-	head  [maxMergeHead]byte // of the first message; the sequence number is the next one's
+	head  [maxMergeHead]byte // of the first message; what counts up is the next one's
 	headN int
 	size  int // of each segment's payload
 }
@@ -74,9 +79,9 @@ type slot struct {
 	large []byte // instead of buf, for what cannot be a message
 }
 
-func newMerger(self anode.ULA, has offloads, p *policy, c *counters, write func([]byte) error) *merger {
+func newMerger(self anode.ULA, l *lan, has offloads, p *policy, c *counters, write func([]byte) error) *merger {
 	size := slotAt + maxMessage + 64 // a few more, for what a caller's slot needs at the end
-	return &merger{self: self, has: has, policy: p, count: c, write: write, buf: make([]byte, size), spare: make([]byte, size)}
+	return &merger{self: self, lan: l, has: has, policy: p, count: c, write: write, buf: make([]byte, size), spare: make([]byte, size)}
 }
 
 // Slot is Queue.Slot.
@@ -90,7 +95,7 @@ func (m *merger) Slot(n int) []byte {
 	at := slotAt
 	if h.segments > 0 {
 		at = h.end - h.headN
-		if !h.open || h.segments == maxMerge || at+n > len(m.buf) || at+n > h.start+vnetSize+ip6Size+maxIP6 {
+		if !h.open || h.segments == maxMerge || at+n > len(m.buf) || at+n > h.limit {
 			m.writeHeld()
 			at = slotAt
 		}
@@ -153,19 +158,26 @@ func (m *merger) join(from anode.ULA, msg []byte) bool {
 	}
 	a, b := h.head[:h.headN], msg[:h.headN]
 	var ends byte // flags that only the last segment has
-	if a[0] == byte(wire.Dgram) {
-		if string(a) != string(b) {
-			return false
-		}
-	} else {
+	switch wire.Type(a[0]) {
+	case wire.IP6P:
 		var ok bool
 		if ends, ok = follows(a, b); !ok {
 			return false
 		}
-		advance(a, n)
+		advance(a[headIP6:], n)
+	case wire.Dgram:
+		if string(a) != string(b) {
+			return false
+		}
+	default:
+		var ok bool
+		if ends, ok = follows4(a, b, n); !ok {
+			return false
+		}
+		advance4(a, n)
 	}
 	m.restore()
-	m.buf[h.start+vnetSize+ip6Size+tcpFlags] |= ends
+	m.buf[h.upper+tcpFlags] |= ends
 	h.open = n == h.size && ends == 0
 	h.end += n
 	h.segments++
@@ -184,9 +196,9 @@ func follows(a, b []byte) (ends byte, ok bool) {
 		string(a[urgent:]) == string(b[urgent:])
 }
 
-// advance adds n to the sequence number in the head of an IP6P with TCP.
-func advance(head []byte, n int) {
-	seq := head[headIP6+tcpSeq:]
+// advance adds n to the sequence number of a TCP header.
+func advance(tcp []byte, n int) {
+	seq := tcp[tcpSeq:]
 	be.PutUint32(seq, be.Uint32(seq)+uint32(n))
 }
 
@@ -200,6 +212,10 @@ func (m *merger) hold(from anode.ULA, trusted bool, msg []byte) counter {
 		return m.holdIP6(from, trusted, msg)
 	case wire.Dgram:
 		return m.holdDgram(from, trusted, msg)
+	case wire.IP4:
+		return m.holdIP4(from, trusted, msg)
+	case wire.Group:
+		return m.holdGroup(from, trusted, msg)
 	case wire.Pong:
 		return m.holdPong(from, msg)
 	}
@@ -227,7 +243,7 @@ func (m *merger) holdIP6(from anode.ULA, trusted bool, msg []byte) counter {
 	}
 	if n := len(b) - headers; headers > 0 && n > 0 && m.has.tcp && mergeable(b[tcpFlags]) {
 		m.keep(from, msg[:headIP6+headers], n)
-		advance(m.held.head[:], n)
+		advance(m.held.head[headIP6:], n)
 	}
 	m.fixed(slotAt+headIP6, word, next, hops, from)
 	return none
@@ -280,7 +296,8 @@ func (m *merger) keep(from anode.ULA, head []byte, size int) {
 // fixed writes the held packet's IPv6 header in front of what is at offset at, except for
 // its length, which is only known when the packet is written.
 func (m *merger) fixed(at int, word uint32, next, hops byte, from anode.ULA) {
-	m.held.start, m.held.next = at-ip6Size-vnetSize, next
+	h := &m.held
+	h.start, h.upper, h.limit, h.next, h.v4 = at-ip6Size-vnetSize, at, at+maxIP6, next, false
 	putIP6(m.buf[at-ip6Size:], word, 0, next, hops, &from, &m.self)
 }
 
@@ -321,6 +338,10 @@ func (m *merger) stopJoining() {
 // the system.
 func (m *merger) finish(frame []byte) {
 	h := &m.held
+	if h.v4 {
+		m.finish4(frame)
+		return
+	}
 	ip := frame[vnetSize:]
 	b := ip[ip6Size:]
 	be.PutUint16(ip[4:], uint16(len(b)))
@@ -338,7 +359,14 @@ func (m *merger) finish(frame []byte) {
 		return
 	}
 	be.PutUint16(b[at:], initial)
-	v := vnetHeader{flags: vnetNeedsChecksum, start: ip6Size, at: at}
+	h.leave(frame, ip6Size, vnetTCP6)
+}
+
+// leave writes the frame's header for a checksum that is left to the system, and for a
+// super-packet, of type tcp if it is TCP. The IP header has n bytes.
+func (h *held) leave(frame []byte, n int, tcp byte) {
+	b := frame[vnetSize+n:]
+	v := vnetHeader{flags: vnetNeedsChecksum, start: n, at: checksumAt(h.next)}
 	headers := udpSize
 	if h.next == protoTCP {
 		headers = tcpLen(b)
@@ -347,13 +375,13 @@ func (m *merger) finish(frame []byte) {
 		v.size = h.size
 		v.kind = vnetUDP
 		if h.next == protoTCP {
-			v.kind = vnetTCP6
+			v.kind = tcp
 			if b[tcpFlags]&flagCWR != 0 {
 				v.kind |= vnetECN
 			}
 		}
 	}
-	v.put(frame, ip6Size+headers)
+	v.put(frame, n+headers)
 }
 
 // Flush is Queue.Flush.
@@ -361,6 +389,6 @@ func (m *merger) Flush() error {
 	m.giveUp()
 	m.writeHeld()
 	err := m.err
-	m.err = nil
+	m.err, m.last.ok = nil, false
 	return err
 }

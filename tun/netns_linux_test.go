@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
+	"anodenet/overlay/alias"
 )
 
 // needRoot skips a test that needs network namespaces where there are none, but
@@ -135,16 +137,37 @@ type host struct {
 	*space
 	ula anode.ULA
 	dev *Device
+	lan *alias.Table
 	in  []sync.Mutex // guard the incoming half of each queue, which the pump uses from both directions
 	hop func(to anode.ULA, msg []byte) bool
+
+	reports atomic.Int64 // of Config.Reports
+}
+
+func testULA(last byte) anode.ULA { return anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last} }
+
+// withIPv4 gives a host its alias, with routes to all others and for all that is sent to all.
+func (h *host) withIPv4() {
+	h.run("ip", "addr", "add", h.lan.Self().String()+"/10", "broadcast", h.lan.Broadcast().String(), "dev", "an0")
+	h.run("ip", "route", "add", "broadcast", "255.255.255.255", "dev", "an0")
+	h.run("ip", "route", "add", "multicast", "224.0.0.0/4", "dev", "an0")
 }
 
 func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 	t.Helper()
-	h := &host{space: newSpace(t), ula: anode.ULA{0: 0xfd, 1: 0x12, 2: 0x34, 15: last}, in: make([]sync.Mutex, queues)}
+	return newHostOf(t, last, Config{Offload: offload, Queues: queues})
+}
+
+// newHostOf is newHost with other settings of the adapter.
+func newHostOf(t testing.TB, last byte, c Config) *host {
+	t.Helper()
+	h := &host{space: newSpace(t), ula: testULA(last), in: make([]sync.Mutex, c.Queues)}
+	h.lan = alias.New(alias.Range, h.ula)
+	h.lan.Set([]anode.ULA{testULA(1), testULA(2)})
+	c.Name, c.MTU, c.Self, c.Aliases, c.Groups, c.Reports = "an0", 1440, h.ula, h.lan, true, func() { h.reports.Add(1) }
 	h.do(func() {
 		var err error
-		h.dev, err = Open(Config{Name: "an0", MTU: 1440, Queues: queues, Self: h.ula, Offload: offload})
+		h.dev, err = Open(c)
 		if err != nil {
 			t.Error(err)
 			return
@@ -156,6 +179,7 @@ func newHost(t testing.TB, last byte, offload Offload, queues int) *host {
 		}
 		for _, err := range []error{
 			netlink.LinkSetMTU(link, 1440),
+			netlink.LinkSetARPOff(link), // before there are addresses, else neighbours could ask for them
 			netlink.LinkSetIP6AddrGenMode(link, 1),
 			netlink.LinkSetGSOMaxSize(link, 61000),
 			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(h.ula[:]), Flags: unix.IFA_F_NODAD}),
@@ -226,6 +250,8 @@ func forward(t testing.TB, i int, a, b *host, aTrusts, bTrusts bool) {
 				}
 				switch {
 				case a.hop != nil && !a.hop(dst, m):
+				case dst[0] != 0xfd: // to a group
+					b.put(i, a.ula, bTrusts, m, false)
 				case dst != b.ula:
 					t.Errorf("a packet to %s", dst)
 				case m[0] == byte(wire.Ping): // an engine answers these itself
@@ -269,7 +295,7 @@ func clean(t testing.TB, hosts []*host, except ...counter) {
 	t.Helper()
 	for _, h := range hosts {
 		s := h.snmp()
-		for _, name := range []string{"TcpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors", "TcpInErrs", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
+		for _, name := range []string{"TcpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors", "UdpInCsumErrors", "IcmpInCsumErrors", "TcpInErrs", "IpInHdrErrors", "Ip6InHdrErrors", "Ip6InTruncatedPkts"} {
 			if v, ok := s[name]; v != "0" || !ok {
 				t.Errorf("%s: %s is %q", h.ula, name, v)
 			}

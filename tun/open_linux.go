@@ -17,9 +17,9 @@ var offloadLevels = [...]struct {
 	flags int
 	has   offloads
 }{
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads{true, true, true}},
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN, offloads{true, true, false}},
-	{unix.TUN_F_CSUM | unix.TUN_F_TSO6, offloads{true, true, false}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads{true, true, true}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN, offloads{true, true, false}},
+	{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6, offloads{true, true, false}},
 	{unix.TUN_F_CSUM, offloads{true, false, false}},
 	{0, offloads{}},
 }
@@ -42,6 +42,9 @@ func open(c Config) (o opened, err error) {
 	}()
 
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if c.Ethernet {
+		flags = unix.IFF_TAP | unix.IFF_NO_PI
+	}
 	if c.Offload != OffloadOff {
 		flags |= unix.IFF_VNET_HDR
 	}
@@ -64,14 +67,14 @@ func open(c Config) (o opened, err error) {
 				return o, fmt.Errorf("%w: interface %q: %w", ErrOpen, o.name, err)
 			}
 		}
-		p, err := newRawPort(f, c.Offload != OffloadOff)
+		p, err := newRawPort(f, c.Offload != OffloadOff, c.Ethernet)
 		if err != nil {
 			return o, fmt.Errorf("%w: %w", ErrOpen, err)
 		}
 		o.ports = append(o.ports, p)
 	}
 	for _, p := range []*port{&o.errors, &o.incoming, &o.inject} {
-		if *p, err = newRawPort(files[0], c.Offload != OffloadOff); err != nil {
+		if *p, err = newRawPort(files[0], c.Offload != OffloadOff, c.Ethernet); err != nil {
 			return o, fmt.Errorf("%w: %w", ErrOpen, err)
 		}
 	}

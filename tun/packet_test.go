@@ -3,6 +3,7 @@ package tun
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	"anodenet/anode"
@@ -61,6 +62,9 @@ func udpBytes(src, dst uint16, payload []byte) []byte {
 
 // slowPseudo is the pseudo-header's sum of a packet with n bytes of proto.
 func slowPseudo(p []byte, proto byte, n int) uint16 {
+	if p[0]>>4 == 4 {
+		return slowSum(append(slices.Clone(p[12:ip4Size]), 0, proto, byte(n>>8), byte(n)), 0)
+	}
 	b := append(slices.Clone(p[8:ip6Size]), 0, 0, byte(n>>8), byte(n), 0, 0, 0, proto)
 	return slowSum(b, 0)
 }
@@ -89,7 +93,13 @@ func left(p []byte, proto byte, start int) []byte {
 // written without regard to how the package does it.
 func segment(f []byte) ([][]byte, error) {
 	h, p := parseVnet(f), f[vnetSize:]
-	if len(p) < ip6Size || int(be.Uint16(p[4:]))+ip6Size != len(p) {
+	network := ip6Size
+	if len(p) > 0 && p[0]>>4 == 4 {
+		network = ip4Size
+		if err := sound4(p); err != nil {
+			return nil, err
+		}
+	} else if len(p) < ip6Size || int(be.Uint16(p[4:]))+ip6Size != len(p) {
 		return nil, fmt.Errorf("length %d of %d", be.Uint16(p[4:]), len(p))
 	}
 	if h.kind == vnetNone {
@@ -106,7 +116,7 @@ func segment(f []byte) ([][]byte, error) {
 	}
 	proto, headers := byte(protoTCP), 0
 	switch h.kind &^ vnetECN {
-	case vnetTCP6:
+	case map[int]byte{ip6Size: vnetTCP6, ip4Size: vnetTCP4}[network]:
 		headers = int(p[h.start+tcpOffset]>>4) * 4
 	case vnetUDP:
 		proto, headers = protoUDP, udpSize
@@ -116,21 +126,25 @@ func segment(f []byte) ([][]byte, error) {
 	if h.flags != vnetNeedsChecksum || h.at != checksumAt(proto) || h.size == 0 {
 		return nil, fmt.Errorf("header %+v", h)
 	}
-	if got, want := be.Uint16(p[h.start+h.at:]), slowPseudo(p, proto, len(p)-h.start); h.start == ip6Size && got%0xffff != want%0xffff {
+	if got, want := be.Uint16(p[h.start+h.at:]), slowPseudo(p, proto, len(p)-h.start); h.start == network && got%0xffff != want%0xffff {
 		return nil, fmt.Errorf("pseudo-header sum %04x, want %04x", got, want)
 	}
 	if proto == protoUDP && int(be.Uint16(p[h.start+udpLength:])) != len(p)-h.start {
 		return nil, fmt.Errorf("UDP length %d", be.Uint16(p[h.start+udpLength:]))
 	}
 	head, data := p[:h.start+headers], p[h.start+headers:]
-	if h.kind == vnetTCP6 && head[h.start+tcpFlags]&flagCWR != 0 { // the kernel would cut it otherwise
+	if h.kind&vnetECN == 0 && proto == protoTCP && head[h.start+tcpFlags]&flagCWR != 0 { // the kernel would cut it otherwise
 		return nil, fmt.Errorf("CWR without ECN type")
 	}
 	var all [][]byte
 	for at := 0; at < len(data); at += h.size {
 		n := min(h.size, len(data)-at)
 		s := slices.Concat(head, data[at:at+n])
-		be.PutUint16(s[4:], uint16(len(s)-ip6Size))
+		if network == ip4Size {
+			set4(s, be.Uint16(s[4:])+uint16(len(all)))
+		} else {
+			be.PutUint16(s[4:], uint16(len(s)-ip6Size))
+		}
 		t := s[h.start:]
 		if proto == protoTCP {
 			be.PutUint32(t[tcpSeq:], be.Uint32(t[tcpSeq:])+uint32(at))
@@ -163,6 +177,13 @@ func unpack(src, dst anode.ULA, m []byte) []byte {
 		return p
 	case wire.Dgram:
 		return withChecksum(packet(src, dst, 6<<28, protoUDP, 64, udpBytes(be.Uint16(m), be.Uint16(m[2:]), m[4:])), protoUDP, ip6Size, udpChecksum)
+	case wire.IP4:
+		return unpack4(alias4(src), alias4(dst), m)
+	case wire.Group:
+		if g := netip.AddrFrom16([16]byte(m)); g.Is4In6() {
+			return unpack4(alias4(src), g.Unmap().As4(), m[16:])
+		}
+		return packet(src, anode.ULA(m), be.Uint32(m[16:]), m[20], m[21], m[22:])
 	case wire.Ping, wire.Pong:
 		icmp := append([]byte{icmpEcho + byte(typ-wire.Ping), 0, 0, 0}, m...)
 		return withChecksum(packet(src, dst, 6<<28, protoICMP, 64, icmp), protoICMP, ip6Size, 2)
@@ -174,6 +195,9 @@ func unpack(src, dst anode.ULA, m []byte) []byte {
 // form of a checksum of 0.
 func normal(p []byte) []byte {
 	p = slices.Clone(p)
+	if p[0]>>4 == 4 {
+		return normal4(p)
+	}
 	if plain(p) && (p[6] == protoUDP || p[6] == protoICMP) {
 		be.PutUint32(p, 6<<28)
 	}
@@ -204,11 +228,12 @@ func equalPackets(got, want [][]byte) error {
 type traffic struct {
 	*rand.Rand
 	src, dst anode.ULA
+	lan      bool // also IPv4, and to groups
 	seqs     [3]uint32
 }
 
 func newTraffic(seed uint64, src, dst anode.ULA) *traffic {
-	return &traffic{rand.New(rand.NewPCG(seed, uint64(src[15]))), src, dst, [3]uint32{0, 1 << 31, 0xffffff00}}
+	return &traffic{rand.New(rand.NewPCG(seed, uint64(src[15]))), src, dst, false, [3]uint32{0, 1 << 31, 0xffffff00}}
 }
 
 func (g *traffic) bytes(n int) []byte {
@@ -247,6 +272,9 @@ func (g *traffic) hops() byte {
 
 // frame makes the next one.
 func (g *traffic) frame() []byte {
+	if g.lan && g.IntN(2) == 0 {
+		return g.frame4()
+	}
 	switch g.IntN(8) {
 	case 0, 1, 2, 3:
 		return g.tcp()

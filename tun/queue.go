@@ -25,24 +25,25 @@ type Queue struct {
 	}
 }
 
-func newQueue(self anode.ULA, has offloads, p *policy, port port) *Queue {
-	q := newIncoming(self, has, p, port)
+func newQueue(self anode.ULA, l *lan, has offloads, p *policy, port port) *Queue {
+	q := newIncoming(self, l, has, p, port)
 	q.out.port, q.out.policy = port, p
 	q.out.buf = make([]byte, vnetSize+ip6Size+maxIP6+1)
-	q.out.split = splitter{self: self, count: &q.out.count}
+	q.out.split = splitter{self: self, lan: l, count: &q.out.count}
 	return q
 }
 
 // newIncoming makes a queue without an outgoing half.
-func newIncoming(self anode.ULA, has offloads, p *policy, port port) *Queue {
+func newIncoming(self anode.ULA, l *lan, has offloads, p *policy, port port) *Queue {
 	q := new(Queue)
-	q.in.merge = newMerger(self, has, p, &q.in.count, port.write)
+	q.in.merge = newMerger(self, l, has, p, &q.in.count, port.write)
 	return q
 }
 
-// Read takes the next packet or super-packet that may leave, and returns its destination.
-// With wait false, ok is false if there is nothing to read. It returns ErrClosed after
-// Close, and ErrGone when the interface is gone.
+// Read takes the next packet or super-packet that may leave, and returns its destination: a
+// peer's ULA, or a group, which never begins with 0xfd. With wait false, ok is false if there
+// is nothing to read. It returns ErrClosed after Close, and ErrGone when the interface is
+// gone.
 func (q *Queue) Read(wait bool) (to anode.ULA, ok bool, err error) {
 	o := &q.out
 	for failed := 0; ; {
@@ -86,14 +87,21 @@ func (q *Queue) Next() []byte {
 // checksum in it is 0. It is called before Next, and valid until then.
 func (q *Queue) TCP() []byte { return q.out.split.tcp() }
 
-// Track notes the packet's flow, so that replies of an untrusted peer are let in.
+// Track notes the packet's flow, so that replies of an untrusted peer are let in. IPv4 and
+// groups are for peers that are trusted.
 func (q *Queue) Track(to anode.ULA) {
+	if q.out.split.untracked {
+		return
+	}
 	next, b := q.out.split.flow()
 	q.out.policy.track(to, next, b)
 }
 
 // Unasked reports whether the packet would be lost at a peer that lets only replies in.
 func (q *Queue) Unasked(to anode.ULA) bool {
+	if q.out.split.untracked {
+		return true
+	}
 	next, b := q.out.split.flow()
 	return q.out.policy.unasked(to, next, b)
 }

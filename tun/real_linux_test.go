@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -22,17 +23,25 @@ import (
 )
 
 // eachOffload runs a test with two hosts joined by a pump, with offloads, without, and
-// with one of each; then it looks for packets that were lost or damaged.
-func eachOffload(t *testing.T, f func(t *testing.T, a, b *host)) {
+// with one of each, and with interfaces that are like those of Ethernet; then it looks for packets that
+// were lost or damaged.
+func eachOffload(t *testing.T, f func(t *testing.T, a, b *host), except ...counter) {
 	for _, c := range []struct {
 		name string
-		a, b Offload
-	}{{"on", OffloadOn, OffloadOn}, {"off", OffloadOff, OffloadOff}, {"mixed", OffloadOn, OffloadOff}} {
+		a, b Config
+	}{
+		{"on", Config{Offload: OffloadOn}, Config{Offload: OffloadOn}},
+		{"off", Config{Offload: OffloadOff}, Config{Offload: OffloadOff}},
+		{"mixed", Config{Offload: OffloadOn}, Config{Offload: OffloadOff}},
+		{"ethernet", Config{Offload: OffloadOn, Ethernet: true}, Config{Offload: OffloadOn, Ethernet: true}},
+		{"ethernet off", Config{Offload: OffloadOff, Ethernet: true}, Config{Offload: OffloadOff}},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := newHost(t, 1, c.a, 1), newHost(t, 2, c.b, 1)
+			c.a.Queues, c.b.Queues = 1, 1
+			a, b := newHostOf(t, 1, c.a), newHostOf(t, 2, c.b)
 			pump(t, a, b, bothTrust)
 			f(t, a, b)
-			clean(t, []*host{a, b})
+			clean(t, []*host{a, b}, except...)
 		})
 	}
 }
@@ -51,12 +60,31 @@ func listen[T any](h *host, open func() (T, error)) T {
 
 func (h *host) udp() *net.UDPConn {
 	h.t.Helper()
+	return h.udpAt(h.ula.Addr(), 0)
+}
+
+func (h *host) udpAt(at netip.Addr, port uint16) *net.UDPConn {
+	h.t.Helper()
 	c := listen(h, func() (*net.UDPConn, error) {
-		return net.ListenUDP("udp6", &net.UDPAddr{IP: h.ula[:]})
+		return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, port)))
 	})
 	h.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c
+}
+
+// TestEthernet looks at what programs see of an interface that is like one of Ethernet.
+func TestEthernet(t *testing.T) {
+	h := newHostOf(t, 1, Config{Offload: OffloadOn, Queues: 1, Ethernet: true})
+	out := h.run("ip", "-o", "link", "show", "an0")
+	for _, want := range []string{"BROADCAST", "MULTICAST", "NOARP", "link/ether"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is missing: %s", want, out)
+		}
+	}
+	if strings.Contains(out, "POINTOPOINT") {
+		t.Errorf("point-to-point: %s", out)
+	}
 }
 
 // TestTransfer moves 64 MiB by the kernels' TCP, each way, and compares hashes.
@@ -94,7 +122,13 @@ func TestQueues(t *testing.T) {
 // transfer sends size random bytes from a to b over one connection.
 func transfer(t testing.TB, a, b *host, size int64, option func(fd int) error) {
 	t.Helper()
-	l := listen(b, func() (net.Listener, error) { return net.Listen("tcp6", b.addr(0)) })
+	transferTo(t, a, b, b.ula.Addr(), size, option)
+}
+
+// transferTo is transfer to one of b's addresses.
+func transferTo(t testing.TB, a, b *host, at netip.Addr, size int64, option func(fd int) error) {
+	t.Helper()
+	l := listen(b, func() (net.Listener, error) { return net.Listen("tcp", netip.AddrPortFrom(at, 0).String()) })
 	defer l.Close()
 	got := make(chan [32]byte, 1)
 	go func() {
@@ -123,7 +157,7 @@ func transfer(t testing.TB, a, b *host, size int64, option func(fd int) error) {
 	}
 	var c net.Conn
 	var err error
-	a.do(func() { c, err = d.Dial("tcp6", b.addr(l.Addr().(*net.TCPAddr).Port)) })
+	a.do(func() { c, err = d.Dial("tcp", l.Addr().String()) })
 	if err != nil {
 		t.Error(err)
 		return

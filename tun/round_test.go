@@ -16,10 +16,11 @@ type receiver struct {
 	frames [][]byte
 }
 
+// newReceiver makes one for a node that has added alice, bob and carol.
 func newReceiver(self anode.ULA, has offloads) *receiver {
 	r := new(receiver)
 	now := time.Unix(0, 0)
-	r.merger = newMerger(self, has, newPolicy(self, func() time.Time { return now }), &r.count, func(f []byte) error {
+	r.merger = newMerger(self, testLAN(self, alice, bob, carol), has, newPolicy(self, func() time.Time { return now }), &r.count, func(f []byte) error {
 		r.frames = append(r.frames, slices.Clone(f))
 		return nil
 	})
@@ -55,7 +56,7 @@ var everything = offloads{checksum: true, tcp: true, udp: true}
 // went in, whatever the systems leave to each other.
 func TestRound(t *testing.T) {
 	var joined, written uint64
-	for seed := range uint64(32) {
+	for seed := range uint64(48) {
 		has := []offloads{everything, {checksum: true, tcp: true}, {checksum: true}, {}}[seed%4]
 		self := anode.ULA{0: 0xfd, 15: 9}
 		r := newReceiver(self, has)
@@ -65,7 +66,8 @@ func TestRound(t *testing.T) {
 		var splits []*splitter
 		for _, p := range peers {
 			gens = append(gens, newTraffic(seed, p, self))
-			splits = append(splits, &splitter{self: p, count: new(counters)})
+			gens[len(gens)-1].lan = seed >= 32
+			splits = append(splits, &splitter{self: p, lan: testLAN(p, self), count: new(counters)})
 		}
 		mix := rand.New(rand.NewPCG(seed, 99))
 		for range 60 {
@@ -101,7 +103,12 @@ func TestRound(t *testing.T) {
 		r.Flush()
 		got := make([][][]byte, len(peers))
 		for _, p := range r.packets(t) {
-			i := slices.Index(peers, anode.ULA(p[8:24]))
+			i := slices.IndexFunc(peers, func(u anode.ULA) bool {
+				if a := alias4(u); p[0]>>4 == 4 {
+					return string(p[12:16]) == string(a[:])
+				}
+				return string(p[8:24]) == string(u[:])
+			})
 			got[i] = append(got[i], p)
 		}
 		for i := range peers {
@@ -134,38 +141,53 @@ func TestSuperRound(t *testing.T) {
 		g := newTraffic(uint64(size), alice, bob)
 		f := tcpFields{src: 1, dst: 2, seq: 0xfffff000, ack: 5, window: 9, flags: flagACK | flagPSH, options: make([]byte, 12)}
 		f.payload = g.bytes(size*40 + size/2 + 1)
-		p := packet(alice, bob, 6<<28|0x2a<<20|77, protoTCP, 33, f.bytes())
-		in := frame(vnetHeader{vnetNeedsChecksum, vnetTCP6, size, ip6Size, tcpChecksum}, left(p, protoTCP, ip6Size))
-		want := slices.Clone(in)
-		be.PutUint16(want[2:], 0)
+		superRound(t, size, vnetTCP6, packet(alice, bob, 6<<28|0x2a<<20|77, protoTCP, 33, f.bytes()), f.payload)
+		a, b := alias4(alice), alias4(bob)
+		superRound(t, size, vnetTCP4, packet4(a, b, header4{0x2a, 0xfffe, ip4DF, 33, protoTCP}, f.bytes()), f.payload)
+		superRound(t, size, vnetTCP4, packet4(a, b, header4{0x2a, 0xfffe, 0, 33, protoTCP}, f.bytes()), f.payload)
+		u := udpBytes(7, 8, f.payload)
+		superRound(t, size, vnetUDP, packet(alice, bob, 6<<28, protoUDP, 64, u), f.payload)
+		superRound(t, size, vnetUDP, packet4(a, b, header4{0x2a, 0xfffe, ip4DF, 33, protoUDP}, u), f.payload)
+		superRound(t, size, vnetUDP, packet4(a, b, header4{0x2a, 0xfffe, 0, 33, protoUDP}, u), f.payload)
+	}
+}
 
-		single, err := segment(in)
-		if err != nil {
-			t.Fatal(err)
+func superRound(t *testing.T, size int, kind byte, p, payload []byte) {
+	t.Helper()
+	proto, start := p[6], ip6Size
+	if p[0]>>4 == 4 {
+		proto, start = p[9], ip4Size
+	}
+	in := frame(vnetHeader{vnetNeedsChecksum, kind, size, start, checksumAt(proto)}, left(p, proto, start))
+	want := slices.Clone(in)
+	be.PutUint16(want[2:], 0)
+
+	single, err := segment(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range single {
+		single[i] = frame(vnetHeader{}, p)
+	}
+	for _, frames := range [][][]byte{{in}, single} {
+		s := splitter{self: alice, lan: testLAN(alice, bob), count: new(counters)}
+		r := newReceiver(bob, everything)
+		for _, f := range frames {
+			if !s.load(f) {
+				t.Fatal("not taken")
+			}
+			for m := s.next(); m != nil; m = s.next() {
+				r.put(alice, m)
+			}
 		}
-		for i, p := range single {
-			single[i] = frame(vnetHeader{}, p)
+		r.Flush()
+		if len(r.frames) != 1 {
+			t.Fatalf("size %d: %d frames became %d", size, len(frames), len(r.frames))
 		}
-		for _, frames := range [][][]byte{{in}, single} {
-			s := splitter{self: alice, count: new(counters)}
-			r := newReceiver(bob, everything)
-			for _, f := range frames {
-				if !s.load(f) {
-					t.Fatal("not taken")
-				}
-				for m := s.next(); m != nil; m = s.next() {
-					r.put(alice, m)
-				}
-			}
-			r.Flush()
-			if len(r.frames) != 1 {
-				t.Fatalf("size %d: %d frames became %d", size, len(frames), len(r.frames))
-			}
-			got := r.frames[0]
-			be.PutUint16(got[2:], 0) // the length of all headers is a hint
-			if string(got) != string(want) {
-				t.Errorf("size %d, from %d frames: another super-packet:\n%x\n%x", size, len(frames), got[:120], want[:120])
-			}
+		got := r.frames[0]
+		be.PutUint16(got[2:], 0) // the length of all headers is a hint
+		if string(got) != string(want) {
+			t.Errorf("size %d, from %d frames: another super-packet:\n%x\n%x", size, len(frames), got[:120], want[:120])
 		}
 	}
 }

@@ -40,23 +40,27 @@ const (
 // A packet is a super-packet of one segment. Nothing allocates, and there is no I/O.
 type splitter struct {
 	self  anode.ULA
+	lan   *lan // nil: neither IPv4 nor groups
 	count *counters
 
 	// One packet's; set by load.
-	pkt      []byte
-	to       anode.ULA
-	echo     bool          // it became a PING
-	head     [maxHead]byte // each message's header
-	headN    int
-	fix      repair
-	upper    int  // where the transport header starts in head, if there is something to repair
-	sums     bool // segments need checksums, since they do not travel as IP6P
-	size     int  // payload of each message but the last
-	segments int  // how many messages there are
+	frame     []byte
+	pkt       []byte        // in frame
+	to        anode.ULA     // or a group
+	echo      bool          // it became a PING
+	untracked bool          // IPv4 or to a group: the policy has no flows of these
+	head      [maxHead]byte // each message's header
+	headN     int
+	fix       repair
+	upper     int  // where the transport header starts in head, if there is something to repair
+	sums      bool // segments need checksums, since they do not travel as IP6P
+	idents    bool // segments need identifications of their own
+	size      int  // payload of each message but the last
+	segments  int  // how many messages there are
 
 	// Moved by next.
 	done int
-	pos  int // where the next payload starts in pkt
+	pos  int // where the next payload starts in frame
 }
 
 // load takes a frame and reports whether it may leave; it counts those that may not.
@@ -73,7 +77,7 @@ func (s *splitter) load(frame []byte) bool {
 
 // shape returns what next will make.
 func (s *splitter) shape() (count, size, last int) {
-	rest := len(s.pkt) - s.pos - (s.segments-1-s.done)*s.size
+	rest := len(s.frame) - s.pos - (s.segments-1-s.done)*s.size
 	return s.segments - s.done, s.headN + s.size, s.headN + rest
 }
 
@@ -84,9 +88,9 @@ func (s *splitter) next() []byte {
 	}
 	start, end := s.pos-s.headN, s.pos+s.size
 	if s.done == s.segments-1 {
-		end = len(s.pkt)
+		end = len(s.frame)
 	}
-	m := s.pkt[start:end:end]
+	m := s.frame[start:end:end]
 	copy(m, s.head[:s.headN])
 	if s.fix != repairNothing {
 		s.repair(m[s.upper:])
@@ -106,6 +110,9 @@ func (s *splitter) tcp() []byte {
 
 // repair corrects the transport header at the start of b, a segment.
 func (s *splitter) repair(b []byte) {
+	if s.idents {
+		s.nextIdent()
+	}
 	if s.fix == repairUDP {
 		be.PutUint16(b[udpLength:], uint16(len(b)))
 		if s.sums {
@@ -133,24 +140,31 @@ func (s *splitter) flow() (next byte, b []byte) { return s.pkt[6], s.pkt[ip6Size
 // parse checks a frame and sets all fields of one packet; it returns why the packet may
 // not leave, or none.
 func (s *splitter) parse(frame []byte) counter {
-	if len(frame) < vnetSize+1 || frame[vnetSize]>>4 != 6 {
+	if len(frame) < vnetSize+1 {
 		return outNotIPv6
+	}
+	if frame[vnetSize]>>4 != 6 {
+		return s.parse4(frame)
 	}
 	h, p := parseVnet(frame), frame[vnetSize:]
 	if len(p) < ip6Size || ip6Size+int(be.Uint16(p[4:])) != len(p) {
 		return outMalformed
 	}
+	s.to = anode.ULA(p[24:40])
+	if s.to[0] == 0xff && s.lan != nil && isReport6(p) {
+		s.lan.reported()
+	}
 	if anode.ULA(p[8:24]) != s.self {
 		return outSource
 	}
-	s.to = anode.ULA(p[24:40])
 	if s.to[0] == 0xff {
-		return outMulticast
+		return s.group6(frame)
 	}
 	if s.to[0] != 0xfd || s.to == s.self {
 		return outForeign
 	}
-	s.pkt, s.echo, s.fix, s.sums = p, false, repairNothing, false
+	s.frame, s.pkt, s.echo, s.untracked = frame, p, false, false
+	s.fix, s.sums, s.idents = repairNothing, false, false
 	if h.kind != vnetNone {
 		return s.parseSuper(h)
 	}
@@ -173,15 +187,17 @@ func (s *splitter) parse(frame []byte) counter {
 		s.dgram()
 	case sound:
 		clear(b[checksumAt(next):][:2])
-		s.ip6(wire.IP6P, ip6Size)
+		s.head[0] = byte(wire.IP6P)
+		s.ip6(1, ip6Size)
 	case next == protoICMP && len(b) >= icmpSize && b[0] == icmpEcho && b[1] == 0 && plain(p) && s.verify(next, b):
 		s.echo = true
 		s.head[0] = byte(wire.Ping)
-		s.headN, s.pos = 1, ip6Size+4
+		s.headN, s.pos = 1, vnetSize+ip6Size+4
 	default:
-		s.ip6(wire.IP6, ip6Size)
+		s.head[0] = byte(wire.IP6)
+		s.ip6(1, ip6Size)
 	}
-	s.segments, s.size = 1, len(p)-s.pos
+	s.segments, s.size = 1, len(frame)-s.pos
 	return none
 }
 
@@ -213,32 +229,34 @@ func (s *splitter) parseSuper(h vnetHeader) counter {
 	switch {
 	case h.start != ip6Size: // extension headers
 		s.sums = true
-		s.ip6(wire.IP6, first)
+		s.head[0] = byte(wire.IP6)
+		s.ip6(1, first)
 	case proto == protoUDP && plain(p):
 		s.fix = repairNothing
 		s.dgram()
 	default:
 		clear(p[h.start+h.at:][:2])
-		s.ip6(wire.IP6P, first)
+		s.head[0] = byte(wire.IP6P)
+		s.ip6(1, first)
 	}
 	return none
 }
 
-// ip6 sets the head of IP6 or IP6P; the payload starts at offset first of the packet.
-func (s *splitter) ip6(typ wire.Type, first int) {
-	p := s.pkt
-	s.head[0] = byte(typ)
-	copy(s.head[1:5], p)
-	s.head[5], s.head[6] = p[6], p[7]
-	s.headN = headIP6 + copy(s.head[headIP6:], p[ip6Size:first])
-	s.pos = first
+// ip6 sets the head of IP6 or IP6P from offset at on, behind the type; the payload starts at
+// offset first of the packet.
+func (s *splitter) ip6(at, first int) {
+	p, head := s.pkt, s.head[at:]
+	copy(head[:4], p)
+	head[4], head[5] = p[6], p[7]
+	s.headN = at + wire.IP6Header + copy(head[wire.IP6Header:], p[ip6Size:first])
+	s.pos = vnetSize + first
 }
 
 // dgram sets the head of DGRAM.
 func (s *splitter) dgram() {
 	s.head[0] = byte(wire.Dgram)
 	s.headN = 1 + copy(s.head[1:headDgram], s.pkt[ip6Size:])
-	s.pos = ip6Size + udpSize
+	s.pos = vnetSize + ip6Size + udpSize
 }
 
 // verify checks the checksum of a transport header and what it covers.

@@ -198,7 +198,8 @@ func TestSplitSizes(t *testing.T) {
 // other side as a system makes of the frame.
 func FuzzSplit(f *testing.F) {
 	g := newTraffic(1, alice, bob)
-	for range 200 {
+	for i := range 400 {
+		g.lan = i >= 200
 		if b := g.frame(); len(b) < 500 {
 			f.Add(b)
 		}
@@ -208,7 +209,7 @@ func FuzzSplit(f *testing.F) {
 			return
 		}
 		in := slices.Clone(b)
-		s := splitter{self: alice, count: new(counters)}
+		s := splitter{self: alice, lan: testLAN(alice, bob), count: new(counters)}
 		all := messages(t, &s, slices.Clone(b)) // which it overwrites
 		if len(all) == 0 {
 			return
@@ -219,11 +220,22 @@ func FuzzSplit(f *testing.F) {
 		if h.kind&^vnetECN == vnetUDP {
 			be.PutUint16(p[h.start+udpLength:], uint16(len(p)-h.start))
 		}
-		if h.kind == vnetTCP6 && p[h.start+tcpFlags]&flagCWR != 0 {
+		if proto := h.kind &^ vnetECN; (proto == vnetTCP6 || proto == vnetTCP4) && p[h.start+tcpFlags]&flagCWR != 0 {
 			in[1] |= vnetECN
 		}
 		in[0] &= vnetNeedsChecksum
-		if in[0] != 0 && all[0][0] != byte(wire.IP6) {
+		if is, receiver := isIP4(all[0]); is {
+			if in[0] != 0 && receiver {
+				in = append(in[:vnetSize:vnetSize], left(p, p[9], ip4Size)...)
+			}
+			p = in[vnetSize:]
+			if all[0][0] == byte(wire.Group) && receiver && in[0] == 0 {
+				copy(p, withChecksum(p, protoUDP, ip4Size, udpChecksum)) // there may have been none
+			}
+			set4(p, be.Uint16(p[4:])) // the system makes it right
+		} else if all[0][0] == byte(wire.Group) && h.kind != vnetNone {
+			in = append(in[:vnetSize:vnetSize], left(p, protoUDP, ip6Size)...)
+		} else if in[0] != 0 && all[0][0] != byte(wire.IP6) && all[0][0] != byte(wire.Group) {
 			in = append(in[:vnetSize:vnetSize], left(p, p[6], ip6Size)...)
 		}
 		want, err := segment(in)

@@ -1,4 +1,4 @@
-// Package tun is the adapter. It opens the system's TUN device, turns the IPv6 packets
+// Package tun is the adapter. It opens the system's TUN device, turns the IP packets
 // that ordinary programs send into messages, and the messages of peers into packets.
 // Addresses never travel; both ends know them.
 //
@@ -7,16 +7,21 @@
 //	  its reply                   02 | ident[2] sequence[2] | data                        PONG
 //	TCP and UDP, checksum sound   53 | version/class/flow[4] next[1] hops[1] | TCP, UDP    IP6P
 //	everything else               50 | version/class/flow[4] next[1] hops[1] | payload     IP6
+//	IPv4 between aliases          54 | class[1] ident[2] fragment[2] ttl[1] proto[1] | payload  IP4
+//	to groups and to all          55 | destination[16] | as IP6 or IP4 from here on        GROUP
 //
 // Files in the order in which packets meet them:
 //
 //	open_*.go   port_linux.go  portable.go   the device, and frames read and written raw
 //	queue.go    both directions of one queue, as the engine uses it
 //	split.go    outgoing: super-packets cut in place into messages
+//	split4.go   outgoing: the same for IPv4, and for groups
 //	policy.go   incoming: what may come in, and who may send it
 //	merge.go    incoming: messages made packets, and joined in place to super-packets
+//	merge4.go   incoming: the same for IPv4, and for groups
+//	lan.go      both ways: which groups and protocols are for programs of people
 //	inject.go   incoming: TCP that the gateway makes in the name of a peer
-//	icmp.go     errors about packets that could not be sent
+//	icmp*.go    errors about packets that could not be sent
 //
 // A frame is a virtio-net header (vnet.go) and a packet. Where a system has no such
 // header, it is zero, and each packet is one message with a checksum that is complete.
@@ -32,6 +37,7 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/overlay/alias"
 )
 
 var (
@@ -61,6 +67,20 @@ type Config struct {
 	Self    anode.ULA    // our address: the source of every outgoing packet, and the destination of every incoming one
 	Offload Offload      // empty for OffloadAuto
 	Log     *slog.Logger // nil for none
+
+	// Aliases says who has which IPv4 alias; nil: no IPv4 passes.
+	Aliases *alias.Table
+	// Ethernet has the interface be like one of Ethernet, for programs that pass over those
+	// that are point-to-point. Only Linux has that.
+	Ethernet bool
+	// Groups lets packets to multicast groups and broadcasts pass, as wire.Group. Queue.Read
+	// returns the group then: ff02::/16, ff05::/16, or an IPv4 address mapped into IPv6.
+	Groups bool
+	// Reports, if it is set, is called when the system has told routers of the link which
+	// groups programs joined or left (MLD, IGMP). The report itself never leaves. It is called
+	// by the goroutines that call Queue.Read, and must not wait.
+	Reports func()
+
 	// Now is the clock for expected replies and rate limits; nil for time.Now.
 	Now func() time.Time
 }
@@ -92,7 +112,7 @@ type opened struct {
 	name     string
 	has      offloads
 	ports    []port
-	errors   port // one more way to write, for ICMPv6 errors
+	errors   port // one more way to write, for ICMP errors
 	incoming port // and one for Device.Incoming
 	inject   port // and one for Device.Injector
 	close    func() error
@@ -127,12 +147,14 @@ func Open(c Config) (*Device, error) {
 
 func newDevice(c Config, o opened) *Device {
 	d := &Device{name: o.name, mtu: c.MTU, has: o.has, close: o.close}
-	d.errors = errorMaker{self: c.Self, now: c.Now, write: o.errors.write, count: &d.count}
+	l := newLAN(&c)
+	l.unknown = d.errors.noAlias
+	d.errors = errorMaker{self: c.Self, lan: &l, now: c.Now, write: o.errors.write, count: &d.count}
 	p := newPolicy(c.Self, c.Now)
 	for _, port := range o.ports {
-		d.queues = append(d.queues, newQueue(c.Self, o.has, p, port))
+		d.queues = append(d.queues, newQueue(c.Self, &l, o.has, p, port))
 	}
-	d.incoming = newIncoming(c.Self, o.has, p, o.incoming)
+	d.incoming = newIncoming(c.Self, &l, o.has, p, o.incoming)
 	d.injector = Injector{self: c.Self, has: o.has, policy: p, write: o.inject.write}
 	return d
 }
@@ -162,19 +184,19 @@ func (d *Device) Incoming() *Queue { return d.incoming }
 func (d *Device) Injector() *Injector { return &d.injector }
 
 // NoRoute answers the packet that msg was made of: the peer cannot be found or reached
-// (RFC 4443, 3.1, code 0). Any goroutine may call NoRoute, TooBig and Prohibited.
+// (RFC 4443, 3.1, code 0; for IPv4 RFC 792, host unreachable). Any goroutine may call NoRoute, TooBig and Prohibited.
 func (d *Device) NoRoute(to anode.ULA, msg []byte) {
 	d.errors.answer(to, msg, icmpUnreachable, icmpNoRoute, 0)
 }
 
 // Prohibited answers the packet that msg was made of: it may not be sent (RFC 4443,
-// 3.1, code 1).
+// 3.1, code 1; for IPv4 RFC 1812, 5.2.7.1, code 13).
 func (d *Device) Prohibited(to anode.ULA, msg []byte) {
 	d.errors.answer(to, msg, icmpUnreachable, icmpProhibited, 0)
 }
 
 // TooBig answers the packet that msg was made of: packets to that peer may have at most
-// mtu bytes, or 1280 if mtu is less (RFC 4443, 3.2).
+// mtu bytes, or 1280 if mtu is less (RFC 4443, 3.2; for IPv4 RFC 1191, 4).
 func (d *Device) TooBig(to anode.ULA, msg []byte, mtu int) {
 	d.errors.answer(to, msg, icmpTooBig, 0, uint32(max(mtu, minMTU)))
 }

@@ -15,6 +15,7 @@ const (
 	vnetNeedsChecksum = 1 // flags: VIRTIO_NET_HDR_F_NEEDS_CSUM
 
 	vnetNone = 0    // types: VIRTIO_NET_HDR_GSO_NONE
+	vnetTCP4 = 1    // VIRTIO_NET_HDR_GSO_TCPV4
 	vnetTCP6 = 4    // VIRTIO_NET_HDR_GSO_TCPV6
 	vnetUDP  = 5    // VIRTIO_NET_HDR_GSO_UDP_L4
 	vnetECN  = 0x80 // VIRTIO_NET_HDR_GSO_ECN: CWR on the first segment only

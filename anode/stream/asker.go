@@ -50,18 +50,37 @@ func (a *asker) admits(from Remote) Admission {
 	return Refuse
 }
 
+// asks begins to find out what becomes of the S_OPENs that are new, and gives up on those that are
+// withdrawn; the peer's lock is held.
+func (p *peer) asks() {
+	p.m.Asks(func(own, peer uint16) {
+		ctx, cancel := context.WithTimeout(p.host.asker.running, askFor)
+		if p.questions == nil {
+			p.questions = make(map[key]context.CancelFunc)
+		}
+		p.questions[keyOf(own, peer)] = cancel
+		p.host.done.Go(func() {
+			p.ask(ctx, own, peer)
+			cancel()
+		})
+	})
+	p.m.Withdrawn(func(own, peer uint16) {
+		if cancel := p.questions[keyOf(own, peer)]; cancel != nil {
+			cancel()
+		}
+	})
+}
+
 // ask finds out what becomes of an S_OPEN.
-func (p *peer) ask(own, peer uint16) {
-	a := &p.host.asker
+func (p *peer) ask(ctx context.Context, own, peer uint16) {
 	var taken Taken
 	err := context.Canceled
-	if o := a.others.Load(); o != nil {
-		ctx, cancel := context.WithTimeout(a.running, askFor)
+	if o := p.host.asker.others.Load(); o != nil {
 		taken, err = (*o).Ask(ctx, p.remote, own)
-		cancel()
 	}
 	var s *Stream
 	p.do(func(now time.Duration) {
+		delete(p.questions, keyOf(own, peer))
 		if s = p.m.Decide(now, own, peer, err == nil && !p.quit); s != nil {
 			newConn(p, s).taken = taken
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 // clerk decides about ports without a listener after a while.
 type clerk struct {
 	shut  bool
+	late  bool // it does not notice that nobody waits
 	delay time.Duration
 	fail  error
 	taken chan *Conn
@@ -23,6 +25,9 @@ type clerk struct {
 func (k *clerk) Admits(Remote) bool { return !k.shut }
 
 func (k *clerk) Ask(ctx context.Context, _ Remote, _ uint16) (Taken, error) {
+	if k.late {
+		ctx = context.WithoutCancel(ctx)
+	}
 	select {
 	case <-time.After(k.delay):
 	case <-ctx.Done():
@@ -78,7 +83,7 @@ func TestAskerOfStreamThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCable(10 * ms)
 		defer c.close()
-		k := &clerk{delay: 5 * time.Second, taken: make(chan *Conn, 1)}
+		k := &clerk{late: true, delay: 5 * time.Second, taken: make(chan *Conn, 1)}
 		c.ends[1].Otherwise(k)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -95,6 +100,102 @@ func TestAskerOfStreamThatDoesNotOpen(t *testing.T) {
 		}
 	})
 }
+
+// patient asks a service that never answers, and counts who does so at once.
+type patient struct{ now, most, all atomic.Int64 }
+
+func (*patient) Admits(Remote) bool { return true }
+
+func (k *patient) Ask(ctx context.Context, _ Remote, _ uint16) (Taken, error) {
+	k.all.Add(1)
+	k.most.Store(max(k.most.Load(), k.now.Add(1)))
+	defer k.now.Add(-1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A peer that no longer waits for its stream has the question given up, and is told at once.
+func TestAskerOfStreamTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCable(10 * ms)
+		defer c.close()
+		k := new(patient)
+		c.ends[1].Otherwise(k)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.ends[0].Dial(ctx, remotes[1], 22); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(50 * ms)
+		synctest.Wait()
+		if k.all.Load() != 1 || k.now.Load() != 0 {
+			t.Errorf("%d questions, %d of them go on", k.all.Load(), k.now.Load())
+		}
+		time.Sleep(11 * time.Second) // lingerFor, as it was acknowledged
+		synctest.Wait()
+		if c.ends[0].Has(remotes[1]) {
+			t.Error("the opener still repeats the end")
+		}
+		if n := c.ends[1].Counters(); n.Withdrawn != 1 || n.Unknown != 0 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// Whoever opens and takes back by turns has no more questions running than others, and gets no
+// place before one has ended.
+func TestAskerOpenedAndTakenBack(t *testing.T) {
+	w := newWorld(t, 1, line{})
+	m := w.sides[1].m
+	m.ports = later{}
+	l := wire.Link{ID: 7, Port: 22}
+	var asked, withdrawn int
+	count := func() {
+		m.Asks(func(uint16, uint16) { asked++ })
+		m.Withdrawn(func(uint16, uint16) { withdrawn++ })
+	}
+	for i := range uint32(100) {
+		m.Receive(w.now, wire.OpenMsg{Link: l, ISN: i}.Append([]byte{byte(wire.SOpen)}))
+		m.Receive(w.now, wire.CloseMsg{Link: l, Reason: wire.CloseProtocol, ISN: i, Seq: i + 1}.Append([]byte{byte(wire.SClose)}))
+		count()
+	}
+	if asked != 1 || withdrawn != 1 {
+		t.Errorf("one link: %d questions, %d given up", asked, withdrawn)
+	}
+	for i := range 1000 {
+		l.ID = uint16(1000 + i)
+		m.Receive(w.now, wire.OpenMsg{Link: l, ISN: 5}.Append([]byte{byte(wire.SOpen)}))
+		m.Receive(w.now, wire.CloseMsg{Link: l, ISN: 5, Seq: 6}.Append([]byte{byte(wire.SClose)}))
+		count()
+	}
+	if asked != m.config.HalfOpen || withdrawn != asked {
+		t.Errorf("many links: %d questions, %d given up", asked, withdrawn)
+	}
+	if s := m.Decide(w.now, 22, 7, true); s != nil {
+		t.Error("a stream that was taken back is open")
+	}
+	l.ID = 7
+	m.Receive(w.now, wire.OpenMsg{Link: l, ISN: 5}.Append([]byte{byte(wire.SOpen)}))
+	// What ends one direction, or follows data, waits for the answer.
+	for _, c := range []wire.CloseMsg{{Link: l, Flags: wire.FlagHalfClose, ISN: 5, Seq: 6}, {Link: l, ISN: 5, Seq: 7}, {Link: l, Reason: wire.CloseProtocol, ISN: 4, Seq: 5}} {
+		m.Receive(w.now, c.Append([]byte{byte(wire.SClose)}))
+	}
+	before := len(m.waits)
+	m.Receive(w.now, wire.DataMsg{Link: l, Seq: 6, Payload: []byte("x")}.Append([]byte{byte(wire.SData)}))
+	if count(); asked != m.config.HalfOpen+1 || withdrawn != m.config.HalfOpen || len(m.waits) != before {
+		t.Errorf("after one has ended: %d questions, %d given up", asked, withdrawn)
+	}
+	if m.Decide(w.now, 22, 7, true) == nil {
+		t.Error("it is not open")
+	}
+}
+
+// later is a Ports where others decide about all ports.
+type later struct{}
+
+func (later) Reserve(uint16) Admission { return Later }
+func (later) Release(uint16)           {}
+func (later) Listens(uint16) bool      { return false }
 
 // A listener for some peers does not exist for others.
 func TestListenFor(t *testing.T) {

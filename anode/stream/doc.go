@@ -44,6 +44,8 @@
 //     exist is answered by an S_CLOSE of reason 2 with the S_DATA's number twice, within a
 //     budget: a peer that restarted does not leave the other side waiting. It is not if its
 //     port is a link ID of ours that waits for an answer, which may come later than the data.
+//   - An S_CLOSE that comes before the answer to an S_OPEN takes it back, unless it ends one
+//     direction alone or follows data: then it waits for the answer, and so does data.
 //   - A repeated S_OPEN with another initial number replaces a stream that was silent for
 //     5 s, and is ignored otherwise.
 //   - A packet keeps its number and its length when it is sent again. One that no longer fits

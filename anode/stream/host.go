@@ -72,6 +72,8 @@ type peer struct {
 	running bool // run is, or is about to
 	quit    bool // it is not to be started again
 	gone    bool // it is forgotten; a Remote that is heard again has another one
+
+	questions map[key]context.CancelFunc // ends those that are being asked
 }
 
 // NewHost makes a Host without listeners and streams. Close ends it.
@@ -283,9 +285,7 @@ func (p *peer) events() {
 			c.changed.Broadcast()
 		}
 	})
-	p.m.Asks(func(own, peer uint16) {
-		p.host.done.Go(func() { p.ask(own, peer) })
-	})
+	p.asks()
 }
 
 // hand gives a stream that the peer opened to a program.

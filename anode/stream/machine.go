@@ -89,6 +89,7 @@ type Counters struct {
 	Twice     uint64 // data that had come before
 	NoRoom    uint64 // data that the buffer has no room for
 	Refused   uint64 // S_OPEN for a port where nothing listens
+	Withdrawn uint64 // S_OPEN that the peer took back before Decide was called
 	Waiting   uint64 // S_OPEN beyond the limits
 	Control   uint64 // refusals and resets beyond their budget
 }
@@ -101,6 +102,7 @@ func (c *Counters) add(x Counters) {
 	c.Twice += x.Twice
 	c.NoRoom += x.NoRoom
 	c.Refused += x.Refused
+	c.Withdrawn += x.Withdrawn
 	c.Waiting += x.Waiting
 	c.Control += x.Control
 }
@@ -130,9 +132,10 @@ type Machine struct {
 	timers  timers
 	active  []*Stream // that may have something to send
 	events  []*Stream
-	waits   [][]byte             // messages of streams that do not exist
-	asked   map[key]wire.OpenMsg // that Decide is to be called for
-	asks    []key                // of these, those that the driver does not know yet
+	waits   [][]byte // messages of streams that do not exist
+	asked   map[key]*question
+	asks    []key // of these, those that the driver does not know yet
+	cancels []key // and those that were withdrawn since Withdrawn was called
 
 	half    int // streams in phase answering
 	waiting int // streams that no program accepted yet
@@ -143,6 +146,12 @@ type Machine struct {
 	counters Counters
 	acks     wire.Acks // scratch
 	head     []byte    // scratch
+}
+
+// question is an S_OPEN that Decide is to be called for.
+type question struct {
+	open      wire.OpenMsg
+	withdrawn bool // the answer does not matter any more
 }
 
 // NewMachine makes a Machine without streams.
@@ -194,7 +203,9 @@ func (m *Machine) Drop(now time.Duration) {
 		s.end(now, ErrReset)
 		m.remove(s)
 	}
-	clear(m.asked)
+	for k, q := range m.asked {
+		m.withdraw(k, q)
+	}
 	m.waits = nil
 }
 
@@ -375,7 +386,10 @@ func (m *Machine) find(l wire.Link) *Stream { return m.streams[keyOf(l.Port, l.I
 // early reports whether a message may be of a stream that the peer has accepted under a link
 // ID of its own, which we do not know before its S_OPEN: that is late, or will be repeated, and
 // so will the message.
-func (m *Machine) early(l wire.Link) bool { return m.opening[l.Port] != nil }
+func (m *Machine) early(l wire.Link) bool {
+	q := m.asked[keyOf(l.Port, l.ID)]
+	return m.opening[l.Port] != nil || q != nil && !q.withdrawn
+}
 
 func (m *Machine) onAck(now time.Duration, a wire.AckMsg) {
 	s := m.find(a.Link)
@@ -406,9 +420,31 @@ func (m *Machine) onClose(now time.Duration, c wire.CloseMsg) {
 		s.onClose(now, c)
 		return
 	}
-	m.counters.Unknown++
+	k := keyOf(c.Link.Port, c.Link.ID)
+	if q := m.asked[k]; q != nil && q.takenBackBy(c) {
+		m.withdraw(k, q)
+	} else {
+		m.counters.Unknown++
+	}
 	if c.ISN != c.Seq && !m.early(c.Link) && m.spend(now) {
-		m.acknowledge(keyOf(c.Link.Port, c.Link.ID), c.Seq)
+		m.acknowledge(k, c.Seq)
+	}
+}
+
+// takenBackBy reports whether an S_CLOSE leaves nothing to do for a stream that is not open yet: it
+// ends both directions, and nothing was sent.
+func (q *question) takenBackBy(c wire.CloseMsg) bool {
+	nothing := c.Flags&wire.FlagHalfClose == 0 && c.Seq == q.open.ISN+1
+	return c.ISN == q.open.ISN && (c.Reason != wire.CloseNormal || nothing)
+}
+
+// withdraw has the driver give up finding out what becomes of an S_OPEN. It keeps its place
+// until Decide is called: whoever opens and closes by turns has no more questions running.
+func (m *Machine) withdraw(k key, q *question) {
+	if !q.withdrawn {
+		q.withdrawn = true
+		m.counters.Withdrawn++
+		m.cancels = append(m.cancels, k)
 	}
 }
 
@@ -434,8 +470,11 @@ func (m *Machine) rename(s *Stream, id uint16) {
 // accept takes an S_OPEN of a new stream.
 func (m *Machine) accept(now time.Duration, o wire.OpenMsg) {
 	k := keyOf(o.Link.Port, o.Link.ID)
-	if _, asked := m.asked[k]; asked {
-		m.asked[k] = o
+	if q := m.asked[k]; q != nil && q.withdrawn {
+		m.counters.Waiting++
+		return
+	} else if q != nil {
+		q.open = o
 		return
 	}
 	switch m.ports.Reserve(o.Link.Port) {
@@ -467,9 +506,9 @@ func (m *Machine) ask(k key, o wire.OpenMsg) {
 		return
 	}
 	if m.asked == nil {
-		m.asked = make(map[key]wire.OpenMsg)
+		m.asked = make(map[key]*question)
 	}
-	m.asked[k] = o
+	m.asked[k] = &question{open: o}
 	m.asks = append(m.asks, k)
 }
 
@@ -482,20 +521,29 @@ func (m *Machine) Asks(f func(own, peer uint16)) {
 	m.asks = m.asks[:0]
 }
 
+// Withdrawn calls f with the link IDs of each S_OPEN, since the last call, that nobody waits
+// for any more. Decide is to be called all the same, once whoever finds out has ended.
+func (m *Machine) Withdrawn(f func(own, peer uint16)) {
+	for _, k := range m.cancels {
+		f(k.own(), k.peer())
+	}
+	m.cancels = m.cancels[:0]
+}
+
 // Decide says what becomes of an S_OPEN for which Reserve returned Later. It returns the
 // stream; nil if it was not admitted.
 func (m *Machine) Decide(now time.Duration, own, peer uint16, admit bool) *Stream {
 	k := keyOf(own, peer)
-	o, ok := m.asked[k]
+	q := m.asked[k]
 	delete(m.asked, k)
 	switch {
-	case !ok || m.streams[k] != nil:
+	case q == nil || q.withdrawn || m.streams[k] != nil:
 		return nil
 	case !admit:
-		m.refuse(o)
+		m.refuse(q.open)
 		return nil
 	}
-	return m.admit(now, o)
+	return m.admit(now, q.open)
 }
 
 // admit answers an S_OPEN by one of our own.

@@ -207,6 +207,32 @@ func TestOpenFlood(t *testing.T) {
 	}
 }
 
+// A peer that acknowledges what was not sent, and shrinks its window to 0 and back, holds up no other
+// stream, and its own goes on.
+func TestForgedAcks(t *testing.T) {
+	w := newWorld(t, 1, line{delay: 10 * ms})
+	a, b := w.open()
+	c, d := w.open()
+	a.write, c.write = 1<<20, 1<<20
+	m := w.sides[0].m
+	for i := range 2000 {
+		if a.s.phase != open {
+			break
+		}
+		next := uint32(a.s.send.sent.next)
+		for _, acks := range []wire.Acks{wire.Acks{}.AppendAck(next+uint32(i%50), 255), wire.Acks{}.AppendAck(next+1<<31, 255), wire.Acks{}.AppendAck(next, 0)} {
+			window := uint16(i%2) * 64
+			m.Receive(w.now, wire.AckMsg{Link: wire.Link{ID: a.s.key.peer(), Port: a.s.key.own()}, Window: window, Acks: acks}.Append([]byte{byte(wire.SAck)}))
+		}
+		w.run(ms, nil)
+		check(t, m)
+	}
+	w.run(time.Minute, func() bool { return b.got == 1<<20 && d.got == 1<<20 })
+	if b.got != 1<<20 || d.got != 1<<20 {
+		t.Errorf("got %d and %d bytes", b.got, d.got)
+	}
+}
+
 // An S_OPEN that nobody sent has both sides answer each other, since both listen on the
 // ports: that ends, with one stream.
 func TestAnswerTakenForOpen(t *testing.T) {

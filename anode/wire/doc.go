@@ -88,10 +88,15 @@
 //	0x48  PROBE      s    ID[4] size[2] zeros
 //	0x49  PROBE_ACK  s    ID[4] size[2]
 //	0x4a  LINGER     h    request[4] delay ms[4], at most 180000; or request[4] 0xffffffff 136 zeros
+//	0x4b  FRIENDS    h    salt[8] n[1] tags[8] each
 //	0x50  IP6        s    version, class and flow[4] next header[1] hop limit[1] payload
 //	0x51  IP         s    a whole IPv4 or IPv6 packet
 //	0x52  FRAG       s    ID[4] offset[2] total[2] part
 //	0x53  IP6P       s    as IP6, with the checksum field of TCP or UDP sent as 0
+//	0x54  IP4        s    class[1] ident[2] fragment[2] ttl[1] protocol[1] payload
+//	0x55  GROUP      s    destination[16], then as IP6, or for IPv4-mapped ones as IP4
+//	0x56  GROUPS     s    serial[4] flags[1] n[1] groups[16] each
+//	0x57  GROUPS_ACK s    serial[4]
 //
 // 0x60 to 0x7f are kept for a directory and for messages between people.
 //
@@ -145,12 +150,34 @@
 //     once, from the port that it came to and from another one: so its sender learns whether
 //     its NAT lets in what comes from a port to which it did not send. Both answers together
 //     are no longer than the request.
+//   - FRIENDS is broadcast in place of EPI by who wants to be found by added peers alone. Its
+//     header says nothing: sender, recipient, peer IDs and MAC are zero. Each tag is for one
+//     peer: the first 8 bytes of the CMAC, under the key of the packets between both, of
+//     "anode friends 1" salt[8] sender's address[40] source[16], the IP address that the packet
+//     comes from (IPv4-mapped; of Ethernet, the link-local one of the MAC). So nobody
+//     repeats it from another address. Salts are random, and so are tags that fill it up to
+//     32. Who finds a tag that an added peer made for it answers as to a beacon.
 //   - The size in PROBE is that of the whole sealed packet, the UDP payload. One that says
 //     another size than it has is dropped.
 //   - IP6 is a packet between the ULAs of both ends, which are not sent, so that a source
 //     cannot be forged. IP6P is the same for TCP or UDP right behind the fixed header, if
 //     the checksum was right and not 0, or was left to the device; the receiver computes
 //     it, from ULAs, length and next header.
+//   - IP4 is a packet between the IPv4 aliases of both ends (package alias), which are not
+//     sent either; it has no options. The first bit of its fragment field stands for IP6P's
+//     rule: TCP or UDP right behind the header, with its checksum field sent as 0. Since each
+//     end may have other aliases for both, other checksums of TCP and UDP leave the addresses
+//     out of the pseudo-header (a UDP checksum of 0 stays). An ICMP error quotes a packet of
+//     the recipient to the sender, whose addresses are 0, also for its header's checksum; the
+//     ICMP checksum is not changed by that. Each end puts its own aliases in.
+//   - GROUP is a packet to a multicast group, or by broadcast, from the sender's ULA or alias.
+//     It counts only where both ends have the other one in their virtual LAN, is delivered as
+//     if it came from the link, and never sent on. UDP to IPv4 has the first bit of IP4's
+//     fragment field set. The broadcast of the sender's range of aliases is
+//     100.127.255.255 here, and that of the recipient's at its end.
+//   - GROUPS says that the recipient is in the sender's virtual LAN (flag 01), and which groups
+//     the sender's programs have joined; it replaces what was said before. It is repeated until
+//     GROUPS_ACK comes, a few times, and said again in a new session.
 //   - IP counts only if its source lies in prefixes configured for the peer.
 //   - FRAG cuts type and message of one message, never of a FRAG. An exact repetition of a
 //     part is ignored. Any other overlap and any other total end the message. A session has

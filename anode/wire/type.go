@@ -35,11 +35,17 @@ const (
 	Probe    Type = 0x48
 	ProbeAck Type = 0x49
 	Linger   Type = 0x4a
+	Friends  Type = 0x4b
 
 	IP6  Type = 0x50
 	IP   Type = 0x51
 	Frag Type = 0x52
 	IP6P Type = 0x53
+
+	IP4       Type = 0x54
+	Group     Type = 0x55
+	Groups    Type = 0x56
+	GroupsAck Type = 0x57
 )
 
 // String returns the name as it is written in the package documentation, or "0x7f".
@@ -97,6 +103,8 @@ func (t Type) String() string {
 		return "PROBE_ACK"
 	case Linger:
 		return "LINGER"
+	case Friends:
+		return "FRIENDS"
 	case IP6:
 		return "IP6"
 	case IP:
@@ -105,6 +113,14 @@ func (t Type) String() string {
 		return "FRAG"
 	case IP6P:
 		return "IP6P"
+	case IP4:
+		return "IP4"
+	case Group:
+		return "GROUP"
+	case Groups:
+		return "GROUPS"
+	case GroupsAck:
+		return "GROUPS_ACK"
 	}
 	return fmt.Sprintf("0x%02x", uint8(t))
 }

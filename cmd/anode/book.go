@@ -27,6 +27,7 @@ type peerBook interface {
 	remove(ctx context.Context, a anode.Address) error
 	rename(ctx context.Context, a anode.Address, name string) error
 	block(ctx context.Context, a anode.Address, blocked bool) error
+	lan(ctx context.Context, a anode.Address, on bool) error
 	endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error)
 	close()
 }
@@ -41,12 +42,17 @@ type entry struct {
 	State   overlay.PeerState `json:"state,omitempty"` // only a daemon knows
 	Fixed   bool              `json:"fixed"`           // the configuration adds it
 	Seen    *time.Time        `json:"last_seen"`       // null: never, or no daemon runs
+	LAN     bool              `json:"lan"`             // in this machine's virtual LAN
+
+	// Only a daemon knows these.
+	Alias      string `json:"alias,omitempty"`       // its IPv4 address here
+	AliasClash string `json:"alias_clash,omitempty"` // who has the one that it has elsewhere
 	control.Endpoints
 }
 
 // entryOf returns an entry without what only a daemon knows.
 func entryOf(e control.BookEntry) entry {
-	return entry{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(), Name: e.Name, Blocked: e.Blocked, Fixed: e.Fixed, Endpoints: e.Endpoints}
+	return entry{Address: e.Address, ID: e.Address.ID(), ULA: e.Address.ULA(), Name: e.Name, Blocked: e.Blocked, Fixed: e.Fixed, LAN: e.LAN, Endpoints: e.Endpoints}
 }
 
 // open returns the book that the flags select. --state without --socket selects the
@@ -110,7 +116,7 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 			continue
 		}
 		x := entryOf(e)
-		x.State, x.Seen = p.State, p.LastSeen
+		x.State, x.Seen, x.Alias, x.AliasClash = p.State, p.LastSeen, p.Alias, clash(status, p)
 		list = append(list, x)
 	}
 	return list, nil
@@ -134,6 +140,10 @@ func (b clientBook) rename(ctx context.Context, a anode.Address, name string) er
 
 func (b clientBook) block(ctx context.Context, a anode.Address, blocked bool) error {
 	return b.client.Block(ctx, control.BlockRequest{Address: a, Blocked: blocked})
+}
+
+func (b clientBook) lan(ctx context.Context, a anode.Address, on bool) error {
+	return b.client.SetLAN(ctx, control.PeerLANRequest{Address: a, On: on})
 }
 
 func (b clientBook) endpoints(ctx context.Context, r control.EndpointsRequest) (control.Endpoints, error) {
@@ -203,7 +213,7 @@ func sameEntries(a, b []book.Entry) bool {
 }
 
 func sameEntry(a, b book.Entry) bool {
-	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.Since.Equal(b.Since) &&
+	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.LAN == b.LAN && a.Since.Equal(b.Since) &&
 		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Hosts, b.Hosts)
 }
 
@@ -310,6 +320,11 @@ func (b storeBook) block(_ context.Context, a anode.Address, blocked bool) error
 		change = b.book.Block
 	}
 	_, err := change(a)
+	return err
+}
+
+func (b storeBook) lan(_ context.Context, a anode.Address, on bool) error {
+	_, err := b.book.SetLAN(a, on)
 	return err
 }
 

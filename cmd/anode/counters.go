@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -36,6 +36,35 @@ func trafficMeaning(name string) string {
 	return ""
 }
 
+// lanMeaning describes the counters of the virtual LAN.
+func lanMeaning(name string) string {
+	switch strings.TrimPrefix(name, "drop_lan_") {
+	case "lan_tx_packets":
+		return "broadcast and multicast packets of programs, sent to the members of the virtual LAN"
+	case "lan_tx_copies":
+		return "copies of these packets, one for each machine that wants them"
+	case "lan_rx_packets":
+		return "broadcast and multicast packets received from members of the virtual LAN"
+	case "nobody":
+		return "broadcast and multicast packets of programs that no member of the virtual LAN wants"
+	case "outsider":
+		return "messages of peers that are not members of the virtual LAN"
+	case "out_limit":
+		return "broadcast and multicast packets of programs, beyond the limit"
+	case "peer_limit":
+		return "broadcast and multicast packets of one peer, beyond its limit"
+	case "in_limit":
+		return "broadcast and multicast packets of all peers, beyond their limit"
+	case "echo":
+		return "broadcast and multicast packets that a program on this machine repeats, and that would go round in circles"
+	case "groups":
+		return "out of date messages about groups, and groups of this machine beyond those that can be told"
+	case "waiting":
+		return "broadcast and multicast packets to members without a session, beyond the first few"
+	}
+	return ""
+}
+
 func droppedMeaning(name string) string {
 	switch strings.TrimPrefix(name, "drop_") {
 	case "zone_wanted":
@@ -62,6 +91,10 @@ func droppedMeaning(name string) string {
 		return "received twice"
 	case "unknown_sender":
 		return "from somebody who is not known here"
+	case "hidden":
+		return "strangers on the LAN that this machine is silent towards (discovery)"
+	case "friends":
+		return "announcements on the LAN that are for others (discovery)"
 	case "own_address", "machine", "reflection":
 		return "from this node's own address"
 	case "hint":
@@ -109,6 +142,8 @@ func programMeaning(name string) string {
 		return "streams to ports where nothing listens"
 	case "stream_waiting":
 		return "streams that were opened faster than programs take them"
+	case "stream_withdrawn":
+		return "streams that the peer no longer waited for when the service had to be asked"
 	case "stream_control":
 		return "answers about streams that are not known: too many"
 	case "socket_refused":
@@ -135,6 +170,12 @@ func adapterMeaning(name string) string {
 		return "a program used an address that is not this node's"
 	case "out_drop_multicast":
 		return "multicast, which is not carried"
+	case "out_drop_group", "in_drop_group":
+		return "broadcast and multicast packets that never cross the virtual LAN, such as those of routers and DHCP"
+	case "out_drop_no_alias", "in_drop_no_alias":
+		return "IPv4 packets to or from an address that is no peer's"
+	case "out_drop_ip_options":
+		return "IPv4 packets with options"
 	case "out_drop_foreign":
 		return "to an address that is no Anode address"
 	case "in_messages", "in_writes":

@@ -11,7 +11,7 @@ import (
 // Each counter of streams and datagrams is described in words.
 func TestProgramCountersHaveWords(t *testing.T) {
 	for _, name := range []string{"stream", "stream_malformed", "stream_unknown", "stream_strange", "stream_twice", "stream_no_room",
-		"stream_refused", "stream_waiting", "stream_control", "socket_refused", "socket_full", "no_adapter", "port_limited"} {
+		"stream_refused", "stream_waiting", "stream_withdrawn", "stream_control", "socket_refused", "socket_full", "no_adapter", "port_limited"} {
 		if counterMeaning("drop_"+name) == "" {
 			t.Errorf("drop_%s is not described", name)
 		}
@@ -57,6 +57,16 @@ func TestMuxCountersHaveWords(t *testing.T) {
 	for name := range all {
 		if connectionMeaning("mux_"+name) == "" {
 			t.Errorf("mux_%s is not described", name)
+		}
+	}
+}
+
+// Each counter of the virtual LAN is described in words.
+func TestLANCountersHaveWords(t *testing.T) {
+	for _, name := range []string{"lan_tx_packets", "lan_tx_copies", "lan_rx_packets", "drop_lan_nobody", "drop_lan_outsider", "drop_lan_out_limit",
+		"drop_lan_peer_limit", "drop_lan_in_limit", "drop_lan_echo", "drop_lan_groups", "drop_lan_waiting"} {
+		if counterMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
 		}
 	}
 }

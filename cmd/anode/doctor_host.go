@@ -227,6 +227,10 @@ func judgeProblem(p overlay.TunProblem) finding {
 	switch p.Code {
 	case platform.ProblemGuard:
 		f.Try = "a kernel with nf_tables (modprobe nf_tables; in a container: the host's kernel); then restart the daemon"
+	case platform.ProblemIP4:
+		if says, try, found := strings.Cut(p.Text, "; try: "); found {
+			f.Says, f.Try = says, try
+		}
 	case platform.ProblemDown, platform.ProblemMaster, platform.ProblemIPv6, platform.ProblemAddress, platform.ProblemRoutes:
 		f.Verdict = bad
 	}

@@ -135,6 +135,10 @@ func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) (p
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.Rename(a, name) })
 }
 
+func (f *fixture) SetLAN(_ context.Context, a anode.Address, on bool) (peerbook.Change, error) {
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.SetLAN(a, on) })
+}
+
 func (f *fixture) BlockPeer(_ context.Context, a anode.Address, blocked bool) (peerbook.Change, error) {
 	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) {
 		if blocked {

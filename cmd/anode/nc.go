@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
 )
 
 func (a *app) ncCommand() *cobra.Command {
@@ -26,7 +27,7 @@ func (a *app) ncCommand() *cobra.Command {
 			"    ProxyCommand anode nc %h %p\n\n" +
 			"With --udp each read of the input, such as a line that is typed, becomes a datagram of at most\n" +
 			"16 KiB, and what comes back is printed. After the end of the input it ends when nothing has\n" +
-			"come back for the time of --wait.",
+			"come back for the time of --wait. An error says if the peer could not be reached.",
 		GroupID:           groupPeople,
 		Args:              want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
@@ -50,7 +51,11 @@ func (a *app) ncCommand() *cobra.Command {
 					return err
 				}
 				defer d.Close()
-				return a.exchange(cmd.Context(), d, cmd.InOrStdin(), wait)
+				err = a.exchange(cmd.Context(), d, cmd.InOrStdin(), wait)
+				if errors.Is(err, errNothingCame) {
+					return a.lost(cmd.Context(), client, peer)
+				}
+				return err
 			}
 			s, err := client.Open(cmd.Context(), peer.Address, port)
 			switch {
@@ -68,6 +73,23 @@ func (a *app) ncCommand() *cobra.Command {
 	return cmd
 }
 
+// lost returns why a peer that answered no datagram cannot have got any; nil: it may have.
+func (a *app) lost(ctx context.Context, client *control.Client, peer control.Resolved) error {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range status.Peers {
+		if p.Address == peer.Address && (p.Path.Kind == overlay.PathNone || p.Reason != "") {
+			return a.unreached(ctx, client, peer, labelOf(peer.Name, peer.ID)+" does not answer")
+		}
+	}
+	return nil
+}
+
+// errNothingCame is how an exchange ends in which nothing came back.
+var errNothingCame = errors.New("nothing came back")
+
 // socket exchanges datagrams with a port; *control.Datagrams is one.
 type socket interface {
 	Send([]byte) error
@@ -78,7 +100,8 @@ type socket interface {
 const ncDatagram = 16 << 10
 
 // exchange sends the input as datagrams, and prints what comes back, until the input has ended
-// and nothing comes back for as long as wait; 0: until ctx ends.
+// and nothing comes back for as long as wait; 0: until ctx ends. If nothing has come back at all, it
+// returns errNothingCame.
 func (a *app) exchange(ctx context.Context, s socket, in io.Reader, wait time.Duration) error {
 	sent := make(chan error, 1)
 	go func() { sent <- sendAll(s, in) }() // it may outlive this, as in copyBoth
@@ -99,9 +122,11 @@ func (a *app) exchange(ctx context.Context, s socket, in io.Reader, wait time.Du
 	}()
 	quiet := time.NewTimer(0)
 	quiet.Stop()
+	end := errNothingCame
 	for ended := false; ; {
 		select {
 		case b := <-came:
+			end = nil
 			if _, err := a.out.Write(b); err != nil {
 				return err
 			}
@@ -113,7 +138,7 @@ func (a *app) exchange(ctx context.Context, s socket, in io.Reader, wait time.Du
 			}
 			ended = true
 		case <-quiet.C:
-			return nil
+			return end
 		case <-ctx.Done():
 			return nil // as people end it
 		}

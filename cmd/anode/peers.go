@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func (a *app) peersCommand() *cobra.Command {
 		Short:   "Your peers: list, add, remove, rename, block, unblock",
 		GroupID: groupPeople,
 	})
-	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false), a.endpointsCommand())
+	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false), a.peersLAN(), a.endpointsCommand())
 	return cmd
 }
 
@@ -70,18 +71,26 @@ func (a *app) entryRows(list []entry, long bool) [][]string {
 	state := []column[entry]{{"STATE", entryState}}
 	seen := []column[entry]{{"SEEN", func(e entry) string { return a.ago(e.Seen) }}}
 	ula := []column[entry]{{"ULA", func(e entry) string { return e.ULA.String() }}}
+	ip4 := []column[entry]{{"IPV4", func(e entry) string { return cmp.Or(e.Alias, "-") }}}
+	if !slices.ContainsFunc(list, func(e entry) bool { return e.Alias != "" }) {
+		ip4 = nil // none has one, or no daemon runs
+	}
 	address := []column[entry]{{"ADDRESS", func(e entry) string { return e.Address.String() }}}
 	type way = layout[entry]
 	width := a.columnsOf()
 	rows := arrange(width, list,
-		way{16, slices.Concat(name, id, state, seen, ula, address)},
-		way{16, slices.Concat(name, id, state, seen, ula)},
+		way{16, slices.Concat(name, id, state, seen, ula, ip4, address)},
+		way{16, slices.Concat(name, id, state, seen, ula, ip4)},
+		way{16, slices.Concat(name, id, state, seen, ip4)},
 		way{8, slices.Concat(name, id, state, seen)})
 	full := [][]string{rows[0]}
 	for i, e := range list {
 		full = append(full, rows[i+1])
 		if notes := givenNotes(e.Endpoints); len(notes) > 0 {
 			full = append(full, noteLines(strings.Join(notes, " "), width)...)
+		}
+		if e.AliasClash != "" {
+			full = append(full, noteLines("IPv4 address moved: clash with "+e.AliasClash, width)...)
 		}
 		if long {
 			full = append(full, []string{"  " + e.Address.CheckForm()})
@@ -111,14 +120,14 @@ func joined[T fmt.Stringer](list []T, between string) string {
 
 // entryTSV is the list for scripts.
 func entryTSV(list []entry) [][]string {
-	rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS", "SEEN", "ENDPOINTS", "LEARNED"}}
+	rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS", "SEEN", "ENDPOINTS", "LEARNED", "IPV4", "LAN"}}
 	for _, e := range list {
 		seen := ""
 		if e.Seen != nil {
 			seen = e.Seen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{cmp.Or(e.Name, "-"), e.ID.String(), e.ULA.String(), entryState(e), e.Address.String(),
-			seen, joined(e.Places(), ","), joined(e.Learned, ",")})
+			seen, joined(e.Places(), ","), joined(e.Learned, ","), e.Alias, strconv.FormatBool(e.LAN)})
 	}
 	return rows
 }
@@ -138,6 +147,7 @@ func (a *app) peersAdd() *cobra.Command {
 		ValidArgsFunction: a.completeHeard,
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached: `udp:HOST:PORT`, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
+	lan := cmd.Flags().Bool("lan", false, "put it into this machine's virtual LAN too (see \"anode lan\")")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, more, followed := strings.Cut(args[0], "@")
@@ -152,7 +162,7 @@ func (a *app) peersAdd() *cobra.Command {
 			}
 			given = append(given, after...)
 		}
-		request := control.AddRequest{Endpoints: given}
+		request := control.AddRequest{Endpoints: given, LAN: *lan}
 		if len(args) == 2 {
 			request.Name = args[1]
 		}
@@ -172,6 +182,9 @@ func (a *app) peersAdd() *cobra.Command {
 			return err
 		}
 		fmt.Fprintln(a.out, addedWords(request.Address, added))
+		if *lan {
+			a.noteRestart(cmd.Context())
+		}
 		return nil
 	}
 	return cmd

@@ -140,6 +140,11 @@ func (a *app) recv(ctx context.Context, client *control.Client, f recvFlags, tru
 	if err != nil {
 		return err
 	}
+	if info, err := os.Stat(dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return &failure{exitFailed, dir + ": not a directory", "--dir with the path of a directory"}
+	}
 	l := newLines(client)
 	listener, err := l.listen(ctx, status)
 	if err != nil {

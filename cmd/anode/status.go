@@ -14,6 +14,7 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay"
+	"anodenet/platform"
 )
 
 // statusView is what the status shows beside the peers, if it is asked for.
@@ -127,6 +128,9 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		{"ULA", s.ULA.String()},
 		{"short ID", s.ID.String()},
 	}
+	if s.LAN.Alias != "" && !refusesIP4(s) {
+		facts = append(facts, [2]string{"IPv4", s.LAN.Alias})
+	}
 	facts = append(facts, a.zoneFacts(s, v.files)...)
 	facts = append(append(facts, [2]string{"adapter", adapter}), doors...)
 	return append(facts,
@@ -134,6 +138,11 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 		[2]string{"peers", peerCount(s.Peers)})
+}
+
+// refusesIP4 reports whether IPv4 aliases are not used, of which a warning says why.
+func refusesIP4(s overlay.Status) bool {
+	return s.Tun != nil && slices.ContainsFunc(s.Tun.Problems, func(p overlay.TunProblem) bool { return p.Code == platform.ProblemIP4 })
 }
 
 // listenWords say where the node is heard.

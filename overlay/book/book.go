@@ -8,6 +8,7 @@
 //	blocked    the Store alone, whatever the configuration says; a fact of the key
 //	name       the Store, or else the configuration
 //	endpoints  the Store, or else the configuration (host names are endpoints too)
+//	lan        the Store or the configuration: either is enough, for a peer that was added
 //	learned    the engine, for peers that the Store has as added
 //
 // What the configuration says (a file, a flag, the environment) is never written to
@@ -59,7 +60,7 @@ type Book struct {
 type Report []error
 
 // Open reads the book of the node self from a Store, and adds the entries of the
-// configuration, of which Address, Name, Endpoints and Hosts count. Its error is the Store's.
+// configuration, of which Address, Name, Endpoints, Hosts and LAN count. Its error is the Store's.
 func Open(self anode.Address, s Store, fixed []Entry) (*Book, Report, error) {
 	contents, err := s.Load()
 	if err != nil {

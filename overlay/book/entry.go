@@ -42,6 +42,7 @@ type Entry struct {
 	Added     bool            // whether or not it is blocked
 	Blocked   bool            // the key is, under this address or another
 	Fixed     bool            // the configuration adds it
+	LAN       bool            // it is in our virtual LAN; only a peer that was added is
 }
 
 // Standing returns the standing that the entry gives its address.
@@ -58,7 +59,7 @@ func (e Entry) Standing() Standing {
 // equal reports whether two entries say the same.
 func (e Entry) equal(f Entry) bool {
 	return e.Address == f.Address && e.Name == f.Name && slices.Equal(e.Endpoints, f.Endpoints) &&
-		slices.Equal(e.Hosts, f.Hosts) && e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed
+		slices.Equal(e.Hosts, f.Hosts) && e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed && e.LAN == f.LAN
 }
 
 // Change is what a verb did to the entry of the address that it was given. If the

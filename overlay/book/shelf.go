@@ -49,7 +49,7 @@ func (s *shelf) load(e Entry) (problems []error) {
 	}
 	var err []error
 	e.Endpoints, e.Hosts, err = usable(e)
-	e.Fixed = false
+	e.Fixed, e.LAN = false, e.LAN && e.Added
 	if e.Added || e.Blocked {
 		s.put(e)
 	}
@@ -97,7 +97,7 @@ func (s *shelf) fix(e Entry) (problems []error) {
 		return []error{fmt.Errorf("%w: %s: %w", ErrFixed, e.Address, err)}
 	}
 	old, again := s.fixed[e.Address]
-	f := Entry{Address: e.Address, Name: old.Name, Added: true, Fixed: true}
+	f := Entry{Address: e.Address, Name: old.Name, Added: true, Fixed: true, LAN: old.LAN || e.LAN}
 	if e.Name != "" && !again {
 		if err := s.checkName(e.Address, e.Name); err != nil {
 			problems = append(problems, fmt.Errorf("%w: %s: %w", ErrFixed, e.Address.ID(), err))
@@ -163,6 +163,7 @@ func (s *shelf) entry(a anode.Address) Entry {
 		Added:     stored.Added || fixed.Fixed,
 		Blocked:   s.standing(a) == Blocked,
 		Fixed:     fixed.Fixed,
+		LAN:       stored.LAN || fixed.LAN,
 	}
 	if len(e.Endpoints)+len(e.Hosts) == 0 {
 		e.Endpoints, e.Hosts = fixed.Endpoints, fixed.Hosts
@@ -257,6 +258,7 @@ func (s *shelf) add(wanted Entry, now time.Time) ([]Entry, error) {
 	if len(es)+len(hosts) > 0 {
 		e.Endpoints, e.Hosts = es, hosts
 	}
+	e.LAN = e.LAN || wanted.LAN
 	if !e.Added {
 		e.Address, e.Added, e.Since = a, true, now.Round(0).UTC()
 	}
@@ -288,6 +290,18 @@ func (s *shelf) rename(a anode.Address, name string) ([]Entry, error) {
 		}
 	}
 	e.Name = name
+	return []Entry{e}, nil
+}
+
+func (s *shelf) setLAN(a anode.Address, on bool) ([]Entry, error) {
+	e, err := s.own(a)
+	if err != nil {
+		return nil, err
+	}
+	if !on && s.fixed[a].LAN {
+		return nil, fmt.Errorf("%w: it is in the virtual LAN there", ErrFixed)
+	}
+	e.LAN = on
 	return []Entry{e}, nil
 }
 

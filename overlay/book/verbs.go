@@ -15,7 +15,8 @@ func (b *Book) Add(a anode.Address, name string, endpoints []wire.Endpoint, now 
 }
 
 // AddEntry is Add with host names among the endpoints. Of the entry, Address, Name,
-// Endpoints and Hosts count. If it has endpoints of either kind, they replace both.
+// Endpoints, Hosts and LAN count. If it has endpoints of either kind, they replace both;
+// without LAN, it stays as it was in that.
 func (b *Book) AddEntry(e Entry, now time.Time) (Change, error) {
 	return b.change(e.Address, func() ([]Entry, error) { return b.shelf.add(e, now) })
 }
@@ -40,6 +41,12 @@ func (b *Book) SetEndpoints(a anode.Address, endpoints []wire.Endpoint) (Change,
 // RemoveEndpoint takes one endpoint away from a peer that was added.
 func (b *Book) RemoveEndpoint(a anode.Address, p Place) (Change, error) {
 	return b.change(a, func() ([]Entry, error) { return b.shelf.removeEndpoint(a, p) })
+}
+
+// SetLAN puts a peer that was added into our virtual LAN, or takes it out. It cannot take out one
+// that the configuration has there. A block ends nothing of it: it holds again after Unblock.
+func (b *Book) SetLAN(a anode.Address, on bool) (Change, error) {
+	return b.change(a, func() ([]Entry, error) { return b.shelf.setLAN(a, on) })
 }
 
 // Block blocks the key of an address, of a peer or a stranger.

@@ -182,12 +182,15 @@ func (m *Mux) reportAbsent(there map[int]*Interface) {
 	e.absent = absent
 }
 
-// Broadcasts returns the endpoints that mean everyone on the Ethernets that are open.
+// Broadcasts returns the endpoints that mean everyone on the Ethernets that are open. Local is the
+// link-local address of our MAC there, at which others see what we send.
 func (m *Mux) Broadcasts() (list []Endpoint) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for index := range m.ether.ports {
-		list = append(list, AtMAC([6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, index))
+	for index, p := range m.ether.ports {
+		ep := AtMAC([6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, index)
+		ep.Local = AtMAC(p.mac(), index).Addr.Addr()
+		list = append(list, ep)
 	}
 	return list
 }

@@ -94,6 +94,9 @@ func TestEthernetThereAndBack(t *testing.T) {
 	if len(to) != 1 {
 		t.Fatalf("broadcasts to %v", to)
 	}
+	if want := AtMAC(onePort(t, ma).own, 1).Addr.Addr(); to[0].Local != want {
+		t.Errorf("broadcasts come from %v, want %v", to[0].Local, want)
+	}
 	hello := bytes.Repeat([]byte("h"), 40)
 	write(t, ma.NewWriter(), Train{Buf: hello, Size: len(hello), Endpoint: to[0]})
 	from := in.want(hello)

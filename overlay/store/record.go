@@ -13,13 +13,14 @@ import (
 )
 
 // record is an entry as the file has it, under its address. Earlier versions wrote no
-// standing; they ignore it.
+// standing and no LAN; they ignore both.
 type record struct {
 	Address   string         `json:"address"` // as the key says
 	Name      string         `json:"name,omitempty"`
 	Endpoints []string       `json:"endpoints,omitempty"`
 	Hosts     []string       `json:"hosts,omitempty"` // endpoints by the names of machines
 	Blocked   bool           `json:"blocked,omitempty"`
+	LAN       bool           `json:"lan,omitempty"`      // in our virtual LAN
 	Added     time.Time      `json:"added"`              // when
 	Standing  *book.Standing `json:"standing,omitempty"` // without the block: added or stranger
 }
@@ -29,7 +30,7 @@ func encodeEntry(e book.Entry) ([]byte, error) {
 	if e.Added {
 		standing = book.Added
 	}
-	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, Added: e.Since, Standing: &standing}
+	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, LAN: e.LAN, Added: e.Since, Standing: &standing}
 	for _, ep := range e.Endpoints {
 		r.Endpoints = append(r.Endpoints, ep.String())
 	}
@@ -55,7 +56,7 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 	if r.Address != a.String() {
 		return book.Entry{}, nil, fmt.Errorf("it is under the key of %s", a)
 	}
-	e = book.Entry{Address: a, Name: r.Name, Since: r.Added, Blocked: r.Blocked}
+	e = book.Entry{Address: a, Name: r.Name, Since: r.Added, Blocked: r.Blocked, LAN: r.LAN}
 	for _, text := range r.Endpoints {
 		ep, err := wire.EndpointFromText(text)
 		if err != nil {

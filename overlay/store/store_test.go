@@ -47,7 +47,7 @@ func TestReopen(t *testing.T) {
 	}
 	ep := wire.UDP(netip.MustParseAddrPort("[2001:db8::1]:8737"))
 	entries := []book.Entry{
-		{Address: newAddress(), Name: "north", Endpoints: []wire.Endpoint{ep}, Hosts: []book.Host{{Name: "home.example.org", Port: 8737}}, Since: when, Added: true},
+		{Address: newAddress(), Name: "north", Endpoints: []wire.Endpoint{ep}, Hosts: []book.Host{{Name: "home.example.org", Port: 8737}}, Since: when, Added: true, LAN: true},
 		{Address: newAddress(), Since: when, Added: true, Blocked: true},
 		{Address: newAddress(), Blocked: true},
 	}
@@ -195,7 +195,7 @@ func TestManyPeers(t *testing.T) {
 func FuzzEntry(f *testing.F) {
 	a := newAddress()
 	for _, e := range []book.Entry{
-		{Address: a, Added: true, Since: when, Name: "north"},
+		{Address: a, Added: true, LAN: true, Since: when, Name: "north"},
 		{Address: a, Blocked: true, Endpoints: []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.1:1"))}},
 		{Address: a, Added: true, Hosts: []book.Host{{Name: "home.example.org", Port: 1}}},
 	} {
@@ -215,7 +215,7 @@ func FuzzEntry(f *testing.F) {
 			return // a year that JSON cannot have
 		}
 		back, problems, err := decodeEntry(a[:], again)
-		if err != nil || problems != nil || back.Added != e.Added || back.Blocked != e.Blocked || back.Name != e.Name || !slices.Equal(back.Endpoints, e.Endpoints) || !slices.Equal(back.Hosts, e.Hosts) {
+		if err != nil || problems != nil || back.Added != e.Added || back.Blocked != e.Blocked || back.LAN != e.LAN || back.Name != e.Name || !slices.Equal(back.Endpoints, e.Endpoints) || !slices.Equal(back.Hosts, e.Hosts) {
 			t.Errorf("%+v became %+v, %v, %v", e, back, problems, err)
 		}
 	})

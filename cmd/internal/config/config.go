@@ -21,6 +21,7 @@ import (
 	"anodenet/cmd/internal/proxy"
 	"anodenet/info2"
 	"anodenet/overlay"
+	"anodenet/overlay/alias"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
 )
@@ -43,6 +44,8 @@ type Config struct {
 	Tun         Tun         `toml:"tun"`
 	Local       Local       `toml:"local"`
 	Files       Files       `toml:"files"`
+	LAN         LAN         `toml:"lan"`
+	Discovery   Discovery   `toml:"discovery"`
 	Link        Link        `toml:"link"`
 	Policy      Policy      `toml:"policy"`
 	Relay       Relay       `toml:"relay"`
@@ -111,12 +114,13 @@ type Peer struct {
 	Address   anode.Address `toml:"address"`
 	Name      string        `toml:"name"`
 	Endpoints []book.Place  `toml:"endpoints"`
+	LAN       bool          `toml:"lan"`
 }
 
 // Entry returns a peer as a book takes it.
 func (p Peer) Entry() book.Entry {
 	endpoints, hosts := book.Split(p.Endpoints)
-	return book.Entry{Address: p.Address, Name: p.Name, Endpoints: endpoints, Hosts: hosts}
+	return book.Entry{Address: p.Address, Name: p.Name, Endpoints: endpoints, Hosts: hosts, LAN: p.LAN}
 }
 
 // The bounds of the adapter's MTU: what IPv6 demands (RFC 8200, 5), and the
@@ -135,14 +139,16 @@ const NoTun = "none"
 // Default returns the configuration without any settings.
 func Default() Config {
 	return Config{
-		Portmap: true,
-		Listen:  Listen{Port: link.Port},
-		Tun:     Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
-		Link:    Link{Rung: RungAuto},
-		Site:    Site{Serve: Serve{On: true}},
-		Relay:   Relay{Enabled: true, ClientRate: Rate{overlay.DefaultRelayLimits().ClientBytes}},
-		Info2:   Info2{Enabled: true, Port: info2.Port},
-		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
+		Portmap:   true,
+		Listen:    Listen{Port: link.Port},
+		Tun:       Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
+		LAN:       LAN{Peers: LANChosen, IP4: Range{alias.Range}},
+		Discovery: Discovery{Announce: AnnounceAll},
+		Link:      Link{Rung: RungAuto},
+		Site:      Site{Serve: Serve{On: true}},
+		Relay:     Relay{Enabled: true, ClientRate: Rate{overlay.DefaultRelayLimits().ClientBytes}},
+		Info2:     Info2{Enabled: true, Port: info2.Port},
+		Log:       Log{Level: slog.LevelInfo, Format: FormatText},
 	}
 }
 
@@ -172,6 +178,12 @@ func (c *Config) keys() []key {
 		{"local.anywhere", truth{&c.Local.Anywhere}, "Let local.socks, local.http and local.forward listen on addresses that other machines\nreach. Everybody who reaches them uses the network as this machine."},
 		{"files.trust", trusted(&c.Files.Trust), "Peers whose files \"anode recv\" accepts without asking, as [\"laptop\", \"north\"]: whole names,\naddresses, ULAs or short IDs of peers that you added. It asks about others."},
 		{"files.dir", directoryOf(&c.Files.Dir), "The directory that \"anode recv\" receives into, from / or, in the home of who receives, ~/.\nEmpty: the one in which it is started."},
+		{"lan.peers", wordOf(lanPeers, &c.LAN.Peers), "Who is in this machine's virtual LAN, where programs find each other by broadcast and\nmulticast: chosen (\"anode peers lan PEER on\", or lan = true under [[peers]]), or all peers that you\nadded. A peer must choose this machine as well."},
+		{"lan.ip4", textOf(rangeForms, &c.LAN.IP4), "The range of the IPv4 addresses that peers have on this machine, for programs that know\nonly IPv4. It must be in no other use here. \"off\": none."},
+		{"lan.games", truth{&c.LAN.Games}, "Lead 255.255.255.255 and IPv4 multicast of programs that name no interface to the virtual\nLAN, and not to the real one, as \"anode games on\" does."},
+		{"discovery.interfaces", interfaces(&c.Discovery.Interfaces), "Interfaces on which this machine announces itself to the real LAN and looks for peers,\nsuch as [\"eth0\"]. Empty: all."},
+		{"discovery.announce", wordOf(announces, &c.Discovery.Announce), "Who on the real LAN may learn that this machine is there: all (the beacon has its\naddress), friends (only peers that it added recognise the beacon, and are answered; others see\nthat some node has this IP address and MAC), or off (it is silent, and answers only peers\nthat it added)."},
+		{"discovery.quiet", networksOf(&c.Discovery.Quiet), "Networks on which this machine is silent, by interface or by its address there:\n[\"wlan0\", \"192.168.44.0/24\"]."},
 		{"link.rung", wordOf(rungs, &c.Link.Rung), "How packets go to the network: auto, gso, batch or plain. auto tries the fastest\nand steps down when it fails."},
 		{"link.standard_aes", truth{&c.Link.StandardAES}, "Encrypt with Go's AES-GCM even where the processor can run Anode's, which is faster."},
 		{"link.ethernet", interfaces(&c.Link.Ethernet), "Interfaces on whose cable peers are found without any IP address, such as [\"eth0\"]\n(Linux; needs CAP_NET_RAW). Everybody on it hears the beacons."},

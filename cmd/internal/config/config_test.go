@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -105,6 +106,14 @@ expose = ["22@north"]
 [files]
 trust = ["north", "055b413c40ef750d"]
 dir = "~/Downloads"
+[lan]
+peers = "all"
+ip4 = "198.18.0.0/15"
+games = true
+[discovery]
+interfaces = ["eth0"]
+announce = "off"
+quiet = ["wlan0", "192.168.44.0/24"]
 [link]
 rung = "plain"
 standard_aes = true
@@ -127,6 +136,7 @@ format = "json"
 address = "` + a.String() + `"
 name = "north"
 endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
+lan = true
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -134,19 +144,21 @@ endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 	want := Config{
 		Zone: Zone{0x1f}, Secret: Secret{"/etc/anode/secret"}, PortmapOff: []string{"eth0", "192.168.7.0/24"},
 		Proxy: Proxy{url: "http://proxy.example.org:3128"}, Credentials: Credentials{"/etc/anode/proxy"},
-		Listen: Listen{TCP: Ports{true, []uint16{443, 80}}},
-		Tun:    Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
-		Local:  Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
-		Files:  Files{[]string{"north", "055b413c40ef750d"}, "~/Downloads"},
-		Link:   Link{RungPlain, true, []string{"eth1"}},
-		Policy: Policy{Open: true},
-		Site:   Site{Serve: Serve{On: true}},
-		Relay:  Relay{ClientRate: Rate{12_500_000}, TotalRate: Rate{1000}},
-		Info2:  Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
-		Log:    Log{slog.LevelDebug, FormatJSON},
+		Listen:    Listen{TCP: Ports{true, []uint16{443, 80}}},
+		Tun:       Tun{Name: "none", MTU: 1280, Queues: 2, Offload: OffloadOff},
+		Local:     Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
+		Files:     Files{[]string{"north", "055b413c40ef750d"}, "~/Downloads"},
+		LAN:       LAN{LANAll, Range{netip.MustParsePrefix("198.18.0.0/15")}, true},
+		Discovery: Discovery{[]string{"eth0"}, AnnounceOff, []string{"wlan0", "192.168.44.0/24"}},
+		Link:      Link{RungPlain, true, []string{"eth1"}},
+		Policy:    Policy{Open: true},
+		Site:      Site{Serve: Serve{On: true}},
+		Relay:     Relay{ClientRate: Rate{12_500_000}, TotalRate: Rate{1000}},
+		Info2:     Info2{Enabled: true, Bare: true, Bridge: true, Port: 26001},
+		Log:       Log{slog.LevelDebug, FormatJSON},
 		Peers: []Peer{{a, "north", []book.Place{
 			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:home.example.org:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
-		}}},
+		}, true}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v, want\n%+v", c, want)
@@ -424,7 +436,7 @@ func TestPeersAreJoined(t *testing.T) {
 		}
 		want := []Peer{{a, "north", []book.Place{
 			endpoint(t, "udp:192.0.2.1:1"), endpoint(t, "udp:192.0.2.2:2"), endpoint(t, "udp:home.example.org:3"),
-		}}, {Address: b, Name: "east"}}
+		}, false}, {Address: b, Name: "east"}}
 		if !reflect.DeepEqual(c.Peers, want) {
 			t.Errorf("got\n%v, want\n%v", c.Peers, want)
 		}
@@ -601,5 +613,31 @@ func TestFolder(t *testing.T) {
 	}
 	if _, err := (Files{Dir: "~/in"}).Folder(func() (string, error) { return "", fs.ErrNotExist }); err == nil {
 		t.Error("a user without a home has one")
+	}
+}
+
+// What the virtual LAN and the discovery refuse.
+func TestLANProblems(t *testing.T) {
+	for text, want := range map[string]string{
+		"[lan]\nip4 = \"8.0.0.0/8\"":                                             "lan.ip4: want a private IPv4 range",
+		"[lan]\nip4 = \"100.64.1.0/10\"":                                         "lan.ip4: want a private IPv4 range",
+		"[lan]\npeers = \"some\"":                                                "lan.peers: want",
+		"[lan]\ngames = 1":                                                       "lan.games: want true or false",
+		"[discovery]\nquiet = [\"10.0.0.0/99\"]":                                 "discovery.quiet: want a list of interfaces and networks",
+		"[discovery]\nannounce = \"friend\"":                                     "discovery.announce: want",
+		"[[peers]]\naddress = \"" + newAddress(t).String() + "\"\nlan = \"yes\"": "peers.lan: want true or false",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]Announce{"all": AnnounceAll, "friends": AnnounceFriends, "off": AnnounceOff} {
+		if c, err := Parse([]byte("[discovery]\nannounce = \"" + text + "\"")); err != nil || c.Discovery.Announce != want {
+			t.Errorf("%s: %v, %v", text, c.Discovery.Announce, err)
+		}
+	}
+	c, err := Parse([]byte("[lan]\nip4 = \"off\""))
+	if err != nil || c.LAN.IP4.IsValid() {
+		t.Errorf("off: %v, %v", c.LAN.IP4, err)
 	}
 }

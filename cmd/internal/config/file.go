@@ -151,6 +151,11 @@ func (f *file) peer(at where, table map[string]any) {
 			err = f.peerName(&p.Peer, x)
 		case "endpoints":
 			f.peerEndpoints(&p.Peer, inner, x)
+		case "lan":
+			on, ok := x.(bool)
+			if p.LAN = on; !ok {
+				err = fmt.Errorf("want true or false, not %s", describe(x))
+			}
 		default:
 			f.problem(f.origin(inner.key), unknownKey(f.keys, "peers."+word))
 		}

@@ -21,7 +21,8 @@ func Example() string {
 		"# [[peers]]\n" +
 		"# address = \"64 characters, as shown by anode id\"\n" +
 		"# name = \"north\"\n" +
-		"# endpoints = [\"udp:192.0.2.1:8737\", \"tcp:home.example.org:443\", \"https://home.example.org/path\"]\n")
+		"# endpoints = [\"udp:192.0.2.1:8737\", \"tcp:home.example.org:443\", \"https://home.example.org/path\"]\n" +
+		"# lan = true                                            # in this machine's virtual LAN\n")
 	return b.String()
 }
 
@@ -57,6 +58,9 @@ func (l *Loaded) TOML() string {
 		}
 		if len(p.Endpoints) > 0 {
 			fmt.Fprintf(&b, "endpoints = [%s]\n", strings.Join(endpointTexts(p), ", "))
+		}
+		if p.LAN {
+			fmt.Fprintln(&b, "lan = true")
 		}
 	}
 	return strings.TrimPrefix(b.String(), "\n")

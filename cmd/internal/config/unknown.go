@@ -9,7 +9,7 @@ import (
 )
 
 // peerKeys are the keys of an entry of [[peers]].
-var peerKeys = []string{"peers.address", "peers.name", "peers.endpoints"}
+var peerKeys = []string{"peers.address", "peers.name", "peers.endpoints", "peers.lan"}
 
 // unknownKey is what an error says of a key that does not exist.
 func unknownKey(keys []key, name string) string {

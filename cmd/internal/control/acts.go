@@ -31,6 +31,13 @@ func LogChange(log *slog.Logger, c book.Change, by string) {
 	if was, now := c.Before.Places(), c.After.Places(); !slices.Equal(was, now) {
 		say("peer has other endpoints", "was", was, "now", now)
 	}
+	if was, now := c.Before.LAN, c.After.LAN; was != now {
+		if now {
+			say("peer is in the virtual LAN")
+		} else {
+			say("peer left the virtual LAN")
+		}
+	}
 	if !c.Before.Blocked && c.After.Blocked {
 		say("peer blocked; its sessions end")
 	}

@@ -9,6 +9,9 @@
 //	POST /v1/peers/remove  {address}                       -> Done
 //	POST /v1/peers/rename  {address, name}                 -> Done
 //	POST /v1/peers/block   {address, blocked}              -> Done
+//	POST /v1/peers/lan     {address, on}                   -> Done
+//	GET  /v1/lan                                           -> LANView
+//	POST /v1/lan/games     {on}                            -> LANView
 //	POST /v1/peers/endpoints {address, add, remove}        -> Endpoints
 //	GET  /v1/zones                                         -> ZoneFiles
 //	GET  /v1/info2                                         -> Info2Status
@@ -57,6 +60,7 @@ type Node interface {
 	RemovePeer(ctx context.Context, a anode.Address) (book.Change, error)
 	RenamePeer(ctx context.Context, a anode.Address, name string) (book.Change, error)
 	BlockPeer(ctx context.Context, a anode.Address, blocked bool) (book.Change, error)
+	SetLAN(ctx context.Context, a anode.Address, on bool) (book.Change, error)
 	AddEndpoints(ctx context.Context, a anode.Address, places []book.Place) (book.Change, error)
 	RemoveEndpoint(ctx context.Context, a anode.Address, p book.Place) (book.Change, error)
 	Entries() []overlay.Peer
@@ -92,12 +96,13 @@ type AddRequest struct {
 	Address   anode.Address `json:"address"`
 	Name      string        `json:"name"`
 	Endpoints []book.Place  `json:"endpoints"`
+	LAN       bool          `json:"lan,omitempty"` // into the virtual LAN too; false: as it was
 }
 
 // Entry returns what a request asks to be added.
 func (r AddRequest) Entry() book.Entry {
 	endpoints, hosts := book.Split(r.Endpoints)
-	return book.Entry{Address: r.Address, Name: r.Name, Endpoints: endpoints, Hosts: hosts}
+	return book.Entry{Address: r.Address, Name: r.Name, Endpoints: endpoints, Hosts: hosts, LAN: r.LAN}
 }
 
 // Added reports what an AddRequest did.
@@ -114,7 +119,7 @@ type Did string
 const (
 	DidAdd     Did = "added"
 	DidRename  Did = "renamed" // and perhaps gave it other endpoints
-	DidChange  Did = "changed" // gave it other endpoints
+	DidChange  Did = "changed" // gave it other endpoints, or put it into the virtual LAN
 	DidNothing Did = "nothing" // it was added already, just like that
 )
 
@@ -161,6 +166,7 @@ type BookEntry struct {
 	Added   bool          `json:"added"`
 	Blocked bool          `json:"blocked"`
 	Fixed   bool          `json:"fixed"` // the configuration adds it
+	LAN     bool          `json:"lan"`   // in our virtual LAN
 	Endpoints
 }
 
@@ -192,7 +198,7 @@ func EndpointsOf(e book.Entry, learned []wire.Endpoint, look HostLook) Endpoints
 
 // EntryOf returns an entry of a book as it is sent.
 func EntryOf(e book.Entry, learned []wire.Endpoint, look HostLook) BookEntry {
-	return BookEntry{e.Address, e.Name, e.Added, e.Blocked, e.Fixed, EndpointsOf(e, learned, look)}
+	return BookEntry{e.Address, e.Name, e.Added, e.Blocked, e.Fixed, e.LAN, EndpointsOf(e, learned, look)}
 }
 
 // Addresses are checked where they come in: JSON without an address decodes to the zero

@@ -105,6 +105,10 @@ func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) (
 	return f.verb(func(b *book.Book) (book.Change, error) { return b.Rename(a, name) })
 }
 
+func (f *fakeNode) SetLAN(_ context.Context, a anode.Address, on bool) (book.Change, error) {
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.SetLAN(a, on) })
+}
+
 func (f *fakeNode) BlockPeer(_ context.Context, a anode.Address, blocked bool) (book.Change, error) {
 	return f.verb(func(b *book.Book) (book.Change, error) {
 		if blocked {
@@ -237,7 +241,7 @@ func TestPeers(t *testing.T) {
 		_, err := c.Add(ctx, r)
 		return err
 	}
-	if got, err := c.Add(ctx, AddRequest{north, "north", []book.Place{{Endpoint: endpoint}}}); err != nil || got != (Added{DidAdd, "north", ""}) {
+	if got, err := c.Add(ctx, AddRequest{north, "north", []book.Place{{Endpoint: endpoint}}, false}); err != nil || got != (Added{DidAdd, "north", ""}) {
 		t.Fatal(got, err)
 	}
 	if len(node.added) != 1 || node.added[0].Endpoints[0] != endpoint {

@@ -80,7 +80,7 @@ func answers(client *framed, peer net.Conn) {
 			_ = client.CloseWrite()
 			return
 		case errors.Is(err, syscall.ECONNREFUSED):
-			_ = client.frame(frameFailed, []byte("connection refused: nothing listens on that UDP port of the peer"))
+			_ = client.frame(frameFailed, []byte("connection refused: nothing listens on that UDP port of the peer; try: on the peer: start the service, or without an adapter anode expose --udp PORT"))
 			return
 		case err != nil:
 			client.Abort()

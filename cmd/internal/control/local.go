@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -331,7 +332,8 @@ func readFrame(r io.Reader) (data int, err error) {
 		if err != nil || len(text) < n {
 			return 0, io.ErrUnexpectedEOF
 		}
-		return 0, &Error{Code: CodeInternal, Message: string(text)}
+		message, try, _ := strings.Cut(string(text), "; try: ")
+		return 0, &Error{Code: CodeInternal, Message: message, Try: try}
 	}
 	return 0, errFrame
 }

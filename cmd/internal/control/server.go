@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ type Server struct {
 	chat  Info2
 	zones Zones // nil: none
 	local Local // nil: none
+	lan   LAN   // nil: none
 	stop  func()
 	log   *slog.Logger
 	look  HostLook // nil: nobody resolves host names
@@ -84,6 +86,9 @@ func (s *Server) handler(ending context.Context) http.Handler {
 	mux.HandleFunc("POST /v1/peers/block", post(maxRequest, s.block))
 	mux.HandleFunc("GET /v1/peers", get(s.book))
 	mux.HandleFunc("POST /v1/peers/endpoints", post(maxRequest, s.endpoints))
+	mux.HandleFunc("POST /v1/peers/lan", post(maxRequest, s.setLAN))
+	mux.HandleFunc("GET /v1/lan", get(s.lanView))
+	mux.HandleFunc("POST /v1/lan/games", post(maxRequest, s.games))
 	mux.HandleFunc("GET /v1/zones", get(s.zoneFiles))
 	mux.HandleFunc("GET /v1/info2", get(s.chat.Status))
 	mux.HandleFunc("GET /v1/info2/hosts", get(s.chat.Hosts))
@@ -184,6 +189,9 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	if err != nil {
 		return Resolved{}, err
 	}
+	if a, err := netip.ParseAddr(strings.TrimSpace(r.Peer)); err == nil && a.Is4() {
+		return resolveAlias(status, a.String())
+	}
 	t, err := names.Find(Known(status.Peers), r.Peer)
 	if err != nil {
 		return Resolved{}, err
@@ -201,6 +209,19 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 		return Resolved{}, fmt.Errorf("%s: %w", r.Peer, err)
 	}
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
+}
+
+// resolveAlias returns the peer that has an IPv4 address.
+func resolveAlias(s overlay.Status, a string) (Resolved, error) {
+	if a == s.LAN.Alias {
+		return Resolve(names.Peer{Address: s.Address}, true), nil
+	}
+	for _, p := range s.Peers {
+		if p.Alias == a {
+			return Resolve(names.Peer{Address: p.Address, Name: p.Name}, true), nil
+		}
+	}
+	return Resolved{}, fmt.Errorf("%w %q", names.ErrNotFound, a)
 }
 
 // Resolve returns a peer in all its forms.

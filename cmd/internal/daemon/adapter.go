@@ -29,23 +29,27 @@ type adapter struct {
 
 // openAdapter makes the interface and sets it up, with all that leads to it. renamed is
 // called when somebody has given it another name.
-func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, log *slog.Logger, renamed func(name string)) (*adapter, error) {
+func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *virtualLAN, log *slog.Logger, renamed func(name string)) (*adapter, error) {
 	d, err := tun.Open(tun.Config{
-		Name:    c.Name,
-		MTU:     c.MTU,
-		Queues:  queueCount(c.Queues),
-		Self:    self.ULA(),
-		Offload: tun.Offload(c.Offload.String()),
-		Log:     log,
+		Name:     c.Name,
+		MTU:      c.MTU,
+		Queues:   queueCount(c.Queues),
+		Self:     self.ULA(),
+		Offload:  tun.Offload(c.Offload.String()),
+		Log:      log,
+		Aliases:  lan.aliases,
+		Groups:   true,
+		Ethernet: lan.ethernet(),
+		Reports:  lan.report,
 	})
 	if err != nil {
 		return nil, err
 	}
-	settings := platform.Settings{Wanted: wanted, ULA: self.ULA().Addr(), MTU: c.MTU, Queues: len(d.Queues()), GSOMaxSize: gsoMaxSize}
+	settings := platform.Settings{Wanted: wanted, ULA: self.ULA().Addr(), IP4: lan.ip4(), MTU: c.MTU, Queues: len(d.Queues()), GSOMaxSize: gsoMaxSize}
 	if !d.SuperPackets() {
 		settings.TxQueueLen = singlesQueue
 	}
-	keeper, err := platform.Keep(d.Name(), settings, platform.Options{Log: log, Renamed: renamed})
+	keeper, err := platform.Keep(d.Name(), settings, platform.Options{Log: log, Renamed: renamed, IP4: lan.refuse})
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -117,6 +117,7 @@ type daemon struct {
 	node     *overlay.Node
 	chat     *talk
 	ports    *ports // nil: no router is asked
+	lan      *virtualLAN
 	zones    *zones
 	proxies  proxies
 	local    *proxy.Service
@@ -162,6 +163,13 @@ func (d *daemon) open() error {
 	if err != nil {
 		return err
 	}
+	self := d.identity.Address()
+	entries := d.book.Entries()
+	d.lan = newLAN(d.cfg.LAN, self.ULA(), entries, d.log)
+	discovery, err := discoveryOf(d.cfg.Discovery)
+	if err != nil {
+		return err
+	}
 	d.zones = d.newZones()
 	limits := relayLimits(d.cfg.Relay)
 	c := overlay.Config{
@@ -184,16 +192,18 @@ func (d *daemon) open() error {
 		Version:     d.options.Version,
 		Counters:    d.counters,
 		WantZone:    d.zones.Want,
+		Discovery:   discovery,
+		LAN:         overlay.LANConfig{All: d.cfg.LAN.Peers == config.LANAll},
 	}
 	if d.cfg.Tun.Name != config.NoTun {
-		self := d.identity.Address()
-		d.adapter, err = openAdapter(d.cfg.Tun, self, wanted(self.Zone(), d.book.Entries()), d.log, func(name string) { system.Exclude(name) })
+		d.adapter, err = openAdapter(d.cfg.Tun, self, d.lan.add(wanted(self.Zone(), entries), entries), d.lan, d.log, func(name string) { system.Exclude(name) })
 		if err != nil {
 			return err
 		}
 		system.Exclude(d.adapter.Name())
 		d.gateway = d.newGateway()
 		c.Device, c.Queues, c.Incoming, c.Gateway = d.adapter, d.adapter.queues(), d.adapter.Incoming(), joined{d.gateway}
+		c.Aliases = d.lan.aliases
 	}
 	if d.node, err = overlay.New(c); err != nil {
 		if d.adapter != nil {
@@ -219,6 +229,7 @@ func (d *daemon) tasks(stop func()) []task {
 	server.SetHosts(hosts.look)
 	server.ShowZones(d.zones)
 	server.ServeLocal(d.local)
+	server.ServeLAN(d.lan)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
@@ -234,8 +245,11 @@ func (d *daemon) tasks(stop func()) []task {
 		{"service manager", func(ctx context.Context) error { return service.run(ctx, d.node) }},
 	}
 	if d.adapter != nil {
-		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone()}
-		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run})
+		routes := &routes{node: d.node, book: d.book, adapter: d.adapter, own: d.identity.Address().Zone(), lan: d.lan}
+		d.lan.follow(routes)
+		index := func() int { return d.adapter.keeper.State().Index }
+		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run},
+			task{"groups", func(ctx context.Context) error { return d.lan.run(ctx, d.node, index) }}, task{"links of groups", d.lan.followLinks})
 	}
 	if len(d.cfg.STUN) > 0 {
 		list = append(list, task{"stun", d.followSTUN})

@@ -54,6 +54,14 @@ func (d *daemon) newReloader(service *service) *reloader {
 				take: d.takeRelay,
 				keep: func(r *config.Config, c config.Config) { r.Relay = c.Relay },
 			},
+			"lan": {
+				take: d.takeLAN,
+				keep: func(r *config.Config, c config.Config) { r.LAN.Peers, r.LAN.Games = c.LAN.Peers, c.LAN.Games },
+			},
+			"discovery": {
+				take: d.takeDiscovery,
+				keep: func(r *config.Config, c config.Config) { r.Discovery = c.Discovery },
+			},
 			"zone": {
 				take: func(ctx context.Context, c config.Config) error { return d.zones.Set(ctx, siteSettingsOf(c)) },
 				keep: func(r *config.Config, c config.Config) { r.Site = c.Site },
@@ -213,6 +221,8 @@ func (d *daemon) readCredentials(c config.Config) (changed bool, err error) {
 func sectionOf(key string) string {
 	section, _, inside := strings.Cut(key, ".")
 	switch {
+	case key == "lan.ip4": // the adapter has it
+		return ""
 	case inside:
 		return section
 	case key == "proxy", key == "proxy_credentials":

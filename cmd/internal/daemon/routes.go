@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"anodenet/anode"
 	"anodenet/overlay"
@@ -20,6 +21,17 @@ type routes struct {
 	book    *book.Book
 	adapter *adapter
 	own     anode.Zone
+	lan     *virtualLAN
+
+	mu sync.Mutex // one at a time, so that the last one knows what holds now
+}
+
+// want passes on what is wanted now. Any goroutine may call it.
+func (r *routes) want() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	entries := r.book.Entries()
+	r.adapter.keeper.Want(r.lan.add(wanted(r.own, entries), entries))
 }
 
 // run passes on what is wanted whenever the book changes, until ctx ends.
@@ -27,7 +39,7 @@ func (r *routes) run(ctx context.Context) error {
 	w := r.node.Watch()
 	defer w.Close()
 	for {
-		r.adapter.keeper.Want(wanted(r.own, r.book.Entries()))
+		r.want()
 		for decided := false; !decided; {
 			list, err := w.Next(ctx)
 			if err != nil {

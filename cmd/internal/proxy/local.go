@@ -55,7 +55,10 @@ func plainError(err error) error {
 	} else if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
+	_, system := errors.AsType[syscall.Errno](err)
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && !system: // a port of the node
+		return errors.New("the port is in use; try: another port, or stop what listens there")
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("the port is in use (%w); try: another port, or stop what listens there", err)
 	case errors.Is(err, fs.ErrPermission):

@@ -164,7 +164,10 @@ func ParseTarget(text string) (peer string, port uint16, err error) {
 	}
 	peer = strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]")
 	port, ok := parsePort(text[i+1:], 1)
-	if !ok || peer == "" || strings.ContainsFunc(peer, unfit) {
+	if !ok {
+		return "", 0, fmt.Errorf("want PEER:PORT with a port from 1 to 65535, not %q", text)
+	}
+	if peer == "" || strings.ContainsFunc(peer, unfit) {
 		return "", 0, fmt.Errorf("want PEER:PORT, not %q", text)
 	}
 	return peer, port, nil
