@@ -37,7 +37,11 @@ func (s *Server) datagrams(ending context.Context, w http.ResponseWriter, r *htt
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.WriteHeader(http.StatusOK)
-	done := make(chan struct{})
+	defer peer.Close()
+	if stream.Flush() != nil {
+		return
+	}
+	done := make(chan struct{}) // from here on w is that goroutine's
 	stop := context.AfterFunc(ctx, func() {
 		peer.Close()
 		wake()
@@ -47,12 +51,10 @@ func (s *Server) datagrams(ending context.Context, w http.ResponseWriter, r *htt
 		answers(&framed{w: w, flush: stream.Flush}, peer)
 		wake()
 	}()
-	if stream.Flush() == nil {
-		questions(peer, r.Body)
-	}
+	questions(peer, r.Body)
 	stop()
 	peer.Close()
-	<-done // who uses w must be gone
+	<-done
 }
 
 // questions sends what the client sends, until its end or a failure.
