@@ -62,7 +62,7 @@ const (
 	dFragment
 	dReflection
 	dHidden  // what strangers on the real LAN ask or announce where this node is silent
-	dFriends // announcements to friends, of whom we are none
+	dFriends // announcements to friends that are not for us
 	dWrite
 	dDiagnosis     // questions why an endpoint does not answer
 	dCopies        // of a broadcast, by another lane

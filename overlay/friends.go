@@ -13,8 +13,8 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// Announcements to friends: FRIENDS has a tag for each added peer, and says nothing to others. Nobody knows
-// from whom one comes before a tag is found, so each costs a tag of every added peer: gate.friends bounds them.
+// Announcements to friends: FRIENDS has a tag for each added peer, and says nothing to others. The
+// sender of one is not known before a tag is found, so each costs a tag of every added peer: gate.friends bounds them.
 const (
 	friendsPackets = 4   // of one announcement, on each link; with more peers, some are chosen anew each time
 	friendsTried   = 256 // added peers whose tags are looked for in a packet; of more, the same

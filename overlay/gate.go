@@ -18,7 +18,7 @@ type gate struct {
 	keys    mono.Networks // key agreements with strangers
 	beacons mono.Bucket   // of strangers: answered by EPC_REQ (draft 4.2.6)
 	whois   mono.Bucket   // of strangers, by broadcast
-	friends mono.Networks // announcements of nobody knows whom
+	friends mono.Networks // announcements to friends; the sender is not known
 	cookies seal.Cookies
 }
 

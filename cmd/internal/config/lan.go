@@ -39,7 +39,7 @@ func (p *LANPeers) UnmarshalText(b []byte) (err error) {
 // MarshalText returns the word.
 func (p LANPeers) MarshalText() ([]byte, error) { return []byte(p.word), nil }
 
-// Announce says whom the beacon on the real LAN is for.
+// Announce says who the beacon on the real LAN is for.
 type Announce struct{ word string }
 
 // The values of Announce.
