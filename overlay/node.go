@@ -77,6 +77,7 @@ type Config struct {
 	LAN         LANConfig    // who is in our virtual LAN, and how much may pass
 	Aliases     *alias.Table // the IPv4 aliases of our added peers, which the node keeps up to date; nil: there are none
 	Discovery   Discovery    // on the real LAN
+	People      People       // takes what peers tell, and knows our invitations; nil: nobody does
 	Proxy       Proxy        // for connections that cannot be opened directly
 	Web         http.Handler // answers on the TCP ports what is no packet; nil: nothing is there
 	Clock       Clock        // nil: the system's

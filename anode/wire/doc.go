@@ -97,8 +97,10 @@
 //	0x55  GROUP      s    destination[16], then as IP6, or for IPv4-mapped ones as IP4
 //	0x56  GROUPS     s    serial[4] flags[1] n[1] groups[16] each
 //	0x57  GROUPS_ACK s    serial[4]
+//	0x68  TELL       s    id[8] kind[1] fields, type[1] length[2] value each
+//	0x69  TOLD       s    id[8] status[1]
 //
-// 0x60 to 0x7f are kept for a directory and for messages between people.
+// 0x60 to 0x67 are kept for a directory, 0x6a to 0x7f for people.
 //
 // # Readings of the draft
 //

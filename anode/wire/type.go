@@ -46,6 +46,8 @@ const (
 	Group     Type = 0x55
 	Groups    Type = 0x56
 	GroupsAck Type = 0x57
+	Tell      Type = 0x68
+	Told      Type = 0x69
 )
 
 // String returns the name as it is written in the package documentation, or "0x7f".
@@ -121,6 +123,10 @@ func (t Type) String() string {
 		return "GROUPS"
 	case GroupsAck:
 		return "GROUPS_ACK"
+	case Tell:
+		return "TELL"
+	case Told:
+		return "TOLD"
 	}
 	return fmt.Sprintf("0x%02x", uint8(t))
 }

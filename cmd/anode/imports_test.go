@@ -23,6 +23,8 @@ var mayImport = map[string][]string{
 	"anode/seal/...":   {},
 	"anode/zone":       {"anode", "anode/private", "anode/whole", "anode/wire"},
 	"anode/stream":     {"anode", "anode/wire"},
+	"anode/invite":     {"anode", "anode/wire"},
+	"overlay/people":   {"anode", "anode/invite", "anode/wire", "overlay/book", "overlay/mono"},
 	"overlay/mono":     {},
 	"overlay/link":     {"anode/wire"},
 	"overlay/alias":    {"anode"},

@@ -21,6 +21,19 @@ type Store interface {
 	Meta(name string) ([]byte, error)
 	// PutMeta keeps a value of the node's own.
 	PutMeta(name string, value []byte) error
+	// Records returns all records of a table.
+	Records(t Table) ([]Record, error)
+}
+
+// Table names a set of records that others keep beside the entries, such as invitations.
+type Table string
+
+// Record is one value of a Table. A Batch writes records together with entries, so that what
+// belongs together comes true together.
+type Record struct {
+	Table Table
+	Key   []byte
+	Value []byte // nil: the record is deleted
 }
 
 // Contents is what a Store has. An entry in a Store is added, blocked or both; Fixed
@@ -36,6 +49,7 @@ type Batch struct {
 	Put     []Entry                           // entries to add or replace
 	Delete  []anode.Address                   // entries to forget, with what was learned
 	Learned map[anode.Address][]wire.Endpoint // to replace; empty ones to forget
+	Records []Record                          // to replace or delete
 }
 
 // Memory is a Store for one run: for tests, and for users of the library who keep the
@@ -45,6 +59,7 @@ type Memory struct {
 	entries map[anode.Address]Entry
 	learned map[anode.Address][]wire.Endpoint
 	meta    map[string][]byte
+	records map[Table]map[string][]byte
 }
 
 // NewMemory makes a Memory that has entries.
@@ -82,7 +97,34 @@ func (m *Memory) Write(b Batch) error {
 	for _, e := range b.Put {
 		m.entries[e.Address] = e
 	}
+	for _, r := range b.Records {
+		m.putRecord(r)
+	}
 	return nil
+}
+
+func (m *Memory) putRecord(r Record) {
+	if r.Value == nil {
+		delete(m.records[r.Table], string(r.Key))
+		return
+	}
+	if m.records == nil {
+		m.records = map[Table]map[string][]byte{}
+	}
+	if m.records[r.Table] == nil {
+		m.records[r.Table] = map[string][]byte{}
+	}
+	m.records[r.Table][string(r.Key)] = slices.Clone(r.Value)
+}
+
+// Records returns all records of a table, in the order of their keys.
+func (m *Memory) Records(t Table) (list []Record, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range slices.Sorted(maps.Keys(m.records[t])) {
+		list = append(list, Record{t, []byte(k), slices.Clone(m.records[t][k])})
+	}
+	return list, nil
 }
 
 // Meta returns a value of the node's own.

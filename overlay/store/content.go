@@ -16,8 +16,9 @@ import (
 // content is what a file holds, as far as it can be read.
 type content struct {
 	book.Contents
-	meta map[string][]byte
-	logs map[string][][]byte // oldest first
+	meta    map[string][]byte
+	logs    map[string][][]byte // oldest first
+	records []book.Record
 }
 
 func newContent() *content {
@@ -41,6 +42,8 @@ func (c *content) take(path [][]byte, key, value []byte) {
 	case len(path) == 2 && bytes.Equal(path[0], bucketLogs) && len(key) == sequenceSize:
 		name := string(path[1])
 		c.logs[name] = append(c.logs[name], slices.Clone(value))
+	case len(path) == 2 && bytes.Equal(path[0], bucketTables):
+		c.records = append(c.records, book.Record{Table: book.Table(path[1]), Key: slices.Clone(key), Value: slices.Clone(value)})
 	case len(path) == 1 && bytes.HasPrefix(value, peerMark):
 		if e, _, err := decodeEntry(key, value); err == nil {
 			c.Entries = append(c.Entries, e)
@@ -105,7 +108,7 @@ func (c *content) fill(tx *bolt.Tx) error {
 	if err := makeBuckets(tx); err != nil {
 		return err
 	}
-	if err := write(tx, book.Batch{Put: c.Entries, Learned: c.Learned}); err != nil {
+	if err := write(tx, book.Batch{Put: c.Entries, Learned: c.Learned, Records: c.records}); err != nil {
 		return err
 	}
 	for name, value := range c.meta {

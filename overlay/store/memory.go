@@ -47,7 +47,7 @@ func Read(dir string) (*Memory, error) {
 
 func (c *content) memory() *Memory {
 	m := &Memory{problems: c.Problems, logs: c.logs}
-	m.Write(book.Batch{Put: c.Entries, Learned: c.Learned}) // never fails
+	m.Write(book.Batch{Put: c.Entries, Learned: c.Learned, Records: c.records}) // never fails
 	for name, value := range c.meta {
 		m.PutMeta(name, value) // never fails
 	}

@@ -4,6 +4,7 @@
 //	endpoints  address[40] -> the endpoints last learned, newest first, JSON
 //	meta       name -> bytes (own peer ID, ...)
 //	logs/NAME  sequence[8] -> value: bounded logs, such as Info2's history
+//	tables/NAME  key -> value: records that others keep, such as invitations
 //
 // A Store is a book.Store. Methods that write wait for the disk.
 //
@@ -46,8 +47,9 @@ var (
 	bucketEndpoints = []byte("endpoints")
 	bucketMeta      = []byte("meta")
 	bucketLogs      = []byte("logs")
+	bucketTables    = []byte("tables")
 
-	buckets = [][]byte{bucketPeers, bucketEndpoints, bucketMeta, bucketLogs}
+	buckets = [][]byte{bucketPeers, bucketEndpoints, bucketMeta, bucketLogs, bucketTables}
 )
 
 // Store is an open state database. Its methods may be called from any goroutine.
@@ -248,7 +250,38 @@ func write(tx *bolt.Tx, b book.Batch) error {
 			return err
 		}
 	}
+	for _, r := range b.Records {
+		if err := putRecord(tx.Bucket(bucketTables), r); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+func putRecord(tables *bolt.Bucket, r book.Record) error {
+	b, err := tables.CreateBucketIfNotExists([]byte(r.Table))
+	switch {
+	case err != nil:
+		return err
+	case r.Value == nil:
+		return b.Delete(r.Key)
+	}
+	return b.Put(r.Key, r.Value)
+}
+
+// Records returns all records of a table.
+func (s *Store) Records(t book.Table) (list []book.Record, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketTables).Bucket([]byte(t))
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, v []byte) error {
+			list = append(list, book.Record{Table: t, Key: slices.Clone(k), Value: slices.Clone(v)})
+			return nil
+		})
+	})
+	return list, err
 }
 
 func putLearned(b *bolt.Bucket, a anode.Address, es []wire.Endpoint) error {

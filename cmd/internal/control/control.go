@@ -13,6 +13,13 @@
 //	GET  /v1/lan                                           -> LANView
 //	POST /v1/lan/games     {on}                            -> LANView
 //	POST /v1/peers/endpoints {address, add, remove}        -> Endpoints
+//	POST /v1/invite        InviteRequest                   -> Invited
+//	GET  /v1/invites                                       -> Invitations
+//	POST /v1/invites/revoke {id}                           -> Invitation
+//	POST /v1/join          JoinRequest                     -> Joined
+//	GET  /v1/people                                        -> States
+//	GET  /v1/people/requests                               -> Requests
+//	POST /v1/people/ask, accept, decline, introduce, mine  (people.go)
 //	GET  /v1/zones                                         -> ZoneFiles
 //	GET  /v1/info2                                         -> Info2Status
 //	GET  /v1/info2/hosts                                   -> Info2Hosts

@@ -29,14 +29,15 @@ const (
 
 // Server answers the command line.
 type Server struct {
-	node  Node
-	chat  Info2
-	zones Zones // nil: none
-	local Local // nil: none
-	lan   LAN   // nil: none
-	stop  func()
-	log   *slog.Logger
-	look  HostLook // nil: nobody resolves host names
+	node   Node
+	chat   Info2
+	zones  Zones  // nil: none
+	local  Local  // nil: none
+	lan    LAN    // nil: none
+	people People // nil: none
+	stop   func()
+	log    *slog.Logger
+	look   HostLook // nil: nobody resolves host names
 }
 
 // NewServer makes a server for a node and its text network. stop ends the daemon;
@@ -100,6 +101,7 @@ func (s *Server) handler(ending context.Context) http.Handler {
 	mux.HandleFunc("POST /v1/datagrams", func(w http.ResponseWriter, r *http.Request) { s.datagrams(ending, w, r) })
 	mux.HandleFunc("POST /v1/connect", func(w http.ResponseWriter, r *http.Request) { s.connection(ending, w, r) })
 	mux.HandleFunc("POST /v1/accept", func(w http.ResponseWriter, r *http.Request) { s.accept(ending, w, r) })
+	s.servePeople(mux)
 	mux.HandleFunc("POST /v1/stop", post(maxRequest, s.end))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &Error{Code: CodeInvalid, Message: r.Method + " " + r.URL.Path + ": unknown to this daemon", Try: "anode version, and restart the daemon if it is older"})
