@@ -32,7 +32,7 @@ func Parse(text string) (Link, error) {
 	if err != nil || !more {
 		return l, err
 	}
-	b, err := decode(payload)
+	b, err := l.decode(payload)
 	if err != nil {
 		return Link{}, err
 	}
@@ -42,7 +42,7 @@ func Parse(text string) (Link, error) {
 	switch err := l.parse(b); {
 	case err == nil:
 		return l, nil
-	case errors.Is(err, errShort) && !endsInCheck(b):
+	case errors.Is(err, errShort) && !l.complete(b):
 		return Link{}, cutOff()
 	default:
 		return Link{}, typo()
@@ -64,26 +64,32 @@ func parseAddress(text string, more bool) (Link, error) {
 
 // decode reads base32, and nothing but what the encoder writes: the decoder itself leaves out
 // the bits that are too many, so that two texts would be one link.
-func decode(text string) ([]byte, error) {
-	b, err := encoding.DecodeString(text)
-	if err == nil && encoding.EncodeToString(b) == text {
-		return b, nil
-	}
+func (l Link) decode(text string) ([]byte, error) {
 	for _, r := range text {
 		if !(r >= 'a' && r <= 'z' || r >= '2' && r <= '7') {
 			return nil, typo()
 		}
 	}
-	if b, err := encoding.DecodeString(text[:len(text)/8*8]); err == nil && endsInCheck(b) {
-		return nil, typo() // a character too many
+	b, err := encoding.DecodeString(text)
+	switch {
+	case err == nil && encoding.EncodeToString(b) == text:
+		return b, nil
+	case l.complete(b): // of a text with a character too many, b is what comes before
+		return nil, typo()
+	default:
+		return nil, cutOff()
 	}
-	return nil, cutOff()
 }
 
-// endsInCheck reports whether the last field looks like the check. The end is there then.
-func endsInCheck(b []byte) bool {
+// complete reports whether a payload that cannot be read has its end: the check's type and
+// length, or its value.
+func (l Link) complete(b []byte) bool {
 	at := len(b) - headSize - checkSize
-	return at >= 0 && b[at] == fieldCheck && b[at+1] == checkSize
+	if at < 0 {
+		return false
+	}
+	sum := check(l.Address, b[:at])
+	return b[at] == fieldCheck && b[at+1] == checkSize || string(b[at+headSize:]) == string(sum[:])
 }
 
 func cutOff() error { return fmt.Errorf("%w: its end is missing", ErrCut) }
