@@ -141,7 +141,7 @@ func TestForms(t *testing.T) {
 		"in parentheses":         "(" + s + ")",
 		"words before":           "Join me with anode join '" + s + "'",
 		"hidden characters":      "\ufeff" + s[:at] + "\u200b\u00ad" + s[at:] + "\u00a0",
-		"an escape":              "\x1b" + s,
+		"escapes":                s[:at] + "\x1b\x00\x7f" + s[at:],
 		"a query":                s + "?from=mail",
 		"markup":                 "**`" + s + "`**",
 	} {
@@ -221,6 +221,10 @@ func TestNotLinks(t *testing.T) {
 		if _, err := Parse(text); !errors.Is(err, ErrNotLink) {
 			t.Errorf("%.40q: %v", text, err)
 		}
+	}
+	slash := strings.Index(s, "/")
+	if _, err := Parse(s[:slash-1] + s[slash:]); !errors.Is(err, anode.ErrTypo) {
+		t.Errorf("an address of 63 characters: %v", err)
 	}
 	for _, text := range []string{s + "aaaa", strings.Replace(s, "/", "", 1), strings.Replace(s, "/", "//", 1)} {
 		if _, err := Parse(text); !errors.Is(err, ErrCut) {
