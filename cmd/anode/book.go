@@ -47,7 +47,17 @@ type entry struct {
 	// Only a daemon knows these.
 	Alias      string `json:"alias,omitempty"`       // its IPv4 address here
 	AliasClash string `json:"alias_clash,omitempty"` // who has the one that it has elsewhere
+	relation
 	control.Endpoints
+}
+
+// relation is what was agreed between a peer and this machine. Only a daemon knows it.
+type relation struct {
+	Relation control.State `json:"relation,omitempty"`
+	Mine     bool          `json:"mine,omitempty"` // another machine of the same person
+	Via      []string      `json:"via,omitempty"`  // who brought it
+	Said     string        `json:"said,omitempty"` // what it calls itself
+	Left     bool          `json:"left,omitempty"` // it told that it removed this machine
 }
 
 // entryOf returns an entry without what only a daemon knows.
@@ -105,6 +115,10 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	relations, err := b.relations(ctx)
+	if err != nil {
+		return nil, err
+	}
 	of := map[anode.Address]control.BookEntry{}
 	for _, e := range decided.Peers {
 		of[e.Address] = e
@@ -116,10 +130,23 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 			continue
 		}
 		x := entryOf(e)
-		x.State, x.Seen, x.Alias, x.AliasClash = p.State, p.LastSeen, p.Alias, clash(status, p)
+		x.State, x.Seen, x.Alias, x.AliasClash, x.relation = p.State, p.LastSeen, p.Alias, clash(status, p), relations[p.Address]
 		list = append(list, x)
 	}
 	return list, nil
+}
+
+// relations returns what was agreed with others. A daemon of an older version does not know.
+func (b clientBook) relations(ctx context.Context) (map[anode.Address]relation, error) {
+	states, err := b.client.States(ctx)
+	if err != nil && !errors.Is(err, control.ErrVersion) {
+		return nil, err
+	}
+	of := map[anode.Address]relation{}
+	for _, s := range states.States {
+		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left}
+	}
+	return of, nil
 }
 
 func (b clientBook) find(ctx context.Context, text string) (control.Resolved, error) {

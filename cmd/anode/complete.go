@@ -49,27 +49,34 @@ func (a *app) completePeer(index int) cobra.CompletionFunc {
 	}
 }
 
+// completing asks the daemon for what a completion needs, in the time that it may take.
+func (a *app) completing(cmd *cobra.Command, ask func(ctx context.Context, client *control.Client)) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
+	defer cancel()
+	a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket") // a completion runs without the hook that notes this
+	a.settle(thisLogin())
+	client := control.NewClient(a.socket)
+	defer client.Close()
+	ask(ctx, client)
+}
+
 // completeHeard completes the address of a peer to add with those that were heard.
 func (a *app) completeHeard(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
-	defer cancel()
-	a.socketGiven = a.socketGiven || cmd.Flags().Changed("socket")
-	a.settle(thisLogin())
-	client := control.NewClient(a.socket)
-	defer client.Close()
-	status, err := client.Status(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	_, heard := split(status.Peers)
-	names := namesOf(status.Peers)
 	var words []cobra.Completion
-	for _, p := range heard {
-		words = append(words, cobra.CompletionWithDesc(p.Address.String(), p.ID.String()+", "+route(p.Path, names)))
-	}
+	a.completing(cmd, func(ctx context.Context, client *control.Client) {
+		status, err := client.Status(ctx)
+		if err != nil {
+			return
+		}
+		_, heard := split(status.Peers)
+		names := namesOf(status.Peers)
+		for _, p := range heard {
+			words = append(words, cobra.CompletionWithDesc(p.Address.String(), p.ID.String()+", "+route(p.Path, names)))
+		}
+	})
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -67,6 +67,8 @@ func wanted(f *pflag.Flag) string {
 		return "a time such as 2s or 500ms"
 	case secondsType:
 		return "seconds such as 2 or 0.5, or a time such as 500ms"
+	case spanType:
+		return "a time such as 30m, 24h or 7d"
 	}
 	value, _ := pflag.UnquoteUsage(f)
 	if value != strings.ToLower(value) { // KEY=VALUE is a form, file is a word

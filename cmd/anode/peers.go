@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
+	"anodenet/info2"
 	"anodenet/overlay/book"
 )
 
@@ -27,15 +29,27 @@ type peersAnswer struct {
 func (a *app) peersCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "peers",
-		Short:   "Your peers: list, add, remove, rename, block, unblock",
+		Short:   "Your peers: list, add, remove, block; who asks to be let in",
 		GroupID: groupPeople,
 	})
-	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false), a.peersLAN(), a.endpointsCommand())
+	cmd.AddCommand(a.peersList(), a.peersAdd(), a.peersRemove(), a.peersRename(), a.peersBlock(true), a.peersBlock(false), a.peersLAN(), a.endpointsCommand(),
+		a.peersAsk(), a.peersRequests(), a.peersAccept(), a.peersDecline(), a.peersIntroduce(), a.peersSet())
 	return cmd
 }
 
 func (a *app) peersList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your peers; with --long, their addresses too", Args: want(0, 0)}
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List your peers; with --long, their addresses too", Args: want(0, 0),
+		Long: "List your peers; with --long, their addresses too.\n\n" +
+			"STATE is the connection. RELATION is what was agreed:\n" +
+			"  friend      you let each other in\n" +
+			"  mine        the same, and it is another machine of yours\n" +
+			"  asked       you asked it; it has not answered\n" +
+			"  approved    you let it in; whether it lets you in is not known\n" +
+			"  asking      it asks you: anode peers requests\n" +
+			"  introduced  a peer told you of it: anode peers requests\n" +
+			"  blocked     everything from it is ignored",
+	}
 	how := outputFlags(cmd)
 	long := cmd.Flags().BoolP("long", "l", false, "show the address and the learned endpoints of each peer too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -52,14 +66,53 @@ func (a *app) peersList() *cobra.Command {
 			return a.json(peersAnswer{schema, list})
 		case how.tsv:
 			a.tsv(entryTSV(list))
-		case len(list) == 0:
-			fmt.Fprintln(a.out, noPeers)
-		default:
-			a.columns(a.entryRows(list, *long))
+			return nil
 		}
+		if list, err = withRequests(cmd.Context(), b, list); err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			fmt.Fprintln(a.out, noPeers)
+			return nil
+		}
+		a.columns(a.entryRows(list, *long))
 		return nil
 	}
 	return cmd
+}
+
+// withRequests adds those who wait for a decision, for people: programs ask for peers requests.
+func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error) {
+	c, ok := b.(clientBook)
+	if !ok {
+		return list, nil
+	}
+	waiting, err := c.client.Requests(ctx)
+	if err != nil && !errors.Is(err, control.ErrVersion) {
+		return nil, err
+	}
+	for _, r := range waiting.Requests {
+		if !slices.ContainsFunc(list, func(e entry) bool { return e.Address == r.Address }) {
+			e := entryOf(control.BookEntry{Address: r.Address})
+			e.relation = relation{Relation: r.State, Said: r.Name}
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// undecided reports whether somebody waits for a decision about a peer.
+func (r relation) undecided() bool {
+	return r.Relation == control.StateAsking || r.Relation == control.StateIntroduced
+}
+
+// requestNote says how to decide.
+func requestNote(e entry) string {
+	text := "to decide: anode peers accept " + e.ID.String() + ", or decline"
+	if said := saidWord(e.Said); said != "" {
+		text = "says it is " + said + "; " + text
+	}
+	return text
 }
 
 // entryRows is the table of the peers in a book: as many columns as fit, and below each
@@ -69,6 +122,10 @@ func (a *app) entryRows(list []entry, long bool) [][]string {
 	name := []column[entry]{{"NAME", func(e entry) string { return cmp.Or(e.Name, "-") }}}
 	id := []column[entry]{{"ID", func(e entry) string { return e.ID.String() }}}
 	state := []column[entry]{{"STATE", entryState}}
+	relation := []column[entry]{{"RELATION", relationWord}}
+	if !slices.ContainsFunc(list, func(e entry) bool { return e.Relation != "" }) {
+		relation = nil // no daemon runs
+	}
 	seen := []column[entry]{{"SEEN", func(e entry) string { return a.ago(e.Seen) }}}
 	ula := []column[entry]{{"ULA", func(e entry) string { return e.ULA.String() }}}
 	ip4 := []column[entry]{{"IPV4", func(e entry) string { return cmp.Or(e.Alias, "-") }}}
@@ -79,21 +136,28 @@ func (a *app) entryRows(list []entry, long bool) [][]string {
 	type way = layout[entry]
 	width := a.columnsOf()
 	rows := arrange(width, list,
-		way{16, slices.Concat(name, id, state, seen, ula, ip4, address)},
-		way{16, slices.Concat(name, id, state, seen, ula, ip4)},
-		way{16, slices.Concat(name, id, state, seen, ip4)},
-		way{8, slices.Concat(name, id, state, seen)})
+		way{16, slices.Concat(name, id, relation, state, seen, ula, ip4, address)},
+		way{16, slices.Concat(name, id, relation, state, seen, ula, ip4)},
+		way{16, slices.Concat(name, id, relation, state, seen, ip4)},
+		way{12, slices.Concat(name, id, relation, state, seen)})
 	full := [][]string{rows[0]}
 	for i, e := range list {
 		full = append(full, rows[i+1])
 		if notes := givenNotes(e.Endpoints); len(notes) > 0 {
 			full = append(full, noteLines(strings.Join(notes, " "), width)...)
 		}
+		if e.undecided() {
+			full = append(full, noteLines(requestNote(e), width)...)
+		}
+		if e.Left {
+			full = append(full, noteLines("it has removed this machine", width)...)
+		}
 		if e.AliasClash != "" {
 			full = append(full, noteLines("IPv4 address moved: clash with "+e.AliasClash, width)...)
 		}
 		if long {
 			full = append(full, []string{"  " + e.Address.CheckForm()})
+			full = append(full, relationNotes(e.relation, width)...)
 			for _, learned := range e.Learned {
 				full = append(full, []string{"  " + learned.String() + " (learned)"})
 			}
@@ -109,6 +173,28 @@ func entryState(e entry) string {
 	return cmp.Or(string(e.State), "-")
 }
 
+// relationWord is what was agreed with a peer. A machine of one's own is one only if both say so.
+func relationWord(e entry) string {
+	switch {
+	case e.Blocked:
+		return "blocked"
+	case e.Mine && e.Relation == control.StateFriend:
+		return "mine"
+	}
+	return cmp.Or(string(e.Relation), "-")
+}
+
+// relationNotes are what else is known of it.
+func relationNotes(r relation, width int) (notes [][]string) {
+	if said := saidWord(r.Said); said != "" {
+		notes = append(notes, noteLines("calls itself "+said, width)...)
+	}
+	if len(r.Via) > 0 {
+		notes = append(notes, noteLines("brought by "+info2.Clean(strings.Join(r.Via, ", ")), width)...)
+	}
+	return notes
+}
+
 // joined lists endpoints.
 func joined[T fmt.Stringer](list []T, between string) string {
 	texts := make([]string, len(list))
@@ -120,14 +206,14 @@ func joined[T fmt.Stringer](list []T, between string) string {
 
 // entryTSV is the list for scripts.
 func entryTSV(list []entry) [][]string {
-	rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS", "SEEN", "ENDPOINTS", "LEARNED", "IPV4", "LAN"}}
+	rows := [][]string{{"NAME", "ID", "ULA", "STATE", "ADDRESS", "SEEN", "ENDPOINTS", "LEARNED", "IPV4", "LAN", "RELATION"}}
 	for _, e := range list {
 		seen := ""
 		if e.Seen != nil {
 			seen = e.Seen.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{cmp.Or(e.Name, "-"), e.ID.String(), e.ULA.String(), entryState(e), e.Address.String(),
-			seen, joined(e.Places(), ","), joined(e.Learned, ","), e.Alias, strconv.FormatBool(e.LAN)})
+			seen, joined(e.Places(), ","), joined(e.Learned, ","), e.Alias, strconv.FormatBool(e.LAN), string(e.Relation)})
 	}
 	return rows
 }
@@ -150,27 +236,13 @@ func (a *app) peersAdd() *cobra.Command {
 	lan := cmd.Flags().Bool("lan", false, "put it into this machine's virtual LAN too (see \"anode lan\")")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, more, followed := strings.Cut(args[0], "@")
-		given, err := parseEndpoints(cmd, "--endpoint", endpoints)
+		address, given, err := a.wholeWith(cmd, args[0], endpoints, *yes)
 		if err != nil {
 			return err
 		}
-		if followed {
-			after, err := book.ParsePlaces(more)
-			if err != nil {
-				return usage(cmd, "%s…@: %v", text[:min(len(text), 8)], err)
-			}
-			given = append(given, after...)
-		}
-		request := control.AddRequest{Endpoints: given, LAN: *lan}
+		request := control.AddRequest{Address: address, Endpoints: given, LAN: *lan}
 		if len(args) == 2 {
 			request.Name = args[1]
-		}
-		sure := func(address anode.Address, domain string) error {
-			return a.confirm(cmd.InOrStdin(), address, domain, *yes)
-		}
-		if request.Address, err = a.whole(cmd.Context(), text, sure); err != nil {
-			return err
 		}
 		b, err := a.open(cmd.Context())
 		if err != nil {
@@ -182,6 +254,9 @@ func (a *app) peersAdd() *cobra.Command {
 			return err
 		}
 		fmt.Fprintln(a.out, addedWords(request.Address, added))
+		if c, ok := b.(clientBook); ok && added.Did == control.DidAdd {
+			a.noteAsked(cmd.Context(), c, request.Address)
+		}
 		if *lan {
 			a.noteRestart(cmd.Context())
 		}
@@ -240,6 +315,18 @@ func addedWords(address anode.Address, added control.Added) string {
 		return "changed " + label + ", which was already added"
 	}
 	return label + " was already added"
+}
+
+// noteAsked says that the other side has to add this machine too, and whether it did.
+func (a *app) noteAsked(ctx context.Context, b clientBook, address anode.Address) {
+	relations, err := b.relations(ctx)
+	switch r, known := relations[address]; {
+	case err != nil || !known:
+	case r.Relation == control.StateFriend:
+		fmt.Fprintln(a.out, "it lets this machine in too")
+	default:
+		fmt.Fprintln(a.out, "it must add this machine too: it is asked, and \"anode peers list\" shows when it did")
+	}
 }
 
 func (a *app) peersRemove() *cobra.Command {

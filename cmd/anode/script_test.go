@@ -6,11 +6,15 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"anodenet/anode/invite"
 	"anodenet/cmd/internal/control"
 )
 
@@ -35,12 +39,36 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NORTH", northAddress.String())
 			e.Setenv("SOUTH", southAddress.String())
 			e.Setenv("STRANGER", strangerAddress.String())
-			return nil
+			e.Setenv("WEST", westAddress.String())
+			e.Setenv("BANK", bankAddress.String())
+			return setLinks(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "daemon": scriptDaemon, "stopped": scriptStopped,
 		},
 	})
+}
+
+// linkOf is a link that west issued, which calls it so. What becomes of it says fixturePeople.
+func linkOf(name string) string {
+	return invite.Link{Address: westAddress, Token: fixtureToken, Name: name, Expires: time.Now().Add(time.Hour)}.String()
+}
+
+// setLinks gives a script links in variables, and in files.
+func setLinks(e *testscript.Env) error {
+	for _, name := range []string{"east", "used", "revoked", "asleep", "north"} {
+		e.Setenv("LINK_"+strings.ToUpper(name), linkOf(name))
+	}
+	l := linkOf("east")
+	at := len(l) - 30
+	e.Setenv("LINK_CUT", l[:len(l)-3])
+	e.Setenv("LINK_TYPO", l[:at]+"0"+l[at+1:])
+	e.Setenv("LINK_EXPIRED", invite.Link{Address: westAddress, Token: fixtureToken, Expires: time.Now().Add(-time.Hour)}.String())
+	e.Setenv("WEST_HALF1", l[:at])
+	e.Setenv("WEST_HALF2", l[at:])
+	return errors.Join(
+		os.WriteFile(filepath.Join(e.WorkDir, "east.txt"), []byte(l+"\n"), 0o600),
+		os.WriteFile(filepath.Join(e.WorkDir, "broken.txt"), []byte("Hello,\n> "+l[:70]+"\n> "+l[70:]+"\n> See you\n"), 0o600))
 }
 
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
@@ -79,7 +107,9 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler)).Serve(ctx, l)
+		s := control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler))
+		s.ServePeople(newFixturePeople())
+		served <- s.Serve(ctx, l)
 		close(served)
 	}()
 	ts.Defer(func() {

@@ -1,0 +1,397 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/anode/invite"
+	"anodenet/cmd/internal/control"
+	"anodenet/info2"
+	"anodenet/overlay"
+	"anodenet/overlay/book"
+)
+
+const (
+	joinLook = 250 * time.Millisecond // how often join asks the daemon how it goes
+	maxNote  = 140                    // bytes
+	maxLink  = 4096                   // bytes of a text that has a link
+)
+
+// joinedAnswer is the JSON of join.
+type joinedAnswer struct {
+	Schema int `json:"schema"`
+	control.Joined
+	Expires *time.Time `json:"expires"` // of the link; null: not said
+}
+
+func (a *app) joinCommand() *cobra.Command {
+	var r control.JoinRequest
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "join [LINK | - | file:PATH]",
+		Short: "Use a link that somebody sent you (see anode invite)",
+		Long: "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
+			"added each other then.\n\n" +
+			"Without LINK, or with -, the link is read from the standard input: so it stays out of\n" +
+			"the shell's history and the list of processes. file:PATH reads it from a file. A line\n" +
+			"break or quotes in a pasted link do no harm.\n\n" +
+			"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
+			"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
+			"other side is asked instead, and decides.\n\n" +
+			"Joining lets the other machine reach this one, like \"peers add\". With --ask it does\n" +
+			"not until the other side has let you in.",
+		GroupID:           groupPeople,
+		Args:              want(0, math.MaxInt),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.Flags().StringVar(&r.As, "as", "", "what the other machine is called here, a `name` (default the one in the link)")
+	cmd.Flags().BoolVar(&r.Ask, "ask", false, "ask only, and let nobody in yet")
+	cmd.Flags().StringVar(&r.Note, "note", "", "a `text` for the other side, shown if it has to decide")
+	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the other machine is yours too: what either lets in, the other does too")
+	secondsVar(cmd.Flags(), &timeout, "timeout", "", time.Minute, "how long to watch, a `time` in seconds or as 2m; the daemon goes on")
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := errors.Join(checkPetname(r.As), checkNote(cmd, r.Note)); err != nil {
+			return err
+		}
+		client := control.NewClient(a.socket)
+		defer client.Close()
+		status, err := client.Status(cmd.Context()) // before anybody pastes a link in vain
+		if err != nil {
+			return err
+		}
+		link, err := a.readLink(cmd.Context(), cmd.InOrStdin(), args)
+		if err != nil {
+			return err
+		}
+		if err := a.mayJoin(status, link, r.As); err != nil {
+			return err
+		}
+		r.Link = link.String()
+		j := joining{app: a, client: client, request: r, link: link, status: status}
+		return j.run(cmd.Context(), timeout, *asJSON)
+	}
+	return cmd
+}
+
+func checkNote(cmd *cobra.Command, note string) error {
+	if n := len(note); n > maxNote {
+		return usage(cmd, "--note: %d bytes are too many: at most %d", n, maxNote)
+	}
+	return nil
+}
+
+// readLink reads the link that the arguments give or name. A link that a blank has broken is
+// several arguments.
+func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite.Link, error) {
+	text := strings.Join(args, "")
+	if text == "" || text == "-" {
+		if isTerminal(in) {
+			fmt.Fprint(a.err, "Paste the link and press Enter: ")
+		}
+		return readLines(ctx, in)
+	}
+	path, file := strings.CutPrefix(text, "file:")
+	if !file {
+		link, err := invite.Parse(text)
+		return link, linkError(text, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return invite.Link{}, err
+	}
+	defer f.Close()
+	return readLines(ctx, f)
+}
+
+// readLines reads lines until they are a link, or until an empty line after the link's beginning.
+// Reading a terminal cannot be interrupted: the goroutine is left then, and the program ends.
+func readLines(ctx context.Context, in io.Reader) (invite.Link, error) {
+	type result struct {
+		link invite.Link
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		link, err := scanLink(in)
+		done <- result{link, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return invite.Link{}, ctx.Err()
+	case r := <-done:
+		return r.link, r.err
+	}
+}
+
+func scanLink(in io.Reader) (invite.Link, error) {
+	lines := bufio.NewScanner(io.LimitReader(in, maxLink))
+	var all string
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" && all != "" {
+			break
+		}
+		all += line + "\n"
+		if l, err := invite.Parse(all); err == nil && !bareAddress(l) {
+			return l, nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return invite.Link{}, err
+	}
+	l, err := invite.Parse(all)
+	return l, linkError(all, err)
+}
+
+// bareAddress reports whether a link says no more than an address: the rest may be in the next
+// line.
+func bareAddress(l invite.Link) bool {
+	return l.Card() && l.Expires.IsZero() && l.Name == "" && len(l.Endpoints)+len(l.Relays) == 0
+}
+
+// linkError says why a text is no link, and what to do.
+func linkError(text string, err error) error {
+	const again = "copy the whole line again, from \"anode:\" to its end"
+	address, bare := anode.ParseAddress(strings.TrimSpace(text))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, anode.ErrTypo):
+		return &failure{exitUsage, "the link has a wrong character, or one too many or too few", again}
+	case errors.Is(err, invite.ErrCut):
+		return &failure{exitUsage, "the link is cut off: its end is missing", again}
+	case strings.TrimSpace(text) == "":
+		return &failure{exitUsage, "there is no link", "anode join 'LINK'; \"anode invite\" on the other machine makes one"}
+	case bare == nil:
+		return &failure{exitUsage, "that is an address and not a link, so it lets nobody in", "anode peers ask " + address.String()}
+	}
+	return &failure{exitUsage, "not a link: it begins with \"anode:\"", "\"anode invite\" on the other machine makes one"}
+}
+
+// mayJoin returns why a link cannot be used here.
+func (a *app) mayJoin(status overlay.Status, l invite.Link, as string) error {
+	name := cmp.Or(as, l.Name)
+	if l.Address.X() == status.Address.X() {
+		return &failure{exitUsage, "that is your own link: it is for another machine", "send it to whom you want to let in"}
+	}
+	if l.Expired(a.now()) {
+		return &failure{exitFailed, fmt.Sprintf("the link has expired, %s by the clock of this machine", a.dayTime(l.Expires)), "ask for a new one"}
+	}
+	var taken []string
+	for _, p := range status.Peers {
+		switch {
+		case p.Address.X() == l.Address.X() && p.Blocked:
+			return &failure{exitFailed, labelOf(cmp.Or(p.Name, l.Name), p.ID) + " is blocked here", "anode peers unblock " + cmp.Or(p.Name, p.ID.String())}
+		case p.Address != l.Address && (p.Allowed || p.Blocked):
+			taken = append(taken, p.Name)
+		}
+	}
+	return takenError(name, taken)
+}
+
+// takenError returns an error if a name is one of those of others, and offers a free one.
+func takenError(name string, taken []string) error {
+	of := map[string]bool{}
+	for _, t := range taken {
+		of[t] = true
+	}
+	if name == "" || !of[name] {
+		return nil
+	}
+	for n := 2; ; n++ {
+		suffix := fmt.Sprintf("-%d", n)
+		free := name[:min(len(name), book.MaxName-len(suffix))] + suffix
+		if !of[free] {
+			return &failure{exitFailed, fmt.Sprintf("you have another peer named %q", name), "the same command with --as " + free}
+		}
+	}
+}
+
+// joining is a join that is watched.
+type joining struct {
+	app     *app
+	client  *control.Client
+	request control.JoinRequest
+	link    invite.Link
+	status  overlay.Status
+	last    control.Joined // what the daemon said last
+}
+
+// run uses the link, and returns when it is clear what came of it, or when nobody wants to watch
+// any more. The daemon goes on.
+func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	show := j.app.newProgress(asJSON)
+	err := j.watch(limited, show)
+	show.end()
+	if err != nil && limited.Err() == nil {
+		return err
+	}
+	if asJSON && !j.last.Address.IsZero() {
+		if err := j.app.json(j.answer()); err != nil {
+			return err
+		}
+		if f := j.result(ctx.Err() != nil); f != nil {
+			return &failure{exit: f.exit}
+		}
+		return nil
+	}
+	if f := j.result(ctx.Err() != nil); f != nil {
+		return f
+	}
+	for _, line := range j.words() {
+		fmt.Fprintln(j.app.out, line)
+	}
+	return nil
+}
+
+// watch asks the daemon how the join goes, until it is over or ctx ends.
+func (j *joining) watch(ctx context.Context, show *progress) error {
+	start := j.app.now()
+	look := time.NewTicker(joinLook)
+	defer look.Stop()
+	for {
+		joined, err := j.client.Join(ctx, j.request)
+		if err != nil {
+			return err
+		}
+		if j.last = joined; joined.State != control.JoinTrying {
+			return nil
+		}
+		show.line(fmt.Sprintf("%s does not answer yet, %s (Ctrl-C: it goes on in the background)", j.label(), shortAge(j.app.now().Sub(start))))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+	}
+}
+
+func (j *joining) label() string {
+	name := cmp.Or(j.last.Name, j.request.As, j.link.Name)
+	return labelOf(name, j.link.Address.ID())
+}
+
+// peer is what the issuer is called in commands.
+func (j *joining) peer() string { return cmp.Or(j.last.Name, j.link.Address.ID().String()) }
+
+func (j *joining) answer() joinedAnswer {
+	x := joinedAnswer{Schema: schema, Joined: j.last}
+	if e := j.link.Expires; !e.IsZero() {
+		x.Expires = &e
+	}
+	return x
+}
+
+// result is the failure of a join that let nobody in, or not yet; nil: it did what was asked.
+func (j *joining) result(interrupted bool) *failure {
+	why := info2.Clean(j.last.Why)
+	switch j.last.State {
+	case control.JoinDone:
+		return nil
+	case control.JoinAsked:
+		if j.request.Ask || j.link.Card() {
+			return nil
+		}
+		return &failure{exitFailed, fmt.Sprintf("%s did not let you in: %s\nit is asked now, and somebody there decides", j.label(), cmp.Or(why, "the link is over")),
+			cmp.Or(j.last.Try, "ask for a new link; anode peers list shows whether you are let in")}
+	case control.JoinDead:
+		return &failure{exitFailed, fmt.Sprintf("%s did not let you in: %s", j.label(), cmp.Or(why, "the link is over: expired, used or revoked")), cmp.Or(j.last.Try, "ask for a new link")}
+	}
+	f := &failure{exitUnreachable, j.label() + " does not answer yet", "anode peers list shows whether it did; to stop: anode peers remove " + j.peer()}
+	if interrupted {
+		f.exit = exitFailed
+	}
+	if why != "" {
+		f.message += ": " + why
+	}
+	f.message += "\nthis machine goes on trying in the background" + j.until()
+	return f
+}
+
+func (j *joining) until() string {
+	if j.link.Expires.IsZero() {
+		return ""
+	}
+	return " until " + j.app.dayTime(j.link.Expires)
+}
+
+// words is what came of a join, and what to do next.
+func (j *joining) words() []string {
+	if j.last.State == control.JoinAsked {
+		lines := []string{fmt.Sprintf("asked %s; somebody there decides", j.label())}
+		if !j.request.Ask {
+			lines[0] = "this link is a business card and lets nobody in by itself: " + lines[0]
+		}
+		return append(lines, "to see whether you are let in: anode peers list")
+	}
+	first := j.label() + " lets you in"
+	if own := saidName(j.last.Own); own != "" {
+		first += " as " + own
+	}
+	return []string{first + ".", "next: " + j.next()}
+}
+
+// saidName is a name that somebody else chose, if it is a name.
+func saidName(name string) string {
+	if book.CheckName(name) != nil {
+		return ""
+	}
+	return name
+}
+
+// next is the command to try first.
+func (j *joining) next() string {
+	switch {
+	case j.status.Tun == nil:
+		return "anode ping " + j.peer()
+	case j.last.Name == "":
+		return "ping " + j.link.Address.ULA().String()
+	}
+	return "ping " + j.last.Name + ".anode.internal"
+}
+
+// progress is a line on a terminal that says what is waited for.
+type progress struct {
+	to    io.Writer // nil: nobody looks
+	width int
+	shown int // columns of the line that is there
+}
+
+// newProgress returns a line on the standard error, if that is a terminal.
+func (a *app) newProgress(quiet bool) *progress {
+	if quiet || !isTerminal(a.err) {
+		return &progress{}
+	}
+	return &progress{to: a.err, width: a.columnsOf() - 1}
+}
+
+// line replaces the line.
+func (p *progress) line(text string) {
+	if p.to == nil {
+		return
+	}
+	text = cut(text, p.width)
+	fmt.Fprint(p.to, "\r"+text+strings.Repeat(" ", max(0, p.shown-len([]rune(text)))))
+	p.shown = len([]rune(text))
+}
+
+// end removes it.
+func (p *progress) end() {
+	if p.to != nil && p.shown > 0 {
+		fmt.Fprint(p.to, "\r"+strings.Repeat(" ", p.shown)+"\r")
+	}
+}
