@@ -222,14 +222,18 @@ func fold(d [16]byte) (id ID) {
 // TXT returns the form in which DNS TXT records and links carry an address (draft 2.8).
 func (a Address) TXT() string { return txtPrefix + a.String() }
 
-// ParseTXT reads one DNS TXT record, or a link, whose query it leaves out. The case
-// does not matter: QR codes have capitals. Records that do not begin with "anode:"
-// are other people's: ok is false and there is no error.
+// ParseTXT reads one DNS TXT record, or the address in a link, of which it leaves out what
+// follows a slash or a question mark. The case does not matter: QR codes have capitals.
+// Records that do not begin with "anode:" are other people's: ok is false and there is no
+// error.
 func ParseTXT(s string) (a Address, ok bool, err error) {
 	if len(s) < len(txtPrefix) || !strings.EqualFold(s[:len(txtPrefix)], txtPrefix) {
 		return Address{}, false, nil
 	}
-	rest, _, _ := strings.Cut(s[len(txtPrefix):], "?")
+	rest := s[len(txtPrefix):]
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		rest = rest[:i]
+	}
 	a, err = ParseAddress(strings.TrimSpace(rest))
 	return a, true, err
 }
