@@ -81,6 +81,14 @@ const (
 	cPortClosed  // errors that were sent about UDP to ports without a socket
 	dPortLimited // such errors, beyond their rate
 
+	// Of what people tell each other.
+	dTells      // beyond a budget
+	dTellsFull  // that People had no room for
+	dNoPeople   // that nobody here takes
+	dAside      // what may not travel in a session by an invitation
+	dInvitation // handshakes by an invitation that there is not, or not any more
+	dClaims     // and by one that was used too often just now
+
 	// Of the virtual LAN.
 	cLANTx       // packets of programs to groups, each counted once
 	cLANCopies   // and what they became, one a machine
@@ -117,6 +125,7 @@ var counterNames = [counterCount]string{
 	dNotAddedThere: "drop_not_added_there", dDiagnosis: "drop_diagnosis", dReflection: "drop_reflection", dHidden: "drop_hidden", dFriends: "drop_friends", dWrite: "drop_write", dCopies: "drop_copies",
 	dNetID: "drop_netid", dLinger: "drop_linger", dSTUN: "drop_stun", dExtra: "drop_extra", dStream: "drop_stream", dSocketRefused: "drop_socket_refused", dSocketFull: "drop_socket_full", dNoAdapter: "drop_no_adapter", cKeepalives: "keepalives", cRebound: "rebound", cWoken: "woken",
 	cTxMarked: "tx_marked", cPortClosed: "port_closed", dPortLimited: "drop_port_limited",
+	dTells: "drop_tells", dTellsFull: "drop_tells_full", dNoPeople: "drop_no_people", dAside: "drop_aside", dInvitation: "drop_invitation", dClaims: "drop_claims",
 	cLANTx: "lan_tx_packets", cLANCopies: "lan_tx_copies", cLANRx: "lan_rx_packets",
 	dLANNobody: "drop_lan_nobody", dLANOutsider: "drop_lan_outsider", dLANOut: "drop_lan_out_limit", dLANPeer: "drop_lan_peer_limit", dLANIn: "drop_lan_in_limit",
 	dLANEcho: "drop_lan_echo", dLANGroups: "drop_lan_groups", dLANWaiting: "drop_lan_waiting",

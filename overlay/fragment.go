@@ -70,7 +70,7 @@ func (f *fragments) add(now mono.Time, in *peer.Inbound, m wire.FragMsg) ([]byte
 		if f.of == nil {
 			f.of = map[*peer.Contact]*pile{}
 		}
-		p = &pile{stranger: in.Contact.Standing() < book.Added, sessions: map[*seal.Session]*wire.Reassembler{}}
+		p = &pile{stranger: in.Contact.Standing() < book.Added && !in.Session.Invited(), sessions: map[*seal.Session]*wire.Reassembler{}}
 		f.of[in.Contact] = p
 	}
 	room := f.room(p)

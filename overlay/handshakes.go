@@ -1,21 +1,18 @@
 package overlay
 
 import (
+	"errors"
+
+	"anodenet/anode/seal"
 	"anodenet/overlay/book"
 )
 
 // hello answers a handshake.
 func (s *signals) hello(m *message) error {
 	p := m.peer
-	if p.Standing() < book.Added {
-		if s.l.n.cfg.PSK != [32]byte{} {
-			s.l.n.counters.count(dNoSecret)
-			return nil
-		}
-		if !s.l.gate.keys.Allow(s.l.now, m.from.Addr.Addr()) {
-			s.l.n.counters.count(dBudget)
-			return nil
-		}
+	if p.Standing() < book.Added && !s.l.gate.keys.Allow(s.l.now, m.from.Addr.Addr()) {
+		s.l.n.counters.count(dBudget)
+		return nil
 	}
 	w, ok := s.l.way(m)
 	s.handshake(m, p.Hello(s.l.now, m.machine, m.body, m.from, w, ok))
@@ -25,11 +22,15 @@ func (s *signals) hello(m *message) error {
 // welcome completes a handshake of ours, and confirms it at once.
 func (s *signals) welcome(m *message) error {
 	w, ok := s.l.way(m)
-	err := m.peer.Welcome(s.l.now, m.machine, m.body, m.from, w, ok)
+	x, err := m.peer.Welcome(s.l.now, m.machine, m.body, m.from, w, ok)
 	s.handshake(m, err)
 	if err == nil {
 		s.l.n.counters.count(cHandshakes)
+		s.l.tells.up(m.peer, x, m.from.String())
 		s.l.tick(m.peer)
+	}
+	if errors.Is(err, seal.ErrRefused) || err == nil && x.Refused() {
+		s.l.tells.refused(m.peer)
 	}
 	return nil
 }
@@ -42,7 +43,11 @@ func (s *signals) stale(m *message) error {
 
 // handshake counts a message of the handshake that was refused.
 func (s *signals) handshake(m *message, err error) {
-	if err == nil {
+	switch {
+	case err == nil, errors.Is(err, seal.ErrLater): // the latter is counted as such
+		return
+	case errors.Is(err, seal.ErrUninvited):
+		s.l.n.counters.count(dNoSecret)
 		return
 	}
 	s.l.n.counters.count(dHandshake)

@@ -410,8 +410,16 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		return // a keepalive
 	}
 	n, c, kind := rx.n, in.Contact, wire.Type(msg[0])
+	standing := c.Standing()
+	if in.Session.Invited() {
+		if !aside[kind] {
+			n.counters.count(dAside)
+			return
+		}
+		standing = invited(kind, standing)
+	}
 	if !freely[kind] {
-		if a := n.admit(rx.now, kind, true, c.Standing()); a != admitted {
+		if a := n.admit(rx.now, kind, true, standing); a != admitted {
 			n.countRefused(a, kind, true)
 			return
 		}
@@ -445,6 +453,12 @@ func (rx *receiver) deliver(in *peer.Inbound, msg, p []byte, t *link.Train) {
 		rx.stream(in, msg, t)
 	case wire.Frag:
 		rx.fragment(in, msg, p, t)
+	case wire.Tell, wire.Told:
+		if standing >= book.Added && !c.Marks.Tells.Allow(rx.now, tellsOfOne) {
+			n.counters.count(dTells)
+			return
+		}
+		rx.post(in, msg, p, t)
 	default:
 		rx.post(in, msg, p, t)
 	}

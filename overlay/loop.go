@@ -37,10 +37,11 @@ type loop struct {
 	clients  clients
 	reach    reach
 	lan      virtualLAN
+	tells    tells
 	blockage blockage        // where UDP gets no answer
 	dials    dials           // connections that are opened
 	portmap  PortmapStatus   // as it was told last
-	parts    [partCount]part // these seven
+	parts    [partCount]part // these eight
 	errors   mono.Bucket     // ERRORs that are sent
 }
 
@@ -63,11 +64,12 @@ func newLoop(n *Node, known link.State) *loop {
 	l.reach = newReach(l)
 	l.reach.preferred = l.zones.preferred
 	l.lan = newVirtualLAN(l)
-	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones, theLAN: &l.lan}
+	l.tells = newTells(l)
+	l.parts = [partCount]part{theSignals: &l.signals, theFinder: &l.finder, theBeacon: &l.beacon, theCopies: &l.copies, theReach: &l.reach, theZones: &l.zones, theLAN: &l.lan, theTells: &l.tells}
 	l.env = &peer.Env{Shell: l.shell, Mapping: l.mapping, Log: n.log, Request: rand.Uint32, Open: n.isOpen, Trains: func() bool { return n.conns[0].Rung() == link.RungGSO },
 		Local: &seal.Local{Identity: n.cfg.Identity, PSK: n.cfg.PSK, PeerID: n.peerID(), Clock: n.cfg.Clock.Now, Lanes: len(n.conns),
 			StandardAES: n.cfg.StandardAES, Instance: n.instance, Adapter: n.cfg.Device != nil, Can: seal.ReadsDAck | seal.HalfCloses, Exact: true}}
-	l.env.Local.Reach = l.env.Reach
+	l.env.Local.Reach, l.env.Local.Invitation = l.env.Reach, l.tells.claim
 	l.env.Silent, l.env.Dead = l.blockage.now, l.connectionDead
 	l.links.set(known)
 	l.beacon.linksChanged()
@@ -283,6 +285,9 @@ func (l *loop) confirm(e event) {
 	l.n.counters.count(cHandshakes)
 	w, ok := l.way(&message{peer: p, from: e.ep, hop: e.hop})
 	p.Confirm(l.now, e.in, w, ok)
+	if _, ok := e.in.Session.Announced(); ok {
+		l.tells.up(p, e.in.Session, e.ep.String())
+	}
 	l.tick(p)
 }
 
@@ -370,6 +375,7 @@ func (l *loop) drop(p *peer.Peer) {
 	l.lan.forget(p)
 	l.zones.forget(p)
 	l.reach.forget(p)
+	l.tells.forget(p)
 	if p.Standing() != book.Relay {
 		l.n.events.peer(EventRemoved, p)
 	}

@@ -51,6 +51,7 @@ const (
 	theZones
 	theReach
 	theLAN
+	theTells
 
 	partCount
 )
@@ -97,6 +98,10 @@ var messageRules = func() [256]rule {
 		wire.Standing: {sealed, book.Stranger, some, false, theSignals},
 		wire.Clash:    {sealed, book.Added, mono.Rate{}, false, theCopies},
 
+		// Who has an invitation is counted as added here: see invited. Of strangers there are more budgets in tells.
+		wire.Tell: {sealed, book.Stranger, many, true, theTells},
+		wire.Told: {sealed, book.Stranger, many, true, theTells},
+
 		// The adapter's policy decides what of strangers gets in.
 		wire.IP6:   {sealed, book.Stranger, mono.Rate{}, true, nobody},
 		wire.IP6P:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
@@ -117,6 +122,24 @@ var messageRules = func() [256]rule {
 		wire.SDAck:  {sealed, book.Stranger, mono.Rate{}, true, nobody},
 	}
 }()
+
+// aside are the types that are taken in a session by an invitation, whoever sends them. A long one
+// comes as FRAG, and is looked at again when it is whole.
+var aside = func() (types [256]bool) {
+	for t := range types {
+		types[t] = peer.Aside(wire.Type(t)) || wire.Type(t) == wire.Frag
+	}
+	return types
+}()
+
+// invited is the standing that counts for a message in a session by an invitation: what people tell
+// there shares no budget with strangers.
+func invited(t wire.Type, s book.Standing) book.Standing {
+	if (t == wire.Tell || t == wire.Told || t == wire.Frag) && s > book.Blocked {
+		return book.Added
+	}
+	return s
+}
 
 // freely are the types that the rules let everybody send sealed, without a budget. Asking
 // for them costs nothing.

@@ -39,7 +39,7 @@ func (l *loop) status() Status {
 		Rung:   n.conns[0].Rung(),
 		PeerID: n.peerID(),
 		Copies: l.copies.present(l.now),
-		Open:   n.isOpen(), Secret: n.cfg.PSK != [32]byte{}, Relay: n.relays.Load(),
+		Open:   n.isOpen(), Secret: l.env.Local.PSK != [32]byte{}, Relay: n.relays.Load(),
 		Relaying:   l.relayingStatus(),
 		Zones:      l.zones.status(),
 		Reach:      l.reach.status(),

@@ -119,6 +119,10 @@ func sourceTo(i link.Interface, to netip.Addr) netip.Addr {
 // Seal implements peer.Shell.
 func (s *shell) Seal(c *peer.Contact, r *peer.Route, msg []byte, count int) {
 	n := s.l.n
+	if len(msg) > 0 && r.Session.Invited() && !peer.Aside(wire.Type(msg[0])) {
+		n.counters.count(dAside)
+		return
+	}
 	if count == 0 && len(msg) > 0 && n.bridges(r) && n.outBridge(s.send, c, msg) {
 		return
 	}
@@ -253,6 +257,7 @@ func (s *shell) Changed(p *peer.Peer, what peer.Change) {
 		s.l.finder.note(p)
 		s.l.zones.follow(p)
 		s.l.reach.changed(p)
+		s.l.tells.found(p)
 		if saved := p.Saved(); len(saved) > 0 {
 			n.book.Learn(p.Address, saved)
 		}

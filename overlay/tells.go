@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"anodenet/anode"
+	"anodenet/anode/seal"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 )
 
 // People is who decides about what peers tell us: TELL and TOLD, and the sessions that invitations
-// make. The loop calls its methods, so they must not wait: they put what they get into a
+// make. The loop calls its methods, so they must not wait, nor call the Node: they put what they get into a
 // bounded queue of their own.
 type People interface {
 	// Heard takes a TELL. It reports whether there was room: what is not taken is counted and
@@ -21,20 +24,25 @@ type People interface {
 	Told(a anode.Address, m wire.ToldMsg)
 	// Up is told that a session with an added peer, or one by an invitation, is confirmed.
 	Up(u Up)
-	// Invitation returns the preshared key of an invitation that may be used now; ok is false if
-	// there is none. It must be fast: a stranger's HELLO waits for it.
-	Invitation(id InvitationID) (psk [32]byte, ok bool)
+	// Invitation returns the preshared key of an invitation that from may use now; ok is false if
+	// there is none. from has proved its address, and not that it has the token. Whoever has used an
+	// invitation up may use it again: it does not know yet that it was let in, and, in a network with a
+	// secret, cannot be told so in any other session. It must be fast: a stranger's HELLO waits for it.
+	Invitation(id InvitationID, from anode.Address) (psk [32]byte, ok bool)
+	// Refused is told that the issuer of an invitation that we were given knows nothing of it: it has
+	// expired, was used up, or was taken back. The issuer has proved that it said so. Join has ended.
+	Refused(issuer anode.Address, id InvitationID)
 }
 
 // InvitationID names an invitation in a HELLO. It says nothing about the token.
-type InvitationID [8]byte
+type InvitationID = seal.InvitationID
 
 // Heard is a TELL as it came.
 type Heard struct {
 	From       anode.Address
 	Standing   book.Standing
 	Invitation InvitationID // the session's, which proves that the sender has the token; zero: none
-	Endpoint   string       // where it came from, for people to see
+	Endpoint   string       // where it came from, for people to see; that of a relay, if there is one between
 	Msg        wire.TellMsg // its own copy
 }
 
@@ -47,47 +55,200 @@ type Up struct {
 	Endpoint   string       // where the other side is, for people to see
 }
 
-// Guest is an invitation of somebody else's, with which handshakes are made until it ends.
-type Guest struct {
-	Issuer    anode.Address
-	ID        InvitationID
-	PSK       [32]byte
-	Endpoints []wire.Endpoint
-	Relays    []RelayAt
-	Until     time.Time
-}
-
-// RelayAt is a relay and where it is.
-type RelayAt struct {
-	Address  anode.Address
-	Endpoint wire.Endpoint
-}
-
 // ErrNoPeople says that the node was made without People.
 var ErrNoPeople = errors.New("this node takes no messages of people")
 
 // Tell sends a TELL once, in the session with a or in one that it begins. An error says that it was
-// not sent; without one it may still be lost, so the caller repeats it until TOLD comes.
+// not sent; without one it may still be lost, so the caller repeats it until TOLD comes. It waits for a
+// session for some seconds.
 func (n *Node) Tell(ctx context.Context, a anode.Address, m wire.TellMsg) error {
-	return ErrNoPeople
+	if n.cfg.People == nil {
+		return ErrNoPeople
+	}
+	sent, failed := make(chan uint8, 1), make(chan error, 1)
+	err := n.call(ctx, func(l *loop) error {
+		p, err := l.meet(a, noSite)
+		if err != nil {
+			return err
+		}
+		p.Send(l.now, peer.Waiting{Msg: m.Append([]byte{byte(wire.Tell)}), Sent: sent, Failed: failed})
+		l.touch(p)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-sent:
+		return nil
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return n.why(context.WithoutCancel(ctx), a)
+		}
+		return ctx.Err()
+	case <-n.done:
+		return ErrClosed
+	}
 }
 
 // TellBack answers a TELL, in the session with a. Without one the answer is dropped: the TELL
 // comes again.
 func (n *Node) TellBack(ctx context.Context, a anode.Address, m wire.ToldMsg) error {
-	return ErrNoPeople
+	if n.cfg.People == nil {
+		return ErrNoPeople
+	}
+	return n.call(ctx, func(l *loop) error {
+		if p := l.peers.get(a); p != nil {
+			p.TellBack(l.now, m.Append([]byte{byte(wire.Told)}))
+			l.touch(p)
+		}
+		return nil
+	})
 }
 
-// Join makes handshakes with the issuer of an invitation by its token, until an ordinary session with the
-// issuer is up, until g.Until, or until Join is called with another invitation of the issuer's.
-// The issuer need not be added. A zero ID ends it.
-func (n *Node) Join(ctx context.Context, g Guest) error { return ErrNoPeople }
-
-// Doors lists where a guest can reach this node now: endpoints, the most promising first, and relays that
-// forward to it for anybody.
-func (n *Node) Doors(ctx context.Context) (endpoints []wire.Endpoint, relays []RelayAt, err error) {
-	return nil, nil, ErrNoPeople
+// SetSecret replaces the network's secret: handshakes from now on use it. Sessions that are up stay
+// until their keys end.
+func (n *Node) SetSecret(ctx context.Context, psk [32]byte) error {
+	return n.call(ctx, func(l *loop) error {
+		if l.env.Local.PSK == psk {
+			return nil
+		}
+		local := *l.env.Local
+		local.PSK = psk
+		l.env.Local = &local
+		for _, p := range l.peers.byAddress {
+			p.Use(l.now)
+			l.touch(p)
+		}
+		return nil
+	})
 }
 
-// SetSecret replaces the network's secret: handshakes from now on use it.
-func (n *Node) SetSecret(ctx context.Context, psk [32]byte) error { return ErrNoPeople }
+// tells is the part that takes what people tell each other, and knows who is on the way in.
+//
+// What a stranger says has a budget of its network, and one of all strangers. What a peer that was
+// added says has one of the peer's, and so has who has an invitation of ours: see receiver.tells.
+type tells struct {
+	l         *loop
+	strangers mono.Networks
+	claims    map[InvitationID]*claims
+	joins     joins
+}
+
+var (
+	// tellRate is of one added peer, or of one with an invitation.
+	tellsOfOne = mono.Rate{PerSecond: 20, Burst: 100}
+	// A stranger has one thing to say, some times over.
+	tellsOfSite      = mono.Rate{PerSecond: 1, Burst: 8}
+	tellsOfStrangers = mono.Rate{PerSecond: 50, Burst: 100}
+	// claimRate is how many handshakes are made by one invitation.
+	claimRate = mono.Rate{PerSecond: 10.0 / 60, Burst: 10}
+)
+
+// claims are the handshakes that were made by one invitation.
+type claims struct {
+	bucket mono.Bucket
+	last   mono.Time
+}
+
+// Invitations whose handshakes are counted. Those that nobody knows are not among them.
+const (
+	maxClaims   = 512
+	claimsStale = time.Minute // then the bucket is full again
+)
+
+func newTells(l *loop) tells {
+	return tells{l: l, strangers: mono.Networks{Each: tellsOfSite, Total: tellsOfStrangers, Prefix: mono.Site},
+		claims: map[InvitationID]*claims{}, joins: joins{of: map[*peer.Peer]*join{}}}
+}
+
+// people returns who takes what people tell; nil: nobody does.
+func (t *tells) people() People { return t.l.n.cfg.People }
+
+// message takes TELL and TOLD, which the lane has admitted.
+func (t *tells) message(m *message) error {
+	if t.people() == nil {
+		t.l.n.counters.count(dNoPeople)
+		return nil
+	}
+	if m.type_ == wire.Told {
+		x, err := wire.ParseTold(m.body)
+		if err == nil {
+			t.people().Told(m.peer.Address, x)
+		}
+		return err
+	}
+	x, err := wire.ParseTell(m.body)
+	if err != nil {
+		return err
+	}
+	if m.peer.Standing() < book.Added && !m.in.Session.Invited() && !t.strangers.Allow(t.l.now, m.from.Addr.Addr()) {
+		t.l.n.counters.count(dTells)
+		return nil
+	}
+	m.peer.HeardIn(m.in, m.from)
+	x.Body = append([]byte(nil), x.Body...)
+	if !t.people().Heard(Heard{m.peer.Address, m.peer.Standing(), m.in.Session.Invitation(), m.from.String(), x}) {
+		t.l.n.counters.count(dTellsFull)
+	}
+	return nil
+}
+
+// claim returns the key of an invitation of ours; see seal.Local.
+func (t *tells) claim(from anode.Address, id InvitationID) (psk [32]byte, c seal.Claim) {
+	if t.people() == nil {
+		return psk, seal.Dead
+	}
+	psk, ok := t.people().Invitation(id, from)
+	switch {
+	case !ok:
+		t.l.n.counters.count(dInvitation)
+		return psk, seal.Dead
+	case !t.allow(id):
+		t.l.n.counters.count(dClaims)
+		return psk, seal.Later
+	}
+	return psk, seal.Live
+}
+
+// allow reports whether one more handshake may be made by an invitation that there is.
+func (t *tells) allow(id InvitationID) bool {
+	x := t.claims[id]
+	if x == nil {
+		if len(t.claims) >= maxClaims {
+			for id, old := range t.claims {
+				if t.l.now.Sub(old.last) > claimsStale {
+					delete(t.claims, id)
+				}
+			}
+		}
+		if len(t.claims) >= maxClaims {
+			return false
+		}
+		x = &claims{}
+		t.claims[id] = x
+	}
+	x.last = t.l.now
+	return x.bucket.Allow(t.l.now, claimRate)
+}
+
+// up takes a session that was confirmed just now.
+func (t *tells) up(p *peer.Peer, s *seal.Session, at string) {
+	if t.people() == nil {
+		return
+	}
+	if s.Invited() && s.Initiator() {
+		t.joined(p, s)
+	}
+	if s.Invited() || p.Standing() >= book.Added {
+		t.people().Up(Up{p.Address, p.Standing(), s.Invitation(), s.Invited() && !s.Initiator(), at})
+	}
+}
+
+// tick goes on with what was joined.
+func (t *tells) tick() mono.Time { return t.tickJoins() }
+
+// linksChanged tries what was joined again.
+func (t *tells) linksChanged() { t.joins.again(t.l.now) }

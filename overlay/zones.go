@@ -381,3 +381,6 @@ func (r *reach) kept(p *peer.Peer) bool {
 	return r.outside.mapping.Kind == path.None ||
 		slices.ContainsFunc(r.anchors.list, func(x *anchor) bool { return x.peer == p && !x.silent() })
 }
+
+// give notes relays that forward to an address. (Filled in by zones_given.)
+func (z *zones) give(anode.Address, []RelayAt) {}

@@ -29,7 +29,7 @@ func TestClockSetBack(t *testing.T) {
 	}
 	// Within one run the stamps grow whatever the clock does.
 	before := a.set.sent
-	a.set.begin(w.now)
+	a.set.begin(w.now, nil)
 	if after := a.set.sent; bytes.Compare(after[:], before[:]) <= 0 {
 		t.Error("the stamp did not grow")
 	}
@@ -46,7 +46,7 @@ func TestReservedStamps(t *testing.T) {
 	}
 	a.set.sent = huge
 	a.set.sent[0] = 0x7f
-	if err := a.set.begin(w.now); err != nil {
+	if err := a.set.begin(w.now, nil); err != nil {
 		t.Fatal(err)
 	}
 	reply, x, err := b.set.OnHello(w.now, 3, a.set.attempt.message(a.set.peerID).Body)
@@ -314,6 +314,7 @@ func TestWrongSecret(t *testing.T) {
 	}
 	b.local.PSK = a.local.PSK
 	b.restart()
+	b.set.SetStanding(true, true) // others get no answer
 	w.run(15 * time.Second)
 	if len(b.got) != 1 {
 		t.Error("no session with the secret")
@@ -436,7 +437,7 @@ func TestNothingGrows(t *testing.T) {
 func TestBrokenTLVs(t *testing.T) {
 	w, a, b := newWorld(t, 1)
 	stamp := stampOf(epoch)
-	state, err := newHandshake(a.local, address(b), true)
+	state, err := newHandshake(a.local, address(b), true, new([32]byte))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -450,7 +451,7 @@ func TestBrokenTLVs(t *testing.T) {
 	a.set.Want(w.now)
 	a.set.Tick(w.now)
 	h := a.set.attempt.hello
-	state, err = newHandshake(b.local, address(a), false)
+	state, err = newHandshake(b.local, address(a), false, new([32]byte))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // Types of the TLVs that the handshake carries, `type[1] length[1] value`. Unknown ones
-// are skipped, and of two with one type the first counts. 2 is the ID of an invitation,
-// which nothing here sends or reads.
+// are skipped, and of two with one type the first counts.
 const (
 	tlvLanes        = 0x01 // count[1] of consecutive receiver indices
+	tlvInvitation   = 0x02 // id[8], in HELLO
 	tlvStanding     = 0x03 // standing[1]
 	tlvInstance     = 0x04 // instance[8]
 	tlvCapabilities = 0x05 // bits from the left, of as many bytes as it takes
@@ -67,6 +67,7 @@ type Announcement struct {
 	Instance     wire.Instance    // zero: not said
 	Capabilities Capabilities
 	Reach        Reach
+	Invitation   InvitationID // by which the handshake is made; zero: none
 }
 
 // parseAnnouncement reads a list of TLVs. ok is false if it is malformed, or if one that
@@ -101,6 +102,11 @@ func (a *Announcement) take(typ byte, value []byte, first bool) bool {
 			return false
 		}
 		next.Lanes = min(max(int(value[0]), 1), MaxLanes)
+	case tlvInvitation:
+		if len(value) != len(a.Invitation) {
+			return false
+		}
+		next.Invitation = InvitationID(value)
 	case tlvStanding:
 		if len(value) != 1 {
 			return false
@@ -159,6 +165,9 @@ func parseEndpoints(b []byte) (list []wire.Endpoint, ok bool) {
 func (a Announcement) append(b []byte) []byte {
 	if a.Lanes > 1 {
 		b = append(b, tlvLanes, 1, byte(a.Lanes))
+	}
+	if a.Invitation != (InvitationID{}) {
+		b = append(append(b, tlvInvitation, byte(len(a.Invitation))), a.Invitation[:]...)
 	}
 	if a.Standing != wire.StandingUnknown {
 		b = a.Standing.Append(append(b, tlvStanding, 1))

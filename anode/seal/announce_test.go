@@ -32,12 +32,14 @@ func TestAnnouncement(t *testing.T) {
 		{"capability 8", "05 02 0080", Announcement{Lanes: 1, Capabilities: 1 << 55}, ""},
 		{"no capabilities", "05 00", Announcement{Lanes: 1}, "-"},
 		{"capabilities to come", "05 09 20000000000000000f", Announcement{Lanes: 1, Capabilities: TakesIP6}, "05 01 20"},
-		{"unknown ones", "00 00 02 08 0102030405060708 08 01 00 ff 02 0102 03 01 01",
+		{"invitation", "02 08 0102030405060708", Announcement{Lanes: 1, Invitation: InvitationID{1, 2, 3, 4, 5, 6, 7, 8}}, ""},
+		{"no invitation", "02 08 0000000000000000", Announcement{Lanes: 1}, "-"},
+		{"unknown ones", "00 00 08 01 00 ff 02 0102 03 01 01",
 			Announcement{Lanes: 1, Standing: wire.StandingAdded}, "03 01 01"},
 		{"the first counts", "03 01 01 03 01 00 01 01 02 01 01 03", Announcement{Lanes: 2, Standing: wire.StandingAdded}, "01 01 02 03 01 01"},
 		{"the first counts, unknown or not", "03 01 07 03 01 01", Announcement{Lanes: 1}, "-"},
 		{"all", "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20",
-			Announcement{2, wire.StandingAdded, instance, TakesIP6, Reach{}}, ""},
+			Announcement{2, wire.StandingAdded, instance, TakesIP6, Reach{}, InvitationID{}}, ""},
 		{"endpoints", "06 0e 02 c0000201 2221 02 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
 			wire.UDP(netip.MustParseAddrPort("192.0.2.1:8737")), wire.UDP(netip.MustParseAddrPort("198.51.100.1:4096"))}}}, ""},
 		{"endpoints of TCP", "06 0e 02 c0000201 2221 03 c6336401 1000", Announcement{Lanes: 1, Reach: Reach{Endpoints: []wire.Endpoint{
@@ -66,7 +68,7 @@ func TestAnnouncement(t *testing.T) {
 	}
 	for _, broken := range []string{
 		"01", "01 02 00", "03 01 01 01", "00 01", "ff ff 00", // not whole
-		"01 00", "01 02 0102", "03 00", "03 02 0101", "04 07 01020304050607", "04 09 010203040506070809", // lengths
+		"01 00", "01 02 0102", "03 00", "03 02 0101", "02 07 01020304050607", "02 09 010203040506070809", "04 07 01020304050607", "04 09 010203040506070809", // lengths
 		"06 06 02 c0000201 22", "06 01 04", "07 00", "07 02 0000",
 		"03 01 01 03 00", "01 01 02 01 00", // also of the second
 	} {
@@ -89,7 +91,7 @@ func TestAnnounced(t *testing.T) {
 	a.say("x")
 	w.run(time.Second)
 	x, y := a.set.Current(w.now), b.set.pending[0]
-	if got, ok := x.Announced(); !ok || !reflect.DeepEqual(got, Announcement{1, wire.StandingNotAdded, wire.Instance{2}, 0, Reach{}}) {
+	if got, ok := x.Announced(); !ok || !reflect.DeepEqual(got, Announcement{1, wire.StandingNotAdded, wire.Instance{2}, 0, Reach{}, InvitationID{}}) {
 		t.Errorf("the initiator learned %+v, %v", got, ok)
 	}
 	if got, ok := y.Announced(); ok || !reflect.DeepEqual(got, Announcement{}) {
@@ -98,7 +100,7 @@ func TestAnnounced(t *testing.T) {
 	w.drop = nil
 	a.say("y")
 	w.run(time.Second)
-	if got, ok := y.Announced(); !ok || !reflect.DeepEqual(got, Announcement{4, wire.StandingAdded, wire.Instance{1}, TakesIP6, Reach{}}) {
+	if got, ok := y.Announced(); !ok || !reflect.DeepEqual(got, Announcement{4, wire.StandingAdded, wire.Instance{1}, TakesIP6, Reach{}, InvitationID{}}) {
 		t.Errorf("the responder learned %+v, %v", got, ok)
 	}
 	// Once ended it says nothing.
@@ -110,6 +112,7 @@ func TestAnnounced(t *testing.T) {
 
 func FuzzAnnouncement(f *testing.F) {
 	f.Add(unhex(f, "01 01 02 03 01 01 04 08 0a01020304050607 05 01 20"))
+	f.Add(unhex(f, "01 01 02 02 08 0102030405060708 03 01 00"))
 	f.Add(unhex(f, "05 09 20000000000000000f ff 00"))
 	f.Add(unhex(f, "06 15 02 c0000201 2221 00 03 c6336401 1000 02 c6336401 1000 07 01 32"))
 	f.Fuzz(func(t *testing.T, b []byte) {

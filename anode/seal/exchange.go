@@ -18,7 +18,7 @@ const cookieReplies = 8
 // sent, is not sent on, and is handed to Confirm when a packet was opened in it.
 //
 // The errors are ErrBody, ErrVersion, ErrAuth, ErrDuplicate, ErrMachine, ErrRandom,
-// and ErrStale if a STALE is due and one was sent just now.
+// ErrUninvited, ErrLater, and ErrStale if a STALE is due and one was sent just now.
 func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply *Message, pending *Session, err error) {
 	now = max(now, 1)
 	h, err := ParseHello(body)
@@ -38,7 +38,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 		}
 	}
 
-	state, err := newHandshake(s.local, s.peer, false)
+	state, err := newHandshake(s.local, s.peer, false, &s.local.PSK)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,9 +53,19 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	if !ok {
 		return nil, nil, ErrBody
 	}
+	if s.closed() && announced.Invitation == (InvitationID{}) {
+		return nil, nil, ErrUninvited
+	}
 	stamp := Stamp(payload)
 	if reply, err := s.stale(now, senderPeerID, h.Index, stamp); reply != nil || err != nil {
 		return reply, nil, err
+	}
+	psk, live, err := s.key(announced.Invitation)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := state.SetPresharedKey(psk[:]); err != nil {
+		return nil, nil, err
 	}
 
 	index, err := s.local.newIndex(s.Live(), s.attempt)
@@ -69,6 +79,9 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 	x, err := s.session(now, false, senderPeerID, index, h.Index, first, second, announced)
 	if err != nil {
 		return nil, nil, err
+	}
+	if live {
+		x.invitation = announced.Invitation
 	}
 	reply = &Message{Type: wire.Welcome, PeerID: senderPeerID,
 		Body: Welcome{Index: index, Your: h.Index, Noise: msg}.Append(nil)}
@@ -117,7 +130,8 @@ func (s *Set) enqueue(x *Session) {
 // OnWelcome takes the body of a WELCOME whose MAC is right. The session is the one
 // to send on from now, Current permitting; the peer does not use it before it has
 // opened a packet in it, for which Tick asks a keepalive. The errors are ErrBody,
-// ErrVersion, ErrUnexpected, ErrMachine and ErrAuth. A Set for any machine is the
+// ErrVersion, ErrUnexpected, ErrMachine, ErrAuth, and ErrRefused if the peer does not know the
+// invitation and its answer is of no more use; where it is, the session says so. A Set for any machine is the
 // sender's afterwards.
 func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Session, error) {
 	now = max(now, 1)
@@ -132,19 +146,26 @@ func (s *Set) OnWelcome(now time.Duration, senderPeerID uint8, body []byte) (*Se
 	if foreign(s.peerID, senderPeerID) {
 		return nil, ErrMachine
 	}
-	payload, first, second, err := readMessage(a.state, w.Noise)
+	m, err := s.open(a, w.Noise)
 	if err != nil {
 		return nil, err
 	}
-	announced, ok := parseAnnouncement(payload)
+	announced, ok := parseAnnouncement(m.payload)
 	if !ok {
 		s.abandon(now) // the handshake's keys are used up
 		return nil, ErrBody
 	}
-	x, err := s.session(now, true, senderPeerID, a.hello.Index, w.Index, first, second, announced)
+	if m.dead && m.psk != s.local.PSK { // it is of a network without our secret
+		s.abandon(now)
+		return nil, ErrRefused
+	}
+	x, err := s.session(now, true, senderPeerID, a.hello.Index, w.Index, m.first, m.second, announced)
 	if err != nil {
 		s.abandon(now)
 		return nil, err
+	}
+	if x.refused = m.dead; a.invitation != nil && !m.dead {
+		x.invitation = a.invitation.ID
 	}
 	s.attempt, s.timers.trying, s.timers.heard = nil, 0, now
 	x.life.began, x.life.confirmAt = a.began, now
@@ -164,7 +185,9 @@ func (s *Set) Confirm(now time.Duration, x *Session) {
 	x.life.welcome = nil
 	s.confirm(now, x)
 	s.greatest = later(s.greatest, x.life.stamp)
-	s.timers.relax(now)
+	if !x.Invited() {
+		s.timers.relax(now)
+	}
 }
 
 // OnCookie takes the body of a COOKIE, which has no MAC: the HELLO that it returns is
@@ -205,5 +228,5 @@ func (s *Set) OnStale(now time.Duration, body []byte) error {
 	}
 	s.staleRead = now
 	s.reported = later(s.reported, t.Greatest)
-	return s.begin(now)
+	return s.begin(now, a.invitation)
 }

@@ -22,8 +22,9 @@ const prologue = "anode sealed 1"
 //	<- e, ee, se, psk
 //
 // Both static keys are known beforehand, being in the addresses. It ends with one key
-// for each direction, the initiator's first.
-func newHandshake(l *Local, peer anode.Address, initiator bool) (*noise.HandshakeState, error) {
+// for each direction, the initiator's first. The preshared key counts in message 2 alone: the
+// responder may replace it between the messages.
+func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte) (*noise.HandshakeState, error) {
 	public, err := peer.PublicKey()
 	if err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func newHandshake(l *Local, peer anode.Address, initiator bool) (*noise.Handshak
 		Pattern:               noise.HandshakeKK,
 		Initiator:             initiator,
 		Prologue:              append(append([]byte(prologue), first[:]...), second[:]...),
-		PresharedKey:          l.PSK[:],
+		PresharedKey:          psk[:],
 		PresharedKeyPlacement: 2,
 		StaticKeypair:         noise.DHKey{Private: []byte(handleStatic), Public: own[7:]},
 		PeerStatic:            peer[7:],

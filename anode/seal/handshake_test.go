@@ -31,6 +31,7 @@ func fixed(t testing.TB) (a, b *Set, hello, welcome *Message, x, y *Session) {
 	la := &Local{Identity: identity(t, 1), PSK: psk, PeerID: 3, Rand: &counting{0}, Clock: clock, Lanes: 2, Adapter: true, Instance: wire.Instance{0xa, 1, 2, 3, 4, 5, 6, 7}}
 	lb := &Local{Identity: identity(t, 2), PSK: psk, PeerID: 5, Rand: &counting{100}, Clock: clock}
 	a, b = NewSet(la, lb.Identity.Address(), 0), NewSet(lb, la.Identity.Address(), 0)
+	b.SetStanding(false, true)
 	if err := a.Want(1); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +202,7 @@ func TestForwardSecrecy(t *testing.T) {
 	}
 
 	// The initiator's key, in a fresh initiator: WELCOME answers another ephemeral key.
-	i, err := newHandshake(la, identity(t, 2).Address(), true)
+	i, err := newHandshake(la, identity(t, 2).Address(), true, &la.PSK)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestForwardSecrecy(t *testing.T) {
 		t.Errorf("the initiator's key reads WELCOME: %v", err)
 	}
 	// The initiator's key does not read HELLO either: that takes the responder's.
-	r, err := newHandshake(&Local{Identity: identity(t, 1), PSK: psk}, identity(t, 1).Address(), false)
+	r, err := newHandshake(&Local{Identity: identity(t, 1)}, identity(t, 1).Address(), false, &psk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestForwardSecrecy(t *testing.T) {
 
 	// The responder's key reads HELLO (so that no user data is in there), and ends
 	// with other keys, since the ephemeral one behind WELCOME is lost.
-	r, err = newHandshake(lb, identity(t, 1).Address(), false)
+	r, err = newHandshake(lb, identity(t, 1).Address(), false, &lb.PSK)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +286,7 @@ func BenchmarkOnHello(b *testing.B) {
 	la := &Local{Identity: identity(b, 1), PeerID: 1}
 	lb := &Local{Identity: identity(b, 2), PeerID: 2}
 	x := NewSet(la, lb.Identity.Address(), 0)
-	x.begin(1)
+	x.begin(1, nil)
 	body := x.attempt.message(x.peerID).Body
 	for b.Loop() {
 		if _, _, err := NewSet(lb, la.Identity.Address(), 0).OnHello(1, 1, body); err != nil {

@@ -10,7 +10,7 @@ import (
 // hello begins a handshake and returns the body of its HELLO.
 func hello(t testing.TB, s *side) []byte {
 	t.Helper()
-	if err := s.set.begin(s.w.now); err != nil {
+	if err := s.set.begin(s.w.now, nil); err != nil {
 		t.Fatal(err)
 	}
 	return s.set.attempt.message(s.set.peerID).Body
@@ -120,7 +120,7 @@ func TestAbsorb(t *testing.T) {
 	w, a, b, _ := machines(t)
 	w.chat(3*time.Second, 100*time.Millisecond, a)
 	old, known := a.set.Current(w.now), a.set
-	known.begin(w.now)
+	known.begin(w.now, nil)
 	greatest := known.greatest
 
 	a.set = NewSet(a.local, address(b), 0)

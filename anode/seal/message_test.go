@@ -159,7 +159,7 @@ func FuzzOpen(f *testing.F) {
 func FuzzSet(f *testing.F) {
 	w, a, b := newWorld(f, 1)
 	f.Add([]byte{0, 1, 2, 3})
-	a.set.begin(w.now)
+	a.set.begin(w.now, nil)
 	h := a.set.attempt.message(a.set.peerID).Body
 	f.Add(append([]byte{0, byte(len(h))}, h...))
 	f.Fuzz(func(t *testing.T, script []byte) {

@@ -27,11 +27,13 @@ const (
 type Session struct {
 	// What never changes.
 	ends
-	initiator bool                    // we are
-	header    [wire.SealedHeader]byte // of what we send; the number is put in
-	from      [16]byte                // sender and recipient ID of what we receive
-	announced Announcement            // by the peer
-	keys      atomic.Pointer[keys]
+	initiator  bool                    // we are
+	header     [wire.SealedHeader]byte // of what we send; the number is put in
+	from       [16]byte                // sender and recipient ID of what we receive
+	announced  Announcement            // by the peer
+	invitation InvitationID            // by which it was made; zero: none
+	refused    bool                    // see Refused
+	keys       atomic.Pointer[keys]
 
 	// Of those who seal.
 	departs []departure  // a lane each

@@ -39,6 +39,7 @@ type Local struct {
 	Exact       bool             // SetStanding says exactly whether we let the peer in
 	Instance    wire.Instance    // drawn at random when we start; zero: not said
 	Clock       func() time.Time // for stamps; nil: time.Now
+	Invitation  lookup           // returns the key of an invitation of ours, for a handshake of from's that was authenticated; it must be quick. nil: there are none
 	Reach       func() Reach     // where peers that were added may reach us now; nil: we say nothing, and take no NAT_T
 }
 
@@ -162,12 +163,13 @@ type Set struct {
 
 // attempt is our outstanding handshake.
 type attempt struct {
-	state    *noise.HandshakeState
-	hello    Hello
-	began    time.Duration
-	next     time.Duration // when to send it again
-	interval time.Duration // between the next two
-	cookies  int           // COOKIEs answered at once
+	state      *noise.HandshakeState
+	invitation *Invitation // by which it is made; nil: none
+	hello      Hello
+	began      time.Duration
+	next       time.Duration // when to send it again
+	interval   time.Duration // between the next two
+	cookies    int           // COOKIEs answered at once
 }
 
 // NewSet makes the Set of a peer, of whose machines peerID is one, or 0 for any.
@@ -202,8 +204,10 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	s.sent, s.reported = later(s.sent, other.sent), later(s.reported, other.reported)
 	s.greatest = later(s.greatest, other.greatest)
 	s.timers.heard = max(s.timers.heard, other.timers.heard)
-	if len(other.live) > 0 {
+	if other.Current(now) != nil {
 		s.timers.relax(now)
+	} else {
+		s.timers.wanted = max(s.timers.wanted, other.timers.wanted)
 	}
 	*other = Set{local: other.local, peer: other.peer, admitted: other.admitted, trusted: other.trusted}
 }
@@ -216,12 +220,12 @@ func (s *Set) Empty() bool {
 // Live returns all sessions on which to receive, those first that may be sent on.
 func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
 
-// Current is the session on which to send, or nil: the newest confirmed one; of two
+// Current is the session on which to send, or nil: the newest confirmed one that no invitation made; of two
 // whose handshakes crossed, the one whose initiator has the lower address. So both
 // sides choose the same; it does no harm if they do not.
 func (s *Set) Current(now time.Duration) (current *Session) {
 	for _, c := range s.live { // oldest first
-		if c.Ended() || c.tooOld(int64(now)) {
+		if c.Invited() || c.Ended() || c.tooOld(int64(now)) {
 			continue
 		}
 		if current == nil || !current.crossed(c) || c.initiator == s.local.lower(s.peer) {
@@ -244,10 +248,10 @@ func (s *Session) crossed(n *Session) bool {
 func (s *Set) Want(now time.Duration) error {
 	now = max(now, 1)
 	s.timers.wanted = now
-	if s.attempt != nil || s.Current(now) != nil {
+	if s.attempt != nil || s.Current(now) != nil || s.Invited(now) != nil { // then Tick begins: see proceed
 		return nil
 	}
-	return s.begin(now)
+	return s.begin(now, nil)
 }
 
 // Renew starts a handshake although there is a session: the machine is to say anew what
@@ -258,7 +262,7 @@ func (s *Set) Renew(now time.Duration) error {
 		return nil
 	}
 	s.timers.wanted = now
-	return s.begin(now)
+	return s.begin(now, nil)
 }
 
 // OnUnknown says that the machine sent a packet to an index that no session has: it
@@ -272,7 +276,7 @@ func (s *Set) OnUnknown(now time.Duration) error {
 		return nil
 	}
 	s.timers.wanted = now
-	return s.begin(now)
+	return s.begin(now, nil)
 }
 
 // foreign reports whether a machine is not the one of a Set, own, which may be any. Every machine has a
@@ -281,20 +285,24 @@ func foreign(own, peerID uint8) bool {
 	return peerID == 0 || own != 0 && peerID != own
 }
 
-// begin starts a handshake, in place of any that is under way. Tick sends the HELLO.
-// After an error nothing has changed.
-func (s *Set) begin(now time.Duration) error {
+// begin starts a handshake, in place of any that is under way, by an invitation if i is not nil.
+// Tick sends the HELLO. After an error nothing has changed.
+func (s *Set) begin(now time.Duration, i *Invitation) error {
 	s.timers.tried = now
 	index, err := s.local.newIndex(s.Live(), s.attempt)
 	if err != nil {
 		return err
 	}
-	state, err := newHandshake(s.local, s.peer, true)
+	psk, said := &s.local.PSK, s.local.announcement(s.admitted, s.trusted)
+	if i != nil {
+		psk, said.Invitation = &i.PSK, i.ID
+	}
+	state, err := newHandshake(s.local, s.peer, true, psk)
 	if err != nil {
 		return err
 	}
 	stamp := later(s.local.stamp(), later(s.sent.next(), s.reported.next()))
-	msg, _, _, err := state.WriteMessage(nil, s.local.announcement(s.admitted, s.trusted).append(stamp[:]))
+	msg, _, _, err := state.WriteMessage(nil, said.append(stamp[:]))
 	if err != nil {
 		return err
 	}
@@ -302,7 +310,7 @@ func (s *Set) begin(now time.Duration) error {
 	if s.timers.trying == 0 {
 		s.timers.trying = now
 	}
-	s.attempt = &attempt{state: state, hello: Hello{Index: index, Noise: msg},
+	s.attempt = &attempt{state: state, invitation: i, hello: Hello{Index: index, Noise: msg},
 		began: now, next: now, interval: firstRetry}
 	return nil
 }

@@ -24,6 +24,7 @@ const (
 // timers are a Set's; 0 is never in all of them.
 type timers struct {
 	wanted    time.Duration // somebody wanted to send
+	joined    time.Duration // the same, of handshakes by an invitation
 	tried     time.Duration // a handshake began, of our own
 	trying    time.Duration // since when HELLOs go unanswered
 	heard     time.Duration // a WELCOME came
@@ -57,6 +58,7 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 	f := s.timers.flow(s.live)
 	active := s.watch(now, f)
 	s.renew(now, f)
+	s.proceed(now)
 	do.Keepalive = s.keepalive(now, f, at)
 	do.Hello = s.hello(now, at)
 	if active {
@@ -67,6 +69,11 @@ func (s *Set) Tick(now time.Duration) (do Actions, next time.Duration) {
 	}
 	for _, x := range s.live {
 		at(x.born + keyLife)
+		if x.Invited() {
+			if since, ok := s.replaced(x); ok {
+				at(since + lingersFor)
+			}
+		}
 	}
 	for _, x := range s.pending {
 		at(x.born + pendingLife)
@@ -87,6 +94,11 @@ func (s *Set) expire(now time.Duration) {
 	s.keep(func(x *Session) bool {
 		if x.life.state == pending {
 			return now-x.born < pendingLife
+		}
+		if x.Invited() {
+			if since, ok := s.replaced(x); ok && now-since >= lingersFor {
+				return false
+			}
 		}
 		return !x.tooOld(int64(now))
 	})
@@ -153,7 +165,7 @@ func (s *Set) renew(now time.Duration, f flow) {
 	t := &s.timers
 	if t.silent != 0 && now-t.silent >= helloAfter {
 		t.wanted = now
-		s.begin(now)
+		s.begin(now, nil)
 		return
 	}
 	x := s.Current(now)
@@ -166,30 +178,24 @@ func (s *Set) renew(now time.Duration, f flow) {
 	}
 	if now-x.born >= limit && f.flows(now) || x.used() >= renewPackets {
 		t.wanted = now
-		s.begin(now)
+		s.begin(now, nil)
 	}
 }
 
 // keepalive is the session on which to send one: for one that the peer is to confirm,
 // or since data was received and nothing sent.
 func (s *Set) keepalive(now time.Duration, f flow, at func(time.Duration)) (due *Session) {
+	due = s.proof(now, at)
 	for _, x := range s.live {
-		l := &x.life
-		if !x.initiator || l.confirms == maxConfirms || x.sent.Load() != 0 || x.received.Load() != 0 {
-			continue
-		}
-		if l.confirmAt <= now && due == nil {
-			due = x
-			l.confirmAt = now + firstRetry<<l.confirms
-			l.confirms++
-		}
-		if l.confirms < maxConfirms {
-			at(l.confirmAt)
+		if x.initiator && !x.Invited() && x.sent.Load() == 0 && !x.heard() {
+			due = x.confirmation(now, maxConfirms, due, at)
 		}
 	}
 	if t := &s.timers; t.owed != 0 && due == nil {
 		if now-t.owed >= keepaliveAfter {
-			due, t.owed = s.Current(now), 0
+			if due, t.owed = s.Current(now), 0; due == nil {
+				due = s.Invited(now)
+			}
 		} else {
 			at(t.owed + keepaliveAfter)
 		}
@@ -208,12 +214,16 @@ func (s *Set) hello(now time.Duration, at func(time.Duration)) *Message {
 	if a == nil {
 		return nil
 	}
-	if now-t.wanted >= giveUp {
+	end := t.wanted + giveUp
+	if a.invitation != nil {
+		end = max(end, t.joined+giveUp)
+	}
+	if now >= end {
 		s.abandon(now)
 		return nil
 	}
 	if now-a.began >= attemptLife {
-		if s.begin(now) == nil {
+		if s.begin(now, a.invitation) == nil {
 			s.attempt.interval = lastRetry
 			a = s.attempt
 		}
@@ -224,7 +234,7 @@ func (s *Set) hello(now time.Duration, at func(time.Duration)) *Message {
 		a.next = now + a.interval
 		a.interval = min(2*a.interval, lastRetry)
 	}
-	at(min(a.next, t.wanted+giveUp))
+	at(min(a.next, end))
 	return due
 }
 

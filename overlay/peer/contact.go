@@ -50,6 +50,7 @@ type Marks struct {
 	Refused Budget       // packets that were not sent, since the peer would drop them
 	NATT    Budget       // NAT_T
 	Told    Budget       // STANDINGs because of packets of the peer that were refused
+	Tells   Budget       // what people tell
 	Closed  Budget       // errors about UDP to ports where nothing listens
 }
 
@@ -123,7 +124,7 @@ type Inbound struct {
 // another route meanwhile, which then holds.
 func (in *Inbound) Answer() {
 	old := in.Line.Route.Load()
-	if old == nil || !in.Session.Restarted(old.Session) {
+	if old == nil || in.Session.Invited() || !in.Session.Restarted(old.Session) {
 		return
 	}
 	next := *old

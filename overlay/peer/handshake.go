@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"anodenet/anode/seal"
@@ -19,7 +20,8 @@ func (p *Peer) Reply(now mono.Time, ep link.Endpoint, machine uint8, t wire.Type
 
 // Hello answers a handshake of the machine with a peer ID, which came along w; ok is
 // false if w leads through a relay that is not known. The session that it makes is
-// pending until the machine sends in it.
+// pending until the machine sends in it. Who is answered only with an invitation, and has none, leaves
+// no trace.
 func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) error {
 	m := p.with(peerID)
 	if m == nil {
@@ -27,6 +29,12 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 			return ErrMachine
 		}
 		m = newMachine(p, peerID)
+	}
+	reply, pending, err := m.set.OnHello(now.Duration(), peerID, body)
+	if errors.Is(err, seal.ErrUninvited) || errors.Is(err, seal.ErrLater) {
+		return err
+	}
+	if !slices.Contains(p.known, m) {
 		p.known = append(p.known, m)
 	}
 	if ok {
@@ -35,7 +43,6 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 	if !ok || !w.Direct() {
 		p.renew()
 	}
-	reply, pending, err := m.set.OnHello(now.Duration(), peerID, body)
 	m.sessions() // the lanes have to know it before the answer can be answered
 	if reply != nil {
 		m.handshake(ep, reply)
@@ -83,16 +90,16 @@ func (m *Machine) answeredBy(now mono.Time, peerID uint8) {
 // ErrMachine is returned for a handshake of a machine without a peer ID.
 var ErrMachine = errors.New("no peer ID")
 
-// Welcome completes a handshake of ours. Where the machine was not known before, it is
-// now.
-func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) error {
+// Welcome completes a handshake of ours, and returns the session that it made. Where the machine
+// was not known before, it is now.
+func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) (*seal.Session, error) {
 	if _, err := seal.ParseWelcome(body); errors.Is(err, seal.ErrVersion) {
 		p.note(now, AnotherVersion, "")
-		return err
+		return nil, err
 	}
 	m, err := p.asked(wire.Welcome, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	x, err := m.set.OnWelcome(now.Duration(), peerID, body)
 	switch {
@@ -100,9 +107,9 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 		// Its MAC is right and it names our HELLO, so the peer made it for us: it agrees
 		// on everything except the secret.
 		p.note(now, OtherSecret, text(ep))
-		return err
+		return nil, err
 	case err != nil:
-		return err
+		return nil, err
 	}
 	shakes := m.shakes // those of the machine that asked
 	if m == p.unknown {
@@ -125,7 +132,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.learn(now, x)
 	m.sessions()
 	m.examine(now, x, path.Way{Endpoint: ep})
-	return nil
+	return x, nil
 }
 
 // learn notes what a machine said of itself in a handshake that is confirmed.
@@ -149,6 +156,7 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	p.seen = now
 	m.opening.shake = shook{at: now, new: true, told: m.opening.shake.told}
 	m.set.Confirm(now.Duration(), in.Session)
+	m.answered = w.Endpoint
 	if p.unknown != nil {
 		p.adoptWays(now, m)
 	}
@@ -162,6 +170,9 @@ func (p *Peer) Confirm(now mono.Time, in *Inbound, w path.Way, ok bool) {
 	m.learn(now, in.Session)
 	m.sessions()
 	m.examine(now, in.Session, w)
+	if in.Session.Invited() {
+		p.promote(now)
+	}
 }
 
 // Lost has a new session made, over the ways that are known, with a machine that sends

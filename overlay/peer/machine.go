@@ -28,7 +28,7 @@ type Machine struct {
 	welcomed   path.Way // where the WELCOME for a session went that nothing came in yet; zero: none
 	welcomedAt mono.Time
 
-	answered link.Endpoint // where the last WELCOME came from
+	answered link.Endpoint // where the last WELCOME, or the first packet in the last session of the machine, came from
 	retried  mono.Time     // when a lost machine was last sent a HELLO out of turn
 	cameAt   mono.Time     // when data last came, as far as it was looked at
 	dense    bool          // it came more often than pausedFor
@@ -369,7 +369,7 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 	next := m.state.next(facts{
 		way:     way,
 		session: m.set.Current(now.Duration()) != nil,
-		trying:  m.set.Unanswered(now.Duration()) > 0,
+		trying:  m.set.Unanswered(now.Duration()) > 0 || m.set.Invited(now.Duration()) != nil,
 		silent:  m.lost(now),
 		gaveUp:  gaveUp,
 	})
@@ -390,7 +390,11 @@ func (m *Machine) transit(now mono.Time, gaveUp bool) {
 // flush sends what waited for a route.
 func (m *Machine) flush(now mono.Time) {
 	r := m.line.Route.Load()
-	if r == nil || len(m.peer.queue.msgs) == 0 {
+	if r == nil {
+		m.flushAside(now)
+		return
+	}
+	if len(m.peer.queue.msgs) == 0 {
 		return
 	}
 	for _, w := range m.peer.queue.take() {
@@ -411,6 +415,9 @@ func (m *Machine) send(now mono.Time, r *Route, w Waiting) {
 	}
 	m.peer.env.Shell.Seal(m.peer.Contact, r, w.Msg, 0)
 	m.used(now, r)
+	if w.Sent != nil {
+		w.Sent <- r.PeerID
+	}
 }
 
 // used notes that data was sent in a session, for its timers.

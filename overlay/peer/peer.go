@@ -104,6 +104,8 @@ type Peer struct {
 
 	carried mono.Time // when data last went through it, a relay that is reached by a connection
 
+	heardIn heardIn
+
 	trouble trouble
 	search  search
 	budget  path.Allowance // of attempts to open direct ways
@@ -130,6 +132,7 @@ func (p *Peer) Decide(now mono.Time, s book.Standing, endpoints []wire.Endpoint)
 		p.SetStanding(s)
 		p.publishKey()
 		p.Tell()
+		p.promote(now)
 	}
 	if p.blocked() {
 		p.Close(now, ErrBlocked)
@@ -224,9 +227,12 @@ func (p *Peer) Reshake(now mono.Time) {
 }
 
 // target returns the machine that is spoken to when none is named: the one that is up
-// and was heard last, or else the unknown one.
+// and was heard last, or one with a session by an invitation, or else the unknown one.
 func (p *Peer) target(now mono.Time) *Machine {
 	if m := p.spoken(); m != nil {
+		return m
+	}
+	if m := p.invited(now); m != nil {
 		return m
 	}
 	if p.unknown == nil {
@@ -272,6 +278,10 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 	}
 	m := p.target(now)
 	if r := m.line.Route.Load(); r != nil && r.Session == m.set.Current(now.Duration()) { // after a sleep its key may have ended
+		m.send(now, r, w)
+		return
+	}
+	if r := m.aside(now); r != nil && w.tells() {
 		m.send(now, r, w)
 		return
 	}

@@ -20,6 +20,7 @@ type Waiting struct {
 	Msg    []byte
 	Failed chan error // gets the reason if it cannot be sent; it has room for one. nil: nobody asks
 	Ready  chan uint8 // gets the machine as soon as it can be sent to, and nothing is sent; it has room for one
+	Sent   chan uint8 // gets the machine when Msg was sent; it has room for one. nil: nobody asks
 	// Unasked: a peer that lets only replies in drops it.
 	Unasked bool
 }

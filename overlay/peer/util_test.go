@@ -246,7 +246,7 @@ func (f *fake) receive(x packet) bool {
 	case wire.Hello:
 		err = p.Hello(now, x.sender, x.body, x.from, w, true)
 	case wire.Welcome:
-		err = p.Welcome(now, x.sender, x.body, x.from, w, true)
+		_, err = p.Welcome(now, x.sender, x.body, x.from, w, true)
 	case wire.Stale:
 		err = p.Stale(now, x.body)
 	case wire.EPCReq:

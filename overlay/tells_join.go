@@ -1,0 +1,210 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/seal"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/path"
+	"anodenet/overlay/peer"
+)
+
+// Guest is an invitation of somebody else's, with which handshakes are made until it ends.
+type Guest struct {
+	Issuer    anode.Address
+	ID        InvitationID
+	PSK       [32]byte
+	Endpoints []wire.Endpoint // where the issuer may be, at most 8 count
+	Relays    []RelayAt       // that forward to it, at most 2 count
+	Until     time.Time       // zero, or later than in 30 days: in 30 days
+}
+
+// RelayAt is a relay and where it is.
+type RelayAt struct {
+	Address  anode.Address
+	Endpoint wire.Endpoint
+}
+
+// ErrJoins says that as many invitations are tried as can be at a time.
+var ErrJoins = errors.New("too many invitations are tried at once")
+
+// Bounds of Join.
+const (
+	maxJoins          = 16
+	maxGuestEndpoints = 8
+	longestJoin       = 30 * 24 * time.Hour
+)
+
+// Join makes handshakes with the issuer of an invitation by its token, until an ordinary session with the
+// issuer is up in which it says that it has added us, until g.Until, until it is found that the issuer
+// does not know the invitation (see People), or until Join is called with another invitation of the
+// issuer's. The issuer need not be added. A zero ID ends it.
+//
+// It tries for 30 s at first, then for 10 s at a time, after pauses of 30 s that double up to 15
+// minutes; at once when our links change or a way to the issuer is found.
+//
+// The errors are ErrNoPeople, ErrSelf, ErrBlocked, ErrJoins, and that of ctx.
+func (n *Node) Join(ctx context.Context, g Guest) error {
+	if n.cfg.People == nil {
+		return ErrNoPeople
+	}
+	return n.call(ctx, func(l *loop) error { return l.tells.join(g) })
+}
+
+// joins are the invitations of others that are tried.
+type joins struct{ of map[*peer.Peer]*join }
+
+// join is one.
+//
+//	        handshake by the invitation       ordinary session, and it has added us
+//	trying ----------------------------> let in ------------------------------------> over
+//	   ^  |                                |
+//	   |  '--- the issuer knows nothing ---+---> over: People.Refused
+//	   '----------- the session ended -----'
+type join struct {
+	Guest
+	invitation seal.Invitation
+	until      mono.Time
+	next       mono.Time // when to try again
+	tried      mono.Time // the last time
+	pause      time.Duration
+	in         bool // there was a session by the invitation
+}
+
+const (
+	firstTry  = 30 * time.Second // for how long
+	laterTry  = 10 * time.Second
+	joinPause = 30 * time.Second // doubles
+	joinLast  = 15 * time.Minute
+	joinAgain = 5 * time.Second // at the earliest, when there is a reason
+)
+
+// join begins with an invitation.
+func (t *tells) join(g Guest) error {
+	l := t.l
+	p := l.peers.get(g.Issuer)
+	switch {
+	case g.Issuer == l.n.address:
+		return ErrSelf
+	case g.ID == InvitationID{}:
+		if p != nil {
+			t.leave(p)
+		}
+		return nil
+	case l.n.book.Standing(g.Issuer) == book.Blocked:
+		return ErrBlocked
+	case (p == nil || t.joins.of[p] == nil) && len(t.joins.of) >= maxJoins:
+		return fmt.Errorf("%w: at most %d", ErrJoins, maxJoins)
+	}
+	if err := book.CheckAddress(g.Issuer); err != nil {
+		return err
+	}
+	if p == nil {
+		p = l.peers.add(peer.New(l.env, g.Issuer))
+		l.finder.known(p)
+	}
+	l.peers.strangers.forget(p) // it keeps its place as long as it is tried
+	if old := t.joins.of[p]; old != nil && old.ID != g.ID {
+		p.Leave(l.now)
+	}
+	left := g.Until.Sub(l.n.cfg.Clock.Now())
+	if g.Until.IsZero() || left > longestJoin {
+		left = longestJoin
+	}
+	g.Endpoints = g.Endpoints[:min(len(g.Endpoints), maxGuestEndpoints)]
+	t.joins.of[p] = &join{Guest: g, invitation: seal.Invitation{ID: g.ID, PSK: g.PSK}, until: l.now.Add(left), next: l.now}
+	l.zones.give(g.Issuer, g.Relays)
+	return nil
+}
+
+// leave ends the tries to join a peer.
+func (t *tells) leave(p *peer.Peer) {
+	if t.joins.of[p] == nil {
+		return
+	}
+	delete(t.joins.of, p)
+	p.Leave(t.l.now)
+	if p.Standing() == book.Stranger {
+		t.l.peers.strangers.note(p, noSite)
+	}
+	t.l.touch(p)
+}
+
+// forget drops a peer.
+func (t *tells) forget(p *peer.Peer) { delete(t.joins.of, p) }
+
+// refused ends a join: the issuer does not know the invitation.
+func (t *tells) refused(p *peer.Peer) {
+	x := t.joins.of[p]
+	if x == nil {
+		return
+	}
+	t.leave(p)
+	t.people().Refused(p.Address, x.ID)
+}
+
+// joined notes that there is a session by an invitation.
+func (t *tells) joined(p *peer.Peer, s *seal.Session) {
+	if x := t.joins.of[p]; x != nil && x.ID == s.Invitation() {
+		x.in = true
+	}
+}
+
+// found tries to join a peer at once, because a way to it was found.
+func (t *tells) found(p *peer.Peer) {
+	if x := t.joins.of[p]; x != nil && !p.Invited(t.l.now) && p.Unanswered(t.l.now) == 0 {
+		x.next = min(x.next, max(t.l.now, x.tried.Add(joinAgain)))
+	}
+}
+
+// again tries all anew, as eagerly as in the beginning.
+func (j *joins) again(now mono.Time) {
+	for _, x := range j.of {
+		x.next, x.pause = max(now, x.tried.Add(time.Second)), 0
+	}
+}
+
+// tickJoins tries what is due, and ends what is over.
+func (t *tells) tickJoins() mono.Time {
+	next := mono.Never
+	for p, x := range t.joins.of {
+		if t.over(p, x) {
+			t.leave(p)
+			continue
+		}
+		if x.next <= t.l.now {
+			t.try(p, x)
+		}
+		next = min(next, x.next, x.until)
+	}
+	return next
+}
+
+// over reports whether a join has come to its end.
+func (t *tells) over(p *peer.Peer, x *join) bool {
+	return t.l.now >= x.until || x.in && p.Current(t.l.now) && p.Admits() == wire.StandingAdded
+}
+
+// try tries to join a peer once.
+func (t *tells) try(p *peer.Peer, x *join) {
+	l, patience := t.l, laterTry
+	if x.pause == 0 {
+		patience, x.pause = firstTry, joinPause
+	}
+	x.tried, x.next = l.now, l.now.Add(patience+x.pause)
+	x.pause = min(2*x.pause, joinLast)
+	for _, e := range x.Endpoints {
+		if ep, ok := link.FromWire(e); ok && l.links.mayHint(ep, l.isOverlay, ep.Kind == link.UDP) {
+			p.Offer(l.now, path.Way{Endpoint: ep}, path.Stored)
+		}
+	}
+	p.Join(l.now, &x.invitation, patience)
+	l.touch(p)
+}

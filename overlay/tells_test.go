@@ -1,0 +1,289 @@
+package overlay
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/vnet"
+)
+
+// someone is People that decides as the program does, as far as the engine can tell: an invitation
+// lets in as many as it has uses, and what an issuer has to say follows at once.
+type someone struct {
+	n      *testNode
+	events chan any
+	done   chan struct{}
+	slow   time.Duration // to decide
+
+	mu      sync.Mutex
+	invites map[InvitationID]*invite
+	ups     []Up
+	heard   []Heard
+	told    []wire.ToldMsg
+	refused []InvitationID
+	asked   int // look-ups of invitations
+}
+
+type invite struct {
+	psk  [32]byte
+	uses int
+	by   []anode.Address
+}
+
+type refusal struct{ id InvitationID }
+
+// withPeople gives a node someone, before it starts.
+func withPeople(n *testNode) *someone {
+	s := &someone{n: n, events: make(chan any, 256), done: make(chan struct{}), invites: map[InvitationID]*invite{}}
+	n.cfg.People = s
+	return s
+}
+
+// begin decides until the test ends; it is for after the start.
+func (s *someone) begin() *someone {
+	go func() {
+		for {
+			select {
+			case e := <-s.events:
+				s.decide(e)
+			case <-s.n.done:
+				close(s.done)
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *someone) put(e any) bool {
+	select {
+	case s.events <- e:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *someone) Heard(h Heard) bool {
+	s.mu.Lock()
+	s.heard = append(s.heard, h)
+	s.mu.Unlock()
+	return s.put(h)
+}
+
+func (s *someone) Told(_ anode.Address, m wire.ToldMsg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, m)
+}
+
+func (s *someone) Up(u Up) {
+	s.mu.Lock()
+	s.ups = append(s.ups, u)
+	s.mu.Unlock()
+	s.put(u)
+}
+
+func (s *someone) Invitation(id InvitationID, from anode.Address) (psk [32]byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	i := s.invites[id]
+	if i == nil || i.uses == 0 && !slices.Contains(i.by, from) {
+		return psk, false
+	}
+	return i.psk, true
+}
+
+func (s *someone) Refused(_ anode.Address, id InvitationID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, id)
+}
+
+// spend is the transaction.
+func (s *someone) spend(u Up) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.invites[u.Invitation]
+	switch {
+	case i == nil:
+		return false
+	case slices.Contains(i.by, u.Address):
+		return true
+	case i.uses == 0:
+		return false
+	}
+	i.uses--
+	i.by = append(i.by, u.Address)
+	return true
+}
+
+func (s *someone) decide(e any) {
+	n, ctx := s.n, context.Background()
+	switch e := e.(type) {
+	case Up:
+		if !e.Issued {
+			return
+		}
+		time.Sleep(s.slow)
+		if !s.spend(e) {
+			n.Tell(ctx, e.Address, wire.TellMsg{ID: newTellID(), Kind: wire.TellBye})
+			return
+		}
+		if _, err := n.AddPeer(ctx, Peer{Address: e.Address}); err != nil {
+			n.t.Error(err)
+		}
+		m := wire.TellMsg{ID: newTellID(), Kind: wire.TellProfile}
+		if psk := n.cfg.PSK; psk != [32]byte{} {
+			m.Body = wire.Fields{{Type: wire.FieldSecret, Value: psk[:]}}.Append(nil)
+		}
+		n.Tell(ctx, e.Address, m)
+	case Heard:
+		if e.Msg.Kind == wire.TellProfile {
+			f, err := wire.ParseFields(e.Msg.Body)
+			if secret, ok := f.Get(wire.FieldSecret); err == nil && ok {
+				n.SetSecret(ctx, [32]byte(secret))
+			}
+		}
+		n.TellBack(ctx, e.From, wire.ToldMsg{ID: e.Msg.ID, Status: wire.TellDone})
+	}
+}
+
+func newTellID() (id wire.TellID) {
+	rand.Read(id[:])
+	return id
+}
+
+// invite makes an invitation, and returns what a guest gets.
+func (s *someone) invite(uses int) Guest {
+	g := Guest{Issuer: s.n.address0(), Until: time.Now().Add(24 * time.Hour)}
+	rand.Read(g.ID[:])
+	rand.Read(g.PSK[:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.invites[g.ID] = &invite{psk: g.PSK, uses: uses}
+	return g
+}
+
+// join adds the issuer and joins, as the program does.
+func (s *someone) join(g Guest) {
+	s.n.t.Helper()
+	if _, err := s.n.AddPeer(s.n.t.Context(), Peer{Address: g.Issuer}); err != nil {
+		s.n.t.Fatal(err)
+	}
+	if err := s.n.Join(s.n.t.Context(), g); err != nil {
+		s.n.t.Fatal(err)
+	}
+}
+
+// saw returns how many events of each kind there were.
+func (s *someone) saw() (issued, by, ordinary, heard, told, refused int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.ups {
+		switch {
+		case u.Issued:
+			issued++
+		case u.Invitation != InvitationID{}:
+			by++
+		default:
+			ordinary++
+		}
+	}
+	return issued, by, ordinary, len(s.heard), len(s.told), len(s.refused)
+}
+
+// host is a node with people on a host, started.
+func newHost(t *testing.T, h *vnet.Host, secret [32]byte) *someone {
+	n := newTestNode(t, h, func(c *Config) { c.PSK = secret })
+	return withPeople(n)
+}
+
+// pingable waits until a ping of to arrives, and returns when.
+func (s *someone) pingable(to *someone, most time.Duration) (time.Duration, bool) {
+	began := time.Now()
+	for time.Since(began) < most {
+		ctx, cancel := context.WithTimeout(s.n.t.Context(), 50*time.Millisecond)
+		_, err := s.n.Ping(ctx, to.n.address0(), 40)
+		cancel()
+		if err == nil && s.n.peer(to.n).Allowed && to.n.peer(s.n).Allowed {
+			return time.Since(began), true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return 0, false
+}
+
+// letIn checks that both have added each other, and that everything flows.
+func letIn(t *testing.T, issuer, guest *someone) {
+	t.Helper()
+	guest.n.say(issuer.n, "to the issuer")
+	issuer.n.say(guest.n, "to the guest")
+	settle(500 * time.Millisecond)
+	issuer.n.heard(guest.n, "to the issuer", 1)
+	guest.n.heard(issuer.n, "to the guest", 1)
+	for _, d := range issuer.n.dev.delivered() {
+		if d.from == guest.n.address0().ULA() && !d.trusted {
+			t.Error("the guest is not trusted")
+		}
+	}
+}
+
+// On one LAN a link leads to a ping in less than a second, without a secret and with one that
+// the guest does not know before.
+func TestJoinOnLAN(t *testing.T) {
+	for _, secret := range [][32]byte{{}, {7}} {
+		t.Run(fmt.Sprintf("secret %v", secret[0]), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b := newHost(t, w.Host("a"), secret), newHost(t, w.Host("b"), [32]byte{})
+				lan(w, "lan", 0, a.n.host, b.n.host)
+				a.n.start()
+				b.n.start()
+				defer a.n.stop()
+				defer b.n.stop()
+				a.begin()
+				b.begin()
+				settle(time.Second)
+				g := a.invite(1)
+				b.join(g)
+				after, ok := b.pingable(a, 5*time.Second)
+				t.Logf("the first ping arrives after %v", after)
+				if !ok || after > time.Second {
+					t.Fatalf("the first ping arrives after %v, %v", after, ok)
+				}
+				letIn(t, a, b)
+				settle(5 * time.Second)
+				issued, _, _, _, told, _ := a.saw()
+				_, by, _, heard, _, refused := b.saw()
+				if issued != 1 || told != 1 || by != 1 || heard != 1 || refused != 0 {
+					t.Errorf("%d issued, %d told, %d joined, %d heard, %d refused", issued, told, by, heard, refused)
+				}
+				b.n.call(t.Context(), func(l *loop) error {
+					if len(l.tells.joins.of) != 0 {
+						t.Error("the join goes on")
+					}
+					if p := l.peers.get(a.n.address0()); p.Invited(l.now) {
+						t.Error("the invitation's session goes on")
+					}
+					return nil
+				})
+				if s := b.n.peer(a.n); s.Reason != NoReason {
+					t.Errorf("trouble: %v", s.Reason)
+				}
+				if s := a.n.peer(b.n); s.Reason != NoReason {
+					t.Errorf("trouble: %v", s.Reason)
+				}
+				_ = book.Added
+			})
+		})
+	}
+}
