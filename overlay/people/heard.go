@@ -219,6 +219,9 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	case !b.Remove.IsZero():
 		return c.heardRemoval(x, h.From, b.Remove)
 	case b.Why != Left:
+		if b.Why > Shut { // of a later version
+			b.Why = gone
+		}
 		c.joinFails(x, h.From, b.Why)
 		return wire.TellDone
 	case !p.Friend:

@@ -130,7 +130,7 @@ func (v invitation) usable(now time.Time) bool { return v.Uses > 0 && now.Before
 // putInvite has a transaction write an invitation.
 func (c *Core) putInvite(x *tx, id inviteID, v invitation) {
 	c.invites.put(x, id, v)
-	x.then(func() { c.open = nil })
+	c.shut(x, id)
 }
 
 // dropInvite has a transaction delete an invitation, with its guests.
@@ -140,7 +140,7 @@ func (c *Core) dropInvite(x *tx, id inviteID) {
 		c.guests.drop(x, guestKey{id, uint32(n)})
 	}
 	c.invites.drop(x, id)
-	x.then(func() { c.open = nil })
+	c.shut(x, id)
 }
 
 // tidyInvites has a transaction delete invitations that are over, and those that are used up if there are too
@@ -160,24 +160,57 @@ func (c *Core) tidyInvites(x *tx) {
 	}
 }
 
-// Open is an invitation whose token opens a session until it expires.
+// Open is an invitation whose token opens sessions. It is never changed.
 type Open struct {
 	PSK     [32]byte
 	Expires time.Time
+	left    bool // a use is
+	full    bool // so many came late that no more are told in a session
+	guests  map[Key]struct{}
+}
+
+// Admits reports whether an address may make a session by the invitation. When it is used up, so may those who used
+// it, to whom it may be the only way until they have the network's secret, and the first who come late, to be told
+// so: then its issuer knows that others have the link.
+func (o *Open) Admits(a anode.Address, now time.Time) bool {
+	_, guest := o.guests[a.X()]
+	return now.Before(o.Expires) && (o.left || !o.full || guest)
 }
 
 // OpenInvitations returns the invitations that open sessions, and whether they are others than at the last
-// call. The map is never changed. Those that are used up are among them: who comes late is told so in the session.
-func (c *Core) OpenInvitations() (open map[[8]byte]Open, changed bool) {
+// call. The map is never changed.
+func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) {
 	if c.open != nil {
 		return c.open, false
 	}
-	c.open = map[[8]byte]Open{}
+	c.open = map[[8]byte]*Open{}
 	for id, v := range c.invites.m {
-		_, psk := v.Token.Keys(c.cfg.Self)
-		c.open[id] = Open{psk, v.Expires}
+		if c.opens[id] == nil {
+			c.opens[id] = c.openOf(id, v)
+		}
+		c.open[id] = c.opens[id]
 	}
 	return c.open, true
+}
+
+func (c *Core) openOf(id inviteID, v invitation) *Open {
+	o := &Open{Expires: v.Expires, left: v.Uses > 0, full: len(v.Late) >= maxLate, guests: map[Key]struct{}{}}
+	_, o.PSK = v.Token.Keys(c.cfg.Self)
+	for n := range v.Of - v.Uses {
+		o.guests[c.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
+	}
+	for _, g := range v.Late {
+		o.guests[g.Address.X()] = struct{}{}
+	}
+	return o
+}
+
+// shut has a transaction make the sessions that an invitation opens others.
+func (c *Core) shut(x *tx, id inviteID) {
+	x.then(func() {
+		c.open = nil
+		delete(c.opens, id)
+	})
 }
 
 // guestUp takes that somebody has proved the token of an invitation of ours.

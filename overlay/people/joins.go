@@ -34,7 +34,7 @@ type join struct {
 }
 
 const (
-	maxJoins = 64
+	maxJoins = 16
 	joinKept = 24 * time.Hour // after it ended, for people to see
 )
 
@@ -53,7 +53,7 @@ type Joined struct {
 	Name    string // the issuer's, here
 	Own     string // what the issuer calls us; empty: it did not say
 	State   JoinState
-	Why     Reason // with Failed
+	Why     Reason // with Failed: Used, Over, Shut, or another if it is not known which
 	Failed  bool   // the link lets nobody in
 	Silent  bool   // the link expired, and nobody answered
 }
@@ -76,13 +76,29 @@ func (c *Core) Join(now Now, r JoinRequest) (Joined, error) {
 	if r.Link.Expired(now.Wall) {
 		return Joined{}, invite.ErrExpired
 	}
-	if len(c.joins.m) >= maxJoins {
+	if c.tidyJoins(now); len(c.joins.m) >= maxJoins {
 		return Joined{}, fmt.Errorf("%w: %d links are in use", ErrTooMany, maxJoins)
 	}
 	if r.Link.Card() || r.Ask {
 		return c.joinByAsking(now, r)
 	}
 	return c.joinByToken(now, r)
+}
+
+// tidyJoins forgets the oldest join that has ended, if there are too many.
+func (c *Core) tidyJoins(now Now) {
+	var oldest Key
+	found := false
+	for k, j := range c.joins.m {
+		if j.State != JoinTrying && (!found || j.Since.Before(c.joins.m[oldest].Since)) {
+			oldest, found = k, true
+		}
+	}
+	if found && len(c.joins.m) >= maxJoins {
+		x := c.begun(now)
+		c.joins.drop(x, oldest)
+		x.commit()
+	}
 }
 
 // alsoMine makes the issuer a device of ours if it is let in.
@@ -211,10 +227,7 @@ func (c *Core) joinFails(x *tx, a anode.Address, why Reason) {
 	if !ok || j.State != JoinTrying {
 		return
 	}
-	j.State, j.Failed, j.Why, j.Silent = JoinAsked, true, min(why, lastWhy), why == noAnswer
-	if j.Silent {
-		j.Why = Over
-	}
+	j.State, j.Failed, j.Why, j.Silent = JoinAsked, true, why, why == noAnswer
 	j.Until = x.now.Wall.Add(askFor)
 	c.joins.put(x, a.X(), j)
 	x.do(Join{Issuer: a})
@@ -226,13 +239,20 @@ func (c *Core) joinFails(x *tx, a anode.Address, why Reason) {
 	})
 }
 
-// noAnswer is the reason when the issuer gives none.
-const noAnswer Reason = 0xff
+// Reasons that no BYE says.
+const (
+	gone     Reason = 0x80 // used, expired or revoked
+	noAnswer Reason = 0xff
+)
 
-// Dead takes that a handshake with the issuer showed that an invitation is none of its any more.
-func (c *Core) Dead(now Now, issuer anode.Address) {
+// Refused takes that a handshake with the issuer showed that it does not know an invitation any more.
+func (c *Core) Refused(now Now, issuer anode.Address, id [8]byte) {
+	l, err := invite.Parse(c.joins.m[issuer.X()].Link)
+	if is, _ := l.Token.Keys(issuer); err != nil || is != id {
+		return
+	}
 	x := c.begun(now)
-	c.joinFails(x, issuer, Over)
+	c.joinFails(x, issuer, gone)
 	x.commit()
 }
 

@@ -204,8 +204,9 @@ type Core struct {
 	marks   map[Key]*mark // of added peers alone
 	room    room
 	actions []Action
-	open    map[[8]byte]Open // nil: to be made anew
-	heard   uint64            // TELLs that were taken
+	open    map[[8]byte]*Open // nil: to be made anew
+	opens   map[inviteID]*Open
+	heard   uint64 // TELLs that were taken
 	count   Counters
 }
 
@@ -226,7 +227,7 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, seen: map[Key]*ring{}, sending: map[tellKey]*outgoing{}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, seen: map[Key]*ring{}, sending: map[tellKey]*outgoing{}, opens: map[inviteID]*Open{}, marks: map[Key]*mark{}}
 	if problems, err = c.load(); err != nil {
 		return nil, problems, err
 	}
