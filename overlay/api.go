@@ -21,7 +21,7 @@ func (n *Node) AddPeer(ctx context.Context, p Peer) (book.Change, error) {
 
 // RemovePeer forgets a peer. Its sessions end.
 func (n *Node) RemovePeer(ctx context.Context, a anode.Address) (book.Change, error) {
-	return n.verb(ctx, func() (book.Change, error) { return n.book.Remove(a) })
+	return n.verb(ctx, func() (book.Change, error) { return n.book.Remove(a, n.cfg.Clock.Now()) })
 }
 
 // RenamePeer changes the name of an added peer; an empty name removes it.

@@ -240,8 +240,8 @@ func sameEntries(a, b []book.Entry) bool {
 }
 
 func sameEntry(a, b book.Entry) bool {
-	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.LAN == b.LAN && a.Since.Equal(b.Since) &&
-		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Hosts, b.Hosts)
+	return a.Name == b.Name && a.Added == b.Added && a.Blocked == b.Blocked && a.LAN == b.LAN && a.Mine == b.Mine && a.Since.Equal(b.Since) &&
+		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Via, b.Via)
 }
 
 // openStore opens the state directory's book with the peers of the configuration, as a
@@ -332,7 +332,7 @@ func (b storeBook) add(_ context.Context, r control.AddRequest) (control.Added, 
 }
 
 func (b storeBook) remove(_ context.Context, a anode.Address) error {
-	_, err := b.book.Remove(a)
+	_, err := b.book.Remove(a, time.Now())
 	return err
 }
 

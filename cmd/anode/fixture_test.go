@@ -128,7 +128,7 @@ func (f *fixture) AddPeer(_ context.Context, p overlay.Peer) (peerbook.Change, e
 }
 
 func (f *fixture) RemovePeer(_ context.Context, a anode.Address) (peerbook.Change, error) {
-	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.Remove(a) })
+	return f.verb(func(b *peerbook.Book) (peerbook.Change, error) { return b.Remove(a, time.Now()) })
 }
 
 func (f *fixture) RenamePeer(_ context.Context, a anode.Address, name string) (peerbook.Change, error) {

@@ -74,6 +74,9 @@ func Open(self anode.Address, s Store, fixed []Entry) (*Book, Report, error) {
 		dirty:   map[anode.Address]bool{},
 	}
 	report := Report(contents.Problems)
+	if err := b.loadTombs(); err != nil {
+		return nil, nil, err
+	}
 	for _, e := range contents.Entries {
 		report = append(report, b.shelf.load(e)...)
 	}

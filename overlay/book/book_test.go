@@ -71,7 +71,7 @@ func do(b *Book, a, away anode.Address, verbs string) error {
 		case "add":
 			_, err = b.Add(target, "", nil, when)
 		case "remove":
-			_, err = b.Remove(target)
+			_, err = b.Remove(target, time.Now())
 		case "block":
 			_, err = b.Block(target)
 		case "unblock":
@@ -207,7 +207,7 @@ func TestFixed(t *testing.T) {
 	}
 	_, err := b.Rename(north, "x")
 	refused("rename", err, "add it here as well")
-	_, err = b.Remove(north)
+	_, err = b.Remove(north, time.Now())
 	refused("remove", err, "remove it there")
 	_, err = b.SetEndpoints(north, nil)
 	refused("endpoints", err, "change it there")
@@ -240,7 +240,7 @@ func TestFixed(t *testing.T) {
 	if c := must(b.RemoveEndpoint(north, Place{Endpoint: ep2})); !slices.Equal(c.After.Endpoints, []wire.Endpoint{ep1}) {
 		t.Errorf("endpoints %v", c.After.Endpoints)
 	}
-	_, err = b.Remove(north)
+	_, err = b.Remove(north, time.Now())
 	refused("remove", err, "remove it there")
 	if e := open(t, &m).Get(north); !e.Added || e.Name != "here" {
 		t.Errorf("without the configuration: %+v", e)
@@ -320,7 +320,7 @@ func TestRandomVerbs(t *testing.T) {
 		case 0, 1:
 			b.Add(a, name, es, when)
 		case 2:
-			b.Remove(a)
+			b.Remove(a, time.Now())
 		case 3:
 			b.Rename(a, name)
 		case 4:

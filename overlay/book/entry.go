@@ -30,6 +30,7 @@ const (
 	MaxName      = 63 // bytes of a name
 	MaxEndpoints = 16 // endpoints that people gave
 	MaxLearned   = 8  // endpoints that the engine learned
+	MaxVia       = 8  // devices that brought a peer
 )
 
 // Entry is what people decided about an address.
@@ -43,6 +44,8 @@ type Entry struct {
 	Blocked   bool            // the key is, under this address or another
 	Fixed     bool            // the configuration adds it
 	LAN       bool            // it is in our virtual LAN; only a peer that was added is
+	Mine      bool            // it is another device of the same person
+	Via       []anode.Address // the devices of ours that brought it; empty: people here added it. Not to be changed by who reads it
 }
 
 // Standing returns the standing that the entry gives its address.
@@ -59,7 +62,8 @@ func (e Entry) Standing() Standing {
 // equal reports whether two entries say the same.
 func (e Entry) equal(f Entry) bool {
 	return e.Address == f.Address && e.Name == f.Name && slices.Equal(e.Endpoints, f.Endpoints) &&
-		slices.Equal(e.Hosts, f.Hosts) && e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed && e.LAN == f.LAN
+		slices.Equal(e.Hosts, f.Hosts) && e.Since.Equal(f.Since) && e.Added == f.Added && e.Blocked == f.Blocked && e.Fixed == f.Fixed && e.LAN == f.LAN &&
+		e.Mine == f.Mine && slices.Equal(e.Via, f.Via)
 }
 
 // Change is what a verb did to the entry of the address that it was given. If the
@@ -108,6 +112,9 @@ func CheckName(name string) error {
 	}
 	return nil
 }
+
+// CheckEndpoint reports why an endpoint cannot be used.
+func CheckEndpoint(e wire.Endpoint) error { return checkEndpoint(e) }
 
 // checkEndpoint reports why an endpoint cannot be used.
 func checkEndpoint(e wire.Endpoint) error {

@@ -3,6 +3,7 @@ package book
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 // A peer is in the virtual LAN if the Store or the configuration says so, survives a restart and a block in
@@ -37,7 +38,7 @@ func TestSetLAN(t *testing.T) {
 	if !b.Get(north).LAN {
 		t.Error("a block ended it")
 	}
-	must(b.Remove(north))
+	must(b.Remove(north, time.Now()))
 	must(b.Add(north, "", nil, when))
 	if b.Get(north).LAN {
 		t.Error("it outlived the peer's removal")

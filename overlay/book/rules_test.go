@@ -21,7 +21,7 @@ func TestRefused(t *testing.T) {
 	}
 	verbs := map[string]func(*Book, anode.Address) error{
 		"add":     func(b *Book, a anode.Address) error { _, err := b.Add(a, "x", nil, when); return err },
-		"remove":  func(b *Book, a anode.Address) error { _, err := b.Remove(a); return err },
+		"remove":  func(b *Book, a anode.Address) error { _, err := b.Remove(a, time.Now()); return err },
 		"rename":  func(b *Book, a anode.Address) error { _, err := b.Rename(a, "x"); return err },
 		"block":   func(b *Book, a anode.Address) error { _, err := b.Block(a); return err },
 		"unblock": func(b *Book, a anode.Address) error { _, err := b.Unblock(a); return err },
@@ -107,7 +107,7 @@ func TestAddSays(t *testing.T) {
 	if _, ok := b.ByName("a"); ok {
 		t.Error("the old name still means the peer")
 	}
-	if _, err := b.Remove(north); err != nil {
+	if _, err := b.Remove(north, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Add(south, "b", nil, when); err != nil {

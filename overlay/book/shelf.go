@@ -19,6 +19,7 @@ type shelf struct {
 	self   anode.Address
 	stored map[anode.Address]Entry // as the Store has them, each added or blocked
 	fixed  map[anode.Address]Entry // as the configuration has them
+	tombs  tombs
 
 	// follow from stored and fixed
 	blocked map[[32]byte][]anode.Address // X coordinate -> the stored entries that block it
@@ -30,6 +31,7 @@ func newShelf(self anode.Address) shelf {
 		self:    self,
 		stored:  map[anode.Address]Entry{},
 		fixed:   map[anode.Address]Entry{},
+		tombs:   tombs{},
 		blocked: map[[32]byte][]anode.Address{},
 		names:   map[string]anode.Address{},
 	}
@@ -49,7 +51,8 @@ func (s *shelf) load(e Entry) (problems []error) {
 	}
 	var err []error
 	e.Endpoints, e.Hosts, err = usable(e)
-	e.Fixed, e.LAN = false, e.LAN && e.Added
+	e.Fixed, e.LAN, e.Mine = false, e.LAN && e.Added, e.Mine && e.Added
+	e.Via = e.Via[:min(len(e.Via), MaxVia)]
 	if e.Added || e.Blocked {
 		s.put(e)
 	}
@@ -60,7 +63,7 @@ func (s *shelf) load(e Entry) (problems []error) {
 // with these would make. It shares with this shelf what the Store has.
 func (s *shelf) refix(entries []Entry) (next shelf, problems []error) {
 	next = newShelf(s.self)
-	next.stored, next.blocked = s.stored, s.blocked
+	next.stored, next.blocked, next.tombs = s.stored, s.blocked, s.tombs
 	for a, e := range s.stored {
 		if e.Name != "" {
 			next.names[e.Name] = a
@@ -164,6 +167,8 @@ func (s *shelf) entry(a anode.Address) Entry {
 		Blocked:   s.standing(a) == Blocked,
 		Fixed:     fixed.Fixed,
 		LAN:       stored.LAN || fixed.LAN,
+		Mine:      stored.Mine,
+		Via:       stored.Via,
 	}
 	if len(e.Endpoints)+len(e.Hosts) == 0 {
 		e.Endpoints, e.Hosts = fixed.Endpoints, fixed.Hosts
@@ -258,7 +263,7 @@ func (s *shelf) add(wanted Entry, now time.Time) ([]Entry, error) {
 	if len(es)+len(hosts) > 0 {
 		e.Endpoints, e.Hosts = es, hosts
 	}
-	e.LAN = e.LAN || wanted.LAN
+	e.LAN, e.Via = e.LAN || wanted.LAN, nil
 	if !e.Added {
 		e.Address, e.Added, e.Since = a, true, now.Round(0).UTC()
 	}

@@ -22,9 +22,12 @@ func (b *Book) AddEntry(e Entry, now time.Time) (Change, error) {
 }
 
 // Remove forgets a peer that was added: its name, its endpoints, and what was learned.
-// If it is blocked, its key stays blocked until Unblock.
-func (b *Book) Remove(a anode.Address) (Change, error) {
-	return b.change(a, func() ([]Entry, error) { return b.shelf.remove(a) })
+// If it is blocked, its key stays blocked until Unblock. It leaves a tombstone, see Removed.
+func (b *Book) Remove(a anode.Address, now time.Time) (Change, error) {
+	return b.plan(a, func() (plan, error) {
+		entries, err := b.shelf.remove(a)
+		return plan{entries, b.shelf.tombs.dig(a, now)}, err
+	})
 }
 
 // Rename gives a peer that was added another name; an empty one takes the name away.
@@ -74,34 +77,32 @@ func (b *Book) SetFixed(fixed []Entry) ([]Change, Report) {
 	return changes, Report(problems)
 }
 
-// change plans, writes, and then puts on the shelf. A plan reads the shelf and nothing
+// plan is what a verb is about to do.
+type plan struct {
+	entries []Entry
+	records []Record
+}
+
+// change is plan for verbs without records.
+func (b *Book) change(a anode.Address, entries func() ([]Entry, error)) (Change, error) {
+	return b.plan(a, func() (plan, error) {
+		list, err := entries()
+		return plan{entries: list}, err
+	})
+}
+
+// plan plans, writes, and then puts on the shelf. A plan reads the shelf and nothing
 // else, so writes is lock enough for it.
-func (b *Book) change(a anode.Address, plan func() ([]Entry, error)) (Change, error) {
+func (b *Book) plan(a anode.Address, build func() (plan, error)) (Change, error) {
 	b.writes.Lock()
 	defer b.writes.Unlock()
 	before := b.shelf.entry(a)
-	planned, err := plan()
+	p, err := build()
 	if err != nil {
 		return Change{}, err
 	}
-	var edits []Entry
-	batch := Batch{Learned: map[anode.Address][]wire.Endpoint{}}
-	for _, e := range planned {
-		old, exists := b.shelf.stored[e.Address]
-		switch {
-		case exists && e.equal(old):
-			continue
-		case e.Added || e.Blocked:
-			batch.Put = append(batch.Put, e)
-		default:
-			batch.Delete = append(batch.Delete, e.Address)
-		}
-		if !e.Added {
-			batch.Learned[e.Address] = nil
-		}
-		edits = append(edits, e)
-	}
-	if len(edits) == 0 {
+	batch, edits := b.batch(p)
+	if len(edits)+len(batch.Records) == 0 {
 		return Change{before, before}, nil
 	}
 	if err := b.store.Write(batch); err != nil {
@@ -116,5 +117,29 @@ func (b *Book) change(a anode.Address, plan func() ([]Entry, error)) (Change, er
 			delete(b.dirty, e.Address)
 		}
 	}
+	b.shelf.tombs.apply(batch.Records)
 	return Change{before, b.shelf.entry(a)}, nil
+}
+
+// batch returns what the Store is to write for a plan, and the entries that change.
+func (b *Book) batch(p plan) (batch Batch, edits []Entry) {
+	batch = Batch{Learned: map[anode.Address][]wire.Endpoint{}, Records: p.records}
+	for _, e := range p.entries {
+		old, exists := b.shelf.stored[e.Address]
+		switch {
+		case exists && e.equal(old):
+			continue
+		case e.Added || e.Blocked:
+			batch.Put = append(batch.Put, e)
+		default:
+			batch.Delete = append(batch.Delete, e.Address)
+		}
+		if !e.Added {
+			batch.Learned[e.Address] = nil
+		} else if !old.Added {
+			batch.Records = append(batch.Records, b.shelf.tombs.fill(e.Address)...)
+		}
+		edits = append(edits, e)
+	}
+	return batch, edits
 }

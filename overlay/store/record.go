@@ -21,6 +21,8 @@ type record struct {
 	Hosts     []string       `json:"hosts,omitempty"` // endpoints by the names of machines
 	Blocked   bool           `json:"blocked,omitempty"`
 	LAN       bool           `json:"lan,omitempty"`      // in our virtual LAN
+	Mine      bool           `json:"mine,omitempty"`     // a device of the same person
+	Via       []string       `json:"via,omitempty"`      // the addresses of who brought it
 	Added     time.Time      `json:"added"`              // when
 	Standing  *book.Standing `json:"standing,omitempty"` // without the block: added or stranger
 }
@@ -30,12 +32,15 @@ func encodeEntry(e book.Entry) ([]byte, error) {
 	if e.Added {
 		standing = book.Added
 	}
-	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, LAN: e.LAN, Added: e.Since, Standing: &standing}
+	r := record{Address: e.Address.String(), Name: e.Name, Blocked: e.Blocked, LAN: e.LAN, Mine: e.Mine, Added: e.Since, Standing: &standing}
 	for _, ep := range e.Endpoints {
 		r.Endpoints = append(r.Endpoints, ep.String())
 	}
 	for _, h := range e.Hosts {
 		r.Hosts = append(r.Hosts, h.String())
+	}
+	for _, v := range e.Via {
+		r.Via = append(r.Via, v.String())
 	}
 	return json.Marshal(r)
 }
@@ -56,7 +61,7 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 	if r.Address != a.String() {
 		return book.Entry{}, nil, fmt.Errorf("it is under the key of %s", a)
 	}
-	e = book.Entry{Address: a, Name: r.Name, Since: r.Added, Blocked: r.Blocked, LAN: r.LAN}
+	e = book.Entry{Address: a, Name: r.Name, Since: r.Added, Blocked: r.Blocked, LAN: r.LAN, Mine: r.Mine}
 	for _, text := range r.Endpoints {
 		ep, err := wire.EndpointFromText(text)
 		if err != nil {
@@ -72,6 +77,14 @@ func decodeEntry(key, value []byte) (e book.Entry, problems []error, err error) 
 			continue
 		}
 		e.Hosts = append(e.Hosts, h)
+	}
+	for _, text := range r.Via {
+		v, err := anode.ParseAddress(text)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		e.Via = append(e.Via, v)
 	}
 	if r.Standing != nil {
 		e.Added = *r.Standing == book.Added

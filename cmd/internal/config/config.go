@@ -46,6 +46,7 @@ type Config struct {
 	Files       Files       `toml:"files"`
 	LAN         LAN         `toml:"lan"`
 	Discovery   Discovery   `toml:"discovery"`
+	People      People      `toml:"people"`
 	Link        Link        `toml:"link"`
 	Policy      Policy      `toml:"policy"`
 	Relay       Relay       `toml:"relay"`
@@ -144,6 +145,7 @@ func Default() Config {
 		Tun:       Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
 		LAN:       LAN{Peers: LANChosen, IP4: Range{alias.Range}},
 		Discovery: Discovery{Announce: AnnounceAll},
+		People:    People{Requests: RequestsAll},
 		Link:      Link{Rung: RungAuto},
 		Site:      Site{Serve: Serve{On: true}},
 		Relay:     Relay{Enabled: true, ClientRate: Rate{overlay.DefaultRelayLimits().ClientBytes}},
@@ -181,6 +183,8 @@ func (c *Config) keys() []key {
 		{"lan.peers", wordOf(lanPeers, &c.LAN.Peers), "Who is in this machine's virtual LAN, where programs find each other by broadcast and\nmulticast: chosen (\"anode peers lan PEER on\", or lan = true under [[peers]]), or all peers that you\nadded. A peer must choose this machine as well."},
 		{"lan.ip4", textOf(rangeForms, &c.LAN.IP4), "The range of the IPv4 addresses that peers have on this machine, for programs that know\nonly IPv4. It must be in no other use here. \"off\": none."},
 		{"lan.games", truth{&c.LAN.Games}, "Lead 255.255.255.255 and IPv4 multicast of programs that name no interface to the virtual\nLAN, and not to the real one, as \"anode games on\" does."},
+		{"people.requests", wordOf(requests, &c.People.Requests), "Whose requests to be let in are listed: all, introduced (only of those whom a peer that you\nadded made known), or off."},
+		{"people.name", ownName(&c.People.Name), "What this machine calls itself to those whom it asks or invites, and to its friends. Empty: the\nname of the host."},
 		{"discovery.interfaces", interfaces(&c.Discovery.Interfaces), "Interfaces on which this machine announces itself to the real LAN and looks for peers,\nsuch as [\"eth0\"]. Empty: all."},
 		{"discovery.announce", wordOf(announces, &c.Discovery.Announce), "Who on the real LAN may learn that this machine is there: all (the beacon has its\naddress), friends (only peers that it added recognise the beacon, and are answered; others see\nthat some node has this IP address and MAC), or off (it is silent, and answers only peers\nthat it added)."},
 		{"discovery.quiet", networksOf(&c.Discovery.Quiet), "Networks on which this machine is silent, by interface or by its address there:\n[\"wlan0\", \"192.168.44.0/24\"]."},

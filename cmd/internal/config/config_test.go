@@ -110,6 +110,9 @@ dir = "~/Downloads"
 peers = "all"
 ip4 = "198.18.0.0/15"
 games = true
+[people]
+requests = "introduced"
+name = "north"
 [discovery]
 interfaces = ["eth0"]
 announce = "off"
@@ -149,6 +152,7 @@ lan = true
 		Local:     Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
 		Files:     Files{[]string{"north", "055b413c40ef750d"}, "~/Downloads"},
 		LAN:       LAN{LANAll, Range{netip.MustParsePrefix("198.18.0.0/15")}, true},
+		People:    People{RequestsIntroduced, "north"},
 		Discovery: Discovery{[]string{"eth0"}, AnnounceOff, []string{"wlan0", "192.168.44.0/24"}},
 		Link:      Link{RungPlain, true, []string{"eth1"}},
 		Policy:    Policy{Open: true},

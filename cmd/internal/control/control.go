@@ -45,12 +45,14 @@ import (
 	"strings"
 
 	"anodenet/anode"
+	"anodenet/anode/invite"
 	"anodenet/anode/wire"
 	"anodenet/cmd/internal/names"
 	"anodenet/cmd/internal/proxy"
 	"anodenet/info2"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
+	"anodenet/overlay/people"
 )
 
 // Errors of both ends.
@@ -298,6 +300,22 @@ func codeOf(err error) (code Code, try string) {
 		return CodeRefused, "another name, or anode peers rename"
 	case errors.Is(err, book.ErrName):
 		return CodeInvalid, "a name such as north or laptop-2"
+	case errors.Is(err, people.ErrNoRequest):
+		return CodeUnknownPeer, "anode peers requests"
+	case errors.Is(err, people.ErrNoInvitation):
+		return CodeInvalid, "anode invite list"
+	case errors.Is(err, people.ErrNotAdded):
+		return CodeRefused, "anode peers add"
+	case errors.Is(err, people.ErrOwnLink):
+		return CodeRefused, "anode join LINK on the other machine"
+	case errors.Is(err, people.ErrTooMany), errors.Is(err, people.ErrBounds):
+		return CodeRefused, "" // the error says what the bound is
+	case errors.Is(err, invite.ErrNotLink):
+		return CodeInvalid, "the whole text that \"anode invite\" shows"
+	case errors.Is(err, invite.ErrCut):
+		return CodeInvalid, "copy the link again, from anode: to its end"
+	case errors.Is(err, invite.ErrExpired):
+		return CodeRefused, "another link: \"anode invite\" on the other machine"
 	case errors.Is(err, book.ErrNoEndpoint):
 		return CodeInvalid, "anode peers endpoints PEER"
 	case errors.Is(err, book.ErrEndpoint):

@@ -98,7 +98,7 @@ func (f *fakeNode) AddPeer(_ context.Context, p overlay.Peer) (book.Change, erro
 }
 
 func (f *fakeNode) RemovePeer(_ context.Context, a anode.Address) (book.Change, error) {
-	return f.verb(func(b *book.Book) (book.Change, error) { return b.Remove(a) })
+	return f.verb(func(b *book.Book) (book.Change, error) { return b.Remove(a, time.Now()) })
 }
 
 func (f *fakeNode) RenamePeer(_ context.Context, a anode.Address, name string) (book.Change, error) {

@@ -32,6 +32,7 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/people"
 	"anodenet/overlay/portmap"
 	"anodenet/platform"
 	"anodenet/tun/gateway"
@@ -121,12 +122,14 @@ type daemon struct {
 	zones    *zones
 	proxies  proxies
 	local    *proxy.Service
+	secret   *secret
+	people   *society
 }
 
 // open makes the text networks, the adapter and the node.
 func (d *daemon) open() error {
-	secret, err := d.cfg.Secret.Load()
-	if err != nil {
+	var err error
+	if d.secret, err = openSecret(d.cfg.Secret, d.options); err != nil {
 		return fmt.Errorf("the network's secret: %w", err)
 	}
 	if err := d.proxies.set(d.cfg.Config); err != nil {
@@ -171,6 +174,9 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.zones = d.newZones()
+	if d.people, err = d.newSociety(d.secret, func() []people.Service { return nil }); err != nil {
+		return err
+	}
 	limits := relayLimits(d.cfg.Relay)
 	c := overlay.Config{
 		Identity:    d.identity,
@@ -182,7 +188,8 @@ func (d *daemon) open() error {
 		Proxy:       overlay.Proxy{Choose: d.proxies.proxyOf, Credentials: d.proxies.credentials},
 		Web:         &d.zones.site.web,
 		Open:        d.cfg.Policy.Open,
-		PSK:         secret,
+		PSK:         d.secret.get(),
+		People:      d.people,
 		StandardAES: d.cfg.Link.StandardAES,
 		Relay:       d.cfg.Relay.Enabled,
 		RelayZones:  relayZones(d.cfg.Relay, d.identity.Address()),
@@ -211,6 +218,7 @@ func (d *daemon) open() error {
 		}
 		return err
 	}
+	d.people.node = d.node
 	d.ports = d.newPorts(network, off)
 	return d.openLocal()
 }
@@ -230,12 +238,14 @@ func (d *daemon) tasks(stop func()) []task {
 	server.ShowZones(d.zones)
 	server.ServeLocal(d.local)
 	server.ServeLAN(d.lan)
+	server.ServePeople(d.people)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
 		{"node", d.node.Run},
 		{"control", func(ctx context.Context) error { return server.Serve(ctx, d.listener) }},
 		{"local", d.local.Run},
+		{"people", d.people.run},
 		{"zone", d.zones.run},
 		{"info2", d.chat.Run},
 		{"info2 peers", d.followPeers},
@@ -331,6 +341,9 @@ func (d *daemon) counters() map[string]uint64 {
 	}
 	if d.zones != nil {
 		d.zones.count(c)
+	}
+	if d.people != nil {
+		d.people.Count(c)
 	}
 	if d.gateway != nil {
 		maps.Copy(c, d.gateway.Counters())

@@ -58,6 +58,10 @@ func (d *daemon) newReloader(service *service) *reloader {
 				take: d.takeLAN,
 				keep: func(r *config.Config, c config.Config) { r.LAN.Peers, r.LAN.Games = c.LAN.Peers, c.LAN.Games },
 			},
+			"people": {
+				take: func(ctx context.Context, c config.Config) error { return d.people.Set(ctx, c.People) },
+				keep: func(r *config.Config, c config.Config) { r.People = c.People },
+			},
 			"discovery": {
 				take: d.takeDiscovery,
 				keep: func(r *config.Config, c config.Config) { r.Discovery = c.Discovery },

@@ -1,0 +1,494 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/invite"
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/config"
+	"anodenet/overlay"
+	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/people"
+	"anodenet/platform"
+)
+
+// society is what people say to each other: it runs a people.Core on a goroutine of its own, and
+// does what it wants.
+//
+//	node's loop --Heard, Told, Up, Refused--> inbox --> core --Commit--> book, node's loop
+//	control socket --verbs------------------> calls -->      --Tell----> senders --> node
+//	node's events --decisions---------------> inbox
+//
+// No timer runs while nothing is due.
+type society struct {
+	self anode.Address
+	book *book.Book
+	log  *slog.Logger
+	node *overlay.Node // set before run
+
+	settings atomic.Pointer[config.People]
+	host     string // the host's name, as a peer's
+	secret   *secret
+
+	inbox inbox
+	calls chan func(*people.Core)
+	ended chan struct{} // closed when run ends
+	open  atomic.Pointer[map[[8]byte]*people.Open]
+	sent  sentTells
+	peers sender
+	other sender // to those who are no peers
+
+	// of run's goroutine
+	core     *people.Core
+	ctx      context.Context // run's; nil before
+	services func() []people.Service
+
+	mu      sync.Mutex
+	changed chan struct{} // guarded by mu; closed at each change
+	count   people.Counters
+}
+
+// How many TELLs wait for a session at a time.
+const (
+	peerSenders  = 64
+	otherSenders = 16
+	sendPatience = 10 * time.Second
+)
+
+// newSociety reads the tables. services returns what friends are told that this machine offers.
+func (d *daemon) newSociety(secret *secret, services func() []people.Service) (*society, error) {
+	host, _ := os.Hostname()
+	s := &society{
+		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services,
+		host: ownName(host), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
+		peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
+	}
+	s.inbox.wake = make(chan struct{}, 1)
+	s.settings.Store(&d.cfg.People)
+	core, problems, err := people.New(people.Config{
+		Self: s.self, Book: peopleBook{d.book, s}, Name: s.name, Services: services, Secret: secret.get, Policy: s.policy,
+		Ways: s.ways, Random: func(b []byte) { rand.Read(b) },
+	}, moment())
+	for _, problem := range problems {
+		d.log.Warn("people", "err", problem)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.core = core
+	s.publish()
+	return s, nil
+}
+
+// ownName makes a name of that of the host, up to its first dot.
+func ownName(host string) string {
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, host), "-")
+	if name = name[:min(len(name), invite.MaxName)]; book.CheckName(name) != nil || name == "localhost" {
+		return ""
+	}
+	return name
+}
+
+// moment is now.
+func moment() people.Now { return people.Now{Wall: time.Now(), Mono: mono.At(platform.BootTime())} }
+
+// name is what this machine is called by others.
+func (s *society) name() string {
+	if n := s.settings.Load().Name; n != "" {
+		return n
+	}
+	return s.host
+}
+
+func (s *society) policy() people.Policy {
+	switch s.settings.Load().Requests {
+	case config.RequestsOff:
+		return people.FromNobody
+	case config.RequestsIntroduced:
+		return people.FromIntroduced
+	}
+	return people.FromAll
+}
+
+// ways are where a peer was found.
+func (s *society) ways(a anode.Address) (list []wire.Endpoint, relays []people.Relay) {
+	for _, e := range append(s.book.Learned(a), s.book.Get(a).Endpoints...) {
+		if e.Kind != wire.Ethernet {
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// peopleBook is the book, whose changes the node follows once it runs.
+type peopleBook struct {
+	*book.Book
+	s *society
+}
+
+// Commit makes an edit in one transaction.
+func (b peopleBook) Commit(e book.Edit, now time.Time) (book.Change, error) {
+	if b.s.ctx == nil {
+		return b.Book.Commit(e, now)
+	}
+	return b.s.node.Commit(b.s.ctx, e)
+}
+
+// Heard takes a TELL; see overlay.People.
+func (s *society) Heard(h overlay.Heard) bool {
+	return s.inbox.put(h, h.Standing < book.Added && h.Invitation == overlay.InvitationID{})
+}
+
+// Told takes the answer to a TELL; see overlay.People. Anybody may send one; only one to a TELL that was sent gets on.
+func (s *society) Told(a anode.Address, m wire.ToldMsg) {
+	if s.sent.take(m.ID) {
+		s.inbox.put(toldBy{a, m}, false)
+	}
+}
+
+// Up takes a session that is confirmed; see overlay.People.
+func (s *society) Up(u overlay.Up) { s.inbox.put(u, false) }
+
+// Invitation returns the key of an invitation of ours; see overlay.People.
+func (s *society) Invitation(id overlay.InvitationID, from anode.Address) (psk [32]byte, ok bool) {
+	o := (*s.open.Load())[id]
+	if o == nil || !o.Admits(from, time.Now()) {
+		return psk, false
+	}
+	return o.PSK, true
+}
+
+// Refused takes that the issuer of an invitation knows nothing of it; see overlay.People.
+func (s *society) Refused(issuer anode.Address, id overlay.InvitationID) {
+	s.inbox.put(refusal{issuer, id}, false)
+}
+
+// run does what people say and want until ctx ends.
+func (s *society) run(ctx context.Context) error {
+	s.ctx = ctx
+	defer s.wait()
+	watch := s.node.Watch(overlay.EventDecided)
+	defer watch.Close()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() { s.follow(ctx, watch) })
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
+	s.act(ctx)
+	for {
+		wait := s.wind(due)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.inbox.wake:
+			for _, x := range s.inbox.take() {
+				s.event(x)
+				s.act(ctx)
+			}
+		case f := <-s.calls:
+			f(s.core)
+			s.act(ctx)
+		case <-wait:
+			s.core.Tick(moment())
+			s.act(ctx)
+		}
+	}
+}
+
+// wait waits for all that run began.
+func (s *society) wait() {
+	close(s.ended)
+	s.peers.running.Wait()
+	s.other.running.Wait()
+}
+
+// wind sets the timer to what is due next; nil: nothing is.
+func (s *society) wind(t *time.Timer) <-chan time.Time {
+	now := moment()
+	next := s.core.Next(now)
+	if next == mono.Never {
+		t.Stop()
+		return nil
+	}
+	t.Reset(max(next.Sub(now.Mono), time.Millisecond))
+	return t.C
+}
+
+// follow puts what people decide into the inbox.
+func (s *society) follow(ctx context.Context, w *overlay.Watch) {
+	for {
+		events, err := w.Next(ctx)
+		if err != nil {
+			return
+		}
+		for _, e := range events {
+			switch e.Kind {
+			case overlay.EventDecided:
+				s.inbox.put(decision{e.Address}, false)
+			case overlay.EventMissed:
+				for _, e := range s.book.Entries() {
+					s.inbox.put(decision{e.Address}, false)
+				}
+			}
+		}
+	}
+}
+
+// event gives the core what happened.
+func (s *society) event(x any) {
+	now := moment()
+	switch x := x.(type) {
+	case overlay.Heard:
+		s.core.Heard(now, people.Heard{From: x.From, Host: hostOf(x.Endpoint), Endpoint: x.Endpoint, Msg: x.Msg})
+	case toldBy:
+		s.core.Told(now, x.from, x.msg)
+	case overlay.Up:
+		s.core.Up(now, people.Up{Address: x.Address, Invitation: x.Invitation, Issued: x.Issued, Endpoint: x.Endpoint})
+	case refusal:
+		s.core.Refused(now, x.issuer, x.id)
+	case decision:
+		s.core.Decided(now, x.about)
+	}
+}
+
+// hostOf returns the IP address of an endpoint as people read it; invalid if there is none.
+func hostOf(endpoint string) netip.Addr {
+	e, err := wire.EndpointFromText(endpoint)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return e.Addr.Addr()
+}
+
+// act does what the core wants.
+func (s *society) act(ctx context.Context) {
+	did := false
+	for list := s.core.Take(); len(list) > 0; list = s.core.Take() {
+		did = true
+		for _, a := range list {
+			s.doOne(ctx, a)
+		}
+	}
+	s.publish()
+	if did {
+		s.wakeWaiting()
+	}
+}
+
+func (s *society) doOne(ctx context.Context, a people.Action) {
+	switch a := a.(type) {
+	case people.Tell:
+		s.tell(ctx, a)
+	case people.Told:
+		_ = s.node.TellBack(ctx, a.To, a.Msg) // without a session, the TELL comes again
+	case people.Join:
+		s.join(ctx, a)
+	case people.Secret:
+		s.takeSecret(ctx, a)
+	case people.Event:
+		s.logEvent(a)
+	}
+}
+
+// tell sends a TELL, beside what else goes on: it may wait for a session.
+func (s *society) tell(ctx context.Context, t people.Tell) {
+	via := &s.peers
+	if s.book.Standing(t.To) != book.Added {
+		via = &s.other
+	}
+	via.send(func() {
+		s.sent.note(t.Msg.ID)
+		ctx, cancel := context.WithTimeout(ctx, sendPatience)
+		defer cancel()
+		if err := s.node.Tell(ctx, t.To, t.Msg); err != nil {
+			s.log.Debug("not told", "peer", t.To.ID(), "what", t.Msg.Kind, "err", err)
+		}
+	})
+}
+
+func (s *society) join(ctx context.Context, j people.Join) {
+	g := overlay.Guest{Issuer: j.Issuer, ID: j.ID, PSK: j.PSK, Endpoints: j.Endpoints, Until: j.Until}
+	for _, r := range j.Relays {
+		g.Relays = append(g.Relays, overlay.RelayAt(r))
+	}
+	if err := s.node.Join(ctx, g); err != nil && ctx.Err() == nil {
+		s.log.Warn("the link is not tried", "peer", j.Issuer.ID(), "err", err)
+	}
+}
+
+// publish makes what others read that which the core has now.
+func (s *society) publish() {
+	if open, changed := s.core.OpenInvitations(); changed {
+		s.open.Store(&open)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count = s.core.Counters()
+}
+
+// wakeWaiting wakes who waits for a change.
+func (s *society) wakeWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// do runs a function with the core, on its goroutine.
+func (s *society) do(ctx context.Context, f func(*people.Core)) error {
+	done := make(chan struct{})
+	select {
+	case s.calls <- func(c *people.Core) { f(c); close(done) }:
+		<-done
+		return nil
+	case <-s.ended:
+		return overlay.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// until runs a function with the core again and again, at each change, until it returns true or a time is over.
+func (s *society) until(ctx context.Context, most time.Duration, f func(*people.Core) bool) error {
+	limit := time.NewTimer(most)
+	defer limit.Stop()
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		done := false
+		if err := s.do(ctx, func(c *people.Core) { done = f(c) }); err != nil || done {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Set takes up other settings, and tells friends what is new.
+func (s *society) Set(ctx context.Context, c config.People) error {
+	s.settings.Store(&c)
+	return s.ServicesChanged(ctx)
+}
+
+// ServicesChanged tells friends that this machine offers other services.
+func (s *society) ServicesChanged(ctx context.Context) error {
+	return s.do(ctx, func(c *people.Core) { c.ProfileChanged(moment()) })
+}
+
+// Count adds what was dropped.
+func (s *society) Count(c map[string]uint64) {
+	s.mu.Lock()
+	n := s.count
+	s.mu.Unlock()
+	c["people_blocked"] = n.Blocked
+	c["people_not_allowed"] = n.NotAllowed
+	c["people_too_much"] = n.TooMuch
+	c["people_malformed"] = n.Malformed
+	c["people_unknown_kind"] = n.Unknown
+	c["people_again"] = n.Again
+	c["people_not_written"] = n.Unwritten
+	c["people_requests_evicted"] = n.Evicted
+	c["people_outbox_full"] = n.OutboxFull
+	c["people_not_sent"] = s.peers.full.Load() + s.other.full.Load()
+	peers, strangers := s.inbox.dropped()
+	c["people_inbox_full"], c["people_strangers_inbox_full"] = peers, strangers
+}
+
+// logEvent reports what happened.
+func (s *society) logEvent(e people.Event) {
+	attrs := []any{"peer", e.Address.ID(), "name", e.Name}
+	if !e.Via.IsZero() {
+		attrs = append(attrs, "via", s.shown(e.Via))
+	}
+	if e.Text != "" {
+		attrs = append(attrs, "text", e.Text)
+	}
+	level := slog.LevelInfo
+	if e.Kind == people.EventLate {
+		level = slog.LevelWarn
+	}
+	s.log.Log(s.ctx, level, wordsOf(e.Kind), attrs...)
+}
+
+// wordsOf says what happened.
+func wordsOf(k people.EventKind) string {
+	switch k {
+	case people.EventAsks:
+		return "a peer asks to be let in; try: anode peers requests"
+	case people.EventIntroduced:
+		return "a peer was introduced; try: anode peers requests"
+	case people.EventFriend:
+		return "a peer let this machine in"
+	case people.EventGuest:
+		return "an invitation was used"
+	case people.EventLate:
+		return "somebody came with an invitation that is used up: others have the link"
+	case people.EventLeft:
+		return "a peer removed this machine"
+	case people.EventBrought:
+		return "another device of yours brought a peer"
+	case people.EventTaken:
+		return "another device of yours removed a peer that it had brought"
+	case people.EventJoin:
+		return "the join with a link has ended"
+	case people.EventRefused:
+		return "a peer did not take what it was told"
+	}
+	return string(k)
+}
+
+// shown is a peer's name, or its short ID.
+func (s *society) shown(a anode.Address) string {
+	if a.IsZero() {
+		return ""
+	}
+	if n := s.book.Get(a).Name; n != "" {
+		return n
+	}
+	return a.ID().String()
+}
+
+// takeSecret takes up the network's secret, which the issuer of our invitation told us.
+func (s *society) takeSecret(ctx context.Context, a people.Secret) {
+	taken, err := s.secret.set(a.Secret)
+	if err != nil {
+		s.log.Error("the network's secret is not kept", "peer", s.shown(a.From), "err", err)
+	}
+	if !taken {
+		return
+	}
+	if err := s.node.SetSecret(ctx, a.Secret); err != nil && ctx.Err() == nil {
+		s.log.Error("the network's secret is not used", "err", err)
+		return
+	}
+	s.log.Info("the network's secret was told", "peer", s.shown(a.From))
+	s.core.ProfileChanged(moment())
+}
+
+var _ overlay.People = (*society)(nil)
+
+// errInUse says that this machine is in a network with another secret.
+var errInUse = errors.New("this machine is in a network with another secret")

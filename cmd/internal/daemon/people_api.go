@@ -1,0 +1,271 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/invite"
+	"anodenet/anode/wire"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+	"anodenet/overlay/book"
+	"anodenet/overlay/people"
+)
+
+// answerPatience is how long a request waits for what other machines say.
+const answerPatience = 3 * time.Second
+
+// with runs a verb with the core.
+func with[T any](ctx context.Context, s *society, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
+	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, moment()) }); failed != nil {
+		return v, failed
+	}
+	return v, err
+}
+
+// Invite issues an invitation, or a business card.
+func (s *society) Invite(ctx context.Context, r control.InviteRequest) (control.Invited, error) {
+	link := invite.Link{Address: s.self, Name: s.name()}
+	var reply control.Invited
+	if !r.Card {
+		_, err := with(ctx, s, func(c *people.Core, now people.Now) (v people.Invitation, err error) {
+			v, link.Token, err = c.Invite(now, people.Invite{Name: r.Name, Uses: r.Uses, For: time.Duration(r.Seconds) * time.Second, Mine: r.Mine})
+			reply.Invitation, link.Expires = invitationOf(v), v.Expires
+			return v, err
+		})
+		if err != nil {
+			return reply, err
+		}
+	}
+	endpoints, relays, err := s.node.Doors(ctx)
+	if err != nil {
+		s.log.Debug("the link has no endpoints", "err", err)
+	}
+	link.Endpoints = endpoints
+	for _, x := range relays {
+		link.Relays = append(link.Relays, invite.Relay(x))
+	}
+	reply.Link, reply.Reachable = link.String(), reachable(endpoints, relays)
+	return reply, nil
+}
+
+// reachable says how guests from elsewhere can come.
+func reachable(endpoints []wire.Endpoint, relays []overlay.RelayAt) string {
+	lan := false
+	for _, e := range endpoints {
+		ip := e.Addr.Addr()
+		if e.Kind == wire.HTTP || ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			return "direct"
+		}
+		lan = true
+	}
+	switch {
+	case len(relays) > 0:
+		return "relay"
+	case lan:
+		return "lan"
+	}
+	return ""
+}
+
+// Invitations lists the invitations that were issued.
+func (s *society) Invitations(ctx context.Context) (control.Invitations, error) {
+	reply := control.Invitations{Invitations: []control.Invitation{}}
+	err := s.do(ctx, func(c *people.Core) {
+		for _, v := range c.Invitations(moment()) {
+			reply.Invitations = append(reply.Invitations, invitationOf(v))
+		}
+	})
+	return reply, err
+}
+
+func invitationOf(v people.Invitation) control.Invitation {
+	return control.Invitation{ID: v.ID, Name: v.Name, Uses: v.Uses, Of: v.Of, Expires: v.Expires, Created: v.Created, Mine: v.Mine,
+		Guests: guestsOf(v.Guests), Late: guestsOf(v.Late)}
+}
+
+func guestsOf(list []people.Guest) []control.Guest {
+	guests := []control.Guest{}
+	for _, g := range list {
+		guests = append(guests, control.Guest(g))
+	}
+	return guests
+}
+
+// Revoke ends an invitation.
+func (s *society) Revoke(ctx context.Context, r control.RevokeRequest) (control.Invitation, error) {
+	v, err := with(ctx, s, func(c *people.Core, now people.Now) (people.Invitation, error) { return c.Revoke(now, r.ID) })
+	return invitationOf(v), err
+}
+
+// Join uses a link, or says how that goes, after a moment if it is not decided.
+func (s *society) Join(ctx context.Context, r control.JoinRequest) (control.Joined, error) {
+	link, err := invite.Parse(r.Link)
+	if err != nil {
+		return control.Joined{}, err
+	}
+	var j people.Joined
+	var failed error
+	began := time.Now()
+	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
+		j, failed = c.Join(moment(), people.JoinRequest{Link: link, As: r.As, Note: r.Note, Ask: r.Ask, Mine: r.Mine})
+		return failed != nil || j.State != people.JoinTrying || time.Since(began) > answerPatience
+	})
+	if err == nil {
+		err = failed
+	}
+	return s.joinedOf(j), err
+}
+
+// joinedOf says in words how a join goes.
+func (s *society) joinedOf(j people.Joined) control.Joined {
+	reply := control.Joined{Address: j.Address, Name: j.Name, Own: j.Own, State: control.JoinState(j.State)}
+	if j.Failed {
+		reply.Why, reply.Try = whyFailed(j), "ask "+s.shown(j.Address)+" for another link"
+	}
+	return reply
+}
+
+func whyFailed(j people.Joined) string {
+	switch {
+	case j.Silent:
+		return "nobody answered until the link expired"
+	case j.Why == people.Used:
+		return "the link was used by somebody else"
+	case j.Why == people.Over:
+		return "the link has expired or was revoked"
+	case j.Why == people.Shut:
+		return "this machine was removed since it used the link"
+	}
+	return "the link was used, has expired or was revoked"
+}
+
+// Ask asks a peer to let us in.
+func (s *society) Ask(ctx context.Context, r control.AskRequest) (control.Asked, error) {
+	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) {
+		return struct{}{}, c.Ask(now, r.Address, r.Name, r.Note, false)
+	})
+	if err != nil {
+		return control.Asked{}, err
+	}
+	var reply control.Asked
+	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
+		p := c.Peer(moment(), r.Address)
+		reply = control.Asked{Address: r.Address, Name: p.Name, State: control.State(p.State.String()), Told: !c.Waits(r.Address, wire.TellAsk)}
+		return reply.Told
+	})
+	return reply, err
+}
+
+// Requests lists who waits for a decision.
+func (s *society) Requests(ctx context.Context) (control.Requests, error) {
+	reply := control.Requests{Requests: []control.Request{}}
+	err := s.do(ctx, func(c *people.Core) {
+		for _, r := range c.Requests(moment()) {
+			reply.Requests = append(reply.Requests, s.requestOf(r))
+		}
+	})
+	return reply, err
+}
+
+func (s *society) requestOf(r people.Request) control.Request {
+	return control.Request{Address: r.Address, ID: r.Address.ID(), Name: r.Name, Note: r.Note, Via: s.shown(r.Via), Since: r.Since, State: control.State(r.State.String())}
+}
+
+// Accept lets in who asked or was introduced.
+func (s *society) Accept(ctx context.Context, r control.AcceptRequest) (control.Accepted, error) {
+	return with(ctx, s, func(c *people.Core, now people.Now) (control.Accepted, error) {
+		name, err := c.Accept(now, r.Address, r.As)
+		return control.Accepted{Address: r.Address, Name: name, State: control.State(c.State(now, r.Address).String())}, err
+	})
+}
+
+// Decline refuses who asked or was introduced, and blocks it if that is wanted.
+func (s *society) Decline(ctx context.Context, r control.DeclineRequest) (control.Request, error) {
+	q, err := with(ctx, s, func(c *people.Core, now people.Now) (people.Request, error) { return c.Decline(now, r.Address) })
+	if err == nil && r.Block {
+		_, err = s.node.BlockPeer(ctx, r.Address, true)
+	}
+	return s.requestOf(q), err
+}
+
+// Introduce makes two peers known to each other.
+func (s *society) Introduce(ctx context.Context, r control.IntroduceRequest) (control.Introduced, error) {
+	to, err := with(ctx, s, func(c *people.Core, now people.Now) ([]anode.Address, error) {
+		return c.Introduce(now, r.A, r.B, r.Note)
+	})
+	var reply control.Introduced
+	if err != nil {
+		return reply, err
+	}
+	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
+		reply = control.Introduced{Told: []anode.Address{}, Wait: []anode.Address{}}
+		for _, a := range to {
+			if c.Waits(a, wire.TellIntro) {
+				reply.Wait = append(reply.Wait, a)
+			} else {
+				reply.Told = append(reply.Told, a)
+			}
+		}
+		return len(reply.Wait) == 0
+	})
+	return reply, err
+}
+
+// SetMine says whether a peer is another device of ours.
+func (s *society) SetMine(ctx context.Context, r control.MineRequest) error {
+	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) {
+		return struct{}{}, c.SetMine(now, r.Address, r.Mine)
+	})
+	return err
+}
+
+// States returns the states of all who are not strangers.
+func (s *society) States(ctx context.Context) (control.States, error) {
+	reply := control.States{States: []control.PeerState{}}
+	err := s.do(ctx, func(c *people.Core) {
+		for _, p := range c.Peers(moment()) {
+			reply.States = append(reply.States, stateOf(p, s.shown))
+		}
+	})
+	return reply, err
+}
+
+func stateOf(p people.Peer, shown func(anode.Address) string) control.PeerState {
+	v := control.PeerState{Address: p.Address, State: control.State(p.State.String()), Name: p.Name, Mine: p.Mine, Said: p.Said, Left: p.Left, Via: []string{}}
+	for _, a := range p.Via {
+		v.Via = append(v.Via, shown(a))
+	}
+	return v
+}
+
+// ReadStates returns the states that a book has while no daemon runs.
+func ReadStates(b *book.Book, self anode.Address) (control.States, error) {
+	reply := control.States{States: []control.PeerState{}}
+	list, err := people.Read(b, self, time.Now())
+	for _, p := range list {
+		reply.States = append(reply.States, stateOf(p, func(a anode.Address) string {
+			if n := b.Get(a).Name; n != "" {
+				return n
+			}
+			return a.ID().String()
+		}))
+	}
+	return reply, err
+}
+
+// FriendServices returns the services that each friend told us.
+func (s *society) FriendServices(ctx context.Context) (map[anode.Address][]people.Service, error) {
+	all := map[anode.Address][]people.Service{}
+	err := s.do(ctx, func(c *people.Core) {
+		for _, p := range c.Peers(moment()) {
+			if p.State == people.Friend && len(p.Services) > 0 {
+				all[p.Address] = p.Services
+			}
+		}
+	})
+	return all, err
+}
+
+var _ control.People = (*society)(nil)

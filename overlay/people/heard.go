@@ -1,0 +1,341 @@
+package people
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+)
+
+// Heard is a TELL as it came.
+type Heard struct {
+	From     anode.Address
+	Host     netip.Addr // of the machine that it came from, a relay perhaps; invalid: not known
+	Endpoint string     // the same, for people to see
+	Msg      wire.TellMsg
+}
+
+// Up is a session that is confirmed.
+type Up struct {
+	Address    anode.Address
+	Invitation [8]byte // zero: an ordinary session, with an added peer
+	Issued     bool    // the invitation is ours: the other side has proved the token
+	Endpoint   string  // where the other side is, for people to see
+}
+
+// Heard takes a TELL. What the book says now decides, not what it said when the TELL came.
+func (c *Core) Heard(now Now, h Heard) {
+	switch s := c.book.Standing(h.From); {
+	case s == book.Blocked:
+		c.count.Blocked++
+	case s == book.Added:
+		c.heardPeer(now, h)
+	case h.Msg.Kind == wire.TellAsk && !c.person(h.From).asks():
+		c.heardStranger(now, h)
+	case c.person(h.From).asks():
+		c.heardAsked(now, h)
+	default:
+		c.count.NotAllowed++ // strangers are told nothing
+	}
+}
+
+// heardPeer takes a TELL of an added peer.
+func (c *Core) heardPeer(now Now, h Heard) {
+	k := Key(h.From.X())
+	switch {
+	case !c.mark(k).tells.Allow(now.Mono, tellRate):
+		c.count.TooMuch++
+		c.told(h, wire.TellTooMuch)
+	case c.knows(k, h.Msg.ID):
+		c.count.Again++
+		c.told(h, wire.TellDone)
+	default:
+		c.take(now, h, c.handle)
+	}
+}
+
+// heardAsked takes what somebody answers whom we asked. It is told nothing but that it was taken.
+func (c *Core) heardAsked(now Now, h Heard) {
+	switch h.Msg.Kind {
+	case wire.TellAsk, wire.TellAccept, wire.TellProfile:
+		c.take(now, h, c.handle)
+	case wire.TellBye:
+		c.take(now, h, c.heardBye)
+	default:
+		c.count.NotAllowed++
+	}
+}
+
+// handler takes a TELL in a transaction. Unless it returns TellDone, nothing is written.
+type handler func(x *tx, h Heard) wire.TellStatus
+
+// take has a handler take a TELL, writes what comes of it, and answers.
+func (c *Core) take(now Now, h Heard, f handler) {
+	x := c.begun(now)
+	s := f(x, h)
+	if s == wire.TellDone {
+		if x.added(h.From) {
+			c.see(x, h.From.X(), h.Msg.ID)
+		}
+		if x.commit() != nil {
+			return // it comes again
+		}
+	}
+	switch s {
+	case wire.TellNotNow:
+		c.count.NotAllowed++
+	case wire.TellUnknown:
+		c.count.Unknown++
+	case wire.TellTooMuch:
+		c.count.TooMuch++
+	case wire.TellMalformed:
+		c.count.Malformed++
+	}
+	c.told(h, s)
+}
+
+func (c *Core) told(h Heard, s wire.TellStatus) {
+	c.do(Told{h.From, wire.ToldMsg{ID: h.Msg.ID, Status: s}})
+}
+
+// handle takes a TELL of an added peer, or of one that we asked.
+func (c *Core) handle(x *tx, h Heard) wire.TellStatus {
+	switch h.Msg.Kind {
+	case wire.TellAsk:
+		return c.heardAsk(x, h)
+	case wire.TellAccept:
+		return c.heardAccept(x, h)
+	case wire.TellBye:
+		return c.heardBye(x, h)
+	case wire.TellProfile:
+		return c.heardProfile(x, h)
+	case wire.TellIntro:
+		return c.heardIntro(x, h)
+	}
+	return wire.TellUnknown
+}
+
+// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both want it.
+func (c *Core) heardAsk(x *tx, h Heard) wire.TellStatus {
+	a, err := parseAsk(h.Msg.Body)
+	if err != nil {
+		return wire.TellMalformed
+	}
+	if !c.mark(h.From.X()).asks.Allow(x.now.Mono, askRate) {
+		return wire.TellTooMuch
+	}
+	p := c.person(h.From)
+	if p.Said == "" {
+		p.Said = a.Name
+	}
+	p.Knows = nil // it may have lost what we told it
+	c.befriend(x, p)
+	return wire.TellDone
+}
+
+// heardAccept takes an ACCEPT.
+func (c *Core) heardAccept(x *tx, h Heard) wire.TellStatus {
+	a, err := parseAccept(h.Msg.Body)
+	if err != nil {
+		return wire.TellMalformed
+	}
+	p := c.person(h.From)
+	p.Calls = a.Name
+	c.accepted(x, p)
+	return wire.TellDone
+}
+
+// heardProfile takes a PROFILE. Who tells us that lets us in as well.
+func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
+	f, err := parseProfile(h.Msg.Body)
+	if err != nil {
+		return wire.TellMalformed
+	}
+	p := c.person(h.From)
+	p.Said, p.Services = f.Name, f.Services
+	if _, joining := c.joins.m[h.From.X()]; joining && f.Secret != [32]byte{} {
+		x.do(Secret{f.Secret, h.From})
+	}
+	c.accepted(x, p)
+	return wire.TellDone
+}
+
+// befriend makes somebody a friend who asked, and answers.
+func (c *Core) befriend(x *tx, p person) {
+	c.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
+}
+
+// accepted notes that a peer lets us in. Somebody whom we asked is let in with it. It returns the
+// peer's name here.
+func (c *Core) accepted(x *tx, p person) (name string) {
+	k, e := Key(p.Address.X()), c.book.Get(p.Address)
+	if name = e.Name; x.edit.Add != nil {
+		name = x.edit.Add.Name
+	}
+	if !x.added(p.Address) || name == "" && p.Guest || p.Mine && !e.Mine {
+		if name == "" {
+			name = c.unique(firstOf(p.As, p.Said), p.Address)
+		}
+		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
+	}
+	if !p.Friend {
+		x.do(Event{Kind: EventFriend, Address: p.Address, Name: firstOf(name, p.Said)})
+	}
+	p.Let, p.Friend, p.Left, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, "", x.now.Wall, true, false
+	if p.Mine {
+		p.Mine = false
+		c.spread(x, &p)
+	}
+	c.people.put(x, k, p)
+	c.requests.drop(x, k)
+	x.then(func() {
+		c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellAsk })
+		c.tellProfile(x.now, p)
+		c.joinGoesOn(x.now, p.Address)
+	})
+	return name
+}
+
+func firstOf(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// heardBye takes a BYE: of a peer that removed us, of a device of ours that removed a peer that it brought, or
+// of somebody whose invitation does not let us in.
+func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
+	b, err := parseBye(h.Msg.Body)
+	p := c.person(h.From)
+	switch {
+	case err != nil:
+		return wire.TellMalformed
+	case !b.Remove.IsZero():
+		return c.heardRemoval(x, h.From, b.Remove)
+	case b.Why != Left:
+		if b.Why > Shut { // of a later version
+			b.Why = gone
+		}
+		c.joinFails(x, h.From, b.Why)
+		return wire.TellDone
+	case !p.Friend:
+		return wire.TellDone
+	}
+	p.Friend, p.Left, p.Knows = false, true, nil
+	c.people.put(x, h.From.X(), p)
+	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.shown(h.From)})
+	return wire.TellDone
+}
+
+// Up takes a session that is confirmed.
+func (c *Core) Up(now Now, u Up) {
+	a := u.Address
+	switch {
+	case c.book.Standing(a) == book.Blocked:
+		c.count.Blocked++
+	case u.Invitation != [8]byte{} && u.Issued:
+		c.guestUp(now, u)
+	case u.Invitation != [8]byte{}:
+		c.issuerUp(now, u)
+	default:
+		c.peerUp(now, a)
+	}
+}
+
+// peerUp is an ordinary session with an added peer. What waits for it is sent; a peer that does not know yet
+// that it was added is asked, once.
+func (c *Core) peerUp(now Now, a anode.Address) {
+	if c.book.Standing(a) != book.Added {
+		return
+	}
+	c.mark(a.X()).up = true
+	c.flush(now, a)
+	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.asking(a) {
+		c.ask(now, p)
+	}
+	c.joinGoesOn(now, a)
+}
+
+// ask asks a peer that was added. It is let in already; so it is asked for no more than to do the same.
+func (c *Core) ask(now Now, p person) {
+	x := c.begun(now)
+	p.Let, p.Asked = true, now.Wall
+	c.people.put(x, p.Address.X(), p)
+	if x.commit() == nil {
+		c.sendAsk(now, p)
+	}
+}
+
+// Decided follows a decision of people about a peer, which the book has: it was added, removed, blocked
+// or named, by whatever way.
+func (c *Core) Decided(now Now, a anode.Address) {
+	k := Key(a.X())
+	p, known := c.people.m[k]
+	switch s := c.book.Standing(a); {
+	case s == book.Blocked:
+		x := c.begun(now)
+		c.forget(x, k)
+		c.people.drop(x, k)
+		x.commit()
+	case s == book.Added && !p.Let:
+		c.letIn(now, c.person(a))
+	case s == book.Stranger && known && p.Address == a && p.Let:
+		c.removed(now, p)
+	}
+}
+
+// letIn follows that people here added a peer. If it asked, that is the answer.
+func (c *Core) letIn(now Now, p person) {
+	x, k := c.begun(now), Key(p.Address.X())
+	c.unpostAll(x, k) // a BYE
+	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
+		c.befriend(x, p)
+		x.commit()
+	} else if x.commit() == nil {
+		c.ask(now, p)
+	}
+}
+
+// removed follows the removal of a peer by people here: it is told, and so are the devices of ours that it was
+// brought to.
+func (c *Core) removed(now Now, p person) {
+	x, k := c.begun(now), Key(p.Address.X())
+	c.forget(x, k)
+	if p.Spread {
+		for _, e := range c.mine(p.Address) {
+			c.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
+		}
+	}
+	if p.Friend {
+		c.post(x, p.Address, wire.TellBye, bye{}.body())
+		c.people.put(x, k, person{Address: p.Address})
+	} else {
+		c.people.drop(x, k)
+	}
+	x.commit()
+}
+
+// forget has a transaction drop all that waits between a peer and us.
+func (c *Core) forget(x *tx, k Key) {
+	c.unpostAll(x, k)
+	c.forgetSeen(x, k)
+	c.requests.drop(x, k)
+	c.endJoin(x, k)
+	x.then(func() {
+		delete(c.marks, k)
+		c.room.leave(k)
+	})
+}
+
+// sameKey reports whether two addresses are of one key.
+func sameKey(a, b anode.Address) bool { x, y := a.X(), b.X(); return bytes.Equal(x[:], y[:]) }
+
+func containsKey(list []anode.Address, a anode.Address) bool {
+	return slices.ContainsFunc(list, func(b anode.Address) bool { return sameKey(a, b) })
+}

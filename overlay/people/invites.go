@@ -1,0 +1,364 @@
+package people
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/invite"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+)
+
+// inviteID names an invitation; see invite.Token.Keys.
+type inviteID [8]byte
+
+func (id inviteID) bytes() []byte  { return id[:] }
+func (id inviteID) String() string { return hex.EncodeToString(id[:]) }
+
+func parseInviteID(b []byte) (id inviteID, ok bool) {
+	if len(b) != len(id) {
+		return id, false
+	}
+	return inviteID(b), true
+}
+
+// invitation is one that was issued. It is kept until it expires, also when it is used up: who comes with it then is
+// told so, and its issuer sees that two had the link.
+type invitation struct {
+	Token   invite.Token `json:"token"`
+	Name    string       `json:"name,omitempty"` // that the guest gets
+	Uses    int          `json:"uses"`           // left
+	Of      int          `json:"of"`
+	Created time.Time    `json:"created"`
+	Expires time.Time    `json:"expires"`
+	Mine    bool         `json:"mine,omitempty"`
+	Late    []guest      `json:"late,omitempty"` // who came when it was used up, the last maxLate
+}
+
+// guest is who came with an invitation.
+type guest struct {
+	Address  anode.Address `json:"address"`
+	At       time.Time     `json:"at"`
+	Endpoint string        `json:"endpoint,omitempty"`
+}
+
+// guestKey is an invitation and the number of its use, from 0.
+type guestKey struct {
+	id inviteID
+	n  uint32
+}
+
+func (k guestKey) bytes() []byte { return binary.BigEndian.AppendUint32(k.id[:], k.n) }
+
+func parseGuestKey(b []byte) (k guestKey, ok bool) {
+	if len(b) != len(k.id)+4 {
+		return k, false
+	}
+	return guestKey{inviteID(b), binary.BigEndian.Uint32(b[len(k.id):])}, true
+}
+
+// The bounds of invitations.
+const (
+	maxInvites     = 256 // that can be used
+	maxInvitesKept = 512 // with those that are used up
+	maxUses        = 1000
+	maxLate        = 8
+	InviteFor      = 24 * time.Hour      // if nothing is said
+	InviteForMost  = 30 * 24 * time.Hour // at most
+)
+
+// Invite says what an invitation is to be. Zeros are the defaults: one use, InviteFor.
+type Invite struct {
+	Name string // that the guest gets here; empty: the one that it says
+	Uses int
+	For  time.Duration
+	Mine bool // the guest is another device of ours
+}
+
+// Invite issues an invitation.
+func (c *Core) Invite(now Now, r Invite) (Invitation, invite.Token, error) {
+	if r.Uses == 0 {
+		r.Uses = 1
+	}
+	if r.For == 0 {
+		r.For = InviteFor
+	}
+	if err := c.checkInvite(now, r); err != nil {
+		return Invitation{}, invite.Token{}, err
+	}
+	var t invite.Token
+	c.cfg.Random(t[:])
+	id, _ := t.Keys(c.cfg.Self)
+	v := invitation{Token: t, Name: r.Name, Uses: r.Uses, Of: r.Uses, Mine: r.Mine,
+		Created: now.Wall.Round(0).UTC(), Expires: now.Wall.Add(r.For).Truncate(time.Second).UTC()}
+	x := c.begun(now)
+	c.tidyInvites(x)
+	c.putInvite(x, id, v)
+	return c.invitationOf(id, v), t, x.commit()
+}
+
+func (c *Core) checkInvite(now Now, r Invite) error {
+	if r.Uses < 1 || r.Uses > maxUses {
+		return fmt.Errorf("%w: uses: want 1 to %d", ErrBounds, maxUses)
+	}
+	if r.For < time.Second || r.For > InviteForMost {
+		return fmt.Errorf("%w: the time: want at most %d days", ErrBounds, InviteForMost/(24*time.Hour))
+	}
+	if err := c.given(r.Name, anode.Address{}); err != nil {
+		return err
+	}
+	n := 0
+	for _, v := range c.invites.m {
+		if v.usable(now.Wall) {
+			n++
+		}
+	}
+	if n >= maxInvites {
+		return fmt.Errorf("%w: %d invitations can be used", ErrTooMany, n)
+	}
+	return nil
+}
+
+func (v invitation) usable(now time.Time) bool { return v.Uses > 0 && now.Before(v.Expires) }
+
+// putInvite has a transaction write an invitation.
+func (c *Core) putInvite(x *tx, id inviteID, v invitation) {
+	c.invites.put(x, id, v)
+	c.shut(x, id)
+}
+
+// dropInvite has a transaction delete an invitation, with its guests.
+func (c *Core) dropInvite(x *tx, id inviteID) {
+	v := c.invites.m[id]
+	for n := range v.Of - v.Uses {
+		c.guests.drop(x, guestKey{id, uint32(n)})
+	}
+	c.invites.drop(x, id)
+	c.shut(x, id)
+}
+
+// tidyInvites has a transaction delete invitations that are over, and those that are used up if there are too
+// many, the oldest first.
+func (c *Core) tidyInvites(x *tx) {
+	var used []inviteID
+	for id, v := range c.invites.m {
+		if !x.now.Wall.Before(v.Expires) {
+			c.dropInvite(x, id)
+		} else if v.Uses == 0 {
+			used = append(used, id)
+		}
+	}
+	slices.SortFunc(used, func(a, b inviteID) int { return c.invites.m[a].Created.Compare(c.invites.m[b].Created) })
+	for _, id := range used[:max(0, len(used)-(maxInvitesKept-maxInvites-1))] {
+		c.dropInvite(x, id)
+	}
+}
+
+// Open is an invitation whose token opens sessions. It is never changed.
+type Open struct {
+	PSK     [32]byte
+	Expires time.Time
+	left    bool // a use is
+	full    bool // so many came late that no more are told in a session
+	guests  map[Key]struct{}
+}
+
+// Admits reports whether an address may make a session by the invitation. When it is used up, so may those who used
+// it, to whom it may be the only way until they have the network's secret, and the first who come late, to be told
+// so: then its issuer knows that others have the link.
+func (o *Open) Admits(a anode.Address, now time.Time) bool {
+	_, guest := o.guests[a.X()]
+	return now.Before(o.Expires) && (o.left || !o.full || guest)
+}
+
+// OpenInvitations returns the invitations that open sessions, and whether they are others than at the last
+// call. The map is never changed.
+func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) {
+	if c.open != nil {
+		return c.open, false
+	}
+	c.open = map[[8]byte]*Open{}
+	for id, v := range c.invites.m {
+		if c.opens[id] == nil {
+			c.opens[id] = c.openOf(id, v)
+		}
+		c.open[id] = c.opens[id]
+	}
+	return c.open, true
+}
+
+func (c *Core) openOf(id inviteID, v invitation) *Open {
+	o := &Open{Expires: v.Expires, left: v.Uses > 0, full: len(v.Late) >= maxLate, guests: map[Key]struct{}{}}
+	_, o.PSK = v.Token.Keys(c.cfg.Self)
+	for n := range v.Of - v.Uses {
+		o.guests[c.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
+	}
+	for _, g := range v.Late {
+		o.guests[g.Address.X()] = struct{}{}
+	}
+	return o
+}
+
+// shut has a transaction make the sessions that an invitation opens others.
+func (c *Core) shut(x *tx, id inviteID) {
+	x.then(func() {
+		c.open = nil
+		delete(c.opens, id)
+	})
+}
+
+// guestUp takes that somebody has proved the token of an invitation of ours.
+func (c *Core) guestUp(now Now, u Up) {
+	id := inviteID(u.Invitation)
+	v, known := c.invites.m[id]
+	k, e := Key(u.Address.X()), c.book.Get(u.Address)
+	switch {
+	case !known || !now.Wall.Before(v.Expires):
+		c.sayBye(u.Address, Over)
+	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
+		c.readmit(now, u.Address)
+	case c.cameBefore(id, k):
+		c.late(now, id, v, u, Shut)
+	case v.Uses == 0:
+		c.late(now, id, v, u, Used)
+	default:
+		c.letGuestIn(now, id, v, u)
+	}
+}
+
+// letGuestIn spends one use and lets the guest in, or neither.
+func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
+	x, p := c.begun(now), c.person(u.Address)
+	name := v.Name
+	if name == "" {
+		name = firstOf(c.requests.m[u.Address.X()].Name, p.Said)
+	}
+	name = c.unique(name, u.Address)
+	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
+	c.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
+	v.Uses--
+	c.putInvite(x, id, v)
+	c.requests.drop(x, u.Address.X())
+	c.unpostAll(x, u.Address.X())                                                 // a BYE
+	p.Let, p.Guest, p.Asked, p.Knows, p.AskTold = true, true, now.Wall, nil, true // its ASK comes
+	if v.Mine {
+		c.spread(x, &p)
+	}
+	c.people.put(x, u.Address.X(), p)
+	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
+	x.commit() // if it fails, the guest's ASK comes and is one of a stranger's
+}
+
+// readmit sends a guest of ours who is let in already what it may have missed.
+func (c *Core) readmit(now Now, a anode.Address) {
+	x, p := c.begun(now), c.person(a)
+	p.Let, p.Guest, p.Knows = true, true, nil
+	c.people.put(x, a.X(), p)
+	if x.commit() == nil {
+		c.flush(now, a)
+		c.tellProfile(now, p)
+	}
+}
+
+// cameBefore reports whether a key has used an invitation before.
+func (c *Core) cameBefore(id inviteID, k Key) bool {
+	v := c.invites.m[id]
+	for n := range v.Of - v.Uses {
+		if c.guests.m[guestKey{id, uint32(n)}].Address.X() == k {
+			return true
+		}
+	}
+	return false
+}
+
+// late notes and tells a guest for whom no use is left.
+func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
+	x := c.begun(now)
+	again := slices.ContainsFunc(v.Late, func(g guest) bool { return sameKey(g.Address, u.Address) })
+	if !again {
+		v.Late = append(slices.Clone(v.Late), guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
+		v.Late = v.Late[max(0, len(v.Late)-maxLate):]
+		c.putInvite(x, id, v)
+		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.shown(u.Address), Text: u.Endpoint})
+	}
+	x.commit()
+	c.sayBye(u.Address, why)
+}
+
+// sayBye tells a guest, once, that an invitation does not let it in.
+func (c *Core) sayBye(to anode.Address, why Reason) {
+	c.do(Tell{to, wire.TellMsg{ID: c.newID(), Kind: wire.TellBye, Body: bye{Why: why}.body()}})
+}
+
+// Revoke ends the one invitation whose ID begins so.
+func (c *Core) Revoke(now Now, prefix string) (Invitation, error) {
+	var found []inviteID
+	for id := range c.invites.m {
+		if prefix != "" && strings.HasPrefix(id.String(), strings.ToLower(prefix)) {
+			found = append(found, id)
+		}
+	}
+	if len(found) != 1 {
+		return Invitation{}, fmt.Errorf("%w: %q", ErrNoInvitation, clean(prefix, maxName))
+	}
+	x, v := c.begun(now), c.invitationOf(found[0], c.invites.m[found[0]])
+	c.dropInvite(x, found[0])
+	return v, x.commit()
+}
+
+// Invitation is one that was issued.
+type Invitation struct {
+	ID               string // 16 hex digits
+	Name             string
+	Uses, Of         int // left, and in all
+	Created, Expires time.Time
+	Mine             bool
+	Guests, Late     []Guest
+}
+
+// Guest is who came with an invitation.
+type Guest struct {
+	Address  anode.Address
+	Name     string // here; empty: none
+	At       time.Time
+	Endpoint string
+}
+
+func (c *Core) invitationOf(id inviteID, v invitation) Invitation {
+	i := Invitation{ID: id.String(), Name: v.Name, Uses: v.Uses, Of: v.Of, Created: v.Created, Expires: v.Expires, Mine: v.Mine}
+	for n := range v.Of - v.Uses {
+		if g, ok := c.guests.m[guestKey{id, uint32(n)}]; ok {
+			i.Guests = append(i.Guests, c.guestOf(g))
+		}
+	}
+	for _, g := range v.Late {
+		i.Late = append(i.Late, c.guestOf(g))
+	}
+	return i
+}
+
+func (c *Core) guestOf(g guest) Guest {
+	return Guest{g.Address, c.book.Get(g.Address).Name, g.At, g.Endpoint}
+}
+
+// Invitations returns the invitations that are not over, the newest first.
+func (c *Core) Invitations(now Now) (list []Invitation) {
+	for _, id := range slices.Collect(maps.Keys(c.invites.m)) {
+		if v := c.invites.m[id]; now.Wall.Before(v.Expires) {
+			list = append(list, c.invitationOf(id, v))
+		}
+	}
+	slices.SortFunc(list, func(a, b Invitation) int {
+		if n := b.Created.Compare(a.Created); n != 0 {
+			return n
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list
+}

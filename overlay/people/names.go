@@ -1,0 +1,71 @@
+package people
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"anodenet/anode"
+	"anodenet/overlay/book"
+)
+
+// reserved are names that mean something else under our domain.
+var reserved = [...]string{"self", "id", "v4", "localhost"}
+
+// unique makes a name for a peer of one that somebody offers: letters that a name cannot have become -,
+// and where another peer has it, it is numbered: east-2. It returns "" if nothing can be made of it.
+func (c *Core) unique(offered string, a anode.Address) string {
+	base := strings.Trim(strings.Map(nameRune, strings.ToLower(offered)), "-")
+	for strings.Contains(base, "--") {
+		base = strings.ReplaceAll(base, "--", "-")
+	}
+	base = strings.TrimRight(base[:min(len(base), book.MaxName-4)], "-")
+	if base == "" {
+		return ""
+	}
+	for n := 1; n < 1000; n++ {
+		name := base
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		if book.CheckName(name) == nil && !slices.Contains(reserved[:], name) && c.free(name, a) {
+			return name
+		}
+	}
+	return ""
+}
+
+// free reports whether no other peer has a name.
+func (c *Core) free(name string, a anode.Address) bool {
+	e, taken := c.book.ByName(name)
+	return !taken || e.Address == a
+}
+
+func nameRune(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+		return r
+	}
+	return '-'
+}
+
+// given checks a name that the user gives a peer. If another has it, the error offers one that is free.
+func (c *Core) given(name string, a anode.Address) error {
+	if name == "" {
+		return nil
+	}
+	if err := book.CheckName(name); err != nil {
+		return err
+	}
+	if !c.free(name, a) {
+		return fmt.Errorf("%w; try: %s", book.ErrTaken, c.unique(name, a))
+	}
+	return nil
+}
+
+// shown returns the name of a peer here, or else its short ID.
+func (c *Core) shown(a anode.Address) string {
+	if e := c.book.Get(a); e.Name != "" {
+		return e.Name
+	}
+	return a.ID().String()
+}

@@ -1,0 +1,354 @@
+package people
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+)
+
+// request is somebody who waits for a decision here: it asked, friends introduced it, or both.
+type request struct {
+	Address   anode.Address   `json:"address"`
+	Name      string          `json:"name,omitempty"` // that it says, or else the one who introduced it
+	Note      string          `json:"note,omitempty"`
+	Endpoints []wire.Endpoint `json:"endpoints,omitempty"` // that the one who introduced it says
+	By        []anode.Address `json:"by,omitempty"`        // who introduced it
+	Since     time.Time       `json:"since"`
+	Heard     time.Time       `json:"heard,omitzero"` // when its last ASK was written
+	Asked     bool            `json:"asked,omitempty"`
+	ID        wire.TellID     `json:"id,omitzero"`   // of its ASK
+	Host      netip.Addr      `json:"host,omitzero"` // that it came from
+	Declined  bool            `json:"declined,omitempty"`
+}
+
+// The bounds of requests.
+const (
+	maxAsks     = 64
+	maxIntros   = 64
+	maxDeclined = 64
+	requestFor  = 30 * 24 * time.Hour
+	declinedFor = 7 * 24 * time.Hour // so long an answer holds
+)
+
+func (r request) over(now time.Time) bool {
+	if r.Declined {
+		return now.Sub(r.Since) > declinedFor
+	}
+	return now.Sub(r.Since) > requestFor
+}
+
+// class is which of the bounds a request counts for.
+type class uint8
+
+const (
+	ofStrangers class = iota
+	ofIntroduced
+	ofDeclined
+)
+
+func (r request) class() class {
+	switch {
+	case r.Declined:
+		return ofDeclined
+	case len(r.By) > 0:
+		return ofIntroduced
+	}
+	return ofStrangers
+}
+
+// heardStranger takes an ASK of somebody about whom nothing was decided.
+func (c *Core) heardStranger(now Now, h Heard) {
+	r, listed := c.requests.m[h.From.X()]
+	listed = listed && !r.over(now.Wall)
+	policy := c.cfg.Policy()
+	a, err := parseAsk(h.Msg.Body)
+	switch {
+	case err != nil:
+		c.count.Malformed++
+		c.told(h, wire.TellMalformed)
+	case policy == FromNobody, policy == FromIntroduced && (!listed || len(r.By) == 0), listed && r.Declined:
+		c.count.NotAllowed++
+		c.told(h, wire.TellNotNow)
+	case listed && r.Asked && r.ID == h.Msg.ID:
+		c.count.Again++
+		c.told(h, wire.TellDone)
+	case listed && r.Asked && r.Address == h.From && r.Name == firstOf(a.Name, r.Name) && r.Note == firstOf(a.Note, r.Note):
+		c.told(h, wire.TellDone)
+	case listed && r.Asked && now.Wall.Sub(r.Heard).Abs() < time.Duration(float64(time.Second)/askRate.PerSecond):
+		c.count.TooMuch++
+	case listed:
+		c.list(now, waiting{from: h.From, id: h.Msg.ID, ask: a, host: h.Host, endpoint: h.Endpoint})
+	default:
+		c.room.enter(waiting{from: h.From, id: h.Msg.ID, ask: a, host: h.Host, endpoint: h.Endpoint, at: now.Mono})
+		c.admit(now)
+	}
+}
+
+// admit lists those who wait for it, as fast as may be.
+func (c *Core) admit(now Now) {
+	for {
+		w, ok := c.room.pick(now.Mono)
+		if !ok {
+			return
+		}
+		if c.book.Standing(w.from) == book.Stranger {
+			c.list(now, w)
+		}
+	}
+}
+
+// list writes a request, and tells who asks.
+func (c *Core) list(now Now, w waiting) {
+	x, k := c.begun(now), Key(w.from.X())
+	r, listed := c.requests.m[k]
+	if !listed || r.over(now.Wall) {
+		r = request{Since: now.Wall}
+	}
+	first := !r.Asked
+	r.Address, r.Asked, r.ID, r.Host, r.Heard = w.from, true, w.id, w.host, now.Wall
+	r.Name, r.Note = firstOf(w.ask.Name, r.Name), firstOf(w.ask.Note, r.Note)
+	if !listed {
+		c.makeRoom(x, r.class())
+	}
+	c.requests.put(x, k, r)
+	if x.commit() != nil {
+		return // it comes again
+	}
+	c.do(Told{w.from, wire.ToldMsg{ID: w.id, Status: wire.TellDone}})
+	if first {
+		c.do(Event{Kind: EventAsks, Address: w.from, Name: r.Name, Via: firstBy(r.By), Text: r.Note})
+	}
+}
+
+func firstBy(list []anode.Address) (a anode.Address) {
+	if len(list) > 0 {
+		return list[0]
+	}
+	return a
+}
+
+// makeRoom has a transaction drop a request of a class if there are too many: the oldest of the network, and
+// there of the host, that most came from; or of the friend who introduced most. Its sender is told, and asks again
+// after a while.
+func (c *Core) makeRoom(x *tx, of class) {
+	var list []request
+	for k, r := range c.requests.m {
+		if r.over(x.now.Wall) {
+			c.requests.drop(x, k)
+		} else if r.class() == of {
+			list = append(list, r)
+		}
+	}
+	if len(list) < [...]int{ofStrangers: maxAsks, ofIntroduced: maxIntros, ofDeclined: maxDeclined}[of] {
+		return
+	}
+	for _, by := range []func(request) netip.Addr{
+		func(r request) netip.Addr { return mono.Site(r.Host) }, func(r request) netip.Addr { return r.Host },
+	} {
+		if of == ofStrangers {
+			most := mostOf(list, by)
+			list = slices.DeleteFunc(list, func(r request) bool { return by(r) != most })
+		}
+	}
+	if of == ofIntroduced {
+		most := mostIntroduced(list)
+		list = slices.DeleteFunc(list, func(r request) bool { return firstBy(r.By) != most })
+	}
+	old := slices.MinFunc(list, func(a, b request) int { return a.Since.Compare(b.Since) })
+	c.requests.drop(x, old.Address.X())
+	c.count.Evicted++
+	if old.Asked && of != ofDeclined {
+		x.do(Told{old.Address, wire.ToldMsg{ID: old.ID, Status: wire.TellTooMuch}})
+	}
+}
+
+func mostIntroduced(list []request) (most anode.Address) {
+	n := map[anode.Address]int{}
+	for _, r := range list {
+		a := firstBy(r.By)
+		if n[a]++; n[a] > n[most] {
+			most = a
+		}
+	}
+	return most
+}
+
+// heardIntro takes an INTRO. That of a device of ours lets the peer in, unless people here removed it.
+func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
+	i, err := parseIntro(h.Msg.Body)
+	switch {
+	case err != nil:
+		return wire.TellMalformed
+	case !c.book.Get(h.From).Mine && !c.mark(h.From.X()).intros.Allow(x.now.Mono, introRate):
+		return wire.TellTooMuch
+	case sameKey(i.Address, c.cfg.Self), sameKey(i.Address, h.From), c.book.Standing(i.Address) == book.Blocked:
+		return wire.TellDone // and nothing comes of it
+	case c.book.Get(h.From).Mine:
+		c.brought(x, h.From, i)
+	case c.book.Standing(i.Address) == book.Added:
+	case c.cfg.Policy() == FromNobody:
+		return wire.TellNotNow
+	default:
+		c.introduced(x, h.From, i)
+	}
+	return wire.TellDone
+}
+
+// introduced lists somebody whom a friend made known.
+func (c *Core) introduced(x *tx, by anode.Address, i intro) {
+	k := Key(i.Address.X())
+	r, listed := c.requests.m[k]
+	if r.Declined && !r.over(x.now.Wall) || containsKey(r.By, by) {
+		return
+	}
+	if !listed || r.over(x.now.Wall) {
+		r = request{Address: i.Address, Since: x.now.Wall}
+	}
+	was := r.class()
+	r.Name, r.Note = firstOf(r.Name, clean(i.Name, maxName)), firstOf(r.Note, i.Note)
+	if len(r.Endpoints) == 0 {
+		r.Endpoints = i.Endpoints
+	}
+	if len(r.By) < book.MaxVia {
+		r.By = append(slices.Clone(r.By), by)
+	}
+	if !listed || was != ofIntroduced {
+		c.makeRoom(x, ofIntroduced)
+	}
+	c.requests.put(x, k, r)
+	x.then(func() { c.room.leave(k) })
+	x.do(Event{Kind: EventIntroduced, Address: i.Address, Name: r.Name, Via: by, Text: i.Note})
+}
+
+// request returns who waits for a decision under an address.
+func (c *Core) request(now Now, a anode.Address) (request, error) {
+	r, ok := c.requests.m[a.X()]
+	if !ok || r.Declined || r.over(now.Wall) {
+		return request{}, fmt.Errorf("%w: %s", ErrNoRequest, a.ID())
+	}
+	return r, nil
+}
+
+// Accept lets in who asked or was introduced, and returns the name that it gets: as, or else the one
+// that it says, made unique.
+func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err error) {
+	r, err := c.request(now, a)
+	if err != nil {
+		return "", err
+	}
+	if err := c.given(as, r.Address); err != nil {
+		return "", err
+	}
+	x := c.begun(now)
+	name = firstOf(as, c.unique(r.Name, r.Address))
+	x.edit.Add = &book.Entry{Address: r.Address, Name: name, Endpoints: r.Endpoints}
+	p := c.person(r.Address)
+	p.By = r.By
+	if r.Asked {
+		p.Said = r.Name
+		c.befriend(x, p)
+		return name, x.commit()
+	}
+	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
+	c.people.put(x, a.X(), p)
+	c.requests.drop(x, a.X())
+	x.then(func() { c.sendAsk(now, p) })
+	return name, x.commit()
+}
+
+// Decline refuses who asked or was introduced, for a week. Nobody is told, unless it asks again.
+func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
+	r, err := c.request(now, a)
+	if err != nil {
+		return Request{}, err
+	}
+	x, was := c.begun(now), c.requestOf(r)
+	r.Declined, r.Since = true, now.Wall
+	c.makeRoom(x, ofDeclined)
+	c.requests.put(x, a.X(), r)
+	return was, x.commit()
+}
+
+// maxAsked is how many we ask at a time who are no peers.
+const maxAsked = 64
+
+// Ask asks somebody to let us in, who gets a name here when it does. Somebody who asked us is let in.
+func (c *Core) Ask(now Now, a anode.Address, name, note string, mine bool) error {
+	switch s := c.book.Standing(a); {
+	case sameKey(a, c.cfg.Self):
+		return book.ErrSelf
+	case s == book.Blocked:
+		return fmt.Errorf("%w: unblock it first", book.ErrBlocked)
+	}
+	if err := c.given(name, a); err != nil {
+		return err
+	}
+	if _, err := c.request(now, a); err == nil {
+		_, err := c.Accept(now, a, name)
+		return errors.Join(err, c.alsoMine(now, a, mine))
+	}
+	p := c.person(a)
+	if p.Friend {
+		return c.alsoMine(now, a, mine)
+	}
+	if !p.asks() && c.asked() >= maxAsked {
+		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
+	}
+	x := c.begun(now)
+	p.Let = c.book.Standing(a) == book.Added
+	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, name, clean(note, maxNote), mine
+	c.people.put(x, a.X(), p)
+	x.then(func() { c.sendAsk(now, p) })
+	return x.commit()
+}
+
+// asked returns how many we asked who are no peers.
+func (c *Core) asked() (n int) {
+	for _, p := range c.people.m {
+		if p.asks() {
+			n++
+		}
+	}
+	return n
+}
+
+// Introduce makes two peers known to each other. It returns the TELLs that say so, for Waits.
+func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.Address, err error) {
+	for _, p := range []anode.Address{a, b} {
+		if c.book.Standing(p) != book.Added {
+			return nil, fmt.Errorf("%w: %s", ErrNotAdded, c.shown(p))
+		}
+	}
+	if sameKey(a, b) {
+		return nil, book.ErrSelf
+	}
+	x := c.begun(now)
+	c.postIntro(x, a, b, clean(note, maxNote), false)
+	c.postIntro(x, b, a, clean(note, maxNote), false)
+	return []anode.Address{a, b}, x.commit()
+}
+
+// postIntro has a transaction tell one peer of another.
+func (c *Core) postIntro(x *tx, to, of anode.Address, note string, mine bool) {
+	e := c.book.Get(of)
+	ways, relays := c.cfg.Ways(of)
+	name := firstOf(e.Name, c.person(of).Said)
+	c.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, ways, relays, mine}.body())
+}
+
+// Waits reports whether a TELL of a kind to a peer has not arrived yet.
+func (c *Core) Waits(to anode.Address, kind wire.TellKind) bool {
+	for k, o := range c.sending {
+		if k.to == to.X() && o.Kind == kind && (kind != wire.TellAsk || !c.people.m[k.to].AskTold) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,144 @@
+package people
+
+import (
+	"slices"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/overlay/book"
+)
+
+// Request is somebody who waits for a decision.
+type Request struct {
+	Address anode.Address
+	Name    string // that it says
+	Note    string
+	Via     anode.Address // who introduced it; zero: nobody
+	Since   time.Time
+	State   State // Asking or Introduced
+}
+
+func (c *Core) requestOf(r request) Request {
+	q := Request{Address: r.Address, Name: r.Name, Note: r.Note, Via: firstBy(r.By), Since: r.Since, State: Introduced}
+	if r.Asked {
+		q.State = Asking
+	}
+	return q
+}
+
+// Requests returns who waits for a decision, oldest first.
+func (c *Core) Requests(now Now) (list []Request) {
+	for _, r := range c.requests.m {
+		if !r.Declined && !r.over(now.Wall) {
+			list = append(list, c.requestOf(r))
+		}
+	}
+	slices.SortFunc(list, func(a, b Request) int { return a.Since.Compare(b.Since) })
+	return list
+}
+
+// Peer is the state of one peer.
+type Peer struct {
+	Address  anode.Address
+	State    State
+	Name     string
+	Mine     bool
+	Via      []anode.Address // which devices of ours brought it, or which friends introduced it
+	Said     string          // what it calls itself
+	Calls    string          // what it calls us
+	Left     bool            // it says that it removed us
+	Services []Service
+}
+
+// State returns how far things are with an address.
+func (c *Core) State(now Now, a anode.Address) State { return c.Peer(now, a).State }
+
+// Peer returns what there is with an address.
+func (c *Core) Peer(now Now, a anode.Address) Peer {
+	e, p, r := c.book.Get(a), c.person(a), c.requests.m[a.X()]
+	v := Peer{Address: a, Name: e.Name, Mine: e.Mine, Via: e.Via, Said: p.Said, Calls: p.Calls, Left: p.Left, Services: p.Services}
+	if len(v.Via) == 0 {
+		v.Via = p.By
+	}
+	switch {
+	case e.Blocked:
+		v.State = Blocked
+	case e.Added && p.Friend:
+		v.State = Friend
+	case e.Added:
+		v.State = Approved
+	case p.asks():
+		v.State, v.Name = Asked, p.As
+	case r.Declined || r.over(now.Wall):
+	case r.Asked:
+		v.State, v.Said, v.Via = Asking, r.Name, r.By
+	case len(r.By) > 0:
+		v.State, v.Said, v.Via = Introduced, r.Name, r.By
+	}
+	return v
+}
+
+// Peers returns all who are not strangers, in the order of their addresses.
+func (c *Core) Peers(now Now) (list []Peer) {
+	has := map[anode.Address]bool{}
+	add := func(a anode.Address) {
+		if has[a] {
+			return
+		}
+		has[a] = true
+		if p := c.Peer(now, a); p.State != Stranger {
+			list = append(list, p)
+		}
+	}
+	for _, e := range c.book.Entries() {
+		add(e.Address)
+	}
+	for _, p := range c.people.m {
+		add(p.Address)
+	}
+	for _, r := range c.requests.m {
+		add(r.Address)
+	}
+	slices.SortFunc(list, func(a, b Peer) int { return slices.Compare(a.Address[:], b.Address[:]) })
+	return list
+}
+
+// Read returns the states that a book has while no daemon runs. It writes nothing.
+func Read(b Book, self anode.Address, now time.Time) ([]Peer, error) {
+	c := &Core{cfg: Config{Self: self, Book: b}, book: b, seen: map[Key]*ring{}}
+	if _, err := c.load(); err != nil {
+		return nil, err
+	}
+	return c.Peers(Now{Wall: now}), nil
+}
+
+// tidy deletes what is over, at a start.
+func (c *Core) tidy(now Now) {
+	x := c.begun(now)
+	c.tidyInvites(x)
+	for k, r := range c.requests.m {
+		if r.over(now.Wall) {
+			c.requests.drop(x, k)
+		}
+	}
+	for k, l := range c.outbox.m {
+		if c.stale(now, &outgoing{letter: l}) {
+			c.outbox.drop(x, k)
+		}
+	}
+	for k := range c.seen {
+		if !c.let(k) {
+			c.forgetSeen(x, k)
+		}
+	}
+	x.commit() // what cannot be deleted does no harm
+	c.endJoins(now)
+}
+
+// let reports whether a key was let in.
+func (c *Core) let(k Key) bool {
+	p, ok := c.people.m[k]
+	return ok && p.Let
+}
+
+var _ Book = (*book.Book)(nil)
