@@ -1,6 +1,7 @@
 package names
 
 import (
+	"slices"
 	"strings"
 
 	"anodenet/anode"
@@ -79,12 +80,15 @@ func ReadHost(labels []string) (h Host, ok bool) {
 	if a, ok := joined(labels); ok {
 		return Host{Kind: HostAddress, Address: a}, true
 	}
+	if slices.Contains(labels, "") {
+		return Host{}, false
+	}
 	front, last := labels[:len(labels)-1], labels[len(labels)-1]
 	switch {
 	case last == Self:
 		return Host{Kind: HostSelf, Front: front}, true
 	case last != IDs:
-		return Host{Kind: HostNamed, Name: last, Front: front}, last != ""
+		return Host{Kind: HostNamed, Name: last, Front: front}, true
 	case len(front) == 0:
 		return Host{Kind: HostIDs}, true
 	}
