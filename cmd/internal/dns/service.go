@@ -80,3 +80,6 @@ func (s Service) label() string {
 	}
 	return s.Type
 }
+
+// Clashes reports whether two services of one machine have the same name.
+func (s Service) Clashes(other Service) bool { return s.instance() == other.instance() }
