@@ -58,21 +58,21 @@ type Service struct {
 // Peer is a peer that has names.
 type Peer struct {
 	Address anode.Address
-	Name    string     // empty: none
-	IP4     netip.Addr // alias; not valid: none
+	Name    string // empty: none
 }
 
 // Contents are what a Snapshot is made of.
 type Contents struct {
 	Suffix   string
 	Serial   uint32 // another one for each snapshot
-	Self     Peer   // the name does not count
+	Self     anode.Address
 	Peers    []Peer // added and not blocked
 	Blocked  []anode.Address
 	Zones    []anode.Zone // that have a route
 	Services map[anode.Address][]Service
-	// Stranger returns the address of a stranger by its ULA, if it is known. It may be nil,
-	// and is called from any goroutine.
+	// Alias returns the IPv4 alias that a machine has now, and Stranger the address of a stranger
+	// by its ULA, if there is one. Either may be nil, and is called from any goroutine.
+	Alias    func(anode.ULA) (netip.Addr, bool)
 	Stranger func(anode.ULA) (anode.Address, bool)
 }
 
@@ -89,6 +89,7 @@ type Snapshot struct {
 	reverse  map[string]bool // names of the zones for ULAs, without a dot at the end
 	sorted   []anode.ULA
 	browse   map[string][]string // _http._tcp -> names of services, of friends
+	alias    func(anode.ULA) (netip.Addr, bool)
 	stranger func(anode.ULA) (anode.Address, bool)
 }
 
@@ -96,7 +97,6 @@ type Snapshot struct {
 type host struct {
 	address  anode.Address
 	name     string // in front of the suffix
-	ip4      netip.Addr
 	services []Service
 }
 
@@ -106,7 +106,7 @@ func New(c Contents) *Snapshot {
 		suffix: strings.ToLower(strings.Trim(c.Suffix, ".")), serial: c.Serial,
 		byName: make(map[string]*host, len(c.Peers)), byID: make(map[anode.ID]*host, len(c.Peers)+1), byULA: make(map[anode.ULA]*host, len(c.Peers)+1),
 		blocked: make(map[[32]byte]bool, len(c.Blocked)), zones: make(map[anode.Zone]bool, len(c.Zones)), reverse: make(map[string]bool, len(c.Zones)),
-		browse: map[string][]string{}, stranger: c.Stranger,
+		browse: map[string][]string{}, alias: c.Alias, stranger: c.Stranger,
 	}
 	for _, a := range c.Blocked {
 		s.blocked[a.X()] = true
@@ -117,9 +117,7 @@ func New(c Contents) *Snapshot {
 	for _, p := range c.Peers {
 		s.add(s.hostOf(p, c.Services))
 	}
-	self := c.Self
-	self.Name = "" // it has that of everybody's own machine
-	s.self = s.hostOf(self, c.Services)
+	s.self = s.hostOf(Peer{Address: c.Self}, c.Services)
 	s.self.name = names.Self
 	s.add(s.self)
 	slices.SortFunc(s.sorted, func(a, b anode.ULA) int { return slices.Compare(a[:], b[:]) })
@@ -130,7 +128,7 @@ func New(c Contents) *Snapshot {
 // hostOf returns a host for a peer. One without a name, or with one that means something else
 // here, is known by its address.
 func (s *Snapshot) hostOf(p Peer, services map[anode.Address][]Service) *host {
-	h := &host{address: p.Address, name: names.Labels(p.Address), ip4: p.IP4}
+	h := &host{address: p.Address, name: names.Labels(p.Address)}
 	if read, ok := names.ReadHost([]string{p.Name}); ok && read.Kind == names.HostNamed {
 		h.name = p.Name
 	}

@@ -37,12 +37,16 @@ func newScene(t testing.TB) *scene {
 	s := &scene{self: newAddress(t, 0), north: newAddress(t, 0), nameless: newAddress(t, 0), south: newAddress(t, 0xdeadbeef), blocked: newAddress(t, 0), away: newAddress(t, 0x01020304), stranger: newAddress(t, 0)}
 	s.Snapshot = New(Contents{
 		Suffix: "Anode.Internal.", Serial: 7,
-		Self:    Peer{s.self, "", netip.MustParseAddr("100.64.0.1")},
-		Peers:   []Peer{{s.north, "north", netip.MustParseAddr("100.64.0.2")}, {s.nameless, "", netip.Addr{}}, {s.south, "south_2", netip.Addr{}}},
+		Self:    s.self,
+		Peers:   []Peer{{s.north, "north"}, {s.nameless, ""}, {s.south, "south_2"}},
 		Blocked: []anode.Address{s.blocked}, Zones: []anode.Zone{0, 0xdeadbeef},
 		Services: map[anode.Address][]Service{
 			s.self:  {{Port: 22, Proto: "tcp", Type: "ssh"}},
 			s.north: {{Port: 8080, Proto: "tcp", Type: "http", Name: "web", TXT: []string{"path=/", "v=2"}}, {Port: 8081, Proto: "tcp", Type: "http", Name: "wiki"}, {Port: 53, Proto: "udp", Type: "x-y"}, {Port: 1, Proto: "sctp", Type: "bad"}},
+		},
+		Alias: func(u anode.ULA) (netip.Addr, bool) {
+			a, ok := map[anode.ULA]string{s.self.ULA(): "100.64.0.1", s.north.ULA(): "100.64.0.2"}[u]
+			return netip.MustParseAddr(cmp.Or(a, "::")), ok
 		},
 		Stranger: func(u anode.ULA) (anode.Address, bool) {
 			for _, a := range []anode.Address{s.stranger, s.blocked} {
@@ -329,7 +333,7 @@ func TestProtocol(t *testing.T) {
 // TestSizes: what does not fit UDP is cut, and TCP has all of it.
 func TestSizes(t *testing.T) {
 	self, north := newAddress(t, 0), newAddress(t, 0)
-	c := Contents{Suffix: suffix, Self: Peer{Address: self}, Peers: []Peer{{Address: north, Name: "north"}}, Services: map[anode.Address][]Service{}}
+	c := Contents{Suffix: suffix, Self: self, Peers: []Peer{{Address: north, Name: "north"}}, Services: map[anode.Address][]Service{}}
 	for i := range MaxServices + 4 {
 		c.Services[north] = append(c.Services[north], Service{Port: uint16(i + 1), Proto: "tcp", Type: "http", Name: strings.Repeat("n", 40) + string(rune('a'+i)), TXT: []string{strings.Repeat("x", 200)}})
 	}
@@ -355,7 +359,7 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%+v: %d bytes, %d answers, cut %t, want at most %d bytes, %d answers", test.ask, len(reply), len(m.Answers), m.Truncated, test.limit, test.count)
 		}
 	}
-	many := Contents{Suffix: strings.Repeat("a", 63) + "." + strings.Repeat("b", 30), Self: Peer{Address: self}, Services: map[anode.Address][]Service{}}
+	many := Contents{Suffix: strings.Repeat("a", 63) + "." + strings.Repeat("b", 30), Self: self, Services: map[anode.Address][]Service{}}
 	for i := range 64 {
 		p := newAddress(t, 0)
 		many.Peers = append(many.Peers, Peer{Address: p, Name: fmt.Sprintf("%s%02d", strings.Repeat("p", 60), i)})

@@ -93,12 +93,21 @@ func (s *Snapshot) below(h *host, front []string) []record {
 	case slices.ContainsFunc(front, func(l string) bool { return strings.HasPrefix(l, "_") }):
 		return s.services(h, front)
 	case len(front) > 0 && front[len(front)-1] == ip4Label:
-		if !h.ip4.Is4() {
-			return nil
-		}
-		return []record{{dnsmessage.TypeA, &dnsmessage.AResource{A: h.ip4.As4()}}}
+		return s.ip4(h.address.ULA())
 	}
 	return []record{aaaa(h.address.ULA()), txt(h.address.TXT())}
+}
+
+// ip4 returns the IPv4 alias of a machine, if it has one.
+func (s *Snapshot) ip4(u anode.ULA) []record {
+	if s.alias == nil {
+		return nil
+	}
+	a, ok := s.alias(u)
+	if !ok || !a.Is4() {
+		return nil
+	}
+	return []record{{dnsmessage.TypeA, &dnsmessage.AResource{A: a.As4()}}}
 }
 
 // browsing finds the lists for browsing.
