@@ -194,6 +194,7 @@ func (d *daemon) open() error {
 		Version:     d.options.Version,
 		Counters:    d.counters,
 		WantZone:    d.zones.Want,
+		Known:       d.names.known,
 		Discovery:   discovery,
 		LAN:         overlay.LANConfig{All: d.cfg.LAN.Peers == config.LANAll},
 	}

@@ -104,6 +104,15 @@ func note(c chan<- struct{}) {
 	}
 }
 
+// known returns the address of a ULA that a program asked DNS for by the address itself, a short
+// while ago. Any goroutine may call it.
+func (n *nameService) known(u anode.ULA) (anode.Address, bool) {
+	if n.server == nil {
+		return anode.Address{}, false
+	}
+	return n.server.Asked(u)
+}
+
 // Set takes up the settings that can change while the daemon runs.
 func (n *nameService) Set(s config.Names, services []dns.Service) {
 	n.mu.Lock()
