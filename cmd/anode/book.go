@@ -427,7 +427,7 @@ func (a *app) whole(ctx context.Context, text string, sure func(address anode.Ad
 	if err == nil || errors.Is(err, names.ErrMalformed) {
 		return address, err
 	}
-	if !names.Domain(text) {
+	if !names.Domain(text) || a.hostName(text) {
 		return address, &failure{exitUsage, fmt.Sprintf("not a whole address: %q", text), compareID}
 	}
 	if address, err = a.lookUp(ctx, text); err != nil {

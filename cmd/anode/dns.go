@@ -20,7 +20,7 @@ type namesAnswer struct {
 func (a *app) dnsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dns",
-		Short: "Show how other programs find peers by name, as north.anode.internal",
+		Short: "Show how other programs find peers by name",
 		Long: "Show how other programs find peers by name.\n\n" +
 			"Each peer that has a name here is NAME.anode.internal for all programs of this machine, and\n" +
 			"for nobody else: the daemon answers DNS for these names on this machine's ULA, and tells the\n" +
@@ -77,25 +77,21 @@ func namesPairs(v control.NamesView) (list [][2]string) {
 		add("server", "none: "+oneLine(v.Problem)+"; it will be retried")
 		add("try", v.Try)
 	case v.Problem != "":
-		add("server", fmt.Sprintf("%s, since %s", v.Server, oneLine(v.Problem)))
+		add("server", fmt.Sprintf("%s (%s)", v.Server, oneLine(v.Problem)))
 	default:
 		add("server", v.Server.String())
 	}
-	add("names", fmt.Sprintf("%d of peers, and self", v.Names))
+	add("names", fmt.Sprintf("%s, and self", count(v.Names, "peer")))
 	if v.Services > 0 {
-		add("services", fmt.Sprintf("%d of this machine, for friends", v.Services))
+		add("services", fmt.Sprintf("%s of this machine, for friends", count(v.Services, "service")))
 	}
 	add("resolver", resolverWords(v.Resolver))
 	if v.Resolver.Error != "" {
 		add("error", oneLine(v.Resolver.Error))
 	}
 	if !v.Resolver.Applied {
-		for i, line := range strings.Split(cmp.Or(v.Resolver.Try, "anode dns instructions"), "\n") {
-			name := ""
-			if i == 0 {
-				name = "try"
-			}
-			add(name, line)
+		for line := range strings.SplitSeq(cmp.Or(v.Resolver.Try, "anode dns instructions"), "\n") {
+			add("try", line)
 		}
 	}
 	search := "no: programs write " + v.Suffix + " behind the name"
@@ -103,12 +99,8 @@ func namesPairs(v control.NamesView) (list [][2]string) {
 		search = "yes: programs may leave " + v.Suffix + " out"
 	}
 	add("search", search)
-	for i, d := range v.Domains {
-		name := ""
-		if i == 0 {
-			name = "domains"
-		}
-		add(name, d)
+	for _, d := range v.Domains {
+		add("domain", d)
 	}
 	return list
 }

@@ -30,8 +30,8 @@ func pages() []page {
 		{"dnsmasq", "dnsmasq", dnsmasqPage},
 		{"unbound", "Unbound", unboundPage},
 		{"nm", "NetworkManager with its own dnsmasq", nmPage},
-		{"delegate", "systemd-resolved 258 or newer, if the daemon is not allowed to tell it", delegatePage},
-		{"resolvconf", "openresolv with Unbound, dnsmasq or another resolver of this machine", resolvconfPage},
+		{"delegate", "systemd-resolved from 258 on, if the daemon may not tell it", delegatePage},
+		{"resolvconf", "openresolv with Unbound, dnsmasq or another local resolver", resolvconfPage},
 	}
 }
 
@@ -119,7 +119,7 @@ func dnsmasqPage(p placeOfNames) []string {
 		"Have dnsmasq ask the daemon for " + p.Suffix + " alone:", "",
 	}, paste("/etc/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
 		"sudo systemctl restart dnsmasq", "",
-		"/etc/dnsmasq.conf must have \"conf-dir=/etc/dnsmasq.d\", as it has on most systems.",
+		"/etc/dnsmasq.conf must have \"conf-dir=/etc/dnsmasq.d\", which is usual.",
 	}, p.zonesNote())
 }
 
@@ -128,7 +128,7 @@ func nmPage(p placeOfNames) []string {
 		"Have NetworkManager's dnsmasq ask the daemon for " + p.Suffix + " alone:", "",
 	}, paste("/etc/NetworkManager/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
 		"sudo systemctl reload NetworkManager", "",
-		"/etc/NetworkManager/NetworkManager.conf must have \"dns=dnsmasq\" under [main].",
+		"/etc/NetworkManager/NetworkManager.conf must have \"dns=dnsmasq\" in [main].",
 	}, p.zonesNote())
 }
 
@@ -159,7 +159,8 @@ func delegatePage(p placeOfNames) []string {
 		"[Delegate]", "DNS=" + p.at.String(),
 	}, prefixed("Domains=", domains)...)), []string{
 		"sudo systemctl reload systemd-resolved", "",
-		"The file is gone at the next start of the machine; in /etc/systemd/dns-delegate.d it stays.",
+		"The file is gone when the machine starts again; in /etc/systemd/dns-delegate.d",
+		"it stays.",
 	}, p.zonesNote())
 }
 
@@ -172,13 +173,13 @@ func prefixed(prefix string, list []string) (lines []string) {
 
 func resolvconfPage(p placeOfNames) []string {
 	list := []string{
-		"Have openresolv tell this machine's resolver (unbound, dnsmasq, named or pdnsd, set up in",
-		"/etc/resolvconf.conf) to ask the daemon for " + p.Suffix + " alone:", "",
+		"Have openresolv tell this machine's resolver, which is set up in",
+		"/etc/resolvconf.conf, to ask the daemon for " + p.Suffix + " alone:", "",
 		"sudo resolvconf -p -a anode <<'END'", "domain " + p.Suffix, "nameserver " + p.at.Addr().String(), "END",
 	}
 	if p.at.Port() != 53 {
-		list = append(list, "", fmt.Sprintf("This does not work now: openresolv knows port 53 alone, and the daemon answers on %d,", p.at.Port()),
-			"since "+oneLine(cmp.Or(p.Problem, "names.port says so"))+".")
+		list = append(list, "", "This does not work now: openresolv knows port 53 alone, and the daemon",
+			fmt.Sprintf("answers on %d: %s.", p.at.Port(), oneLine(cmp.Or(p.Problem, "names.port says so"))))
 	}
 	return append(list, "", "\"sudo resolvconf -d anode\" takes it back.")
 }
@@ -188,7 +189,7 @@ func (p placeOfNames) zonesNote() []string {
 	if len(p.reverse()) == 0 {
 		return nil
 	}
-	return []string{"", "The domains that end in ip6.arpa lead from addresses to names, one for each zone of peers", "(" + zonesOf(p.reverse()) + "); with peers of another zone, repeat this."}
+	return []string{"", "The domains in ip6.arpa lead from addresses to names, one for each zone of", "peers (" + zonesOf(p.reverse()) + "). Repeat this when you add peers of another zone."}
 }
 
 // zonesOf lists the zones of reverse domains.

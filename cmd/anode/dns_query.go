@@ -70,27 +70,33 @@ func (a *app) dnsQuery() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return a.json(answer)
+			return errors.Join(a.json(answer), answer.judge())
 		}
-		return a.printRecords(answer)
+		a.printRecords(answer)
+		return answer.judge()
 	}
 	return cmd
 }
 
 // printRecords prints an answer as lines that people know from other tools.
-func (a *app) printRecords(answer dnsAnswer) error {
+func (a *app) printRecords(answer dnsAnswer) {
 	for _, r := range answer.Records {
 		fmt.Fprintf(a.out, "%s %d %s %s\n", r.Name, r.TTL, r.Type, r.Data)
 	}
-	switch {
-	case answer.Code == "NXDOMAIN":
-		return &failure{exitUnknownPeer, "no such name: " + answer.Name, "anode peers list"}
-	case answer.Code != "NOERROR":
-		return &failure{exitFailed, fmt.Sprintf("the server answers %s for %s", answer.Code, answer.Name), "a name under the suffix that \"anode dns\" shows"}
-	case len(answer.Records) == 0:
+	if answer.Code == "NOERROR" && len(answer.Records) == 0 {
 		fmt.Fprintf(a.out, "%s exists, and has no %s record\n", answer.Name, answer.Type)
 	}
-	return nil
+}
+
+// judge returns the failure that an answer is, nil if the name exists.
+func (answer dnsAnswer) judge() error {
+	switch answer.Code {
+	case "NOERROR":
+		return nil
+	case "NXDOMAIN":
+		return &failure{exitUnknownPeer, "no such name: " + answer.Name, "anode peers list"}
+	}
+	return &failure{exitFailed, fmt.Sprintf("the server answers %s for %s", answer.Code, answer.Name), "a name under the suffix that \"anode dns\" shows"}
 }
 
 // askNames asks the daemon's server for a name.
