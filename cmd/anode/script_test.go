@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,10 +107,18 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
+	named, err := newFixtureNames()
+	ts.Check(err)
 	go func() {
+		var naming sync.WaitGroup
+		naming.Go(func() { _ = named.run(ctx) })
 		s := control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler))
 		s.ServePeople(newFixturePeople())
-		served <- s.Serve(ctx, l)
+		s.ServeNames(named)
+		err := s.Serve(ctx, l)
+		cancel()
+		naming.Wait()
+		served <- err
 		close(served)
 	}()
 	ts.Defer(func() {

@@ -20,6 +20,7 @@
 //	GET  /v1/people                                        -> States
 //	GET  /v1/people/requests                               -> Requests
 //	POST /v1/people/ask, accept, decline, introduce, mine  (people.go)
+//	GET  /v1/names                                         -> NamesView
 //	GET  /v1/zones                                         -> ZoneFiles
 //	GET  /v1/info2                                         -> Info2Status
 //	GET  /v1/info2/hosts                                   -> Info2Hosts

@@ -62,6 +62,11 @@ func (d *daemon) newReloader(service *service) *reloader {
 				take: func(ctx context.Context, c config.Config) error { return d.people.Set(ctx, c.People) },
 				keep: func(r *config.Config, c config.Config) { r.People = c.People },
 			},
+			"names": {
+				take:  d.takeNames,
+				keep:  keepNames,
+				again: d.takeServices,
+			},
 			"discovery": {
 				take: d.takeDiscovery,
 				keep: func(r *config.Config, c config.Config) { r.Discovery = c.Discovery },
@@ -226,6 +231,8 @@ func sectionOf(key string) string {
 	section, _, inside := strings.Cut(key, ".")
 	switch {
 	case key == "lan.ip4": // the adapter has it
+		return ""
+	case key == "names.enabled", key == "names.port": // the sockets are open
 		return ""
 	case inside:
 		return section
