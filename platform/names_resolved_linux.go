@@ -48,20 +48,6 @@ type linkDomain struct {
 	Routing bool // only: it is not added to names without a dot
 }
 
-// check says whether the settings make sense.
-func (s NameSettings) check() error {
-	if s.Link <= 0 || !s.Server.IsValid() || s.Server.Port() == 0 || len(s.Domains) == 0 {
-		return fmt.Errorf("names: settings are incomplete: %+v", s)
-	}
-	for _, d := range s.Domains {
-		// "." would send all of the machine's names to us.
-		if strings.Trim(d, ".") != d || d == "" {
-			return fmt.Errorf("names: %q is not a domain", d)
-		}
-	}
-	return nil
-}
-
 // calls returns what to call, in this order: the server comes last, so that not even for a moment
 // it is asked for other names, and the adapter carries no LLMNR.
 //
