@@ -104,7 +104,7 @@ over=$1 extra=$2 settings=$3
 mkdir "$over"; mount -t tmpfs -o mode=755 tmpfs "$over"; mkdir "$over/etc" "$over/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$over/etc,workdir=$over/work" /etc
 [ -z "$extra" ] || mount -t overlay overlay -o "lowerdir=$extra/usr:/usr" /usr
-mount -t tmpfs tmpfs /usr/share/dbus-1/system-services
+[ ! -d /usr/share/dbus-1/system-services ] || mount -t tmpfs tmpfs /usr/share/dbus-1/system-services
 mount -t tmpfs -o mode=755 tmpfs /run
 n=64100
 for u in messagebus systemd-resolve polkitd anode; do
