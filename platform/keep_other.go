@@ -33,6 +33,11 @@ type Keeper struct {
 
 // Keep sets up an interface.
 func Keep(ifname string, s Settings, o Options) (*Keeper, error) {
+	if removed, err := Cleanup(); err != nil {
+		o.Log.Warn("what a killed daemon left behind could not be removed", "err", err)
+	} else if len(removed) > 0 {
+		o.Log.Info("removed what a killed daemon left behind", "what", removed)
+	}
 	if err := configure(ifname, s); err != nil {
 		return nil, err
 	}
@@ -51,8 +56,8 @@ func Keep(ifname string, s Settings, o Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Cleanup returns nothing: nothing outlives a node on this system.
-func Cleanup() (removed []string, err error) { return nil, nil }
+// Cleanup removes what killed nodes left in the system's resolver.
+func Cleanup() (removed []string, err error) { return cleanupNames() }
 
 // Close does nothing: all goes with the interface.
 func (k *Keeper) Close() error { return nil }

@@ -2,8 +2,10 @@ package platform
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Names tells the system's resolver which names to ask us for.
@@ -48,6 +50,25 @@ type NameSettings struct {
 func (s NameSettings) clone() NameSettings {
 	s.Domains = slices.Clone(s.Domains)
 	return s
+}
+
+// check says whether the settings make sense.
+func (s NameSettings) check() error {
+	if s.Link <= 0 || !s.Server.IsValid() || s.Server.Port() == 0 || len(s.Domains) == 0 {
+		return fmt.Errorf("names: settings are incomplete: %+v", s)
+	}
+	for _, d := range s.Domains {
+		// "." would send all of the machine's names to us, and "/" would be a path.
+		if strings.Trim(d, ".") != d || d == "" || strings.ContainsFunc(d, notOfDomain) {
+			return fmt.Errorf("names: %q is not a domain", d)
+		}
+	}
+	return nil
+}
+
+// notOfDomain reports whether a domain cannot hold a character.
+func notOfDomain(r rune) bool {
+	return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 }
 
 // NameReport is what Describe says.

@@ -16,8 +16,9 @@ func (a *app) cleanupCommand() *cobra.Command {
 		Args:    want(0, 0),
 		Long: "Remove what a killed daemon left in the system.\n\n" +
 			"Nearly everything of a daemon goes with its process. On Linux without nf_tables,\n" +
-			"one policy rule stays behind (ip -6 rule, protocol 97). The next start of a daemon\n" +
-			"removes it too. What belongs to a running daemon stays.",
+			"one policy rule stays behind (ip -6 rule, protocol 97). On macOS and Windows,\n" +
+			"the system's resolver keeps what it was told of names. The next start of a daemon\n" +
+			"removes all that too. What belongs to a running daemon stays.",
 		RunE: func(*cobra.Command, []string) error {
 			removed, err := platform.Cleanup()
 			for _, what := range removed {

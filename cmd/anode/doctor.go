@@ -65,6 +65,7 @@ func checks() []check {
 		{"clock", checkClock},
 		{"settings", checkSettings},
 		{"zone", checkZone},
+		{"names", checkNames},
 		{"packets", checkPackets},
 		{"queues", checkQueues},
 		{"transports", checkTransports},

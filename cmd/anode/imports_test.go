@@ -56,7 +56,7 @@ var mayUse = map[string][]string{
 	"overlay/store":   {"go.etcd.io/bbolt"},
 	"tun":             {"golang.zx2c4.com/wireguard/tun"},
 	"tun/gateway":     {"gvisor.dev/gvisor/pkg"},
-	"platform":        {"github.com/vishvananda/netlink"},
+	"platform":        {"github.com/vishvananda/netlink", "github.com/godbus/dbus/v5"},
 	"scripts/streams": {"gvisor.dev/gvisor/pkg", "github.com/quic-go/quic-go", "tailscale.com"}, // the latter two in modules of their own
 	"cmd/...":         {""},
 }

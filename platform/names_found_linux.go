@@ -1,0 +1,115 @@
+package platform
+
+import (
+	"io/fs"
+	"net/netip"
+	"strings"
+)
+
+// otherNames is a manager of names that we do not set up, and the page that says how people do.
+type otherNames struct{ manager, page string }
+
+// traces are files of resolvers that run, in order of weight.
+func traces() []struct {
+	file string
+	otherNames
+} {
+	return []struct {
+		file string
+		otherNames
+	}{
+		{"run/NetworkManager/dnsmasq.pid", otherNames{ManagerNetworkManager, PageNM}},
+		{"run/dnsmasq/dnsmasq.pid", otherNames{ManagerDnsmasq, PageDnsmasq}},
+		{"run/dnsmasq.pid", otherNames{ManagerDnsmasq, PageDnsmasq}},
+		{"run/unbound.pid", otherNames{ManagerUnbound, PageUnbound}},
+		{"run/unbound/unbound.pid", otherNames{ManagerUnbound, PageUnbound}},
+	}
+}
+
+// findForeign looks who resolves names here. A resolver that /etc/resolv.conf does not lead to,
+// such as the dnsmasq of virtual machines, does not count.
+func findForeign(root fs.FS) otherNames {
+	text, _ := fs.ReadFile(root, "etc/resolv.conf") // none: no servers
+	local, header := readResolvConf(string(text))
+	if local {
+		for _, t := range traces() {
+			if _, err := fs.Stat(root, t.file); err == nil {
+				return t.otherNames
+			}
+		}
+	}
+	switch {
+	case strings.Contains(header, "resolvconf"):
+		return otherNames{ManagerResolvconf, PageResolvconf}
+	case strings.Contains(header, "NetworkManager"):
+		return otherNames{ManagerNetworkManager, ""}
+	}
+	return otherNames{ManagerNone, ""}
+}
+
+// readResolvConf returns whether the first server is on this machine, and the comments.
+func readResolvConf(text string) (local bool, header string) {
+	first := true
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") {
+			header += line + "\n"
+		}
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "nameserver" || !first {
+			continue
+		}
+		first = false
+		a, err := netip.ParseAddr(words[1])
+		local = err == nil && a.IsLoopback()
+	}
+	return local, header
+}
+
+// Why nobody is told.
+const (
+	noBus      = "there is no D-Bus, so systemd-resolved cannot be told"
+	noResolved = "systemd-resolved does not run"
+)
+
+// foreignReport is about a system without systemd-resolved.
+func foreignReport(f otherNames, why string) NameReport {
+	r := NameReport{Manager: f.manager, Why: why, Instructions: f.page}
+	switch {
+	case f.page != "":
+		r.Why += "; " + f.manager + " resolves names here, and is not changed by itself"
+		r.Try = "anode dns instructions " + f.page
+	case f.manager == ManagerNetworkManager:
+		r.Try = "install systemd-resolved, which NetworkManager then uses\n" + withoutSystem
+	default:
+		r.Try = "install and start systemd-resolved\n" + withoutSystem
+	}
+	return r
+}
+
+// withoutSystem is what works without the system's resolver.
+const withoutSystem = "without it: anode ip NAME; anode dns query NAME; the SOCKS proxy and forwards know the names too"
+
+// busyReport is about a link that systemd-networkd manages and does not let us set up.
+func busyReport(link string) NameReport {
+	return NameReport{
+		Manager: ManagerNetworkd,
+		Why:     "systemd-networkd manages the link " + link + ", and does not take the settings",
+		Try:     "as root, write these lines into /etc/systemd/network/10-anode.network:\n[Match]\nName=" + link + "\n[Link]\nUnmanaged=yes\nthen: networkctl reload; and restart the daemon",
+	}
+}
+
+// delegates is the first version of systemd that has files for delegating domains.
+const delegates = 258
+
+// deniedReport is about a service that does not let this user.
+func deniedReport(manager string, version int) NameReport {
+	r := NameReport{Manager: manager, Why: manager + " does not let the daemon's user set up a link"}
+	if version >= delegates {
+		r.Instructions = PageDelegate
+		r.Try = "anode dns instructions delegate"
+		return r
+	}
+	r.Try = "install polkit, and the package's rule as /usr/share/polkit-1/rules.d/50-anode.rules (in the source: scripts/packaging/polkit.rules), for a daemon of the user anode\nor run the daemon as root"
+	return r
+}
