@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,7 +128,8 @@ func TestNetInviteSecret(t *testing.T) {
 	t.Parallel()
 	a, b, c := newMachine(t, "a"), newMachine(t, "b"), newMachine(t, "c")
 	join(1, a, b, c)
-	secret := a.write("secret", strings.Repeat("5a", 32)+"\n")
+	secret := filepath.Join(a.dir, "secret")
+	a.run(a.bin, "config", "secret", secret)
 	a.fresh(append(debugging, "--set", "secret=file:"+secret)...)
 	b.fresh(debugging...)
 	c.fresh(debugging...)
