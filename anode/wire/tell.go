@@ -126,7 +126,7 @@ const (
 	FieldAddress  FieldType = 3  // address[40]
 	FieldEndpoint FieldType = 4  // an endpoint; repeatable
 	FieldRelay    FieldType = 5  // address[40] endpoint; repeatable
-	FieldService  FieldType = 12 // port[2] proto[1] type NUL name; repeatable
+	FieldService  FieldType = 12 // port[2] proto[1] type NUL name, and NUL text for each of its texts; repeatable
 	FieldSecret   FieldType = 13 // the network's secret[32]
 	FieldState    FieldType = 8  // state[1]
 )

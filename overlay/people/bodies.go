@@ -21,7 +21,9 @@ const (
 	maxAsk      = 512
 	maxProfile  = 4 << 10
 	maxServices = 16
-	maxWays     = 4 // endpoints and relays, each
+	maxTexts    = 8   // of a service
+	maxText     = 255 // of one of them, and of a service's type and name (RFC 1035, 3.3)
+	maxWays     = 4   // endpoints and relays, each
 )
 
 // errBody says that a body cannot be read. Its sender is told no more.
@@ -107,8 +109,8 @@ func (p profile) body() []byte {
 	}
 	b := f.Append(nil)
 	for _, s := range p.Services[:min(len(p.Services), maxServices)] {
-		v := binary.BigEndian.AppendUint16(nil, s.Port)
-		v = append(append(append(append(v, s.Proto), s.Type...), 0), s.Name...)
+		v := append(binary.BigEndian.AppendUint16(nil, s.Port), s.Proto)
+		v = append(v, strings.Join(append([]string{s.Type, s.Name}, s.TXT...), "\x00")...)
 		if next := (wire.Fields{{Type: wire.FieldService, Value: v}}).Append(b); len(next) <= maxProfile {
 			b = next
 		}
@@ -215,15 +217,23 @@ func parseProfile(b []byte) (p profile, err error) {
 	return p, f.err
 }
 
-// parseService reads `port[2] proto[1] type NUL name`. One that cannot be read is skipped: a later
-// version may have others.
+// parseService reads `port[2] proto[1] type NUL name`, and texts with a NUL before each. One that cannot
+// be read is skipped: a later version may have others.
 func parseService(v []byte) (s Service, ok bool) {
 	if len(v) < 3 {
 		return s, false
 	}
-	kind, name, ok := strings.Cut(string(v[3:]), "\x00")
-	s = Service{clean(name, maxSaid), clean(kind, maxSaid), v[2], binary.BigEndian.Uint16(v)}
-	return s, ok && s.Name == name && s.Type == kind && name != "" && len(name) <= maxSaid && s.Port != 0
+	words := strings.Split(string(v[3:]), "\x00")
+	if len(words) < 2 || len(words) > 2+maxTexts {
+		return s, false
+	}
+	for _, w := range words {
+		if clean(w, maxText) != w {
+			return s, false
+		}
+	}
+	s = Service{Name: words[1], Type: words[0], Proto: v[2], Port: binary.BigEndian.Uint16(v), TXT: words[2:]}
+	return s, s.Type != "" && s.Port != 0
 }
 
 func parseIntro(b []byte) (i intro, err error) {

@@ -104,10 +104,11 @@ const (
 
 // Service is what a peer offers its friends.
 type Service struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`  // such as http
-	Proto uint8  `json:"proto"` // 6 TCP, 17 UDP
-	Port  uint16 `json:"port"`
+	Name  string   `json:"name"`          // may be empty
+	Type  string   `json:"type"`          // such as http
+	Proto uint8    `json:"proto"`         // 6 TCP, 17 UDP
+	Port  uint16   `json:"port"`          // not 0
+	TXT   []string `json:"txt,omitempty"` // key=value
 }
 
 // person is what was said between a peer and us. There is a record for peers that are added, that we

@@ -103,6 +103,22 @@ func (c *Core) Peers(now Now) (list []Peer) {
 	return list
 }
 
+// Offer is what a friend says that it offers.
+type Offer struct {
+	Address  anode.Address
+	Services []Service
+}
+
+// Offers returns the services that friends told us of.
+func (c *Core) Offers() (list []Offer) {
+	for _, p := range c.people.m {
+		if p.Friend && len(p.Services) > 0 && c.book.Standing(p.Address) >= book.Added {
+			list = append(list, Offer{p.Address, p.Services})
+		}
+	}
+	return list
+}
+
 // Read returns the states that a book has while no daemon runs. It writes nothing.
 func Read(b Book, self anode.Address, now time.Time) ([]Peer, error) {
 	c := &Core{cfg: Config{Self: self, Book: b}, book: b, seen: map[Key]*ring{}}

@@ -32,7 +32,6 @@ import (
 	"anodenet/overlay"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
-	"anodenet/overlay/people"
 	"anodenet/overlay/portmap"
 	"anodenet/platform"
 	"anodenet/tun/gateway"
@@ -175,10 +174,11 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.zones = d.newZones()
-	if d.people, err = d.newSociety(d.secret, func() []people.Service { return nil }); err != nil {
+	d.names = d.newNames()
+	if d.people, err = d.newSociety(d.secret, d.names.offers); err != nil {
 		return err
 	}
-	d.names = d.newNames()
+	d.names.friends, d.people.offered = d.people.friendServices, d.names.again
 	limits := relayLimits(d.cfg.Relay)
 	c := overlay.Config{
 		Identity:    d.identity,

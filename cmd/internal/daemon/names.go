@@ -18,6 +18,7 @@ import (
 	"anodenet/cmd/internal/dns"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
+	"anodenet/overlay/people"
 	"anodenet/platform"
 )
 
@@ -111,6 +112,13 @@ func (n *nameService) known(u anode.ULA) (anode.Address, bool) {
 		return anode.Address{}, false
 	}
 	return n.server.Asked(u)
+}
+
+// offers returns our own services as friends are told of them.
+func (n *nameService) offers() []people.Service {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return peopleServices(n.services)
 }
 
 // Set takes up the settings that can change while the daemon runs.
@@ -457,9 +465,9 @@ func (n *nameService) View() control.NamesView {
 }
 
 // takeNames takes up the settings of names that can change, and the services.
-func (d *daemon) takeNames(_ context.Context, c config.Config) error {
+func (d *daemon) takeNames(ctx context.Context, c config.Config) error {
 	d.names.Set(c.Names, c.Services)
-	return nil
+	return d.people.ServicesChanged(ctx)
 }
 
 // keepNames notes the settings of names that can change.
@@ -473,17 +481,14 @@ func (d *daemon) takeServices(c config.Config) (changed bool, err error) {
 		return false, nil
 	}
 	d.log.Info("the services changed", "services", len(c.Services))
-	return true, nil
+	return true, d.people.ServicesChanged(context.Background())
 }
 
 // setServices replaces our own services, and reports whether they are others.
 func (n *nameService) setServices(list []dns.Service) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	same := slices.EqualFunc(n.services, list, func(a, b dns.Service) bool {
-		return a.Port == b.Port && a.Proto == b.Proto && a.Type == b.Type && a.Name == b.Name && slices.Equal(a.TXT, b.TXT)
-	})
-	if same {
+	if equalServices(n.services, list) {
 		return false
 	}
 	n.services = list

@@ -45,6 +45,7 @@ type society struct {
 	calls chan func(*people.Core)
 	ended chan struct{} // closed when run ends
 	open  atomic.Pointer[map[[8]byte]*people.Open]
+	offer atomic.Pointer[offers]
 	sent  sentTells
 	peers sender
 	other sender // to those who are no peers
@@ -53,6 +54,7 @@ type society struct {
 	core     *people.Core
 	ctx      context.Context // run's; nil before
 	services func() []people.Service
+	offered  func() // friends offer other services; nil: nobody wants to know. Set before run
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed at each change
@@ -338,6 +340,7 @@ func (s *society) publish() {
 	if open, changed := s.core.OpenInvitations(); changed {
 		s.open.Store(&open)
 	}
+	s.publishOffers()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count = s.core.Counters()

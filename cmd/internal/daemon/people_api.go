@@ -255,17 +255,4 @@ func ReadStates(b *book.Book, self anode.Address) (control.States, error) {
 	return reply, err
 }
 
-// FriendServices returns the services that each friend told us.
-func (s *society) FriendServices(ctx context.Context) (map[anode.Address][]people.Service, error) {
-	all := map[anode.Address][]people.Service{}
-	err := s.do(ctx, func(c *people.Core) {
-		for _, p := range c.Peers(moment()) {
-			if p.State == people.Friend && len(p.Services) > 0 {
-				all[p.Address] = p.Services
-			}
-		}
-	})
-	return all, err
-}
-
 var _ control.People = (*society)(nil)
