@@ -287,6 +287,7 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 	look := time.NewTicker(joinLook)
 	defer look.Stop()
 	for {
+		show.line(fmt.Sprintf("waiting for %s, %s (Ctrl-C: goes on in background)", j.label(), shortAge(j.app.now().Sub(start))))
 		joined, err := j.client.Join(ctx, j.request)
 		if err != nil {
 			return err
@@ -294,7 +295,6 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 		if j.last = joined; joined.State != control.JoinTrying {
 			return nil
 		}
-		show.line(fmt.Sprintf("waiting for %s, %s (Ctrl-C: goes on in background)", j.label(), shortAge(j.app.now().Sub(start))))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
