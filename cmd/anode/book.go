@@ -140,7 +140,7 @@ func (b clientBook) list(ctx context.Context) ([]entry, error) {
 // relations returns what was agreed with others. A daemon of an older version does not know.
 func (b clientBook) relations(ctx context.Context) (map[anode.Address]relation, error) {
 	states, err := b.client.States(ctx)
-	if err != nil && !errors.Is(err, control.ErrVersion) {
+	if err != nil && !unknownRequest(err) {
 		return nil, err
 	}
 	of := map[anode.Address]relation{}
@@ -148,6 +148,13 @@ func (b clientBook) relations(ctx context.Context) (map[anode.Address]relation, 
 		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left}
 	}
 	return of, nil
+}
+
+// unknownRequest reports whether a daemon of an older version does not know a request that has
+// nothing in it that could be wrong.
+func unknownRequest(err error) bool {
+	var e *control.Error
+	return errors.As(err, &e) && e.Code == control.CodeInvalid
 }
 
 func (b clientBook) find(ctx context.Context, text string) (control.Resolved, error) {

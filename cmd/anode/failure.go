@@ -79,8 +79,6 @@ func explain(err error) *failure {
 		f.exit, f.try = exitNoDaemon, "anode up; or --socket PATH of a running daemon"
 	case errors.Is(err, control.ErrSilent):
 		f.try = "anode doctor"
-	case errors.Is(err, control.ErrVersion):
-		f.try = "restart the daemon: anode down, then anode up"
 	case errors.Is(err, store.ErrStateBusy):
 		f.try = "anode down; or another --state DIR and --socket PATH"
 	case errors.Is(err, control.ErrInUse):

@@ -24,15 +24,16 @@ var (
 var fixtureToken = invite.Token{15: 1}
 
 // fixturePeople are the people of a daemon whose answers are those that a test wants: what becomes
-// of a join says the name in the link.
+// of a join says the name in the link. An invitation for "far" has a relay.
 type fixturePeople struct {
 	mu          sync.Mutex
 	reachable   string
 	invitations []control.Invitation
 	requests    []control.Request
 	states      []control.PeerState
-	joins       int      // calls of Join
-	did         []string // what was decided
+	issued      invite.Link // the last one
+	joins       int         // calls of Join
+	did         []string    // what was decided
 }
 
 func newFixturePeople() *fixturePeople {
@@ -67,6 +68,11 @@ func (p *fixturePeople) Invite(_ context.Context, r control.InviteRequest) (cont
 	if !r.Card {
 		l.Token = fixtureToken
 	}
+	if r.Name == "far" {
+		l.Relays = []invite.Relay{{Address: hubAddress, Endpoint: mustEndpoint("udp:198.51.100.7:8737")}}
+		l.Endpoints = append(l.Endpoints, mustEndpoint("udp:[2001:db8::1]:8737"), mustEndpoint("udp:10.0.0.1:8737"))
+	}
+	p.issued = l
 	i := control.Invitation{ID: "abcdef0123456789", Name: r.Name, Uses: r.Uses, Of: r.Uses, Expires: expires, Created: fixtureTime, Mine: r.Mine}
 	if !r.Card {
 		p.invitations = append(p.invitations, i)

@@ -66,7 +66,7 @@ func (a *app) inviteCommand() *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, 1 to %d", maxUses))
-	spanVar(cmd.Flags(), &lasts, "for", "how `long` it works, such as 30m, 24h or 7d; at most 30d")
+	spanVar(cmd.Flags(), &lasts, "for", "the `time` that it works, such as 30m, 24h or 7d; at most 30d")
 	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the guest is another machine of yours: what either lets in, the other does too")
 	cmd.Flags().BoolVar(&r.Card, "card", false, "a business card: who has the link can ask to be let in, and no more")
 	showQR := cmd.Flags().Bool("qr", false, "show the link as a QR code too")
@@ -128,6 +128,9 @@ func (a *app) invite(ctx context.Context, r control.InviteRequest, showQR, asJSO
 		return a.json(answer)
 	}
 	fmt.Fprintln(a.out, issued.Link)
+	if a.terminal {
+		fmt.Fprintln(a.err) // the link takes several lines
+	}
 	for _, line := range a.inviteWords(issued, r.Card) {
 		fmt.Fprintln(a.err, line)
 	}
@@ -229,7 +232,7 @@ func (a *app) inviteRows(list []control.Invitation) [][]string {
 		{"ID", func(i control.Invitation) string { return i.ID[:min(shownID, len(i.ID))] }},
 		{"LEFT", func(i control.Invitation) string { return fmt.Sprintf("%d of %d", i.Uses, i.Of) }},
 		{"UNTIL", func(i control.Invitation) string { return a.dayTime(i.Expires) }},
-		{"FOR", func(i control.Invitation) string { return mineWord(i.Mine) }},
+		{"MINE", func(i control.Invitation) string { return mineWord(i.Mine) }},
 	}})
 	full := [][]string{rows[0]}
 	for n, i := range list {
@@ -247,9 +250,9 @@ func (a *app) inviteRows(list []control.Invitation) [][]string {
 
 func mineWord(mine bool) string {
 	if mine {
-		return "a machine of mine"
+		return "yes"
 	}
-	return "others"
+	return "-"
 }
 
 // guestWords is who came, when, and from where.

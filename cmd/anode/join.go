@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -97,10 +98,7 @@ func checkNote(cmd *cobra.Command, note string) error {
 func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite.Link, error) {
 	text := strings.Join(args, "")
 	if text == "" || text == "-" {
-		if isTerminal(in) {
-			fmt.Fprint(a.err, "Paste the link and press Enter: ")
-		}
-		return readLines(ctx, in)
+		return a.readLines(ctx, in, isTerminal(in))
 	}
 	path, file := strings.CutPrefix(text, "file:")
 	if !file {
@@ -112,47 +110,72 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 		return invite.Link{}, err
 	}
 	defer f.Close()
-	return readLines(ctx, f)
-}
-
-// readLines reads lines until they are a link, or until an empty line after the link's beginning.
-// Reading a terminal cannot be interrupted: the goroutine is left then, and the program ends.
-func readLines(ctx context.Context, in io.Reader) (invite.Link, error) {
-	type result struct {
-		link invite.Link
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		link, err := scanLink(in)
-		done <- result{link, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return invite.Link{}, ctx.Err()
-	case r := <-done:
-		return r.link, r.err
-	}
-}
-
-func scanLink(in io.Reader) (invite.Link, error) {
-	lines := bufio.NewScanner(io.LimitReader(in, maxLink))
-	var all string
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" && all != "" {
-			break
-		}
-		all += line + "\n"
-		if l, err := invite.Parse(all); err == nil && !bareAddress(l) {
-			return l, nil
-		}
-	}
-	if err := lines.Err(); err != nil {
+	b, err := io.ReadAll(io.LimitReader(f, maxLink))
+	if err != nil {
 		return invite.Link{}, err
 	}
-	l, err := invite.Parse(all)
-	return l, linkError(all, err)
+	return a.readLines(ctx, bytes.NewReader(b), false)
+}
+
+// pasteWait is how long the rest of a pasted text may take before people are asked for it.
+const pasteWait = 500 * time.Millisecond
+
+// readLines reads lines until they are a link, or until an empty line. With asks, people are told
+// what is waited for.
+func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Link, error) {
+	ask := func(text string) {
+		if asks {
+			fmt.Fprint(a.err, text)
+		}
+	}
+	ask("Paste the link and press Enter: ")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines := linesOf(ctx, in)
+	patience := time.NewTimer(pasteWait)
+	defer patience.Stop()
+	for text := ""; ; {
+		select {
+		case <-ctx.Done():
+			ask("\n")
+			return invite.Link{}, ctx.Err()
+		case <-patience.C:
+			if text != "" {
+				ask("The link is not complete. Paste the rest, or press Enter to stop: ")
+			}
+		case line, more := <-lines:
+			if more && line == "" && text == "" {
+				continue
+			}
+			if !more || line == "" {
+				l, err := invite.Parse(text)
+				return l, linkError(text, err)
+			}
+			text += line + "\n"
+			if l, err := invite.Parse(text); err == nil && !bareAddress(l) {
+				return l, nil
+			}
+			patience.Reset(pasteWait)
+		}
+	}
+}
+
+// linesOf sends the lines of a text, without blanks around, and closes the channel. A read from a
+// terminal cannot be interrupted: its goroutine ends with the program.
+func linesOf(ctx context.Context, in io.Reader) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		s := bufio.NewScanner(io.LimitReader(in, maxLink))
+		for s.Scan() {
+			select {
+			case lines <- strings.TrimSpace(s.Text()):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
 }
 
 // bareAddress reports whether a link says no more than an address: the rest may be in the next
@@ -264,6 +287,7 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 	look := time.NewTicker(joinLook)
 	defer look.Stop()
 	for {
+		show.line(fmt.Sprintf("waiting for %s, %s (Ctrl-C: goes on in background)", j.label(), shortAge(j.app.now().Sub(start))))
 		joined, err := j.client.Join(ctx, j.request)
 		if err != nil {
 			return err
@@ -271,7 +295,6 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 		if j.last = joined; joined.State != control.JoinTrying {
 			return nil
 		}
-		show.line(fmt.Sprintf("%s does not answer yet, %s (Ctrl-C: it goes on in the background)", j.label(), shortAge(j.app.now().Sub(start))))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

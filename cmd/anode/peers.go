@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -88,7 +87,7 @@ func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error
 		return list, nil
 	}
 	waiting, err := c.client.Requests(ctx)
-	if err != nil && !errors.Is(err, control.ErrVersion) {
+	if err != nil && !unknownRequest(err) {
 		return nil, err
 	}
 	for _, r := range waiting.Requests {

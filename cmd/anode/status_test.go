@@ -134,8 +134,8 @@ warning: the Info2 bridge is on: what your peers say becomes clear text that
          anybody can read (info2.bridge)
 warning: another machine has the same address; this one has machine number 2
 
-No peers yet. On another machine run "anode id", then here
-"anode peers add ADDRESS NAME".
+No peers yet. "anode invite NAME" makes a link that lets a machine in; "anode join"
+uses a link that you got.
 `)
 }
 

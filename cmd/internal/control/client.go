@@ -168,9 +168,6 @@ func (c *Client) exchangeBodies(ctx context.Context, method, path string, body i
 	}
 	failed := &Error{}
 	if json.Unmarshal(b, failed) != nil || failed.Message == "" {
-		if response.StatusCode == http.StatusNotFound { // of no handler: those have errors of their own
-			return nil, ErrVersion
-		}
 		return nil, fmt.Errorf("%s: the daemon answered %s", c.socket, response.Status)
 	}
 	return nil, failed

@@ -61,7 +61,6 @@ var (
 	ErrNoDaemon = errors.New("no daemon is running")
 	ErrInUse    = errors.New("another daemon is running")
 	ErrSilent   = errors.New("the daemon does not answer")
-	ErrVersion  = errors.New("the running daemon does not know this command: it is of another version")
 )
 
 // Node is what the server needs of the engine; *overlay.Node has it.
