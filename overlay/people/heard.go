@@ -187,7 +187,7 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	p.Let, p.Friend, p.Left, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, "", x.now.Wall, true, false
 	if p.Mine {
 		p.Mine = false
-		c.spread(x, &p)
+		c.spread(x, &p, name)
 	}
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)

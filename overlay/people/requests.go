@@ -330,16 +330,15 @@ func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.A
 		return nil, book.ErrSelf
 	}
 	x := c.begun(now)
-	c.postIntro(x, a, b, clean(note, maxNote), false)
-	c.postIntro(x, b, a, clean(note, maxNote), false)
+	c.postIntro(x, a, b, c.book.Get(b).Name, clean(note, maxNote), false)
+	c.postIntro(x, b, a, c.book.Get(a).Name, clean(note, maxNote), false)
 	return []anode.Address{a, b}, x.commit()
 }
 
-// postIntro has a transaction tell one peer of another.
-func (c *Core) postIntro(x *tx, to, of anode.Address, note string, mine bool) {
-	e := c.book.Get(of)
+// postIntro has a transaction tell one peer of another, which has a name here.
+func (c *Core) postIntro(x *tx, to, of anode.Address, name, note string, mine bool) {
 	ways, relays := c.cfg.Ways(of)
-	name := firstOf(e.Name, c.person(of).Said)
+	name = firstOf(name, c.person(of).Said)
 	c.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, ways, relays, mine}.body())
 }
 
