@@ -163,6 +163,9 @@ func (r *reach) witnesses() (list []witness) {
 			add(p, false, true)
 		}
 	}
+	for _, p := range r.l.zones.registeredGiven() {
+		add(p, false, false)
+	}
 	for _, static := range []bool{true, false} {
 		for _, p := range slices.Backward(r.l.finder.relays) {
 			if p.Standing() >= book.Added {

@@ -20,7 +20,6 @@ import (
 type someone struct {
 	n      *testNode
 	events chan any
-	done   chan struct{}
 	slow   time.Duration // to decide
 
 	mu      sync.Mutex
@@ -42,20 +41,20 @@ type refusal struct{ id InvitationID }
 
 // withPeople gives a node someone, before it starts.
 func withPeople(n *testNode) *someone {
-	s := &someone{n: n, events: make(chan any, 256), done: make(chan struct{}), invites: map[InvitationID]*invite{}}
+	s := &someone{n: n, events: make(chan any, 256), invites: map[InvitationID]*invite{}}
 	n.cfg.People = s
 	return s
 }
 
 // begin decides until the test ends; it is for after the start.
 func (s *someone) begin() *someone {
+	done := s.n.Node.done
 	go func() {
 		for {
 			select {
 			case e := <-s.events:
 				s.decide(e)
-			case <-s.n.done:
-				close(s.done)
+			case <-done:
 				return
 			}
 		}
@@ -212,7 +211,7 @@ func newHost(t *testing.T, h *vnet.Host, secret [32]byte) *someone {
 func (s *someone) pingable(to *someone, most time.Duration) (time.Duration, bool) {
 	began := time.Now()
 	for time.Since(began) < most {
-		ctx, cancel := context.WithTimeout(s.n.t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(s.n.t.Context(), 400*time.Millisecond)
 		_, err := s.n.Ping(ctx, to.n.address0(), 40)
 		cancel()
 		if err == nil && s.n.peer(to.n).Allowed && to.n.peer(s.n).Allowed {
@@ -282,7 +281,186 @@ func TestJoinOnLAN(t *testing.T) {
 				if s := a.n.peer(b.n); s.Reason != NoReason {
 					t.Errorf("trouble: %v", s.Reason)
 				}
-				_ = book.Added
+			})
+		})
+	}
+}
+
+// Both ends are behind NATs that give each destination another port, and have one relay in common,
+// which is in the link. The guest knows nothing else.
+func TestJoinByRelay(t *testing.T) {
+	for _, secret := range [][32]byte{{}, {7}} {
+		t.Run(fmt.Sprintf("secret %v", secret[0]), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				x := newNATWorld(t, w, 1)
+				h, k, _ := x.net.Pair(vnet.SymmetricRandom, vnet.SymmetricRandom)
+				a, b := newHost(t, h, secret), newHost(t, k, [32]byte{})
+				a.n.cfg.Identity = identityIn(t, testZone)
+				a.n.start()
+				b.n.start()
+				x.nodes = append(x.nodes, a.n, b.n)
+				defer x.stop()
+				a.n.knows(testZone, x.file)
+				a.begin()
+				b.begin()
+				settle(2 * time.Second)
+				g := a.invite(1)
+				var err error
+				if g.Endpoints, g.Relays, err = a.n.Doors(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if len(g.Relays) != 1 || g.Relays[0].Address != x.relays[0].address0() {
+					t.Fatalf("the relays are %+v", g.Relays)
+				}
+				b.join(g)
+				after, ok := b.pingable(a, 5*time.Second)
+				t.Logf("the first ping arrives after %v; endpoints %v", after, g.Endpoints)
+				if !ok || after > time.Second {
+					t.Fatalf("the first ping arrives after %v, %v", after, ok)
+				}
+				letIn(t, a, b)
+
+				// The guest starts anew, and knows the relay from the link that it has kept.
+				settle(10 * time.Minute)
+				b.n.stop()
+				b.n.start()
+				b.begin()
+				if secret != [32]byte{} {
+					b.n.SetSecret(t.Context(), secret)
+				}
+				if err := b.n.KnowRelay(t.Context(), g.Issuer, g.Relays); err != nil {
+					t.Fatal(err)
+				}
+				settle(time.Second)
+				if after, ok := b.pingable(a, 5*time.Second); !ok || after > time.Second {
+					t.Errorf("after a restart the first ping arrives after %v, %v", after, ok)
+				}
+				settle(time.Hour)
+				b.n.call(t.Context(), func(l *loop) error {
+					if len(l.zones.relays) != 0 {
+						t.Error("the relay is in use after an hour without traffic")
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// A link that is not known any more, without a secret: the guest is told, and asks in the ordinary way.
+// With a secret it hears nothing at all.
+func TestDeadLink(t *testing.T) {
+	for _, secret := range [][32]byte{{}, {7}} {
+		t.Run(fmt.Sprintf("secret %v", secret[0]), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b := newHost(t, w.Host("a"), secret), newHost(t, w.Host("b"), [32]byte{})
+				s := lan(w, "lan", 0, a.n.host, b.n.host)
+				a.n.start()
+				b.n.start()
+				defer a.n.stop()
+				defer b.n.stop()
+				a.begin()
+				b.begin()
+				settle(time.Second)
+				g := a.invite(1)
+				g.ID[0] ^= 1
+				seen := record(s)
+				b.join(g)
+				settle(20 * time.Second)
+				issued, _, _, _, _, _ := a.saw()
+				_, by, _, _, _, refused := b.saw()
+				if issued != 0 || by != 0 || a.n.peer(b.n).Allowed {
+					t.Errorf("%d issued, %d joined, allowed %v", issued, by, a.n.peer(b.n).Allowed)
+				}
+				if secret != [32]byte{} {
+					if refused != 0 {
+						t.Error("the guest is told that the link is dead, in a network with a secret")
+					}
+					if n := welcomes(seen, a.n); n != 0 {
+						t.Errorf("%d answers to handshakes of a stranger", n)
+					}
+					if a.n.counter("drop_no_secret") == 0 {
+						t.Error("not counted")
+					}
+					return
+				}
+				if refused != 1 {
+					t.Errorf("refused %d times", refused)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if err := b.n.Tell(ctx, g.Issuer, wire.TellMsg{ID: newTellID(), Kind: wire.TellAsk}); err != nil {
+					t.Errorf("ASK: %v", err)
+				}
+				settle(time.Second)
+				_, _, _, heard, _, _ := a.saw()
+				_, _, _, _, told, _ := b.saw()
+				if heard != 1 || told != 1 || a.heard[0].Standing != book.Stranger || a.heard[0].Invitation != (InvitationID{}) {
+					t.Errorf("%+v, told %d", a.heard, told)
+				}
+			})
+		})
+	}
+}
+
+// welcomes counts the WELCOMEs that a node sent.
+func welcomes(x *tape, n *testNode) (count int) {
+	for _, p := range x.all() {
+		if h, _, err := wire.Parse(p.Data); err == nil && h.Type == wire.Welcome && (h.Sender.ID == n.id || h.Sender.Address == n.address) {
+			count++
+		}
+	}
+	return count
+}
+
+// Of twenty guests at once with a link for one, one is let in, and the others learn that it is used.
+func TestTwentyGuests(t *testing.T) {
+	for _, c := range []struct {
+		secret [32]byte
+		uses   int
+	}{{[32]byte{}, 1}, {[32]byte{7}, 1}, {[32]byte{}, 20}} {
+		t.Run(fmt.Sprintf("secret %v, %d uses", c.secret[0], c.uses), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a := newHost(t, w.Host("a"), c.secret)
+				hosts := []*vnet.Host{a.n.host}
+				var guests []*someone
+				for k := range 20 {
+					b := newHost(t, w.Host(fmt.Sprint("b", k)), [32]byte{})
+					guests, hosts = append(guests, b), append(hosts, b.n.host)
+				}
+				lan(w, "lan", 0, hosts...)
+				a.n.start()
+				defer a.n.stop()
+				a.begin()
+				for _, b := range guests {
+					b.n.start()
+					defer b.n.stop()
+					b.begin()
+				}
+				settle(time.Second)
+				g := a.invite(c.uses)
+				for _, b := range guests {
+					b.join(g)
+				}
+				settle(2 * time.Minute)
+				in, told := 0, 0
+				for _, b := range guests {
+					_, _, _, _, _, refused := b.saw()
+					bye := slices.ContainsFunc(b.heard, func(h Heard) bool { return h.Msg.Kind == wire.TellBye })
+					switch allowed := a.n.peer(b.n).Allowed; {
+					case allowed && refused == 0 && !bye:
+						in++
+					case !allowed && (refused > 0 || bye):
+						told++
+					}
+				}
+				t.Logf("%d in, %d told; %d look-ups, %d over the limit", in, told, a.asked, a.n.counter("drop_claims"))
+				if in != c.uses {
+					t.Errorf("%d are let in", in)
+				}
+				if want := 20 - c.uses; told != want && c.secret == [32]byte{} {
+					t.Errorf("%d of %d are told", told, want)
+				}
 			})
 		})
 	}

@@ -33,9 +33,10 @@ type zones struct {
 	files   map[anode.Zone]*zone.File
 	wanted  map[anode.Zone]mono.Time // when a file was last asked for
 	relays  map[anode.Address]*zoneRelay
-	own     *zoneRelay // where others find us; nil: nowhere
-	spare   *zoneRelay // the one that follows, which others use when that is silent, and tells how it sees us
-	changed bool       // something has to be done now
+	given   map[anode.Address][]RelayAt // that somebody named for an address, beside those of zone files
+	own     *zoneRelay                  // where others find us; nil: nowhere
+	spare   *zoneRelay                  // the one that follows, which others use when that is silent, and tells how it sees us
+	changed bool                        // something has to be done now
 	due     mono.Time
 	pruneAt mono.Time
 }
@@ -49,7 +50,7 @@ const (
 )
 
 func newZones(l *loop) zones {
-	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}}
+	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}, given: map[anode.Address][]RelayAt{}}
 }
 
 // set takes the file of a zone; nil forgets it.
@@ -67,6 +68,8 @@ func (z *zones) set(id anode.Zone, f *zone.File) error {
 		case a.zone != id:
 		case a.named(f):
 			a.offer() // its endpoints may be other ones
+		case a.said != (link.Endpoint{}):
+			a.file = nil
 		default:
 			z.drop(a)
 		}
@@ -104,7 +107,7 @@ func (z *zones) start() {
 // list returns the relays in use in a fixed order.
 func (z *zones) list() []*zoneRelay {
 	return slices.SortedFunc(maps.Values(z.relays), func(a, b *zoneRelay) int {
-		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.index, b.index))
+		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.index, b.index), slices.Compare(a.address[:], b.address[:]))
 	})
 }
 
@@ -147,15 +150,21 @@ func (z *zones) servingBut(but *zoneRelay, id anode.Zone, sum uint32) (first *zo
 func (z *zones) relay(id anode.Zone, index uint32, r zone.Relay) *zoneRelay {
 	address := r.Addresses[0]
 	if a := z.relays[address]; a != nil {
+		a.adoptFile(id, index)
 		return a
 	}
 	if z.l.n.book.Standing(address) == book.Blocked || len(z.relays) >= maxZoneRelays {
 		return nil
 	}
-	a := &zoneRelay{z: z, address: address, zone: id, index: index, file: z.files[id], state: RelayConnecting, users: map[*peer.Peer]bool{}, used: z.l.now}
-	z.relays[address] = a
+	return z.enter(&zoneRelay{address: address, zone: id, index: index, file: z.files[id]})
+}
+
+// enter begins the use of a relay; it returns nil if that cannot be.
+func (z *zones) enter(a *zoneRelay) *zoneRelay {
+	a.z, a.state, a.users, a.used = z, RelayConnecting, map[*peer.Peer]bool{}, z.l.now
+	z.relays[a.address] = a
 	if !a.adopt() {
-		delete(z.relays, address)
+		delete(z.relays, a.address)
 		return nil
 	}
 	a.next = z.l.now
@@ -195,6 +204,7 @@ func (z *zones) seek(p *peer.Peer) {
 			p.Offer(z.l.now, path.Way{Endpoint: b.place.endpoint()}, path.Stored)
 		}
 	}
+	z.seekGiven(p)
 	if a := z.relays[p.Address]; a != nil {
 		a.offer()
 		return
@@ -334,7 +344,7 @@ func (z *zones) preferred() (list []*peer.Peer) {
 		}
 	}
 	for _, a := range z.list() {
-		if a.state == RelayRegistered && a != z.own && a != z.spare {
+		if a.state == RelayRegistered && a.file != nil && a != z.own && a != z.spare {
 			list = append(list, a.peer)
 		}
 	}
@@ -348,7 +358,7 @@ func (z *zones) status() []ZoneStatus {
 	for id, f := range z.files {
 		s := ZoneStatus{Zone: id, Own: id == z.l.n.address.Zone(), Name: f.Name(), Revision: f.Revision(), Total: f.Relays(), Relays: []ZoneRelayStatus{}}
 		for _, a := range z.list() {
-			if a.zone == id {
+			if a.zone == id && a.file != nil {
 				s.Relays = append(s.Relays, a.status())
 				a.looked()
 			}
@@ -381,6 +391,3 @@ func (r *reach) kept(p *peer.Peer) bool {
 	return r.outside.mapping.Kind == path.None ||
 		slices.ContainsFunc(r.anchors.list, func(x *anchor) bool { return x.peer == p && !x.silent() })
 }
-
-// give notes relays that forward to an address. (Filled in by zones_given.)
-func (z *zones) give(anode.Address, []RelayAt) {}

@@ -38,8 +38,9 @@ type zoneRelay struct {
 	address anode.Address
 	zone    anode.Zone
 	index   uint32
-	file    *zone.File // that names it
-	peer    *peer.Peer // whose ways are checked as those of any peer
+	file    *zone.File    // that names it; nil: none does
+	said    link.Endpoint // where somebody said that it is, for an address of which it is no zone's relay; zero: nobody did
+	peer    *peer.Peer    // whose ways are checked as those of any peer
 	state   RelayState
 
 	// The question to it.
@@ -100,6 +101,9 @@ func (r *zoneRelay) adopt() bool {
 
 // entry is what the zone file says of it.
 func (r *zoneRelay) entry() (zone.Relay, bool) {
+	if r.file == nil {
+		return zone.Relay{}, false
+	}
 	e, err := r.file.Relay(r.index)
 	return e, err == nil && e.Addresses[0] == r.address
 }
@@ -121,7 +125,10 @@ func (r *zoneRelay) named(f *zone.File) bool {
 // endpoints draws one of the relay's addresses of each family (draft 2.3.1), and lists where it
 // takes packets there: by UDP, by TCP, and by HTTP where zone files come from.
 func (r *zoneRelay) endpoints() (list []link.Endpoint) {
-	e, _ := r.entry()
+	e, named := r.entry()
+	if !named && r.said != (link.Endpoint{}) {
+		return r.givenEndpoint()
+	}
 	var of [2][]netip.Addr
 	for _, ip := range e.IPs {
 		if r.z.mayUse(r.zone, netip.AddrPortFrom(ip, max(e.UDP, 1))) {
@@ -399,7 +406,7 @@ func (r *zoneRelay) needed() bool {
 	if r == r.z.own || r == r.z.spare || len(r.users) > 0 || now.Sub(r.used) < unusedFor || now.Sub(r.left) < leftFor {
 		return true
 	}
-	if r.zone != n.address.Zone() || r.z.own == nil {
+	if r.file == nil || r.zone != n.address.Zone() || r.z.own == nil {
 		return false
 	}
 	count := uint32(r.file.Relays())

@@ -67,7 +67,6 @@ var (
 
 const (
 	proofs     = 7               // keepalives by which a guest proves that it has the key: 16 s
-	replies    = 3               // keepalives by which the issuer says that it saw that
 	lingersFor = 2 * time.Second // what is under way in a session that an ordinary one has replaced
 )
 
@@ -206,15 +205,16 @@ func (s *Set) proceed(now time.Duration) {
 }
 
 // proof is the session by an invitation in which a keepalive is due: a guest's proof that it has
-// the key, until it hears something, and the issuer's word that it saw it.
+// the key, until it hears something, and the issuer's word that it saw it, as often as it comes.
 func (s *Set) proof(now time.Duration, at func(time.Duration)) (due *Session) {
 	for _, x := range s.live {
-		most, done := proofs, x.heard()
-		if !x.initiator {
-			most, done = replies, x.sent.Load() != 0
-		}
-		if x.Invited() && !done {
-			due = x.confirmation(now, most, due, at)
+		heard := time.Duration(x.received.Load())
+		switch {
+		case !x.Invited():
+		case x.initiator && heard == 0:
+			due = x.confirmation(now, proofs, due, at)
+		case !x.initiator && heard > x.life.confirmAt && x.sent.Load() == 0 && due == nil:
+			due, x.life.confirmAt = x, heard
 		}
 	}
 	return due

@@ -30,14 +30,15 @@
 // It is Noise_KKpsk2_P256_AESGCM_SHA256: points are compressed, 33 bytes, and the result of
 // DH is the X coordinate, 32 bytes. Both static keys are those of the addresses, which the
 // packets' headers have. The prologue is "anode sealed 1", the initiator's address and the
-// responder's. The preshared key is the network secret, 32 random bytes, or zeros.
+// responder's. The preshared key is the network secret, 32 random bytes, or zeros, or that of an
+// invitation which message 1 names.
 //
 // The payload of message 1 is `stamp[12] TLVs`, that of message 2 is TLVs; users' data is in
 // neither. A stamp is a TAI64N label. A TLV is `type[1] length[1] value`; unknown types are
 // skipped, and a malformed list drops the message:
 //
 //	1  lanes         count[1] of consecutive indices granted, the message's own included
-//	2  invitation    id[8]; not in use
+//	2  invitation    id[8], in HELLO: see Invitation
 //	3  standing      standing[1], 0: you are not let in here, 1: you are
 //	4  instance      instance[8], random at each start
 //	5  capabilities  bits from the left, of as many bytes as it takes (Capabilities)

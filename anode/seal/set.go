@@ -106,7 +106,7 @@ type life struct {
 	began     time.Duration // of the handshake: HELLO first sent, or received
 	confirmed time.Duration
 	confirms  int           // keepalives sent so that the peer confirms it
-	confirmAt time.Duration // when to send the next
+	confirmAt time.Duration // when to send the next; of the issuer of an invitation: what came last when one was sent
 
 	// Of a session that the peer's HELLO made.
 	stamp   Stamp

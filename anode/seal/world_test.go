@@ -256,7 +256,7 @@ func (s *side) note(err error) {
 		return
 	}
 	for _, e := range []error{ErrBody, ErrVersion, ErrUnexpected, ErrDuplicate, ErrStale, ErrMachine, ErrRandom,
-		ErrShort, ErrHeader, ErrReplay, ErrAuth, ErrEnded, errUnknown} {
+		ErrShort, ErrHeader, ErrReplay, ErrAuth, ErrEnded, ErrUninvited, ErrLater, ErrRefused, errUnknown} {
 		if errors.Is(err, e) {
 			s.errs[e]++
 			return

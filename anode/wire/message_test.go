@@ -63,6 +63,8 @@ var parsers = map[Type]func([]byte) (appender, error){
 	IP6P:     as(ParseIP6),
 	IP:       func(b []byte) (appender, error) { _, err := ParseIP(b); return rawMsg(b), err },
 	Frag:     as(ParseFrag),
+	Tell:     as(ParseTell),
+	Told:     as(ParseTold),
 }
 
 // modes has the NAT traversal modes' options.
@@ -155,6 +157,9 @@ var golden = []struct {
 	{IP, "IP, IPv4 without a payload", rawMsg(mustHex("4500001400000000401100000a0000010a000002"))},
 	{Frag, "FRAG, the last part", FragMsg{7, 2398, 2400, []byte{1, 2}}},
 	{Frag, "FRAG, another part", FragMsg{7, 1200, 2400, []byte{1, 2}}},
+	{Tell, "TELL, ASK with a name and a note", TellMsg{tellID, TellAsk, Fields{{FieldName, []byte("west")}, {FieldText, []byte("hi")}}.Append(nil)}},
+	{Tell, "TELL, ACCEPT with nothing", TellMsg{tellID, TellAccept, []byte{}}},
+	{Told, "TOLD, too much", ToldMsg{tellID, TellTooMuch}},
 }
 
 var goldenModes = []struct {
@@ -214,7 +219,7 @@ func checkGolden(t *testing.T, name string, parse func([]byte) (appender, error)
 // Whatever is cut off a message, or added to one of a fixed length, is missed.
 func TestLengths(t *testing.T) {
 	open := map[Type]bool{Error: true, Ping: true, Pong: true, EPI: true, NATT: true, Dgram: true,
-		SData: true, SAck: true, SDAck: true, IP6: true, IP6P: true, Frag: true}
+		SData: true, SAck: true, SDAck: true, IP6: true, IP6P: true, Frag: true, Tell: true}
 	file := wireFile(t)
 	for _, g := range golden {
 		b := file[g.name]
@@ -294,6 +299,10 @@ func TestRefused(t *testing.T) {
 		{Frag, "00000007 0000 0000 01", ErrField},
 		{Frag, "00000007 0002 0002 01", ErrField},
 		{Frag, "00000007 ffff ffff 01", ErrField},
+		{Tell, "0102030405060708", ErrShort},
+		{Tell, "0102030405060708 01" + strings.Repeat("00", MaxTell+1), ErrField},
+		{Told, "0102030405060708", ErrShort},
+		{Told, "0102030405060708 00 00", ErrLong},
 	} {
 		if _, err := parsers[c.typ](unhex(t, c.hex)); err != c.want {
 			t.Errorf("%v %s: got %v, want %v", c.typ, c.hex, err, c.want)

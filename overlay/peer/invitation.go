@@ -38,7 +38,7 @@ func (p *Peer) Join(now mono.Time, i *seal.Invitation, patience time.Duration) {
 	if p.blocked() {
 		return
 	}
-	p.seek(now)
+	p.Look(now)
 	p.renew()
 	if err := p.target(now).set.Join(now.Duration(), i, patience); err != nil {
 		p.env.Log.Warn("handshake", "peer", p.Label(), "err", err)
