@@ -245,7 +245,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	v.Uses--
 	c.putInvite(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	c.unpostAll(x, u.Address.X())                                                                 // a BYE
+	c.takeBack(x, u.Address.X())
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})

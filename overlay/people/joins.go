@@ -143,7 +143,7 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	c.unpostAll(x, k)                                                                 // a BYE
+	c.takeBack(x, k)
 	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)

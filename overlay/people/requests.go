@@ -256,6 +256,7 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 		c.befriend(x, p)
 		return name, x.commit()
 	}
+	c.takeBack(x, a.X())
 	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
 	c.people.put(x, a.X(), p)
 	c.requests.drop(x, a.X())
@@ -302,6 +303,7 @@ func (c *Core) Ask(now Now, a anode.Address, name, note string, mine bool) error
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
+	c.takeBack(x, a.X())
 	p.Let = c.book.Standing(a) == book.Added
 	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, name, clean(note, maxNote), mine
 	c.people.put(x, a.X(), p)

@@ -115,6 +115,15 @@ func (c *Core) unpostAll(x *tx, to Key) {
 	x.then(func() { c.stopSending(to, func(*outgoing) bool { return true }) })
 }
 
+// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again.
+func (c *Core) takeBack(x *tx, to Key) {
+	for k, l := range c.outbox.m {
+		if k.to == to && l.Kind == wire.TellBye && !isRemoval(l.Kind, l.Body) {
+			c.unpost(x, k)
+		}
+	}
+}
+
 func (c *Core) stopSending(to Key, which func(*outgoing) bool) {
 	for k, o := range c.sending {
 		if k.to == to && which(o) {
