@@ -187,8 +187,9 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	p.Let, p.Friend, p.Left, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, "", x.now.Wall, true, false
 	if p.Mine {
 		p.Mine = false
-		c.spread(x, &p)
+		c.spread(x, &p, name)
 	}
+	c.takeBack(x, k)
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	x.then(func() {
@@ -293,7 +294,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 // letIn follows that people here added a peer. If it asked, that is the answer.
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
-	c.unpostAll(x, k) // a BYE
+	c.takeBack(x, k)
 	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()

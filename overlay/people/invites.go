@@ -220,7 +220,7 @@ func (c *Core) guestUp(now Now, u Up) {
 	k, e := Key(u.Address.X()), c.book.Get(u.Address)
 	switch {
 	case !known || !now.Wall.Before(v.Expires):
-		c.sayBye(u.Address, Over)
+		c.sayBye(now, u.Address, Over)
 	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
 		c.readmit(now, u.Address)
 	case c.cameBefore(id, k):
@@ -245,11 +245,8 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	v.Uses--
 	c.putInvite(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	c.unpostAll(x, u.Address.X())                                                 // a BYE
-	p.Let, p.Guest, p.Asked, p.Knows, p.AskTold = true, true, now.Wall, nil, true // its ASK comes
-	if v.Mine {
-		c.spread(x, &p)
-	}
+	c.takeBack(x, u.Address.X())
+	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
 	x.commit() // if it fails, the guest's ASK comes and is one of a stranger's
@@ -288,12 +285,14 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.shown(u.Address), Text: u.Endpoint})
 	}
 	x.commit()
-	c.sayBye(u.Address, why)
+	c.sayBye(now, u.Address, why)
 }
 
-// sayBye tells a guest, once, that an invitation does not let it in.
-func (c *Core) sayBye(to anode.Address, why Reason) {
-	c.do(Tell{to, wire.TellMsg{ID: c.newID(), Kind: wire.TellBye, Body: bye{Why: why}.body()}})
+// sayBye tells a guest that an invitation does not let it in, while the session is there.
+func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
+	k := tellKey{to.X(), c.newID()}
+	c.stopSending(k.to, func(o *outgoing) bool { return o.once })
+	c.send(now, k, &outgoing{letter: letter{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true})
 }
 
 // Revoke ends the one invitation whose ID begins so.

@@ -143,11 +143,8 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	c.unpostAll(x, k)                                                 // a BYE
-	p.Let, p.Asked, p.AskTold, p.Note = true, now.Wall, false, j.Note // the ASK goes when the session is up
-	if r.Mine && !e.Mine {
-		c.spread(x, &p)
-	}
+	c.takeBack(x, k)
+	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	c.joins.put(x, k, j)

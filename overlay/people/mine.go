@@ -36,18 +36,18 @@ func (c *Core) SetMine(now Now, a anode.Address, mine bool) error {
 	x.edit.Add = &book.Entry{Address: a, Mine: mine, Via: e.Via}
 	p.Let = true
 	if mine {
-		c.spread(x, &p)
+		c.spread(x, &p, e.Name)
 	}
 	c.people.put(x, a.X(), p)
 	return x.commit()
 }
 
 // spread has a transaction make a new device of ours and the others known to each other.
-func (c *Core) spread(x *tx, p *person) {
+func (c *Core) spread(x *tx, p *person, name string) {
 	p.Spread = true
 	for _, e := range c.mine(p.Address) {
-		c.postIntro(x, e.Address, p.Address, "", true)
-		c.postIntro(x, p.Address, e.Address, "", true)
+		c.postIntro(x, e.Address, p.Address, name, "", true)
+		c.postIntro(x, p.Address, e.Address, e.Name, "", true)
 	}
 }
 
@@ -65,6 +65,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}
 	c.requests.drop(x, i.Address.X())
+	c.takeBack(x, i.Address.X())
 	p := c.person(i.Address)
 	first := p.Asked.IsZero()
 	if p.Let = true; first {

@@ -206,7 +206,8 @@ type Core struct {
 	actions []Action
 	open    map[[8]byte]*Open // nil: to be made anew
 	opens   map[inviteID]*Open
-	heard   uint64 // TELLs that were taken
+	heard   uint64    // TELLs that were taken
+	held    mono.Time // nothing is due before: the Store could not be written
 	count   Counters
 }
 
@@ -265,10 +266,10 @@ func (c *Core) Next(now Now) mono.Time {
 	}
 	for _, j := range c.joins.m {
 		if j.State == JoinTrying {
-			next = min(next, now.Mono.Add(max(j.Until.Sub(now.Wall), time.Second)))
+			next = min(next, now.Mono.Add(max(j.Until.Sub(now.Wall), 0)))
 		}
 	}
-	return next
+	return max(next, c.held)
 }
 
 // Tick does what is due.

@@ -256,6 +256,7 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 		c.befriend(x, p)
 		return name, x.commit()
 	}
+	c.takeBack(x, a.X())
 	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
 	c.people.put(x, a.X(), p)
 	c.requests.drop(x, a.X())
@@ -302,6 +303,7 @@ func (c *Core) Ask(now Now, a anode.Address, name, note string, mine bool) error
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
+	c.takeBack(x, a.X())
 	p.Let = c.book.Standing(a) == book.Added
 	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, name, clean(note, maxNote), mine
 	c.people.put(x, a.X(), p)
@@ -330,16 +332,15 @@ func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.A
 		return nil, book.ErrSelf
 	}
 	x := c.begun(now)
-	c.postIntro(x, a, b, clean(note, maxNote), false)
-	c.postIntro(x, b, a, clean(note, maxNote), false)
+	c.postIntro(x, a, b, c.book.Get(b).Name, clean(note, maxNote), false)
+	c.postIntro(x, b, a, c.book.Get(a).Name, clean(note, maxNote), false)
 	return []anode.Address{a, b}, x.commit()
 }
 
-// postIntro has a transaction tell one peer of another.
-func (c *Core) postIntro(x *tx, to, of anode.Address, note string, mine bool) {
-	e := c.book.Get(of)
+// postIntro has a transaction tell one peer of another, which has a name here.
+func (c *Core) postIntro(x *tx, to, of anode.Address, name, note string, mine bool) {
 	ways, relays := c.cfg.Ways(of)
-	name := firstOf(e.Name, c.person(of).Said)
+	name = firstOf(name, c.person(of).Said)
 	c.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, ways, relays, mine}.body())
 }
 

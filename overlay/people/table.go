@@ -78,6 +78,7 @@ func (x *tx) commit() error {
 	}
 	if x.err != nil {
 		x.c.count.Unwritten++
+		x.c.held = x.now.Mono.Add(time.Second)
 		return x.err
 	}
 	for _, f := range x.after {
@@ -132,8 +133,8 @@ type person struct {
 	Refused bool          `json:"refused,omitempty"` // it does not let itself be asked
 	Note    string        `json:"note,omitempty"`
 	Via     anode.Address `json:"via,omitzero"`
-	As      string        `json:"as,omitempty"` // its name here, once it accepts
-	Mine    bool          `json:"mine,omitempty"`
+	As      string        `json:"as,omitempty"`   // its name here, once it accepts
+	Mine    bool          `json:"mine,omitempty"` // a device of ours, which the others are told of once it accepts
 }
 
 // person returns the record of a peer, or one with nothing but its address.

@@ -40,6 +40,7 @@ type outgoing struct {
 	tries   int
 	due     mono.Time // mono.Never: with the next session
 	refused int       // how often it was too much
+	once    bool      // it does not wait for a session
 	rounds  int       // how often a session was used to send it again
 }
 
@@ -114,6 +115,15 @@ func (c *Core) unpostAll(x *tx, to Key) {
 	x.then(func() { c.stopSending(to, func(*outgoing) bool { return true }) })
 }
 
+// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again.
+func (c *Core) takeBack(x *tx, to Key) {
+	for k, l := range c.outbox.m {
+		if k.to == to && l.Kind == wire.TellBye && !isRemoval(l.Kind, l.Body) {
+			c.unpost(x, k)
+		}
+	}
+}
+
 func (c *Core) stopSending(to Key, which func(*outgoing) bool) {
 	for k, o := range c.sending {
 		if k.to == to && which(o) {
@@ -134,7 +144,9 @@ func (c *Core) try(now Now, k tellKey, o *outgoing) {
 	if o.tries >= len(pauses) && c.pause(o) == 0 {
 		o.due = mono.Never
 	}
-	o.tries++
+	if o.tries++; o.once && o.due == mono.Never {
+		delete(c.sending, k)
+	}
 }
 
 // pause returns how long a TELL waits after it was sent; 0: for the next session.
@@ -142,7 +154,7 @@ func (c *Core) pause(o *outgoing) time.Duration {
 	switch n := o.tries; {
 	case n < len(pauses):
 		return pauses[n]
-	case c.book.Standing(o.To) != book.Added: // nobody tells when it has a session
+	case c.book.Standing(o.To) != book.Added && !o.once: // nobody tells when it has a session
 		return min(askPauseMax, askPause<<min(n-len(pauses), 8))
 	}
 	return 0
@@ -155,7 +167,6 @@ func (c *Core) resend(now Now) {
 			continue
 		}
 		if c.stale(now, o) {
-			o.due = now.Mono.Add(askPauseMax) // if it cannot be written that it is over
 			c.giveUp(now, k)
 			continue
 		}
@@ -219,11 +230,21 @@ func (c *Core) tellProfile(now Now, p person) {
 		return
 	}
 	body := c.profileFor(p)
-	if slices.Equal(p.Knows, digest(body)) {
+	if slices.Equal(p.Knows, digest(body)) || c.telling(k, body) {
 		return
 	}
 	c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellProfile })
 	c.send(now, tellKey{k, c.newID()}, &outgoing{letter: letter{p.Address, wire.TellProfile, body, now.Wall}})
+}
+
+// telling reports whether a PROFILE is on its way.
+func (c *Core) telling(to Key, body []byte) bool {
+	for k, o := range c.sending {
+		if k.to == to && o.Kind == wire.TellProfile && slices.Equal(o.Body, body) {
+			return true
+		}
+	}
+	return false
 }
 
 // ProfileChanged tells friends what is new of our name, our services and the network's secret.
@@ -263,13 +284,13 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	x.commit() // if it fails, it is sent again with the next session, and taken for what came before
 }
 
-// askTold notes that an ASK arrived. One that is not answered is said again some day: the other side
-// may have lost it to others that asked.
+// askTold notes that an ASK arrived. One that is not answered is said again some day, and soon if the other side
+// says that others that asked took its place.
 func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatus) {
 	p.AskTold, p.Refused = s == wire.TellDone, s != wire.TellDone
 	c.people.put(x, k.to, p)
 	if s == wire.TellDone && c.book.Standing(p.Address) != book.Added {
 		again := &outgoing{letter: o.letter, due: x.now.Mono.Add(askAgain), tries: len(pauses)}
-		x.then(func() { c.sending[tellKey{k.to, c.newID()}] = again })
+		x.then(func() { c.sending[k] = again })
 	}
 }

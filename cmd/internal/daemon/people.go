@@ -204,12 +204,14 @@ func (s *society) run(ctx context.Context) error {
 				s.event(x)
 				s.act(ctx)
 			}
+			s.wakeWaiting()
 		case f := <-s.calls:
 			f(s.core)
 			s.act(ctx)
 		case <-wait:
 			s.core.Tick(moment())
 			s.act(ctx)
+			s.wakeWaiting()
 		}
 	}
 }

@@ -76,28 +76,34 @@ func (b *inbox) dropped() (peers, strangers uint64) {
 // sentTells are the TELLs that may be answered.
 type sentTells struct {
 	mu  sync.Mutex
-	ids map[wire.TellID]struct{}
+	ids map[wire.TellID]uint8 // how many answers are left
 }
 
-// maxSent is how many; of more, one that is sent again is known again.
-const maxSent = 4096
+// Bounds of the TELLs that may be answered: how many, of which more are known again when they are sent again, and how
+// often each.
+const (
+	maxSent    = 4096
+	maxAnswers = 8
+)
 
 func (t *sentTells) note(id wire.TellID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ids == nil || len(t.ids) >= maxSent {
-		t.ids = map[wire.TellID]struct{}{}
+		t.ids = map[wire.TellID]uint8{}
 	}
-	t.ids[id] = struct{}{}
+	t.ids[id] = maxAnswers
 }
 
-// take reports whether a TELL was sent since it was answered last.
+// take reports whether a TELL was sent that may be answered.
 func (t *sentTells) take(id wire.TellID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok := t.ids[id]
-	delete(t.ids, id)
-	return ok
+	if t.ids[id] == 0 {
+		return false
+	}
+	t.ids[id]--
+	return true
 }
 
 // sender runs a bounded number of functions at a time. What finds no room is dropped: a TELL is sent again.
