@@ -252,3 +252,110 @@ func TestNetNamesPort(t *testing.T) {
 	}
 	t.Logf("anode dns:\n%s", h.anode("dns"))
 }
+
+// TestNetNamesFlood: 50,000 queries a second cost the tunnel little, and the daemon no memory. The
+// same flood to a socket that nobody reads shows what its sender costs. How the tunnel's speed differs is
+// said and not judged, since other machines may share our cores.
+func TestNetNamesFlood(t *testing.T) {
+	if !long() {
+		t.Skip("takes half a minute: LONG=1")
+	}
+	a, b := upPair(t)
+	at := a.names().Server
+	sink, err := in(a, func() (net.PacketConn, error) { return net.ListenPacket("udp6", a.at(0)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	l := b.listen(7000)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(io.Discard, c)
+		}
+	}()
+	send := func(limit time.Duration) float64 {
+		c, err := a.dial(b, 7000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		buf, n := make([]byte, 1<<18), 0
+		start := time.Now()
+		for time.Since(start) < limit {
+			k, err := c.Write(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += k
+		}
+		return float64(n) * 8 / time.Since(start).Seconds() / 1e9
+	}
+	send(8 * time.Second) // the tunnel has the memory that it needs
+	before := a.memory()
+	for _, ports := range []int{1, 64} {
+		used, start := a.cpu(), time.Now()
+		stop := a.flood(t, at, ports)
+		time.Sleep(3 * time.Second)
+		n := stop()
+		share := 100 * (a.cpu() - used).Seconds() / time.Since(start).Seconds()
+		if t.Logf("%d ports: %d queries a second take %.1f %% of a core", ports, n, share); share > 35 {
+			t.Error("that is too much")
+		}
+		var with, without float64
+		for range 4 {
+			stop = a.flood(t, sink.LocalAddr().String(), ports)
+			without += send(2*time.Second) / 4
+			stop()
+			stop = a.flood(t, at, ports)
+			with += send(2*time.Second) / 4
+			if n := stop(); n < 45000 {
+				t.Logf("only %d queries a second", n)
+			}
+		}
+		t.Logf("%d ports: %.2f Gbit/s without queries, %.2f Gbit/s with: %.0f %%; memory %d kB more; %v", ports, without, with, 100*with/without, a.memory()-before, a.names().Counters)
+	}
+	if more := a.memory() - before; more > 5000 {
+		t.Errorf("%d kB more", more)
+	}
+}
+
+// flood sends queries from some ports, 50,000 a second. stop ends it, and returns how many it were a
+// second.
+func (h *host) flood(t *testing.T, to string, ports int) (stop func() int) {
+	var conns []net.Conn
+	for range ports {
+		c, err := in(h, func() (net.Conn, error) { return net.Dial("udp6", to) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	query := []byte{1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 'b', 5, 'a', 'n', 'o', 'd', 'e', 8, 'i', 'n', 't', 'e', 'r', 'n', 'a', 'l', 0, 0, 28, 0, 1}
+	end, ended := make(chan struct{}), make(chan int)
+	go func() {
+		start, n := time.Now(), 0
+		for {
+			select {
+			case <-end:
+				ended <- int(float64(n) / time.Since(start).Seconds())
+				return
+			case <-time.After(time.Millisecond):
+			}
+			for due := int(time.Since(start) / (20 * time.Microsecond)); n < due; n++ {
+				conns[n%len(conns)].Write(query)
+			}
+		}
+	}()
+	return func() int {
+		close(end)
+		n := <-ended
+		for _, c := range conns {
+			c.Close()
+		}
+		return n
+	}
+}

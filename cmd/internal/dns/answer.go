@@ -2,6 +2,7 @@ package dns
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -25,7 +26,7 @@ const badVersion = dnsmessage.RCode(16)
 
 // Answer returns the reply to a query, nil for none. It is at most as long as the query allows,
 // and with tcp as a message by TCP can be. It looks at nothing but the snapshot.
-func Answer(s *Snapshot, query []byte, tcp bool) []byte { return s.answer(query, tcp).message }
+func Answer(s *Snapshot, query []byte, tcp bool) []byte { return s.answer(query, tcp, nil).message }
 
 // reply is a message and what it says.
 type reply struct {
@@ -35,9 +36,10 @@ type reply struct {
 	named   anode.Address // that was asked for by its address; zero: none
 }
 
-// answer reads a query and answers it.
-func (s *Snapshot) answer(query []byte, tcp bool) reply {
+// answer reads a query and answers it, in the space of a scratch buffer if that is enough.
+func (s *Snapshot) answer(query []byte, tcp bool, scratch []byte) reply {
 	q, code, ok := read(query)
+	q.scratch = scratch
 	switch {
 	case !ok:
 		return reply{}
@@ -70,6 +72,7 @@ type query struct {
 	size     int // bytes that the asker takes by UDP
 	version  int
 	dnssec   bool
+	scratch  []byte // for the reply
 }
 
 // read reads a query. It reports false if nothing can answer it, and a code if there is no more
@@ -155,11 +158,7 @@ func (q query) tell(s *Snapshot, f found, tcp bool) reply {
 		d.code = dnsmessage.RCodeNameError
 	}
 	if len(d.answers) == 0 {
-		soa, err := s.soa()
-		if err != nil {
-			return q.refuse(dnsmessage.RCodeServerFailure)
-		}
-		d.zone, d.soa = f.zone, soa
+		d.zone, d.soa = f.zone, s.soa()
 	}
 	d.beside = s.targets(d.answers)
 	r := reply{code: d.code, named: f.named}
@@ -169,6 +168,10 @@ func (q query) tell(s *Snapshot, f found, tcp bool) reply {
 	}
 	var err error
 	r.message, err = q.compose(d)
+	if err == nil && len(r.message) > limit {
+		d.compress = true // which costs more than all else
+		r.message, err = q.compose(d)
+	}
 	if err == nil && len(r.message) > limit && len(d.beside) > 0 {
 		d.beside = nil
 		r.message, err = q.compose(d)
@@ -190,12 +193,15 @@ func (q query) wanted(all []record) (list []record) {
 	if kind == dnsmessage.TypeALL && len(all) > 0 {
 		kind = all[0].kind
 	}
-	for _, r := range all {
-		if r.kind == kind {
-			list = append(list, r)
-		}
+	first := slices.IndexFunc(all, func(r record) bool { return r.kind == kind })
+	if first < 0 {
+		return nil
 	}
-	return list
+	n := 1
+	for first+n < len(all) && all[first+n].kind == kind {
+		n++
+	}
+	return all[first : first+n]
 }
 
 // target is the ULA of a machine that an answer names.
@@ -225,15 +231,18 @@ type draft struct {
 	zone               string                  // whose soa it is
 	soa                *dnsmessage.SOAResource // nil: none
 	beside             []target
+	compress           bool
 }
 
 // compose writes a reply. The question is repeated as it was asked, with the case of its letters.
 func (q query) compose(d draft) ([]byte, error) {
-	b := dnsmessage.NewBuilder(make([]byte, 0, plainSize), dnsmessage.Header{
+	b := dnsmessage.NewBuilder(q.scratch[:0], dnsmessage.Header{
 		ID: q.header.ID, Response: true, OpCode: q.header.OpCode, Authoritative: d.authoritative, Truncated: d.cut,
 		RecursionDesired: q.header.RecursionDesired, CheckingDisabled: q.header.CheckingDisabled, RCode: d.code & 15,
 	})
-	b.EnableCompression()
+	if d.compress {
+		b.EnableCompression()
+	}
 	if err := b.StartQuestions(); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ type Contents struct {
 // Snapshot is what all names mean at one time. It never changes.
 type Snapshot struct {
 	suffix   string // in small letters, without dots around it
-	serial   uint32
+	apex     []record
 	self     *host
 	byName   map[string]*host
 	byID     map[anode.ID]*host
@@ -97,17 +97,19 @@ type Snapshot struct {
 type host struct {
 	address  anode.Address
 	name     string // in front of the suffix
+	records  []record
 	services []Service
 }
 
 // New makes a snapshot. Services that cannot be names are left out.
 func New(c Contents) *Snapshot {
 	s := &Snapshot{
-		suffix: strings.ToLower(strings.Trim(c.Suffix, ".")), serial: c.Serial,
+		suffix: strings.ToLower(strings.Trim(c.Suffix, ".")),
 		byName: make(map[string]*host, len(c.Peers)), byID: make(map[anode.ID]*host, len(c.Peers)+1), byULA: make(map[anode.ULA]*host, len(c.Peers)+1),
 		blocked: make(map[[32]byte]bool, len(c.Blocked)), zones: make(map[anode.Zone]bool, len(c.Zones)), reverse: make(map[string]bool, len(c.Zones)),
 		browse: map[string][]string{}, alias: c.Alias, stranger: c.Stranger,
 	}
+	s.apex = s.apexOf(c.Serial)
 	for _, a := range c.Blocked {
 		s.blocked[a.X()] = true
 	}
@@ -128,7 +130,7 @@ func New(c Contents) *Snapshot {
 // hostOf returns a host for a peer. One without a name, or with one that means something else
 // here, is known by its address.
 func (s *Snapshot) hostOf(p Peer, services map[anode.Address][]Service) *host {
-	h := &host{address: p.Address, name: names.Labels(p.Address)}
+	h := &host{address: p.Address, name: names.Labels(p.Address), records: recordsOf(p.Address)}
 	if read, ok := names.ReadHost([]string{p.Name}); ok && read.Kind == names.HostNamed {
 		h.name = p.Name
 	}

@@ -21,7 +21,7 @@ type record struct {
 type found struct {
 	zone    string // name of the domain that it is in, without a dot at the end; empty: none of ours
 	exists  bool
-	records []record
+	records []record      // those of one kind stand together
 	named   anode.Address // that the name consists of, if packets can go there; zero: none
 }
 
@@ -35,7 +35,7 @@ func (s *Snapshot) look(name string) found {
 	if labels := strings.Split(name, "."); len(labels) >= arpaLabels {
 		zone := strings.Join(labels[len(labels)-arpaLabels:], ".")
 		if s.reverse[zone] {
-			records, exists := s.backward(labels, zone)
+			records, exists := s.backward(labels)
 			return found{zone: zone, exists: exists, records: records}
 		}
 	}
@@ -54,7 +54,7 @@ func (s *Snapshot) forward(labels []string) found {
 	case !ok:
 		return found{}
 	case h.Kind == names.HostSuffix:
-		return found{exists: true, records: s.apex(s.suffix)}
+		return found{exists: true, records: s.apex}
 	case h.Kind == names.HostIDs:
 		return found{exists: true}
 	case h.Kind == names.HostAddress:
@@ -79,8 +79,11 @@ func (s *Snapshot) computed(a anode.Address) found {
 	case !s.zones[a.Zone()]:
 		return found{exists: true, records: []record{txt(a.TXT())}}
 	}
-	return found{exists: true, records: []record{aaaa(a.ULA()), txt(a.TXT())}, named: a}
+	return found{exists: true, records: recordsOf(a), named: a}
 }
+
+// recordsOf returns the records of a machine.
+func recordsOf(a anode.Address) []record { return []record{aaaa(a.ULA()), txt(a.TXT())} }
 
 // ip4Label in front of a machine asks for its IPv4 alias. A name with both families would go two
 // ways, depending on the program's library.
@@ -95,7 +98,7 @@ func (s *Snapshot) below(h *host, front []string) []record {
 	case len(front) > 0 && front[len(front)-1] == ip4Label:
 		return s.ip4(h.address.ULA())
 	}
-	return []record{aaaa(h.address.ULA()), txt(h.address.TXT())}
+	return h.records
 }
 
 // ip4 returns the IPv4 alias of a machine, if it has one.
@@ -196,11 +199,11 @@ const arpaLabels = 10 + 2
 const ulaLabels = 32 + 2
 
 // backward finds what is in a domain for ULAs.
-func (s *Snapshot) backward(labels []string, zone string) (list []record, exists bool) {
+func (s *Snapshot) backward(labels []string) (list []record, exists bool) {
 	digits, ok := unNibble(labels)
 	switch {
 	case len(labels) == arpaLabels:
-		return s.apex(zone), true
+		return s.apex, true
 	case !ok:
 		return nil, false
 	case len(labels) < ulaLabels:
@@ -262,22 +265,28 @@ const (
 	expire   = 86400
 )
 
-// apex returns the records of a domain itself.
-func (s *Snapshot) apex(zone string) (list []record) {
-	soa, err := s.soa()
-	self, nameErr := s.full(names.Self)
-	if err != nil || nameErr != nil {
-		return nil
-	}
-	return []record{{dnsmessage.TypeSOA, soa}, {dnsmessage.TypeNS, &dnsmessage.NSResource{NS: self}}}
-}
-
-// soa returns the record that says how long an absence lasts.
-func (s *Snapshot) soa() (*dnsmessage.SOAResource, error) {
+// apexOf returns the records of each domain itself: who answers for it, and how long an absence
+// lasts. There are none if the suffix is none.
+func (s *Snapshot) apexOf(serial uint32) []record {
 	self, err := s.full(names.Self)
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	nobody, err := s.full("nobody")
-	return &dnsmessage.SOAResource{NS: self, MBox: nobody, Serial: s.serial, Refresh: refresh, Retry: refresh, Expire: expire, MinTTL: negative}, err
+	if err != nil {
+		return nil
+	}
+	return []record{
+		{dnsmessage.TypeSOA, &dnsmessage.SOAResource{NS: self, MBox: nobody, Serial: serial, Refresh: refresh, Retry: refresh, Expire: expire, MinTTL: negative}},
+		{dnsmessage.TypeNS, &dnsmessage.NSResource{NS: self}},
+	}
+}
+
+// soa returns the record that says how long an absence lasts, nil if there is none.
+func (s *Snapshot) soa() *dnsmessage.SOAResource {
+	if len(s.apex) == 0 {
+		return nil
+	}
+	soa, _ := s.apex[0].body.(*dnsmessage.SOAResource)
+	return soa
 }

@@ -31,9 +31,30 @@ const (
 	pause     = 100 * time.Millisecond // after a failure to accept
 )
 
-// perPort is how many queries are answered of one port of this machine: programs have
-// others.
-var perPort = mono.Rate{PerSecond: 200, Burst: 400}
+// limits is how many datagrams are answered, by source port: programs have others. Of each port
+// a few are always answered. What busy ports ask beyond that shares a budget, so that a flood from
+// many ports leaves the processor to the tunnel, and the others their answers.
+type limits struct {
+	ports [portSlots]struct{ few, more mono.Bucket }
+	busy  mono.Bucket
+}
+
+// portSlots is how many ports have a budget of their own; those that are as far apart as this share
+// one.
+const portSlots = 4096
+
+func fewRate() mono.Rate  { return mono.Rate{PerSecond: 20, Burst: 40} }
+func moreRate() mono.Rate { return mono.Rate{PerSecond: 180, Burst: 360} }
+func busyRate() mono.Rate { return mono.Rate{PerSecond: 2000, Burst: 2000} }
+
+// connRate is what one connection may ask, as much as a port.
+func connRate() mono.Rate { return mono.Rate{PerSecond: 200, Burst: 400} }
+
+// allow reports whether a datagram from a port is answered.
+func (l *limits) allow(now mono.Time, port uint16) bool {
+	p := &l.ports[port%portSlots]
+	return p.few.Allow(now, fewRate()) || p.more.Allow(now, moreRate()) && l.busy.Allow(now, busyRate())
+}
 
 // Server answers queries out of the snapshot that was published last, of this machine's own
 // addresses alone: names are private. Two goroutines do all of it but TCP; memory does not grow
@@ -45,7 +66,7 @@ type Server struct {
 	own      atomic.Pointer[map[netip.Addr]bool]
 	counters counters
 	asked    strangers
-	limits   [1 << 16]mono.Bucket // by source port; owned by whoever reads datagrams
+	limits   limits // owned by whoever reads datagrams
 }
 
 // NewServer makes a server without names. since is a clock that counts sleep.
@@ -145,7 +166,7 @@ func (s *Server) Serve(ctx context.Context, at *Sockets) error {
 
 // datagrams answers queries by UDP until the socket fails.
 func (s *Server) datagrams(c *net.UDPConn) error {
-	b := make([]byte, maxQuery)
+	b, scratch := make([]byte, maxQuery), make([]byte, 0, ednsSize)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(b)
 		if err != nil {
@@ -155,11 +176,11 @@ func (s *Server) datagrams(c *net.UDPConn) error {
 		case !s.isOwn(from.Addr()):
 			s.counters.foreign.Add(1)
 			continue
-		case !s.limits[from.Port()].Allow(s.now(), perPort):
+		case !s.limits.allow(s.now(), from.Port()):
 			s.counters.limited.Add(1)
 			continue
 		}
-		if reply := s.answer(b[:n], false); reply != nil {
+		if reply := s.answer(b[:n], false, scratch); reply != nil {
 			if _, err := c.WriteToUDPAddrPort(reply, from); err != nil {
 				s.counters.failed.Add(1)
 			}
@@ -167,9 +188,9 @@ func (s *Server) datagrams(c *net.UDPConn) error {
 	}
 }
 
-// answer answers one query and counts it.
-func (s *Server) answer(query []byte, tcp bool) []byte {
-	r := s.snapshot.Load().answer(query, tcp)
+// answer answers one query and counts it. The reply may be in the scratch buffer.
+func (s *Server) answer(query []byte, tcp bool, scratch []byte) []byte {
+	r := s.snapshot.Load().answer(query, tcp, scratch)
 	s.counters.count(r)
 	if !r.named.IsZero() {
 		s.asked.remember(s.now(), r.named)
@@ -240,11 +261,11 @@ func (s *Server) connection(ctx context.Context, c *net.TCPConn) {
 		if err != nil {
 			return
 		}
-		if !limit.Allow(s.now(), perPort) {
+		if !limit.Allow(s.now(), connRate()) {
 			s.counters.limited.Add(1)
 			return
 		}
-		reply := s.answer(query, true)
+		reply := s.answer(query, true, nil)
 		if reply == nil {
 			return
 		}

@@ -129,12 +129,38 @@ func TestServerOwnAddresses(t *testing.T) {
 	}
 }
 
+// burst is what one port may ask at once.
+const burst = 400
+
+// TestLimits: ports that ask little are answered in a flood from many that ask much.
+func TestLimits(t *testing.T) {
+	var l limits
+	now, answered, quiet := mono.At(time.Hour), 0, 0
+	for ms := range 5000 {
+		now = now.Add(time.Millisecond)
+		for k := range 50 {
+			if l.allow(now, 40000+uint16((ms*50+k)%64)) {
+				answered++
+			}
+		}
+		if ms%100 == 0 && l.allow(now, 50000+uint16(ms/100)) {
+			quiet++
+		}
+	}
+	if most := 64*(40+5*20) + 2000 + 5*2000; answered > most || answered < most*9/10 {
+		t.Errorf("%d of a flood were answered, want %d", answered, most)
+	}
+	if quiet != 50 {
+		t.Errorf("%d of 50 others were answered", quiet)
+	}
+}
+
 // TestServerLimit: one port has its budget, and others are not concerned.
 func TestServerLimit(t *testing.T) {
 	x := serve(t)
 	busy, other := x.dial(t, "udp"), x.dial(t, "udp")
 	b, q := make([]byte, 2000), northQuery(t)
-	for range int(perPort.Burst) {
+	for range burst {
 		busy.Write(q)
 		if _, err := busy.Read(b); err != nil {
 			t.Fatal(err)
@@ -154,9 +180,9 @@ func TestServerLimit(t *testing.T) {
 		t.Error(err)
 	}
 	tcp := x.dial(t, "tcp")
-	for i := range int(perPort.Burst) + 1 {
+	for i := range burst + 1 {
 		tcp.Write(append([]byte{0, byte(len(q))}, q...))
-		if i == int(perPort.Burst) {
+		if i == burst {
 			if _, err := tcp.Read(b); err == nil {
 				t.Error("a connection has no budget")
 			}
@@ -227,7 +253,7 @@ func TestAsked(t *testing.T) {
 		t.Error("nobody asked")
 	}
 	query := ask{name: names.Labels(x.scene.stranger) + "." + suffix + ".", kind: dnsmessage.TypeAAAA}.message(t)
-	x.answer(query, false)
+	x.answer(query, false, nil)
 	if a, ok := x.Asked(u); !ok || a != x.scene.stranger {
 		t.Error("it is forgotten")
 	}
