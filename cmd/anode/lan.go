@@ -235,7 +235,7 @@ func (a *app) peersLAN() *cobra.Command {
 			"and multicast, or take it out. The peer must do the same with this machine. \"anode lan\"\n" +
 			"shows who has.",
 		Args:              want(2, 2),
-		ValidArgsFunction: a.completePeer(0),
+		ValidArgsFunction: a.completePeerThen(onOff(true), onOff(false)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			on, err := parseOnOff(cmd, args[1])
 			if err != nil {
