@@ -264,24 +264,28 @@ func settingsIn(text string) (list []string) {
 	return list
 }
 
-var leadsTo = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+var leadsTo = regexp.MustCompile(`\]\(([^)#:]+)\)|\./(scripts/[a-z-]+)`)
 
-// TestReadme: it is short, and the files that it leads to exist.
-func TestReadme(t *testing.T) {
-	all := texts(t)
-	if n := strings.Count(all["README.md"], "\n"); n > maxReadme {
+func TestReadmeIsShort(t *testing.T) {
+	if n := strings.Count(texts(t)["README.md"], "\n"); n > maxReadme {
 		t.Errorf("%d lines, want at most %d; try: a help topic", n, maxReadme)
 	}
+}
+
+// TestTextsFiles: the files and scripts that the texts lead to exist.
+func TestTextsFiles(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range leadsTo.FindAllStringSubmatch(all["README.md"], -1) {
-		found[m[1]] = true
+	for _, text := range texts(t) {
+		for _, m := range leadsTo.FindAllStringSubmatch(text, -1) {
+			found[m[1]+m[2]] = true
+		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(found)) {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(readme), path)); err != nil {
 			t.Error(err)
 		}
 	}
-	if len(found) < 10 {
-		t.Errorf("only %d links were found", len(found))
+	if len(found) < 20 {
+		t.Errorf("only %d files were found", len(found))
 	}
 }
