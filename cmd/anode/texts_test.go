@@ -205,7 +205,7 @@ var (
 	setting   = regexp.MustCompile(`\b[a-z][a-z0-9_.]* = (?:"[^"]*"|\[[^\]\n]*\]|true|false|\d+)`)
 	variable  = regexp.MustCompile(`\bANODE_[A-Z0-9_]+=\S+`)
 	mentioned = regexp.MustCompile(`\b[a-z0-9]+\.[a-z0-9_]+\b`)
-	lineOfKey = regexp.MustCompile(`^(\[[a-z0-9]+\]|[a-z][a-z0-9_.]* = .*)$`)
+	lineOfKey = regexp.MustCompile(`^(\[\[?[a-z0-9]+\]\]?|[a-z][a-z0-9_.]* = .*)$`)
 )
 
 // TestTextsSettings: what the texts set in the configuration can be set, and what they
