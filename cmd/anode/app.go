@@ -203,6 +203,7 @@ func strictDefaults(root *cobra.Command) {
 		switch cmd.Name() {
 		case "help":
 			cmd.Run, cmd.RunE = nil, help
+			topicHelp(cmd)
 		case "completion":
 			group(cmd)
 			for _, shell := range cmd.Commands() {
@@ -212,8 +213,14 @@ func strictDefaults(root *cobra.Command) {
 	}
 }
 
-// help shows the help of a verb, or says that there is no such verb.
+// help shows a topic or the help of a verb, or says that there is no such verb.
 func help(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		if t, ok := findTopic(args[0]); ok {
+			_, err := fmt.Fprint(cmd.OutOrStdout(), t.text)
+			return err
+		}
+	}
 	about, rest, err := cmd.Root().Find(args)
 	if err != nil || about == nil || len(rest) > 0 {
 		if about == nil {
@@ -254,8 +261,18 @@ func unknownVerb(cmd *cobra.Command, verb string) error {
 			verbs = append(verbs, c.Name())
 		}
 	}
-	if near := names.Nearest(verb, verbs); near != "" {
-		err.try = cmd.CommandPath() + " " + near
+	if !cmd.HasParent() {
+		for _, t := range topics() {
+			verbs = append(verbs, t.name)
+		}
+	}
+	near := names.Nearest(verb, verbs)
+	if near == "" {
+		return err
+	}
+	err.try = cmd.CommandPath() + " " + near
+	if known, _, e := cmd.Find([]string{near}); e != nil || known == cmd {
+		err.try = cmd.CommandPath() + " help " + near
 	}
 	return err
 }

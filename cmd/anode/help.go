@@ -54,6 +54,7 @@ func usageText(cmd *cobra.Command) error {
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\nUse \"%s [command] --help\" for more about a command.\n", cmd.CommandPath())
 	}
+	topicUsage(&b, cmd)
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err
 }

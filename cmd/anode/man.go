@@ -86,7 +86,10 @@ func (a *app) manCommand() *cobra.Command {
 			root := cmd.Root()
 			root.InitDefaultCompletionCmd()
 			root.InitDefaultHelpCmd()
-			return writeMan(root, args[0], date)
+			if err := writeMan(root, args[0], date); err != nil {
+				return err
+			}
+			return writeTopics(args[0], date)
 		},
 	}
 }
@@ -129,9 +132,7 @@ func manName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandP
 // manPage is a page in the language of man(7).
 func manPage(cmd *cobra.Command, date time.Time) string {
 	var m roff
-	m.line(".TH", strings.ToUpper(manName(cmd)), "1", date.Format(time.DateOnly), "anode", "Anode")
-	m.line(".nh") // a command that is broken at its hyphen cannot be copied
-	m.WriteString(".ad l\n")
+	m.head(manName(cmd), "1", date)
 	m.section("NAME")
 	m.text(manName(cmd) + " - " + cmd.Short)
 	m.section("SYNOPSIS")
@@ -145,6 +146,7 @@ func manPage(cmd *cobra.Command, date time.Time) string {
 	m.flags("OPTIONS", cmd.NonInheritedFlags())
 	m.flags("OPTIONS OF ALL COMMANDS", cmd.InheritedFlags())
 	if cmd == cmd.Root() {
+		m.topics()
 		m.surroundings()
 	}
 	examples := manExamples[strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()), " ")]
@@ -158,6 +160,13 @@ func manPage(cmd *cobra.Command, date time.Time) string {
 
 // roff builds a page.
 type roff struct{ strings.Builder }
+
+// head begins a page.
+func (m *roff) head(name, section string, date time.Time) {
+	m.line(".TH", strings.ToUpper(name), section, date.Format(time.DateOnly), "anode", "Anode")
+	m.line(".nh") // a command that is broken at its hyphen cannot be copied
+	m.WriteString(".ad l\n")
+}
 
 // line writes a request with quoted arguments.
 func (m *roff) line(request string, args ...string) {
@@ -269,6 +278,14 @@ func (m *roff) flags(title string, flags *pflag.FlagSet) {
 	})
 }
 
+// topics lists the pages of the help topics.
+func (m *roff) topics() {
+	m.section("TOPICS")
+	for _, t := range topics() {
+		m.item(roffBold("anode-"+t.name)+"(7)", t.title)
+	}
+}
+
 // surroundings describes what all commands share.
 func (m *roff) surroundings() {
 	usual := platform.DefaultDirectories()
@@ -300,6 +317,9 @@ func (m *roff) seeAlso(cmd *cobra.Command) {
 		if c != cmd && !c.Hidden && c.Name() != "help" && up.HasParent() {
 			list = append(list, roffBold(manName(c))+"(1)")
 		}
+	}
+	for _, t := range topicsAbout(cmd) {
+		list = append(list, roffBold("anode-"+t.name)+"(7)")
 	}
 	m.WriteString(strings.Join(list, ", ") + "\n")
 }

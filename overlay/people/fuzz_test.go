@@ -15,7 +15,7 @@ func FuzzBodies(f *testing.F) {
 	a := fakeAddress()
 	for _, b := range [][]byte{
 		nil, ask{"north", "from the party", a}.body(), accept{"east"}.body(), bye{Why: Used}.body(), bye{Remove: a}.body(),
-		profile{"north", []Service{{"web", "http", 6, 80}}, [32]byte{1}}.body(), intro{Address: a, Name: "x", Mine: true}.body(),
+		profile{"north", []Service{{"web", "http", 6, 80, []string{"path=/"}}, {"", "dns", 17, 53, nil}}, [32]byte{1}}.body(), intro{Address: a, Name: "x", Mine: true}.body(),
 		wire.Fields{{Type: wire.FieldName, Value: []byte("a\x1b[2J\u202eb\xff")}}.Append(nil),
 	} {
 		f.Add(b)

@@ -567,7 +567,7 @@ func TestProfile(t *testing.T) {
 	if a.tells != told {
 		t.Error("what did not change was told")
 	}
-	a.services = []Service{{"web", "http", 6, 8080}}
+	a.services = []Service{{"web", "http", 6, 8080, nil}}
 	a.core.ProfileChanged(w.now)
 	a.act()
 	w.pass(20 * time.Second)
