@@ -99,6 +99,22 @@ func (f *finder) client(x wire.WhoisMsg) *peer.Peer {
 	return p
 }
 
+// byProgram returns the peer that a program found by its address; nil if none did.
+func (f *finder) byProgram(u anode.ULA) *peer.Peer {
+	if f.l.n.cfg.Known == nil {
+		return nil
+	}
+	a, ok := f.l.n.cfg.Known(u)
+	if !ok || a.ULA() != u {
+		return nil
+	}
+	p, err := f.l.meet(a, noSite)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
 // seek looks for ways to a peer: on the LAN, less often the longer it is not found, and
 // by relays. Those that were reached once are checked again, for the next time.
 func (f *finder) seek(p *peer.Peer) {
@@ -185,6 +201,9 @@ func (f *finder) waiting(u anode.ULA, w waiter) {
 		p = f.l.peers.get(c.Address)
 	} else {
 		p = f.client(wire.WhoisMsg{Kind: wire.WhoisULA, ULA: u, ID: u.ID()})
+	}
+	if p == nil {
+		p = f.byProgram(u)
 	}
 	if p != nil {
 		p.Send(f.l.now, peer.Waiting{Msg: w.msg, Unasked: w.unasked})

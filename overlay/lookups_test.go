@@ -308,3 +308,47 @@ func TestAddedWhileSought(t *testing.T) {
 		}
 	})
 }
+
+// Of a ULA that a program found by its address, nobody is asked whose it is.
+func TestKnownULA(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprint(known), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				c := newTestNode(t, w.Host("c"), nil)
+				a := newTestNode(t, w.Host("a"), func(x *Config) {
+					x.Known = func(u anode.ULA) (anode.Address, bool) { return c.address0(), known && u == c.address0().ULA() }
+				})
+				s := lan(w, "lan", 0, a.host, c.host)
+				a.start()
+				defer a.stop()
+				settle(20 * time.Second)
+				c.cfg.Config.Port = 0 // so that nobody hears its beacons first
+				c.start()
+				defer c.stop()
+				tap := record(s)
+				a.say(c, "hello")
+				settle(3 * time.Second)
+				if len(c.dev.delivered()) == 0 {
+					t.Error("it did not arrive")
+				}
+				asked := 0
+				for _, p := range tap.all() {
+					h, body, err := wire.Parse(p.Data)
+					if err != nil || h.Type != wire.Whois {
+						continue
+					}
+					if m, err := wire.ParseWhois(body); err == nil && m.Kind == wire.WhoisULA {
+						asked++
+					}
+				}
+				if known != (asked == 0) {
+					t.Errorf("%d questions whose the ULA is", asked)
+				}
+				got, err := a.ResolveULA(t.Context(), c.address0().ULA())
+				if err != nil || got != c.address0() {
+					t.Error(got, err)
+				}
+			})
+		})
+	}
+}

@@ -87,6 +87,9 @@ type Config struct {
 	// the loop and must not wait. It may be nil.
 	Counters func() map[string]uint64
 
+	// Known returns the address of a ULA that a program found by the address itself, so that nobody
+	// is asked whose it is. It may be nil, and must not wait.
+	Known func(anode.ULA) (anode.Address, bool)
 	// WantZone is told that the file of a zone is wanted: of our own, of an added peer's, or of
 	// one that somebody looks for an address in. SetZone brings it. It is called by the loop
 	// and must not wait; of one zone once a minute at most. It may be nil.

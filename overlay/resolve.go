@@ -26,6 +26,10 @@ func (n *Node) resolve(ctx context.Context, key lookup.Key) (anode.Address, erro
 			answer <- p.Address
 			return nil
 		}
+		if p := l.finder.byProgram(key.ULA); p != nil {
+			answer <- p.Address
+			return nil
+		}
 		if l.finder.table.Ask(l.now, key, waiter{found: answer}, 0, lookup.Person) == lookup.Full {
 			return fmt.Errorf("%w: too many searches are under way", ErrUnknownPeer)
 		}

@@ -10,6 +10,9 @@ type Options struct {
 	Log *slog.Logger
 	// Renamed is called when somebody has given the interface another name. It may be nil.
 	Renamed func(name string)
+	// Mended is called when something was put back that another program had changed, such as our
+	// address. It must not wait. It may be nil.
+	Mended func()
 	// IP4 is called whenever IPv4 begins or ceases to work, and at the start, with why it does not;
 	// "" means that it does. It must not wait. It may be nil, and is not called without IPv4.
 	IP4 func(refused string)

@@ -31,6 +31,7 @@ import (
 type Keeper struct {
 	log      *slog.Logger
 	renamed  func(string)
+	mended   func()
 	tellIP4  func(refused string)
 	settings Settings
 	iface    iface
@@ -64,7 +65,7 @@ type reach struct {
 // what other interfaces bring for our address.
 func Keep(ifname string, s Settings, o Options) (*Keeper, error) {
 	k := &Keeper{
-		log: o.Log, renamed: o.Renamed, tellIP4: o.IP4, settings: s, name: ifname, events: -1, paces: map[string]*pace{},
+		log: o.Log, renamed: o.Renamed, mended: o.Mended, tellIP4: o.IP4, settings: s, name: ifname, events: -1, paces: map[string]*pace{},
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), wanted: s.Wanted,
 	}
 	if err := k.open(ifname); err != nil {
@@ -417,6 +418,9 @@ func (k *Keeper) mend(now time.Time) (again time.Duration, gone bool) {
 		again = paceShortest // see whether it lasts
 	}
 	r.tell(k.log, k.State().Name)
+	if len(r.found) > 0 && k.mended != nil {
+		k.mended()
+	}
 	for _, f := range r.left {
 		again = shorter(again, k.pace(f.code).due(now))
 		r.problems = append(r.problems, k.undone(f, now)...)

@@ -159,7 +159,7 @@ func (a *app) root() *cobra.Command {
 		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(), a.traceCommand(),
-		a.sendCommand(), a.recvCommand(), a.ncCommand(), a.forwardCommand(), a.exposeCommand(), a.lanCommand(), a.gamesCommand(),
+		a.sendCommand(), a.recvCommand(), a.ncCommand(), a.forwardCommand(), a.exposeCommand(), a.lanCommand(), a.gamesCommand(), a.dnsCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.zoneCommand(), a.configCommand(), a.doctorCommand(), a.netcheckCommand(), a.versionCommand(), a.manCommand(),
 	)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,6 +155,8 @@ func (b clientBook) endpoints(ctx context.Context, r control.EndpointsRequest) (
 type storeBook struct {
 	book *book.Book
 	self anode.Address // zero before the first start
+
+	suffix string // of host names
 }
 
 // stateFile is a book.Store that reads the state directory's database when it is opened,
@@ -268,7 +271,7 @@ func (a *app) readStore(m *store.Memory, self anode.Address) (peerBook, error) {
 	for _, problem := range report {
 		warn(problem)
 	}
-	return storeBook{b, self}, nil
+	return storeBook{b, self, cmp.Or(cfg.Names.Suffix, names.Suffix)}, nil
 }
 
 func (b storeBook) close() {}
@@ -286,12 +289,12 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 	for _, e := range b.book.Entries() {
 		peers = append(peers, names.Peer{Address: e.Address, Name: e.Name, Decided: true})
 	}
-	t, err := names.Find(peers, text)
+	t, err := names.FindHost(peers, b.suffix, text)
 	if err != nil {
 		return control.Resolved{}, err
 	}
 	switch {
-	case !b.self.IsZero() && (t.ULA == b.self.ULA() || t.ID == b.self.ID()):
+	case !b.self.IsZero() && (t.Self || t.ULA == b.self.ULA() || t.ID == b.self.ID()):
 		t.Address = b.self
 	case t.Address.IsZero():
 		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon, only added peers are known)", names.ErrNotFound, text)
@@ -352,7 +355,7 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 		return control.Resolved{}, &failure{exitUsage, "PEER is empty: want a name, an address, a ULA or a short ID", "anode peers list"}
 	}
 	r, err := b.find(ctx, text)
-	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) {
+	if err == nil || explain(err).exit != exitUnknownPeer || !names.Domain(text) || a.hostName(text) {
 		return r, err
 	}
 	address, err := a.lookUp(ctx, text)
@@ -360,6 +363,17 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 		return r, err
 	}
 	return b.find(ctx, address.String())
+}
+
+// hostName reports whether a text is a name under the suffix, which DNS servers elsewhere are not
+// told.
+func (a *app) hostName(text string) bool {
+	suffix := names.Suffix
+	if cfg, err := a.source().Load(); err == nil {
+		suffix = cfg.Names.Suffix
+	}
+	_, under := names.Under(strings.TrimSpace(text), suffix)
+	return under
 }
 
 // lookUpLimit is how long DNS may take. A name server that does not answer would cost the
@@ -413,7 +427,7 @@ func (a *app) whole(ctx context.Context, text string, sure func(address anode.Ad
 	if err == nil || errors.Is(err, names.ErrMalformed) {
 		return address, err
 	}
-	if !names.Domain(text) {
+	if !names.Domain(text) || a.hostName(text) {
 		return address, &failure{exitUsage, fmt.Sprintf("not a whole address: %q", text), compareID}
 	}
 	if address, err = a.lookUp(ctx, text); err != nil {

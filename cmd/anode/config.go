@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/config"
+	"anodenet/cmd/internal/dns"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -107,6 +108,9 @@ func (a *app) reportConfig(l config.Loaded) {
 	for i, p := range l.Peers {
 		fmt.Fprintf(a.out, "peer %s  # %s\n", strings.TrimSpace(p.Address.ID().String()+" "+p.Name), l.PeerOrigin(i))
 	}
+	for i, s := range l.Services {
+		fmt.Fprintf(a.out, "service %s  # %s\n", strings.TrimSpace(fmt.Sprintf("%s/%d %s %s", s.Proto, s.Port, s.Type, s.Name)), l.ServiceOrigin(i))
+	}
 	switch {
 	case l.Read || set+len(l.Peers) > 0:
 		fmt.Fprintln(a.out, "fine")
@@ -122,6 +126,8 @@ type configAnswer struct {
 	Read   bool             `json:"read"` // whether the file was there
 	Keys   []config.Setting `json:"keys"`
 	Peers  []configPeer     `json:"peers"`
+	// Services are those that friends are told of.
+	Services []dns.Service `json:"services"`
 }
 
 // configPeer is a peer of the configuration.
@@ -161,7 +167,7 @@ func (a *app) configShowCommand() *cobra.Command {
 }
 
 func answerConfig(l config.Loaded) configAnswer {
-	answer := configAnswer{Schema: schema, File: l.File, Read: l.Read, Keys: l.Settings(), Peers: []configPeer{}}
+	answer := configAnswer{Schema: schema, File: l.File, Read: l.Read, Keys: l.Settings(), Peers: []configPeer{}, Services: append([]dns.Service{}, l.Services...)}
 	for i, p := range l.Peers {
 		one := configPeer{p.Address.String(), p.Name, []string{}, l.PeerOrigin(i)}
 		for _, e := range p.Endpoints {

@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning, namesMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -394,6 +394,35 @@ func localMeaning(name string) string {
 		return "connections of peers to a service that was not there"
 	case "local_datagrams_dropped":
 		return "datagrams that were malformed, of another program, or too many at once"
+	}
+	return ""
+}
+
+// namesMeaning describes the counters of the DNS server.
+func namesMeaning(name string) string {
+	switch name {
+	case "dns_found":
+		return "DNS queries of programs for names that exist"
+	case "dns_not_found":
+		return "DNS queries for names that do not exist"
+	case "dns_refused":
+		return "DNS queries for names of other domains, or for whole zones"
+	case "dns_malformed":
+		return "DNS queries that cannot be read"
+	case "dns_unsupported":
+		return "DNS messages of kinds that the server does not know"
+	case "dns_truncated":
+		return "DNS answers that did not fit; the program asks again by TCP"
+	case "dns_silent":
+		return "DNS messages that are no queries"
+	case "dns_foreign":
+		return "DNS queries of other machines, which are not answered"
+	case "dns_limited":
+		return "DNS queries beyond what one program may ask"
+	case "dns_connections_full":
+		return "DNS connections beyond those that may be open at once"
+	case "dns_failed":
+		return "DNS answers that the system did not send, and connections that it did not give"
 	}
 	return ""
 }

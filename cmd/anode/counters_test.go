@@ -2,7 +2,9 @@ package main
 
 import (
 	"testing"
+	"time"
 
+	"anodenet/cmd/internal/dns"
 	"anodenet/cmd/internal/proxy"
 	"anodenet/overlay/link"
 	"anodenet/tun/gateway"
@@ -65,6 +67,20 @@ func TestMuxCountersHaveWords(t *testing.T) {
 func TestLANCountersHaveWords(t *testing.T) {
 	for _, name := range []string{"lan_tx_packets", "lan_tx_copies", "lan_rx_packets", "drop_lan_nobody", "drop_lan_outsider", "drop_lan_out_limit",
 		"drop_lan_peer_limit", "drop_lan_in_limit", "drop_lan_echo", "drop_lan_groups", "drop_lan_waiting"} {
+		if counterMeaning(name) == "" {
+			t.Errorf("%s is not described", name)
+		}
+	}
+}
+
+// Each counter of the DNS server is described in words.
+func TestNamesCountersHaveWords(t *testing.T) {
+	all := map[string]uint64{}
+	dns.NewServer(nil, func() time.Duration { return 0 }).Count(all)
+	if len(all) < 11 {
+		t.Errorf("there are %d counters", len(all))
+	}
+	for name := range all {
 		if counterMeaning(name) == "" {
 			t.Errorf("%s is not described", name)
 		}

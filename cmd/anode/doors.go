@@ -171,11 +171,8 @@ func (a *app) keepDoor(cmd *cobra.Command, client *control.Client, r control.Kee
 	return err
 }
 
-// peerOf returns the peer that an argument means, which may have the suffix of host names.
+// peerOf returns the peer that an argument means.
 func (a *app) peerOf(ctx context.Context, client *control.Client, text string) (control.Resolved, error) {
-	if bare, under := proxy.Bare(text); under {
-		text = bare
-	}
 	return a.find(ctx, clientBook{client}, text)
 }
 

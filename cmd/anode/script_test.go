@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -78,8 +79,17 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
+	named, err := newFixtureNames()
+	ts.Check(err)
 	go func() {
-		served <- control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler)).Serve(ctx, l)
+		var naming sync.WaitGroup
+		naming.Go(func() { _ = named.run(ctx) })
+		s := control.NewServer(newFixture(), newFixtureTalk(), cancel, slog.New(slog.DiscardHandler))
+		s.ServeNames(named)
+		err := s.Serve(ctx, l)
+		cancel()
+		naming.Wait()
+		served <- err
 		close(served)
 	}()
 	ts.Defer(func() {

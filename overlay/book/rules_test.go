@@ -146,9 +146,35 @@ func TestCheckName(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, name := range []string{"", "-n", "_n", "North", "n\u00e9", "a b", "a.b", "a:b", "a\n", "a/b", "0123456789abcdef", strings.Repeat("x", MaxName+1)} {
+	for _, name := range []string{"", "-n", "_n", "North", "n\u00e9", "a b", "a.b", "a:b", "a\n", "a/b", "0123456789abcdef", "self", "id", strings.Repeat("x", MaxName+1)} {
 		if err := CheckName(name); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// TestReservedNames: a peer that has a name from before it was reserved keeps it, with a
+// warning that says what to do.
+func TestReservedNames(t *testing.T) {
+	s := &Memory{}
+	if err := s.Write(Batch{Put: []Entry{{Address: north, Name: "self", Added: true, Since: when}, {Address: south, Name: "self", Added: true, Since: when}}}); err != nil {
+		t.Fatal(err)
+	}
+	b, report, err := Open(self, s, nil)
+	if err != nil || len(report) != 2 || !errors.Is(report[0], ErrName) || !strings.Contains(report[0].Error(), "; try: anode peers rename ") {
+		t.Fatal(err, report)
+	}
+	if e, ok := b.ByName("self"); !ok || e.Address != north && e.Address != south {
+		t.Errorf("the name is gone: %+v", e)
+	}
+	if a, b := b.Get(north).Name, b.Get(south).Name; a == b {
+		t.Errorf("both are called %q", a)
+	}
+	holder, _ := b.ByName("self")
+	if _, err := b.Rename(holder.Address, "id"); !errors.Is(err, ErrName) {
+		t.Errorf("a new name is reserved, and was taken: %v", err)
+	}
+	if _, err := b.Rename(holder.Address, "north"); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package book
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,7 +43,10 @@ func (s *shelf) load(e Entry) (problems []error) {
 		return []error{fmt.Errorf("%w: peer %s: %w", ErrRecord, e.Address, err)}
 	}
 	if e.Name != "" {
-		if err := s.checkName(e.Address, e.Name); err != nil {
+		switch err := s.checkName(e.Address, e.Name); {
+		case errors.Is(err, errReserved) && s.names[e.Name].IsZero(): // it was not, when the name was given
+			problems = append(problems, fmt.Errorf("peer %s: %w; other programs cannot use it for the peer; try: anode peers rename %[1]s NAME", e.Address.ID(), err))
+		case err != nil:
 			problems = append(problems, fmt.Errorf("peer %s: %w", e.Address.ID(), err))
 			e.Name = ""
 		}

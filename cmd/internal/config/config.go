@@ -18,6 +18,8 @@ import (
 	"log/slog"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/dns"
+	"anodenet/cmd/internal/names"
 	"anodenet/cmd/internal/proxy"
 	"anodenet/info2"
 	"anodenet/overlay"
@@ -45,6 +47,7 @@ type Config struct {
 	Local       Local       `toml:"local"`
 	Files       Files       `toml:"files"`
 	LAN         LAN         `toml:"lan"`
+	Names       Names       `toml:"names"`
 	Discovery   Discovery   `toml:"discovery"`
 	Link        Link        `toml:"link"`
 	Policy      Policy      `toml:"policy"`
@@ -52,6 +55,8 @@ type Config struct {
 	Info2       Info2       `toml:"info2"`
 	Log         Log         `toml:"log"`
 	Peers       []Peer      `toml:"peers"`
+	// Services are told to friends.
+	Services []dns.Service `toml:"services"`
 }
 
 // Listen sets where packets come in.
@@ -143,6 +148,7 @@ func Default() Config {
 		Listen:    Listen{Port: link.Port},
 		Tun:       Tun{Name: "anode0", MTU: 1440, Offload: OffloadAuto},
 		LAN:       LAN{Peers: LANChosen, IP4: Range{alias.Range}},
+		Names:     Names{Enabled: true, Suffix: names.Suffix, Port: dns.Port, Manage: ManageAuto},
 		Discovery: Discovery{Announce: AnnounceAll},
 		Link:      Link{Rung: RungAuto},
 		Site:      Site{Serve: Serve{On: true}},
@@ -181,6 +187,11 @@ func (c *Config) keys() []key {
 		{"lan.peers", wordOf(lanPeers, &c.LAN.Peers), "Who is in this machine's virtual LAN, where programs find each other by broadcast and\nmulticast: chosen (\"anode peers lan PEER on\", or lan = true under [[peers]]), or all peers that you\nadded. A peer must choose this machine as well."},
 		{"lan.ip4", textOf(rangeForms, &c.LAN.IP4), "The range of the IPv4 addresses that peers have on this machine, for programs that know\nonly IPv4. It must be in no other use here. \"off\": none."},
 		{"lan.games", truth{&c.LAN.Games}, "Lead 255.255.255.255 and IPv4 multicast of programs that name no interface to the virtual\nLAN, and not to the real one, as \"anode games on\" does."},
+		{"names.enabled", truth{&c.Names.Enabled}, "Let other programs of this machine find peers by name, as north.anode.internal: the daemon\nanswers DNS for these names on this machine's ULA. Only with an adapter."},
+		{"names.suffix", suffixOf(&c.Names.Suffix), "The domain that the names of peers are in."},
+		{"names.search", truth{&c.Names.Search}, "Let programs leave the domain out, if the system's resolver can be told: \"ping north\". Names\nof the LAN that are the same are then not found any more, or found instead."},
+		{"names.port", number[uint16]{&c.Names.Port, 1, 65535}, "The port for DNS. If it is taken, or the daemon may not use it, 8753 is used."},
+		{"names.manage", wordOf(manages, &c.Names.Manage), "auto tells the system's resolver to ask the daemon for these names; off leaves that to you\n(\"anode dns instructions\")."},
 		{"discovery.interfaces", interfaces(&c.Discovery.Interfaces), "Interfaces on which this machine announces itself to the real LAN and looks for peers,\nsuch as [\"eth0\"]. Empty: all."},
 		{"discovery.announce", wordOf(announces, &c.Discovery.Announce), "Who on the real LAN may learn that this machine is there: all (the beacon has its\naddress), friends (only peers that it added recognise the beacon, and are answered; others see\nthat some node has this IP address and MAC), or off (it is silent, and answers only peers\nthat it added)."},
 		{"discovery.quiet", networksOf(&c.Discovery.Quiet), "Networks on which this machine is silent, by interface or by its address there:\n[\"wlan0\", \"192.168.44.0/24\"]."},
@@ -204,7 +215,7 @@ func (c *Config) keys() []key {
 // Change is a key whose value is another one, with both values as in the file.
 type Change struct{ Key, Old, New string }
 
-// Changes lists the keys whose values differ in b. Peers are not among them.
+// Changes lists the keys whose values differ in b. Peers and services are not among them.
 func Changes(a, b Config) (list []Change) {
 	ka, kb := a.keys(), b.keys()
 	for i := range ka {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/dns"
 	"anodenet/overlay/book"
 )
 
@@ -68,7 +69,7 @@ func TestKeysAreComplete(t *testing.T) {
 			fields = append(fields, tag+"."+g.Tag.Get("toml"))
 		}
 	}
-	keys := []string{"peers"}
+	keys := []string{"peers", "services"}
 	c := Default()
 	for _, k := range c.keys() {
 		keys = append(keys, k.name)
@@ -110,6 +111,12 @@ dir = "~/Downloads"
 peers = "all"
 ip4 = "198.18.0.0/15"
 games = true
+[names]
+enabled = false
+suffix = "Home.Example."
+search = true
+port = 5353
+manage = "off"
 [discovery]
 interfaces = ["eth0"]
 announce = "off"
@@ -137,6 +144,15 @@ address = "` + a.String() + `"
 name = "north"
 endpoints = ["udp:192.0.2.1:8737", "home.example.org", "udp:[2001:db8::1]:1"]
 lan = true
+[[services]]
+name = "web"
+port = 8080
+type = "http"
+txt = ["path=/"]
+[[services]]
+port = 53
+proto = "udp"
+type = "dns"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +165,7 @@ lan = true
 		Local:     Local{"unix:/run/anode/socks", "0.0.0.0:8118", true, []string{"8080=north:80", "udp:5353=north:53"}, []string{"22@north"}},
 		Files:     Files{[]string{"north", "055b413c40ef750d"}, "~/Downloads"},
 		LAN:       LAN{LANAll, Range{netip.MustParsePrefix("198.18.0.0/15")}, true},
+		Names:     Names{false, "home.example", true, 5353, ManageOff},
 		Discovery: Discovery{[]string{"eth0"}, AnnounceOff, []string{"wlan0", "192.168.44.0/24"}},
 		Link:      Link{RungPlain, true, []string{"eth1"}},
 		Policy:    Policy{Open: true},
@@ -159,6 +176,7 @@ lan = true
 		Peers: []Peer{{a, "north", []book.Place{
 			endpoint(t, "udp:192.0.2.1:8737"), endpoint(t, "udp:home.example.org:8737"), endpoint(t, "udp:[2001:db8::1]:1"),
 		}, true}},
+		Services: []dns.Service{{Port: 8080, Proto: "tcp", Type: "http", Name: "web", TXT: []string{"path=/"}}, {Port: 53, Proto: "udp", Type: "dns"}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v, want\n%+v", c, want)
@@ -173,7 +191,7 @@ func TestProblems(t *testing.T) {
 		want       []string
 	}{
 		{"key", "[listen]\nprot = 1\n", []string{`2:1: unknown key "listen.prot"; did you mean "listen.port"?`}},
-		{"key of another section", "[tun]\nport = 1\n", []string{`2:1: unknown key "tun.port"; did you mean "listen.port" or "info2.port"?`}},
+		{"key of another section", "[tun]\nport = 1\n", []string{`2:1: unknown key "tun.port"; did you mean "listen.port" or "names.port" or "info2.port"?`}},
 		{"key without its section", "mtu = 1400\n", []string{`1:1: unknown key "mtu"; did you mean "tun.mtu"?`}},
 		{"capital", "[listen]\nPort = 1\n", []string{`2:1: unknown key "listen.Port"; did you mean "listen.port"?`}},
 		{"section", "\n\n[lsten]\nport = 1\n", []string{`3:2: unknown section "lsten"; did you mean "listen"?`}},
@@ -187,6 +205,13 @@ func TestProblems(t *testing.T) {
 		{"zone twice", "zone = \"1\"\n[zone]\nserve = true\n", []string{`2:2: not TOML: `}},
 		{"serve", "[zone]\nserve = \"80\"\n", []string{`2:9: zone.serve: want true, false or "IP:PORT", not the text "80"`}},
 		{"serve as a number", "[zone]\nserve = 80\n", []string{`2:9: zone.serve: want true, false or "IP:PORT", not 80`}},
+		{"suffix", "[names]\nsuffix = \"local\"\n", []string{`2:10: names.suffix: want a domain such as "anode.internal"`}},
+		{"suffixes", "[names]\nsuffix = \"-a.b\"\nport = 0\nmanage = \"yes\"\n", []string{`2:10: names.suffix: `, `3:8: names.port: want a number from 1 to 65535, not 0`, `4:10: names.manage: want one of auto, off`}},
+		{"service", "[[services]]\nport = 0\ntype = \"http\"\n[[services]]\nport = 1\n[[services]]\nport = 1\ntype = \"a\"\nproto = \"sctp\"\n", []string{`2:8: services.port: want a number from 1 to 65535, not 0`, `4:3: services.type: want 1 to 15`, `6:3: services.proto: want tcp or udp`}},
+		{"service key", "[[services]]\nport = 1\ntype = \"http\"\nports = 2\n", []string{`4:1: unknown key "services.ports"; did you mean "services.port"?`}},
+		{"one service", "[services]\nport = 1\n", []string{`1:2: services: want [[services]]`}},
+		{"service twice", "[[services]]\nport = 1\ntype = \"http\"\n[[services]]\nport = 2\ntype = \"http\"\n", []string{`4:3: services.name: two services of type http have the same name`}},
+		{"services", strings.Repeat("[[services]]\nport = 1\ntype = \"http\"\n", 17), []string{`1:3: services: 17 are more than the 16`}},
 		{"rate", "[relay]\nclient_rate = \"fast\"\n", []string{`2:15: relay.client_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not the text "fast"`}},
 		{"negative rate", "[relay]\ntotal_rate = -1\n", []string{`2:14: relay.total_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not -1`}},
 		{"place", "[local]\nsocks = \"socks\"\n", []string{`2:9: local.socks: want a PORT, "IP:PORT" or "unix:/PATH", not the text "socks"`}},
@@ -341,7 +366,7 @@ func TestSetErrors(t *testing.T) {
 	for assignment, want := range map[string]string{
 		"listen.prot=1":    `--set: unknown key "listen.prot"; did you mean "listen.port"?`,
 		"TUN.MTU=1400":     `--set: unknown key "TUN.MTU"; did you mean "tun.mtu"?`,
-		"port=1":           `--set: unknown key "port"; did you mean "listen.port" or "info2.port"?`,
+		"port=1":           `--set: unknown key "port"; did you mean "listen.port" or "names.port" or "info2.port"?`,
 		"foo=1":            `--set: unknown key "foo"`,
 		"=1":               `--set: unknown key ""`,
 		"tun=1":            `--set: "tun" is a section; its keys are tun.name, tun.mtu, tun.queues, tun.offload`,
@@ -389,7 +414,7 @@ environment ANODE_TUN_MTUU: unknown variable; did you mean ANODE_TUN_MTU?
 // TestOrigins reads what TOML writes, with the same values.
 func TestOrigins(t *testing.T) {
 	a, b := newAddress(t), newAddress(t)
-	file := write(t, "zone = \"1f\"\n[tun]\nmtu = 1400\nname = \"a#b\"\n[[peers]]\nname = \"north\"\naddress = \""+a.String()+"\"\nendpoints = [\"udp:192.0.2.1:1\"]\n")
+	file := write(t, "zone = \"1f\"\n[tun]\nmtu = 1400\nname = \"a#b\"\n[[peers]]\nname = \"north\"\naddress = \""+a.String()+"\"\nendpoints = [\"udp:192.0.2.1:1\"]\n[[services]]\nport = 80\ntype = \"http\"\ntxt = [\"a=\\\"b\"]\n")
 	l, err := Source{
 		File: file, Env: []string{"ANODE_LISTEN_PORT=2", "ANODE_POLICY_OPEN=true"},
 		Set: []string{"policy.open=false"}, Flags: []Flag{{"--info2-bare", "info2.bare", "true"},
@@ -410,7 +435,7 @@ func TestOrigins(t *testing.T) {
 		t.Errorf("peers: %q", got)
 	}
 	text := l.TOML()
-	for _, want := range []string{"mtu = 1400  # " + file + ":3\n", "queues = 0  # default\n", "[[peers]]  # --peer\n"} {
+	for _, want := range []string{"mtu = 1400  # " + file + ":3\n", "queues = 0  # default\n", "[[peers]]  # --peer\n", "[[services]]  # " + file + ":"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

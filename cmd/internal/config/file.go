@@ -80,6 +80,8 @@ func (f *file) top(word string, x any) {
 		f.take(k, at, x)
 	case word == "peers":
 		f.peerList(at, x)
+	case word == "services":
+		f.serviceList(at, x)
 	case len(within(f.keys, word)) == 0 && isTable:
 		f.problem(f.origin(at.key), unknownSection(f.keys, word))
 	case isKey: // "listen.port" = 1

@@ -36,8 +36,9 @@ type Loaded struct {
 	File string // that was to be read; "": none
 	Read bool   // whether it was there
 
-	origins map[string]Origin
-	peers   []Origin // of Config.Peers
+	origins  map[string]Origin
+	peers    []Origin // of Config.Peers
+	services []Origin // of Config.Services
 }
 
 // Origin returns where the value of a key comes from.
@@ -45,6 +46,9 @@ func (l *Loaded) Origin(key string) Origin { return l.origins[key].line() }
 
 // PeerOrigin returns where the entry Peers[i] comes from.
 func (l *Loaded) PeerOrigin(i int) Origin { return l.peers[i].line() }
+
+// ServiceOrigin returns where the entry Services[i] comes from.
+func (l *Loaded) ServiceOrigin(i int) Origin { return l.services[i].line() }
 
 // Refuse is the error of a key whose value turned out to be of no use.
 func (l *Loaded) Refuse(key, why string) error {
@@ -144,6 +148,7 @@ type loader struct {
 	keys     []key
 	origins  map[string]Origin
 	peers    []sourced
+	services []Origin        // of config.Services
 	bad      map[string]bool // keys with a wrong value
 	problems Problems
 }
@@ -275,6 +280,8 @@ func (l *loader) assign(assignment string) {
 		l.problem(o, fmt.Sprintf("want KEY=VALUE, not %s", short(assignment)))
 	case name == "peers" || strings.HasPrefix(name, "peers."):
 		l.problem(o, "peers have a flag of their own: --peer [NAME=]ADDRESS[@udp:IP:PORT]")
+	case name == "services" || strings.HasPrefix(name, "services."):
+		l.problem(o, "services are set in the file alone: [[services]]")
 	default:
 		l.problem(o, unknownKey(l.keys, name))
 	}
@@ -315,7 +322,7 @@ func (l *loader) finish() (Loaded, error) {
 	if err := l.problems.sorted(); err != nil {
 		return Loaded{}, err
 	}
-	loaded := Loaded{Config: *l.config, origins: l.origins}
+	loaded := Loaded{Config: *l.config, origins: l.origins, services: l.services}
 	for _, p := range l.peers {
 		loaded.Peers = append(loaded.Peers, p.Peer)
 		loaded.peers = append(loaded.peers, p.origin)

@@ -22,7 +22,14 @@ func Example() string {
 		"# address = \"64 characters, as shown by anode id\"\n" +
 		"# name = \"north\"\n" +
 		"# endpoints = [\"udp:192.0.2.1:8737\", \"tcp:home.example.org:443\", \"https://home.example.org/path\"]\n" +
-		"# lan = true                                            # in this machine's virtual LAN\n")
+		"# lan = true                                            # in this machine's virtual LAN\n" +
+		"\n# Services of this machine that friends are told of, at most 16. Naming one opens no port.\n" +
+		"# [[services]]\n" +
+		"# name = \"web\"                                          # of several of one type\n" +
+		"# port = 8080\n" +
+		"# proto = \"tcp\"\n" +
+		"# type = \"http\"                                         # as in _http._tcp.north.anode.internal\n" +
+		"# txt = [\"path=/\"]\n")
 	return b.String()
 }
 
@@ -62,6 +69,9 @@ func (l *Loaded) TOML() string {
 		if p.LAN {
 			fmt.Fprintln(&b, "lan = true")
 		}
+	}
+	for i, s := range l.Services {
+		fmt.Fprintf(&b, "\n[[services]]  # %s\n%s", l.ServiceOrigin(i), serviceTOML(s))
 	}
 	return strings.TrimPrefix(b.String(), "\n")
 }

@@ -17,6 +17,9 @@ func unknownKey(keys []key, name string) string {
 		return fmt.Sprintf("%q is a section; its keys are %s", name, strings.Join(list, ", "))
 	}
 	known := slices.Clone(peerKeys)
+	if strings.HasPrefix(name, "services.") { // the word port alone means others
+		known = serviceKeys
+	}
 	for _, k := range keys {
 		known = append(known, k.written())
 	}
@@ -26,7 +29,7 @@ func unknownKey(keys []key, name string) string {
 
 // unknownSection is what an error says of a section that does not exist.
 func unknownSection(keys []key, name string) string {
-	return meant(fmt.Sprintf("unknown section %q", name), name, append(sections(keys), "peers"))
+	return meant(fmt.Sprintf("unknown section %q", name), name, append(sections(keys), "peers", "services"))
 }
 
 // unknownVariable is what an error says of a variable that begins with ANODE_ and that

@@ -13,6 +13,7 @@
 //	GET  /v1/lan                                           -> LANView
 //	POST /v1/lan/games     {on}                            -> LANView
 //	POST /v1/peers/endpoints {address, add, remove}        -> Endpoints
+//	GET  /v1/names                                         -> NamesView
 //	GET  /v1/zones                                         -> ZoneFiles
 //	GET  /v1/info2                                         -> Info2Status
 //	GET  /v1/info2/hosts                                   -> Info2Hosts

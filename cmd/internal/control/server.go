@@ -34,6 +34,7 @@ type Server struct {
 	zones Zones // nil: none
 	local Local // nil: none
 	lan   LAN   // nil: none
+	names Names // nil: none
 	stop  func()
 	log   *slog.Logger
 	look  HostLook // nil: nobody resolves host names
@@ -89,6 +90,7 @@ func (s *Server) handler(ending context.Context) http.Handler {
 	mux.HandleFunc("POST /v1/peers/lan", post(maxRequest, s.setLAN))
 	mux.HandleFunc("GET /v1/lan", get(s.lanView))
 	mux.HandleFunc("POST /v1/lan/games", post(maxRequest, s.games))
+	mux.HandleFunc("GET /v1/names", get(s.namesView))
 	mux.HandleFunc("GET /v1/zones", get(s.zoneFiles))
 	mux.HandleFunc("GET /v1/info2", get(s.chat.Status))
 	mux.HandleFunc("GET /v1/info2/hosts", get(s.chat.Hosts))
@@ -192,13 +194,13 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	if a, err := netip.ParseAddr(strings.TrimSpace(r.Peer)); err == nil && a.Is4() {
 		return resolveAlias(status, a.String())
 	}
-	t, err := names.Find(Known(status.Peers), r.Peer)
+	t, err := names.FindHost(Known(status.Peers), s.suffix(), r.Peer)
 	if err != nil {
 		return Resolved{}, err
 	}
 	a := t.Address
 	switch {
-	case t.ULA == status.ULA, t.ID == status.ID:
+	case t.Self, t.ULA == status.ULA, t.ID == status.ID:
 		a = status.Address
 	case !t.ULA.IsZero():
 		a, err = s.node.ResolveULA(ctx, t.ULA)

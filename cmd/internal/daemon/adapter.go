@@ -28,8 +28,8 @@ type adapter struct {
 }
 
 // openAdapter makes the interface and sets it up, with all that leads to it. renamed is
-// called when somebody has given it another name.
-func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *virtualLAN, log *slog.Logger, renamed func(name string)) (*adapter, error) {
+// called when somebody has given it another name, and mended when something was put back.
+func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *virtualLAN, log *slog.Logger, renamed func(name string), mended func()) (*adapter, error) {
 	d, err := tun.Open(tun.Config{
 		Name:     c.Name,
 		MTU:      c.MTU,
@@ -49,7 +49,7 @@ func openAdapter(c config.Tun, self anode.Address, wanted platform.Wanted, lan *
 	if !d.SuperPackets() {
 		settings.TxQueueLen = singlesQueue
 	}
-	keeper, err := platform.Keep(d.Name(), settings, platform.Options{Log: log, Renamed: renamed, IP4: lan.refuse})
+	keeper, err := platform.Keep(d.Name(), settings, platform.Options{Log: log, Renamed: renamed, Mended: mended, IP4: lan.refuse})
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

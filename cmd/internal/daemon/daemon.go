@@ -121,6 +121,7 @@ type daemon struct {
 	zones    *zones
 	proxies  proxies
 	local    *proxy.Service
+	names    *nameService
 }
 
 // open makes the text networks, the adapter and the node.
@@ -171,6 +172,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.zones = d.newZones()
+	d.names = d.newNames()
 	limits := relayLimits(d.cfg.Relay)
 	c := overlay.Config{
 		Identity:    d.identity,
@@ -192,11 +194,12 @@ func (d *daemon) open() error {
 		Version:     d.options.Version,
 		Counters:    d.counters,
 		WantZone:    d.zones.Want,
+		Known:       d.names.known,
 		Discovery:   discovery,
 		LAN:         overlay.LANConfig{All: d.cfg.LAN.Peers == config.LANAll},
 	}
 	if d.cfg.Tun.Name != config.NoTun {
-		d.adapter, err = openAdapter(d.cfg.Tun, self, d.lan.add(wanted(self.Zone(), entries), entries), d.lan, d.log, func(name string) { system.Exclude(name) })
+		d.adapter, err = openAdapter(d.cfg.Tun, self, d.lan.add(wanted(self.Zone(), entries), entries), d.lan, d.log, func(name string) { system.Exclude(name) }, d.names.mended)
 		if err != nil {
 			return err
 		}
@@ -230,6 +233,7 @@ func (d *daemon) tasks(stop func()) []task {
 	server.ShowZones(d.zones)
 	server.ServeLocal(d.local)
 	server.ServeLAN(d.lan)
+	server.ServeNames(d.names)
 	service := newService(d.identity.Address().ULA().String())
 	reloader := d.newReloader(service)
 	list := []task{
@@ -250,6 +254,9 @@ func (d *daemon) tasks(stop func()) []task {
 		index := func() int { return d.adapter.keeper.State().Index }
 		list = append(list, task{"adapter", d.adapter.keeper.Run}, task{"routes", routes.run},
 			task{"groups", func(ctx context.Context) error { return d.lan.run(ctx, d.node, index) }}, task{"links of groups", d.lan.followLinks})
+	}
+	if d.names.off == "" {
+		list = append(list, task{"names", func(ctx context.Context) error { return d.names.run(ctx, d.node.Watch) }})
 	}
 	if len(d.cfg.STUN) > 0 {
 		list = append(list, task{"stun", d.followSTUN})
@@ -337,6 +344,9 @@ func (d *daemon) counters() map[string]uint64 {
 	}
 	if d.local != nil {
 		d.local.Count(c)
+	}
+	if d.names != nil && d.names.server != nil {
+		d.names.server.Count(c)
 	}
 	return c
 }

@@ -59,6 +59,25 @@ func (l *virtualLAN) ip4() platform.IP4 {
 	return platform.IP4{Alias: l.aliases.Self(), Range: l.aliases.Range()}
 }
 
+// ownAlias returns our alias, if there is IPv4.
+func (l *virtualLAN) ownAlias() (netip.Addr, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.aliases == nil || l.refused != "" {
+		return netip.Addr{}, false
+	}
+	return l.aliases.Self(), true
+}
+
+// aliasOf returns a peer's.
+func (l *virtualLAN) aliasOf(u anode.ULA) (netip.Addr, bool) {
+	if l.aliases == nil {
+		return netip.Addr{}, false
+	}
+	a, ok := l.aliases.Alias(u)
+	return netip.AddrFrom4(a), ok
+}
+
 // add completes what is wanted of the adapter.
 func (l *virtualLAN) add(w platform.Wanted, entries []book.Entry) platform.Wanted {
 	l.mu.Lock()

@@ -11,7 +11,7 @@ import (
 // openLocal opens what joins programs of this machine and peers, so that a port that is taken
 // is an error at once.
 func (d *daemon) openLocal() error {
-	d.local = proxy.New(d.peerNetwork(), proxy.Directory{Entries: d.node.Entries}, control.Listen, d.log)
+	d.local = proxy.New(d.peerNetwork(), proxy.Directory{Entries: d.node.Entries, Suffix: d.names.Suffix}, control.Listen, d.log)
 	if err := d.local.Set(d.cfg.Local.Specs()); err != nil {
 		return errors.Join(err, d.abandon())
 	}

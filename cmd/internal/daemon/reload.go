@@ -58,6 +58,11 @@ func (d *daemon) newReloader(service *service) *reloader {
 				take: d.takeLAN,
 				keep: func(r *config.Config, c config.Config) { r.LAN.Peers, r.LAN.Games = c.LAN.Peers, c.LAN.Games },
 			},
+			"names": {
+				take:  d.takeNames,
+				keep:  keepNames,
+				again: d.takeServices,
+			},
 			"discovery": {
 				take: d.takeDiscovery,
 				keep: func(r *config.Config, c config.Config) { r.Discovery = c.Discovery },
@@ -222,6 +227,8 @@ func sectionOf(key string) string {
 	section, _, inside := strings.Cut(key, ".")
 	switch {
 	case key == "lan.ip4": // the adapter has it
+		return ""
+	case key == "names.enabled", key == "names.port": // the sockets are open
 		return ""
 	case inside:
 		return section

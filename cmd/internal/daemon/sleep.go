@@ -14,6 +14,7 @@ func (d *daemon) followSleep(ctx context.Context) error {
 		d.log.Info("the machine has slept", "for", slept.Round(time.Second))
 		d.node.Woke(ctx) // an error is the end of the node
 		d.ports.again()
+		d.names.mended()
 	})
 	if err != nil {
 		d.log.Warn("sleep is noticed late", "err", err)

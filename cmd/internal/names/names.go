@@ -8,6 +8,10 @@
 //	055b413c40ef750d                  a short ID
 //	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
 //
+// or a host name, as other programs write it (Host):
+//
+//	north.anode.internal, git.north.anode.internal, 055b413c40ef750d.id.anode.internal
+//
 // Find checks them all against the known peers, without asking the network. Strangers
 // that were only heard count only if no added or blocked peer fits, since anybody can
 // search for a key whose forms begin like somebody else's. For the same reason a peer is
@@ -90,6 +94,7 @@ type Target struct {
 	Address anode.Address // a whole address; with Known, the peer's
 	ULA     anode.ULA     // a whole ULA that no known peer has
 	ID      anode.ID      // a whole short ID that no known peer has
+	Self    bool          // this machine, by its host name; nothing else is set
 }
 
 // Find returns what a text means. Its error is an *AmbiguousError or a *MalformedError, or
@@ -118,8 +123,10 @@ func Find(peers []Peer, text string) (Target, error) {
 	if _, err := Whole(text); errors.Is(err, ErrMalformed) {
 		return Target{}, err
 	}
-	return Target{}, fmt.Errorf("%w %q", ErrNotFound, text)
+	return Target{}, notFound(text)
 }
+
+func notFound(text string) error { return fmt.Errorf("%w %q", ErrNotFound, text) }
 
 // longName is longer than people make names: a longer text is a mistyped address, unless it
 // may be a domain name.

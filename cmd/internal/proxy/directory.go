@@ -7,48 +7,62 @@ import (
 	"strings"
 
 	"anodenet/anode"
+	"anodenet/cmd/internal/names"
 	"anodenet/overlay/book"
 )
 
-// Suffix may follow the name of a peer, as in north.anode.internal. The domain internal is
-// reserved for private use.
-const Suffix = "anode.internal"
-
-// Directory finds the peers that were added. Entries returns all entries of the book.
+// Directory finds the peers that were added. Entries returns all entries of the book. Suffix
+// returns the domain of host names; nil: names.Suffix.
 type Directory struct {
 	Entries func() []book.Entry
+	Suffix  func() string
 }
 
 // Find returns the added peer that a host of a request means: its name, address, ULA or short
-// ID, in whole. The suffix may follow a name, any labels may stand before a name with it, and
-// .id behind a short ID. Letters may be large. The error wraps ErrNotPeer.
+// ID, in whole, or a host name as package names reads it, such as git.north.anode.internal.
+// Letters may be large. The error wraps ErrNotPeer.
 //
 // Beginnings do not count, other than on the command line: whoever adds a peer must not
 // become the destination of another one's connections.
 func (d Directory) Find(host string) (anode.Address, error) {
-	host = strings.Trim(host, "[]")
-	wanted, under := Bare(host)
-	ip, _ := netip.ParseAddr(wanted)
+	fits := d.fits(strings.Trim(host, "[]"))
 	for _, e := range d.Entries() {
-		if e.Standing() != book.Added {
-			continue
-		}
-		last := wanted[strings.LastIndexByte(wanted, '.')+1:]
-		switch {
-		case e.Name != "" && (e.Name == wanted || under && e.Name == last),
-			e.Address.String() == strings.ReplaceAll(wanted, ".", ""),
-			e.Address.ID().String() == strings.TrimSuffix(wanted, ".id"),
-			ip.IsValid() && e.Address.ULA().Addr() == ip:
+		if e.Standing() == book.Added && fits(e) {
 			return e.Address, nil
 		}
 	}
 	return anode.Address{}, fmt.Errorf("%q: %w", shorten(host), ErrNotPeer)
 }
 
-// Bare returns a host name in small letters without the suffix, and whether it had it.
-func Bare(host string) (name string, under bool) {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	return strings.CutSuffix(host, "."+Suffix)
+// fits returns what reports whether a host means a peer.
+func (d Directory) fits(host string) func(book.Entry) bool {
+	suffix := names.Suffix
+	if d.Suffix != nil {
+		suffix = d.Suffix()
+	}
+	if labels, under := names.Under(host, suffix); under {
+		h, ok := names.ReadHost(labels)
+		return func(e book.Entry) bool { return ok && means(h, e) }
+	}
+	host = names.Lower(strings.TrimSuffix(host, "."))
+	ip, _ := netip.ParseAddr(host)
+	return func(e book.Entry) bool {
+		return e.Name != "" && e.Name == host || e.Address.String() == host || e.Address.ID().String() == host ||
+			ip.IsValid() && e.Address.ULA().Addr() == ip
+	}
+}
+
+// means reports whether a host name is that of a peer.
+func means(h names.Host, e book.Entry) bool {
+	switch h.Kind {
+	case names.HostNamed:
+		return e.Name == h.Name
+	case names.HostAddress:
+		return e.Address == h.Address
+	case names.HostID:
+		return e.Address.ID() == h.ID
+	}
+	return false
 }
 
 // Of returns the added peer that has the ULA of a remote address.

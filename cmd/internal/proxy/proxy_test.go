@@ -162,7 +162,7 @@ func newWorld(t *testing.T, specs ...Spec) *world {
 		return []book.Entry{{Address: w.north, Name: "north", Added: true}, {Address: w.blocked, Name: "foe", Added: true, Blocked: true}}
 	}
 	unix := func(path string) (net.Listener, error) { return net.Listen("unix", path) }
-	w.s = New(w.net, Directory{entries}, unix, slog.New(slog.DiscardHandler))
+	w.s = New(w.net, Directory{Entries: entries}, unix, slog.New(slog.DiscardHandler))
 	if err := w.s.Set(specs); err != nil {
 		t.Fatal(err)
 	}

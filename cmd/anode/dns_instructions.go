@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/control"
+)
+
+// A page says how people tell a resolver of the names, with the lines to copy.
+type page struct {
+	name, short string
+	text        func(placeOfNames) []string
+}
+
+// placeOfNames is what the lines of a page hold.
+type placeOfNames struct {
+	control.NamesView
+	at netip.AddrPort
+}
+
+func pages() []page {
+	return []page{
+		{"dnsmasq", "dnsmasq", dnsmasqPage},
+		{"unbound", "Unbound", unboundPage},
+		{"nm", "NetworkManager with its own dnsmasq", nmPage},
+		{"delegate", "systemd-resolved from 258 on, if the daemon may not tell it", delegatePage},
+		{"resolvconf", "openresolv with Unbound, dnsmasq or another local resolver", resolvconfPage},
+	}
+}
+
+func (a *app) dnsInstructions() *cobra.Command {
+	var words, lines []string
+	for _, p := range pages() {
+		words = append(words, p.name)
+		lines = append(lines, fmt.Sprintf("  %-10s  %s", p.name, p.short))
+	}
+	return &cobra.Command{
+		Use:   "instructions [" + strings.Join(words, "|") + "]",
+		Short: "Print how to tell another resolver of the names, for copying",
+		Long: "Print how to tell a resolver of the names that the daemon cannot tell itself, with the lines\n" +
+			"to copy. Without an argument it prints the page for what was found on this machine.\n\n" +
+			strings.Join(lines, "\n"),
+		Args:      want(0, 1),
+		ValidArgs: words,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wanted := ""
+			if len(args) > 0 {
+				wanted = args[0]
+				if !slices.Contains(words, wanted) {
+					return usage(cmd, "want one of %s, not %q", strings.Join(words, ", "), wanted)
+				}
+			}
+			v, err := a.names(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printPage(v, wanted)
+		},
+	}
+}
+
+// printPage prints a page, or which there are if none is wanted and none fits.
+func (a *app) printPage(v control.NamesView, wanted string) error {
+	if v.Server == nil {
+		return &failure{exitFailed, "no DNS server is running: " + oneLine(cmp.Or(v.Off, v.Problem)), "anode dns"}
+	}
+	if wanted = cmp.Or(wanted, v.Resolver.Instructions); wanted == "" {
+		if v.Resolver.Applied {
+			fmt.Fprintf(a.out, "Nothing needs to be done: %s was told by the daemon.\n", v.Resolver.Manager)
+		}
+		fmt.Fprintln(a.out, "There are instructions for:")
+		for _, p := range pages() {
+			fmt.Fprintf(a.out, "  %-10s  %s\n", p.name, p.short)
+		}
+		return nil
+	}
+	for _, p := range pages() {
+		if p.name != wanted {
+			continue
+		}
+		for _, line := range p.text(placeOfNames{v, *v.Server}) {
+			fmt.Fprintln(a.out, line)
+		}
+		fmt.Fprintf(a.out, "\nThen this must print %s:\n\n    getent ahostsv6 self.%s\n", v.Server.Addr(), v.Suffix)
+	}
+	return nil
+}
+
+// server returns where DNS is answered, with a separator before the port.
+func (p placeOfNames) server(sep string) string {
+	return fmt.Sprintf("%s%s%d", p.at.Addr(), sep, p.at.Port())
+}
+
+// reverse lists the domains of ULAs.
+func (p placeOfNames) reverse() []string { return p.Domains[min(1, len(p.Domains)):] }
+
+// paste returns a shell command that writes lines to a file. It is not indented, since END has to
+// stand alone.
+func paste(file string, lines []string) []string {
+	return slices.Concat([]string{"sudo tee " + file + " <<'END'"}, lines, []string{"END"})
+}
+
+func (p placeOfNames) dnsmasqLines() (lines []string) {
+	for _, d := range p.Domains {
+		lines = append(lines, fmt.Sprintf("server=/%s/%s", d, p.server("#")))
+	}
+	return append(lines, "rebind-domain-ok=/"+p.Suffix+"/")
+}
+
+func dnsmasqPage(p placeOfNames) []string {
+	return slices.Concat([]string{
+		"Have dnsmasq ask the daemon for " + p.Suffix + " alone:", "",
+	}, paste("/etc/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
+		"sudo systemctl restart dnsmasq", "",
+		"/etc/dnsmasq.conf must have \"conf-dir=/etc/dnsmasq.d\", which is usual.",
+	}, p.zonesNote())
+}
+
+func nmPage(p placeOfNames) []string {
+	return slices.Concat([]string{
+		"Have NetworkManager's dnsmasq ask the daemon for " + p.Suffix + " alone:", "",
+	}, paste("/etc/NetworkManager/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
+		"sudo systemctl reload NetworkManager", "",
+		"/etc/NetworkManager/NetworkManager.conf must have \"dns=dnsmasq\" in [main].",
+	}, p.zonesNote())
+}
+
+func unboundPage(p placeOfNames) []string {
+	lines := []string{"server:", "    domain-insecure: \"" + p.Suffix + "\"", "    private-domain: \"" + p.Suffix + "\""}
+	if len(p.reverse()) > 0 {
+		lines = append(lines, "    local-zone: \"d.f.ip6.arpa.\" nodefault", "    domain-insecure: \"d.f.ip6.arpa\"")
+	}
+	for _, d := range p.Domains {
+		lines = append(lines, "forward-zone:", "    name: \""+d+"\"", "    forward-addr: "+p.server("@"))
+	}
+	return slices.Concat([]string{
+		"Have Unbound ask the daemon for " + p.Suffix + " alone:", "",
+	}, paste("/etc/unbound/unbound.conf.d/anode.conf", lines), []string{
+		"sudo unbound-control reload || sudo systemctl restart unbound",
+	}, p.zonesNote())
+}
+
+func delegatePage(p placeOfNames) []string {
+	var domains []string
+	for _, d := range p.Domains {
+		domains = append(domains, "~"+d)
+	}
+	return slices.Concat([]string{
+		"Have systemd-resolved (258 or newer) ask the daemon for " + p.Suffix + " alone:", "",
+		"sudo mkdir -p /run/systemd/dns-delegate.d",
+	}, paste("/run/systemd/dns-delegate.d/anode.dns-delegate", append([]string{
+		"[Delegate]", "DNS=" + p.at.String(),
+	}, prefixed("Domains=", domains)...)), []string{
+		"sudo systemctl reload systemd-resolved", "",
+		"The file is gone when the machine starts again; in /etc/systemd/dns-delegate.d",
+		"it stays.",
+	}, p.zonesNote())
+}
+
+func prefixed(prefix string, list []string) (lines []string) {
+	for _, x := range list {
+		lines = append(lines, prefix+x)
+	}
+	return lines
+}
+
+func resolvconfPage(p placeOfNames) []string {
+	list := []string{
+		"Have openresolv tell this machine's resolver, which is set up in",
+		"/etc/resolvconf.conf, to ask the daemon for " + p.Suffix + " alone:", "",
+		"sudo resolvconf -p -a anode <<'END'", "domain " + p.Suffix, "nameserver " + p.at.Addr().String(), "END",
+	}
+	if p.at.Port() != 53 {
+		list = append(list, "", "This does not work now: openresolv knows port 53 alone, and the daemon",
+			fmt.Sprintf("answers on %d: %s.", p.at.Port(), oneLine(cmp.Or(p.Problem, "names.port says so"))))
+	}
+	return append(list, "", "\"sudo resolvconf -d anode\" takes it back.")
+}
+
+// zonesNote says that the reverse domains change with the peers.
+func (p placeOfNames) zonesNote() []string {
+	if len(p.reverse()) == 0 {
+		return nil
+	}
+	return []string{"", "The domains in ip6.arpa lead from addresses to names, one for each zone of", "peers (" + zonesOf(p.reverse()) + "). Repeat this when you add peers of another zone."}
+}
+
+// zonesOf lists the zones of reverse domains.
+func zonesOf(domains []string) string {
+	var list []string
+	for _, d := range domains {
+		digits := strings.Split(strings.TrimSuffix(d, ".ip6.arpa"), ".")
+		slices.Reverse(digits)
+		if z, err := anode.ParseZone(strings.TrimPrefix(strings.Join(digits, ""), "fd")); err == nil {
+			list = append(list, z.String())
+		}
+	}
+	return strings.Join(list, ", ")
+}

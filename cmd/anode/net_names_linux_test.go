@@ -1,0 +1,254 @@
+package main_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"anodenet/cmd/internal/names"
+)
+
+// namesView is what a test reads of "anode dns --json".
+type namesView struct {
+	Server   string            `json:"server"`
+	Problem  string            `json:"problem"`
+	Domains  []string          `json:"domains"`
+	Counters map[string]uint64 `json:"counters"`
+}
+
+func (h *host) names() (v namesView) {
+	h.t.Helper()
+	h.decode(h.anode("dns", "--json"), &v)
+	return v
+}
+
+// dig asks a server for a name, and returns the status of the answer and the records.
+func (h *host) dig(server string, args ...string) string {
+	h.t.Helper()
+	if _, err := exec.LookPath("dig"); err != nil {
+		need(h.t, "dig")
+	}
+	at, port, err := net.SplitHostPort(server)
+	if err != nil {
+		h.t.Fatal(server, err)
+	}
+	out, _ := h.try(append([]string{"dig", "@" + at, "-p", port, "+tries=1", "+time=1", "+noall", "+answer", "+comments", "+nocookie"}, args...)...)
+	var words []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		switch {
+		case strings.Contains(line, "status: "):
+			_, rest, _ := strings.Cut(line, "status: ")
+			status, _, _ := strings.Cut(rest, ",")
+			words = append(words, status)
+		case strings.Contains(line, "timed out"), strings.Contains(line, "communications error"), strings.Contains(line, "no servers could be reached"):
+			words = append(words, "nothing")
+		case len(f) > 4 && !strings.HasPrefix(line, ";"):
+			words = append(words, strings.Join(f[3:], " "))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// TestNetNames: programs of a machine find its peers by name, and nobody else can ask.
+func TestNetNames(t *testing.T) {
+	a, b := pair(t)
+	file := filepath.Join(a.dir, "anode.toml")
+	if err := os.WriteFile(file, []byte("[[services]]\nname = \"web\"\nport = 8080\ntype = \"http\"\ntxt = [\"path=/\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.up("--config", file)
+	b.up()
+	a.meets(b)
+	at := a.names().Server
+	if at != a.at(53) {
+		t.Fatalf("the server is at %s", at)
+	}
+	six, self := "NOERROR AAAA "+b.ula.String(), "NOERROR AAAA "+a.ula.String()
+	step(t, "rows", func(t *testing.T) {
+		text := b.address.String()
+		for _, c := range []struct{ name, kind, want string }{
+			{"b", "AAAA", six}, {"B", "AAAA", six}, {"git.b", "AAAA", six}, {"x.y.b", "AAAA", six}, {"b", "A", "NOERROR"}, {"b", "TXT", "NOERROR TXT \"" + b.address.TXT() + "\""},
+			{"b", "HINFO", "NOERROR"}, {"b", "TYPE65", "NOERROR"}, {"b", "MX", "NOERROR"}, {"b", "ANY", six}, {"c", "AAAA", "NXDOMAIN"}, {"c", "A", "NXDOMAIN"},
+			{"self", "AAAA", self}, {"www.self", "AAAA", self}, {names.Labels(b.address), "AAAA", six}, {strings.ToUpper(names.Labels(b.address)), "AAAA", six},
+			{text[:1] + "." + text[1:], "AAAA", six}, {text[:63] + "." + text[63:], "AAAA", six}, {text[:31] + "." + text[31:63], "AAAA", "NXDOMAIN"},
+			{b.id.String() + ".id", "AAAA", six}, {"0123456789abcdef.id", "AAAA", "NXDOMAIN"}, {"v4.b", "A", "NOERROR A " + a.peer(b).Alias}, {"v4.b", "AAAA", "NOERROR"},
+			{"_http._tcp.self", "SRV", "NOERROR SRV 0 0 8080 self.anode.internal."}, {"_http._tcp.web.self", "TXT", "NOERROR TXT \"path=/\""},
+			{"_services._dns-sd._udp", "PTR", "NOERROR"},
+		} {
+			if got := a.dig(at, c.name+".anode.internal", c.kind); got != c.want {
+				t.Errorf("%s %s: %s, want %s", c.name, c.kind, got, c.want)
+			}
+		}
+		for _, args := range []struct {
+			want string
+			args []string
+		}{
+			{"NOERROR PTR b.anode.internal.", []string{"-x", b.ula.String()}},
+			{"NOERROR PTR self.anode.internal.", []string{"-x", a.ula.String()}},
+			{"REFUSED", []string{"example.com", "AAAA"}}, {"REFUSED", []string{"-x", "127.0.0.1"}}, {"REFUSED", []string{".", "NS"}},
+			{"REFUSED", []string{"b.anode.internal", "AXFR", "+notcp"}}, {"REFUSED", []string{"b.anode.internal", "CH", "TXT"}}, {"NOTIMP", []string{"b.anode.internal", "+opcode=STATUS"}},
+			{"BADVERS", []string{"b.anode.internal", "AAAA", "+edns=1", "+noednsneg"}},
+			{six, []string{"b.anode.internal", "AAAA", "+tcp"}}, {six, []string{"b.anode.internal", "AAAA", "+noedns"}}, {six, []string{"b.anode.internal", "AAAA", "+dnssec"}},
+			{six, []string{"-b", "::1", "b.anode.internal", "AAAA"}},
+		} {
+			if got := a.dig(at, args.args...); got != args.want {
+				t.Errorf("%q: %s, want %s", args.args, got, args.want)
+			}
+		}
+	}, a, b)
+	step(t, "commands", func(t *testing.T) {
+		for _, name := range []string{"b.anode.internal", "B.Anode.Internal.", "git.b.anode.internal", names.Labels(b.address) + ".anode.internal", b.id.String() + ".id.anode.internal"} {
+			if got := strings.TrimSpace(a.anode("ip", name)); got != b.ula.String() {
+				t.Errorf("ip %s: %s", name, got)
+			}
+			a.anode("ping", "-c", "1", name)
+			a.anode("whois", name)
+		}
+		if got := strings.TrimSpace(a.anode("ip", "self.anode.internal")); got != a.ula.String() {
+			t.Errorf("self: %s", got)
+		}
+		if out, code := a.tryAnode("ip", "c.anode.internal"); code != 4 {
+			t.Errorf("%d: %s", code, out)
+		}
+		if got := a.anode("dns", "query", "b"); !strings.Contains(got, "AAAA "+b.ula.String()) {
+			t.Errorf("%s", got)
+		}
+		if out, code := a.tryAnode("dns", "query", "c"); code != 4 {
+			t.Errorf("%d: %s", code, out)
+		}
+		t.Logf("anode dns:\n%s", a.anode("dns"))
+	}, a, b)
+	step(t, "others", func(t *testing.T) {
+		for _, how := range []string{"+notcp", "+tcp"} {
+			if got := b.dig(at, "self.anode.internal", "AAAA", how); strings.Contains(got, a.ula.String()) || !strings.HasPrefix(got, "nothing") {
+				t.Errorf("a peer asked (%s) and got %s", how, got)
+			}
+		}
+		if n := a.names().Counters["dns_foreign"]; n < 2 {
+			t.Errorf("%d queries of others were counted", n)
+		}
+	}, a, b)
+	step(t, "changes", func(t *testing.T) {
+		check := func(name, want string) {
+			t.Helper()
+			took := within(t, dialWait, name+": "+want, func() bool { return a.dig(at, name+".anode.internal", "AAAA") == want })
+			if took > 2*time.Second {
+				t.Errorf("%s: %s after %v", name, want, took)
+			}
+		}
+		a.anode("peers", "rename", "b", "bee")
+		check("bee", six)
+		check("b", "NXDOMAIN")
+		a.anode("peers", "block", "bee")
+		check("bee", "NXDOMAIN")
+		check(names.Labels(b.address), "NXDOMAIN")
+		a.anode("peers", "unblock", "bee")
+		check("bee", six)
+		a.anode("peers", "remove", "bee")
+		check("bee", "NXDOMAIN")
+		check(names.Labels(b.address), six)
+		a.add(b)
+		check("b", six)
+		if v := a.names(); len(v.Domains) != 2 {
+			t.Errorf("%q", v.Domains)
+		}
+	}, a, b)
+	step(t, "address away", func(t *testing.T) {
+		for _, line := range []string{"addr del " + a.ula.String() + "/128 dev anode0", "link set anode0 down"} {
+			a.ip(line)
+			took := within(t, dialWait, "an answer after "+line, func() bool {
+				return a.dig(at, "b.anode.internal", "AAAA") == six && a.dig(at, "b.anode.internal", "AAAA", "+tcp") == six
+			})
+			t.Logf("%s: answers again after %v", line, took)
+		}
+	}, a, b)
+	step(t, "attacks", func(t *testing.T) { a.attackNames(t, at, six) }, a, b)
+}
+
+// attackNames sends much and strange things by TCP, and asks properly in between.
+func (h *host) attackNames(t *testing.T, at, want string) {
+	before := h.memory()
+	dial := func() net.Conn {
+		c, err := in(h, func() (net.Conn, error) { return net.DialTimeout("tcp", at, time.Second) })
+		if errors.Is(err, syscall.ECONNRESET) {
+			return nil // the server has too many
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	large := binary.BigEndian.AppendUint16(nil, 65535)
+	large = append(large, make([]byte, 65535)...)
+	for range 20 {
+		c := dial()
+		c.SetDeadline(time.Now().Add(dialWait))
+		if _, err := c.Write(large); err != nil {
+			t.Fatal(err)
+		}
+		var head [14]byte
+		if _, err := io.ReadFull(c, head[:]); err != nil || head[5]&15 != 1 {
+			t.Fatalf("64 KB of zeros: % x, %v", head, err)
+		}
+		c.Close()
+	}
+	for range 1000 {
+		if c := dial(); c != nil {
+			c.Write([]byte{0})
+		}
+	}
+	if got := h.dig(at, "b.anode.internal", "AAAA"); got != want {
+		t.Errorf("with 1000 connections that wait: %s", got)
+	}
+	took := within(t, dialWait, "an answer by TCP", func() bool { return h.dig(at, "b.anode.internal", "AAAA", "+tcp") == want })
+	t.Logf("TCP answers again after %v; memory %d kB more", took, h.memory()-before)
+	if full := h.names().Counters["dns_connections_full"]; full == 0 {
+		t.Error("1000 connections were open at once")
+	}
+}
+
+// memory returns how many kB the daemon has.
+func (h *host) memory() (kb int) {
+	h.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.node.cmd.Process.Pid))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	fmt.Sscan(rest, &kb)
+	return kb
+}
+
+// TestNetNamesPort: where the port is another program's, or not allowed, another one is used.
+func TestNetNamesPort(t *testing.T) {
+	h := newHost(t, "a")
+	taken, err := in(h, func() (net.PacketConn, error) { return net.ListenPacket("udp", "[::]:53") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	h.up()
+	v := h.names()
+	if v.Server != h.at(8753) || !strings.Contains(v.Problem, "53") {
+		t.Fatalf("%+v", v)
+	}
+	want := "NOERROR AAAA " + h.ula.String()
+	if got := h.dig(v.Server, "self.anode.internal", "AAAA"); got != want {
+		t.Error(got)
+	}
+	if got := h.anode("dns", "instructions", "unbound"); !strings.Contains(got, h.ula.String()+"@8753") {
+		t.Errorf("%s", got)
+	}
+	t.Logf("anode dns:\n%s", h.anode("dns"))
+}
