@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-
-	"anodenet/platform"
 )
 
 // Whether programs find peers by name is tried with the name of this machine, in three ways at
@@ -33,7 +30,8 @@ type nameFacts struct {
 	direct nameStep
 	stub   nameStep
 	libc   nameStep
-	report platform.NameReport // of the system's resolver; asked for only if libc finds nothing
+	why    string // the system's resolver was not told, as the daemon says
+	try    string
 }
 
 // nameStep is the result of one way.
@@ -46,8 +44,8 @@ type nameStep struct {
 // finds reports whether the address was found.
 func (s nameStep) finds(a netip.Addr) bool { return slices.Contains(s.addrs, a) }
 
-// why says in words why it was not.
-func (s nameStep) why() string {
+// reason says in words why it was not.
+func (s nameStep) reason() string {
 	if s.err != nil {
 		return printable(plain(s.err))
 	}
@@ -55,45 +53,37 @@ func (s nameStep) why() string {
 }
 
 const (
-	defaultSuffix = "anode.internal" // of peers' names
-	selfName      = "self"           // this machine's
-	nameWait      = time.Second      // for an answer
+	selfName = "self"      // this machine's
+	nameWait = time.Second // for an answer
 )
 
-// namePorts are the ports at which the daemon may answer.
-func namePorts() []uint16 { return []uint16{53, 8753} }
-
 func checkNames(ctx context.Context, p *patient) []finding {
-	if p.status == nil || p.status.Tun == nil || p.elsewhere {
+	if p.status == nil || p.elsewhere {
 		return nil
 	}
-	f, answers := lookUpSelf(ctx, defaultSuffix, p.status.ULA.Addr())
-	if !answers {
-		return nil // the daemon answers no names
+	v, err := p.client.Names(ctx)
+	if err != nil || v.Off != "" {
+		return nil
 	}
-	if !f.libc.finds(f.want) {
-		f.report = platform.NewNames(slog.New(slog.DiscardHandler)).Describe()
+	if v.Server == nil {
+		return []finding{{"names", bad, "the daemon does not answer for names: " + printable(v.Problem), v.Try, "names_server"}}
 	}
+	f := lookUpSelf(ctx, v.Suffix, *v.Server)
+	f.why, f.try = v.Resolver.Why, v.Resolver.Try
 	return judgeNames(f)
 }
 
-// lookUpSelf asks in all ways. It reports whether the daemon's server answers at all.
-func lookUpSelf(ctx context.Context, suffix string, ula netip.Addr) (f nameFacts, answers bool) {
+// lookUpSelf asks in all ways.
+func lookUpSelf(ctx context.Context, suffix string, server netip.AddrPort) nameFacts {
 	ctx, cancel := context.WithTimeout(ctx, nameWait)
 	defer cancel()
-	f = nameFacts{name: selfName + "." + suffix, want: ula}
+	f := nameFacts{name: selfName + "." + suffix, want: server.Addr(), server: server}
 	stub, libc := make(chan nameStep, 1), make(chan nameStep, 1)
 	go func() { stub <- askStub(ctx, f.name) }()
 	go func() { libc <- askSystem(ctx, f.name) }()
-	for _, port := range namePorts() {
-		at := netip.AddrPortFrom(ula, port)
-		if f.direct = askDNS(ctx, at.String(), f.name); f.direct.err == nil {
-			f.server, answers = at, true
-			break
-		}
-	}
+	f.direct = askDNS(ctx, server.String(), f.name)
 	f.stub, f.libc = <-stub, <-libc
-	return f, answers
+	return f
 }
 
 // askStub asks systemd-resolved, where the system has it.
@@ -168,7 +158,7 @@ func judgeNames(f nameFacts) []finding {
 	const topic = "names"
 	switch {
 	case !f.direct.finds(f.want):
-		return []finding{{topic, bad, fmt.Sprintf("the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.why()),
+		return []finding{{topic, bad, fmt.Sprintf("the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.reason()),
 			"anode dns status; then restart the daemon: anode down; anode up", "names_server"}}
 	case f.libc.finds(f.want):
 		return []finding{{topic, fine, "programs find peers by name: " + f.name + " leads to this machine", "", "names"}}
@@ -179,15 +169,15 @@ func judgeNames(f nameFacts) []finding {
 		return []finding{{topic, warn, "programs do not find peers by name: systemd-resolved knows " + f.name + ", but programs do not ask it, because /etc/resolv.conf does not lead to it",
 			"sudo ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf; or install libnss-resolve", "names_resolv_conf"}}
 	case !f.stub.absent:
-		return []finding{{topic, warn, fmt.Sprintf("programs do not find peers by name: the daemon answers for %s, but systemd-resolved does not ask it: %s", f.name, f.stub.why()),
+		return []finding{{topic, warn, fmt.Sprintf("programs do not find peers by name: the daemon answers for %s, but systemd-resolved does not ask it: %s", f.name, f.stub.reason()),
 			"anode dns status", "names_not_asked"}}
 	}
 	says, try := "programs do not find peers by name: nothing asks the daemon for "+f.name, "anode dns status"
-	if f.report.Why != "" {
-		says += " (" + f.report.Why + ")"
+	if f.why != "" {
+		says += " (" + printable(f.why) + ")"
 	}
-	if f.report.Try != "" {
-		try = strings.ReplaceAll(f.report.Try, "\n", "; ")
+	if f.try != "" {
+		try = strings.ReplaceAll(f.try, "\n", "; ")
 	}
 	return []finding{{topic, warn, says, try, "names_no_resolver"}}
 }

@@ -10,18 +10,16 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-
-	"anodenet/platform"
 )
 
 func TestJudgeNames(t *testing.T) {
 	ula, other := netip.MustParseAddr("fd12::1"), netip.MustParseAddr("2001:db8::1")
 	yes, no, silent := nameStep{addrs: []netip.Addr{ula}}, nameStep{}, nameStep{err: errors.New("time\x1bout")}
 	absent := nameStep{absent: true}
-	report := platform.NameReport{Manager: "none", Why: "there is no D-Bus", Try: "one\ntwo"}
+	const report = "there is no D-Bus"
 	for name, c := range map[string]struct {
 		direct, stub, libc nameStep
-		report             platform.NameReport
+		report             string
 		want               string // code, verdict and a part of the text
 	}{
 		"fine":                  {yes, yes, yes, report, "names fine leads to this machine"},
@@ -35,9 +33,9 @@ func TestJudgeNames(t *testing.T) {
 		"resolved does not ask": {yes, no, no, report, "names_not_asked warn does not ask it: it knows no such name"},
 		"resolved hangs":        {yes, silent, silent, report, "names_not_asked warn time?out"},
 		"no resolver":           {yes, absent, no, report, "names_no_resolver warn (there is no D-Bus)"},
-		"nothing is known":      {yes, absent, no, platform.NameReport{}, "names_no_resolver warn nothing asks the daemon"},
+		"nothing is known":      {yes, absent, no, "", "names_no_resolver warn nothing asks the daemon"},
 	} {
-		got := judgeNames(nameFacts{"self.anode.internal", ula, netip.MustParseAddrPort("[fd12::1]:53"), c.direct, c.stub, c.libc, c.report})
+		got := judgeNames(nameFacts{"self.anode.internal", ula, netip.MustParseAddrPort("[fd12::1]:53"), c.direct, c.stub, c.libc, c.report, "one\ntwo"})
 		code, rest, _ := strings.Cut(c.want, " ")
 		v, text, _ := strings.Cut(rest, " ")
 		if len(got) != 1 || got[0].Check != "names" || got[0].Code != code || string(got[0].Verdict) != v || !strings.Contains(got[0].Says, text) || (got[0].Try == "") != (got[0].Verdict == fine) || strings.Contains(got[0].Try, "\n") {

@@ -171,7 +171,9 @@ func TestNetResolvedLater(t *testing.T) {
 	took := n.becomes(reapplied, "settings in force", applied)
 	t.Logf("after resolved's start: %v", took)
 	r.everyWay()
-	n.end(syscall.SIGTERM)
+	if n.end(syscall.SIGTERM); !strings.Contains(n.output(), "REVERTED <nil>") {
+		t.Errorf("it did not revert: %s", n.output())
+	}
 	if out := r.run("resolvectl", "status"); strings.Contains(out, namesSuffix) {
 		t.Errorf("after the end: %s", out)
 	}
@@ -218,9 +220,8 @@ func TestNetResolvedPolkit(t *testing.T) {
 		return m.report().Applied
 	})
 	r.everyWay()
-	m.end(syscall.SIGTERM)
-	if out := r.run("resolvectl", "status"); strings.Contains(out, namesSuffix) {
-		t.Errorf("the rule does not let the daemon revert: %s", out)
+	if m.end(syscall.SIGTERM); !strings.Contains(m.output(), "REVERTED <nil>") {
+		t.Errorf("the rule does not let the daemon revert: %s", m.output())
 	}
 	// The rule is for that user alone.
 	other := r.serveNames("65534")

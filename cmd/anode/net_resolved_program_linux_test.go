@@ -115,7 +115,9 @@ func serveNames(words []string) error {
 		if err := <-ended; err != nil {
 			return err
 		}
-		return n.Revert(context.Background())
+		err := n.Revert(context.Background())
+		fmt.Println("REVERTED", err)
+		return err
 	}
 }
 
