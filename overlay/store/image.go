@@ -109,7 +109,7 @@ func bucketsAt(path [][]byte) (yes, known bool) {
 	switch {
 	case len(path) == 0:
 		return true, true
-	case bytes.Equal(path[0], bucketLogs):
+	case bytes.Equal(path[0], bucketLogs), bytes.Equal(path[0], bucketTables):
 		return len(path) == 1, true
 	}
 	return false, slices.ContainsFunc(buckets, func(name []byte) bool { return bytes.Equal(name, path[0]) })
