@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -567,11 +568,11 @@ func TestProfile(t *testing.T) {
 	if a.tells != told {
 		t.Error("what did not change was told")
 	}
-	a.services = []Service{{"web", "http", 6, 8080, nil}}
+	a.services = []Service{{"web", "http", 6, 8080, []string{"path=/"}}}
 	a.core.ProfileChanged(w.now)
 	a.act()
 	w.pass(20 * time.Second)
-	if v := b.core.Peer(w.now, a.addr); !slices.Equal(v.Services, a.services) || v.Said != "a" {
+	if v := b.core.Peer(w.now, a.addr); !reflect.DeepEqual(v.Services, a.services) || v.Said != "a" {
 		t.Errorf("%+v", v)
 	}
 }
