@@ -76,8 +76,8 @@ func (g *gate) unsigned(b []byte, ep link.Endpoint, proven bool) {
 	case h.Type == wire.Hello && !g.cookie(&h, msg, ep):
 	case g.l.clients.newcomer(&h, msg, b, ep, proven):
 	default:
-		if p := g.authenticate(&h, b, ep); p != nil {
-			g.authentic(p, &h, msg, ep)
+		if p, paid := g.authenticate(&h, b, ep); p != nil {
+			g.take(p, &h, msg, ep, paid)
 		}
 	}
 }
@@ -146,61 +146,75 @@ func endpointBytes(ep link.Endpoint) []byte {
 	return append(a[:], byte(ep.Addr.Port()>>8), byte(ep.Addr.Port()))
 }
 
+// What a stranger's packets cost of gate.keys.
+const (
+	costKey   = 1 // of the MAC, once
+	costHello = 1
+)
+
 // authenticate returns the peer whose MAC a packet bears. A stranger's first packet
-// costs a key agreement, of which each site has a budget.
-func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) *peer.Peer {
+// costs a key agreement, of which each site has a budget; paid: that of its HELLO is paid for as well.
+func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer.Peer, paid bool) {
 	n := g.l.n
-	known := g.l.peers.from(&h.Sender)
+	known, cost := g.l.peers.from(&h.Sender), float64(costKey)
+	if paid = h.Type == wire.Hello; paid {
+		cost += costHello
+	}
 	for _, p := range known {
 		if p.Standing() == book.Blocked {
 			continue
 		}
-		if !p.HasKey() && p.Standing() < book.Added && !g.keys.Allow(g.l.now, ep.Addr.Addr()) {
+		agreed := p.HasKey()
+		if !agreed && p.Standing() < book.Added && !g.keys.Take(g.l.now, ep.Addr.Addr(), cost) {
 			n.counters.count(dBudget)
-			return nil
+			return nil, false
 		}
 		if mac, err := p.Key(); err == nil && mac.Verify(b, &g.l.shell.scratch) {
-			return p
+			return p, paid && !agreed
 		}
 	}
 	switch {
 	case len(known) > 0:
 		n.counters.count(dMAC)
-		return nil
+		return nil, false
 	case !h.Sender.Full():
 		n.counters.count(dUnknownSender)
-		return nil
+		return nil, false
 	case n.book.Standing(h.Sender.Address) == book.Blocked:
 		n.counters.count(dBlocked)
-		return nil
-	case !g.keys.Allow(g.l.now, ep.Addr.Addr()):
+		return nil, false
+	case !g.keys.Take(g.l.now, ep.Addr.Addr(), cost):
 		n.counters.count(dBudget)
-		return nil
+		return nil, false
 	}
 	k, err := seal.SharedKey(n.cfg.Identity, h.Sender.Address)
 	if err != nil {
 		n.counters.count(dHeader)
-		return nil
+		return nil, false
 	}
 	mac := seal.NewMAC(k)
 	if !mac.Verify(b, &g.l.shell.scratch) {
 		n.counters.count(dMAC)
-		return nil
+		return nil, false
 	}
-	p, err := g.l.meet(h.Sender.Address, ep.Addr.Addr())
-	if err != nil {
-		return nil
+	if p, err = g.l.meet(h.Sender.Address, ep.Addr.Addr()); err != nil {
+		return nil, false
 	}
 	p.SetKey(mac)
-	return p
+	return p, paid
 }
 
 // authentic takes an unsealed packet of a peer's. It may be a replay, and never moves
 // an endpoint: it only has one checked.
 func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
+	g.take(p, h, msg, ep, false)
+}
+
+// take is authentic; paid: what the HELLO costs is paid for.
+func (g *gate) take(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint, paid bool) {
 	g.l.n.counters.count(cControlRx)
 	g.l.clients.stranger(p, h, msg, ep)
 	p.Signed(g.l.now)
-	g.l.take(&message{peer: p, type_: h.Type, body: msg, from: ep, hop: h.Hop, machine: h.SenderPeer})
+	g.l.take(&message{peer: p, type_: h.Type, body: msg, from: ep, hop: h.Hop, machine: h.SenderPeer, paid: paid})
 	g.l.touch(p)
 }

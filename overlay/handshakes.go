@@ -10,7 +10,7 @@ import (
 // hello answers a handshake.
 func (s *signals) hello(m *message) error {
 	p := m.peer
-	if p.Standing() < book.Added && !s.l.gate.keys.Allow(s.l.now, m.from.Addr.Addr()) {
+	if p.Standing() < book.Added && !m.paid && !s.l.gate.keys.Take(s.l.now, m.from.Addr.Addr(), costHello) {
 		s.l.n.counters.count(dBudget)
 		return nil
 	}

@@ -65,6 +65,7 @@ type message struct {
 	hop     uint8
 	machine uint8         // the sender's peer ID
 	in      *peer.Inbound // the session; nil: it was not sealed
+	paid    bool          // of a stranger's HELLO: its cost is paid for
 }
 
 // messageRules are all rules about who may send us what, and how. What is not in the
@@ -99,7 +100,7 @@ var messageRules = func() [256]rule {
 		wire.Clash:    {sealed, book.Added, mono.Rate{}, false, theCopies},
 
 		// Who has an invitation is counted as added here: see invited. Of strangers there are more budgets in tells.
-		wire.Tell: {sealed, book.Stranger, many, true, theTells},
+		wire.Tell: {sealed, book.Stranger, tellsOfStrangers, true, theTells},
 		wire.Told: {sealed, book.Stranger, many, true, theTells},
 
 		// The adapter's policy decides what of strangers gets in.

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -57,17 +58,21 @@ type strangers struct {
 	came int
 }
 
-type stranger struct{ site netip.Addr } // invalid: somebody here began
+type stranger struct {
+	site     netip.Addr // invalid: somebody here began
+	answered bool       // it has said what it had to say
+}
 
 const (
-	strangersMax  = 256
-	strangersCame = 192             // of those at most came to us
-	strangersSite = 32              // and of those from one site
-	strangerGrace = 3 * time.Minute // a stranger with a session, be it pending, is remembered so long after it spoke
+	strangersMax   = 256
+	strangersCame  = 192             // of those at most came to us
+	strangersSite  = 32              // and of those from one site
+	strangersHeard = 80              // who came, where strangers get nothing but an ear: see passing
+	strangerGrace  = 3 * time.Minute // a stranger with a session, be it pending, is remembered so long after it spoke
 )
 
 func (s *strangers) note(p *peer.Peer, site netip.Addr) {
-	s.of[p] = stranger{site}
+	s.of[p] = stranger{site: site}
 	if site.IsValid() {
 		s.site[site]++
 		s.came++
@@ -105,6 +110,43 @@ func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer
 	return old
 }
 
+// passing reports whether strangers who come can do nothing here but ask to be let in, and ping. Then
+// none of them has a place for long: while more come than there are places, any of them may have
+// to go, so that the places are no use to who has taken all of them. To be heard takes one round trip; who
+// had to go begins anew.
+func (l *loop) passing() bool {
+	return l.n.cfg.People != nil && !l.n.isOpen() && l.n.programs.open.none()
+}
+
+// answered notes that a stranger was answered what it said.
+func (s *strangers) answered(p *peer.Peer) {
+	if x, ok := s.of[p]; ok {
+		x.answered = true
+		s.of[p] = x
+	}
+}
+
+// any returns one of the strangers who came, of a site if it is valid: one that was answered, or else whoever it is; nil if all of them
+// have something to do here.
+func (s *strangers) any(now mono.Time, site netip.Addr) *peer.Peer {
+	var list [strangersMax]*peer.Peer
+	n, answered := 0, false
+	for p, x := range s.of {
+		if !x.site.IsValid() || site.IsValid() && x.site != site || p.Waits() || p.Invited(now) || answered && !x.answered {
+			continue
+		}
+		if x.answered && !answered {
+			n, answered = 0, true
+		}
+		list[n] = p
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	return list[rand.IntN(n)]
+}
+
 // meet returns the peer of an address, or makes a stranger of it, in place of one that
 // has been silent if there are too many. from is where it came from; invalid if
 // somebody here wants to speak to it.
@@ -128,17 +170,24 @@ func (l *loop) meet(a anode.Address, from netip.Addr) (*peer.Peer, error) {
 	if from.IsValid() {
 		site = mono.Site(from)
 	}
+	most, passing := strangersCame, l.passing()
+	if passing {
+		most = strangersHeard
+	}
 	full, came, of := false, false, netip.Addr{}
 	switch {
 	case site.IsValid() && s.site[site] >= strangersSite:
 		full, came, of = true, true, site
-	case site.IsValid() && s.came >= strangersCame:
+	case site.IsValid() && s.came >= most:
 		full, came = true, true
 	case len(s.of) >= strangersMax:
 		full = true
 	}
 	if full {
 		old := s.oldest(l.now, came, of)
+		if old == nil && passing && came {
+			old = s.any(l.now, of)
+		}
 		if old == nil {
 			l.n.counters.count(dStrangers)
 			return nil, fmt.Errorf("%w: too many strangers are connected", ErrUnreachable)

@@ -342,6 +342,12 @@ func (o *openPorts) has(port uint16) bool {
 	return ok
 }
 
+// none reports whether there is no such listener.
+func (o *openPorts) none() bool {
+	list := o.list.Load()
+	return list == nil || len(*list) == 0
+}
+
 // set enters a port, or takes it out.
 func (o *openPorts) set(port uint16, open bool) {
 	for {

@@ -101,8 +101,7 @@ func (n *Node) TellBack(ctx context.Context, a anode.Address, m wire.ToldMsg) er
 	}
 	return n.call(ctx, func(l *loop) error {
 		if p := l.peers.get(a); p != nil {
-			p.TellBack(l.now, m.Append([]byte{byte(wire.Told)}))
-			l.touch(p)
+			l.tells.back(p, m)
 		}
 		return nil
 	})
@@ -138,11 +137,12 @@ type tells struct {
 }
 
 var (
-	// tellRate is of one added peer, or of one with an invitation.
+	// tellsOfOne is of one added peer, or of one with an invitation.
 	tellsOfOne = mono.Rate{PerSecond: 20, Burst: 100}
-	// A stranger has one thing to say, some times over.
+	// A stranger has one thing to say, some times over. Of all there are as many as there are key
+	// agreements for: who has got so far is not to fail by others.
 	tellsOfSite      = mono.Rate{PerSecond: 1, Burst: 8}
-	tellsOfStrangers = mono.Rate{PerSecond: 50, Burst: 100}
+	tellsOfStrangers = mono.Rate{PerSecond: 250, Burst: 250}
 	// claimRate is how many handshakes are made by one invitation.
 	claimRate = mono.Rate{PerSecond: 10.0 / 60, Burst: 10}
 )
@@ -196,6 +196,14 @@ func (t *tells) message(m *message) error {
 	return nil
 }
 
+// back answers a TELL. A stranger has no more to do here then.
+func (t *tells) back(p *peer.Peer, m wire.ToldMsg) {
+	if p.TellBack(t.l.now, m.Append([]byte{byte(wire.Told)})) {
+		t.l.peers.strangers.answered(p)
+	}
+	t.l.touch(p)
+}
+
 // claim returns the key of an invitation of ours; see seal.Local.
 func (t *tells) claim(from anode.Address, id InvitationID) (psk [32]byte, c seal.Claim) {
 	if t.people() == nil {
@@ -203,7 +211,7 @@ func (t *tells) claim(from anode.Address, id InvitationID) (psk [32]byte, c seal
 	}
 	psk, ok := t.people().Invitation(id, from)
 	switch {
-	case !ok:
+	case !ok, psk == [32]byte{}:
 		t.l.n.counters.count(dInvitation)
 		return psk, seal.Dead
 	case !t.allow(id):

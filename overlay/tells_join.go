@@ -35,6 +35,9 @@ type RelayAt struct {
 // ErrJoins says that as many invitations are tried as can be at a time.
 var ErrJoins = errors.New("too many invitations are tried at once")
 
+// ErrNoKey says that an invitation has no key: without one, the session would be anybody's.
+var ErrNoKey = errors.New("the invitation has no key")
+
 // Bounds of Join.
 const (
 	maxJoins          = 16
@@ -50,7 +53,7 @@ const (
 // It tries for 30 s at first, then for 10 s at a time, after pauses of 30 s that double up to 15
 // minutes; at once when our links change or a way to the issuer is found.
 //
-// The errors are ErrNoPeople, ErrSelf, ErrBlocked, ErrJoins, and that of ctx.
+// The errors are ErrNoPeople, ErrSelf, ErrBlocked, ErrNoKey, ErrJoins, and that of ctx.
 func (n *Node) Join(ctx context.Context, g Guest) error {
 	if n.cfg.People == nil {
 		return ErrNoPeople
@@ -98,6 +101,8 @@ func (t *tells) join(g Guest) error {
 			t.leave(p)
 		}
 		return nil
+	case g.PSK == [32]byte{}:
+		return ErrNoKey
 	case l.n.book.Standing(g.Issuer) == book.Blocked:
 		return ErrBlocked
 	case (p == nil || t.joins.of[p] == nil) && len(t.joins.of) >= maxJoins:

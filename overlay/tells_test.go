@@ -12,6 +12,8 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
+	"anodenet/overlay/peer"
 	"anodenet/overlay/vnet"
 )
 
@@ -464,4 +466,233 @@ func TestTwentyGuests(t *testing.T) {
 			})
 		})
 	}
+}
+
+// In a session by an invitation nothing travels but what the wait for an ordinary one needs, whatever
+// the other side's standing is; neither is anything else sent in it.
+func TestAside(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+		lan(w, "lan", 0, a.n.host, b.n.host)
+		a.n.start()
+		b.n.start()
+		defer a.n.stop()
+		defer b.n.stop()
+		settle(time.Second) // nobody decides: a.begin is not called
+		b.join(a.invite(1))
+		settle(time.Second)
+		inside := func(n, to *testNode, msg []byte, checked bool) {
+			n.call(t.Context(), func(l *loop) error {
+				p := l.peers.get(to.address0())
+				list := p.Inbound.Load()
+				if p == nil || list == nil || !p.Invited(l.now) {
+					t.Fatal("no session by the invitation")
+				}
+				for _, in := range *list {
+					if !in.Session.Invited() {
+						continue
+					}
+					best, _ := p.Best()
+					r := peer.Route{Session: in.Session, Way: best.Way, PeerID: in.PeerID, Line: in.Line, Datagram: 1200}
+					if checked {
+						l.shell.Seal(p.Contact, &r, msg, 0)
+						continue
+					}
+					number, _ := r.Session.Reserve(0, 1, int64(l.now))
+					l.shell.send.seal(&r, number, msg)
+				}
+				return nil
+			})
+			settle(100 * time.Millisecond)
+		}
+		data := ip6("not by an invitation")
+		inside(b.n, a.n, data, true)
+		if b.n.counter("drop_aside") != 1 || a.n.counter("drop_aside") != 0 {
+			t.Error("it is sent")
+		}
+		for _, added := range []bool{false, true} {
+			if added {
+				a.n.book.Add(b.n.address0(), "", nil, time.Now()) // the loop does not know, and begins no ordinary session
+				a.n.call(t.Context(), func(l *loop) error {
+					l.peers.get(b.n.address0()).SetStanding(book.Added)
+					return nil
+				})
+			}
+			before, id := a.n.counter("drop_aside"), uint32(7)
+			if added {
+				id++
+			}
+			for k, msg := range [][]byte{data, {byte(wire.Standing), 1}, {byte(wire.Whois)}, wire.ProbeMsg{ID: 1, Size: 60}.AppendProbe([]byte{byte(wire.Probe)}),
+				{byte(wire.SOpen)}, {byte(wire.Groups)}, {byte(wire.Dgram), 0, 1, 0, 2},
+				wire.FragMsg{ID: id, Total: uint16(len(data)), Part: data[:20]}.Append([]byte{byte(wire.Frag)}),
+				wire.FragMsg{ID: id, Offset: 20, Total: uint16(len(data)), Part: data[20:]}.Append([]byte{byte(wire.Frag)}),
+			} {
+				inside(b.n, a.n, msg, false)
+				inside(a.n, b.n, msg, false)
+				want := before + uint64(k) + 1
+				if wire.Type(msg[0]) == wire.Frag {
+					want = before + 7 + uint64(k-7) // the whole one counts
+				}
+				if n := a.n.counter("drop_aside"); n != want {
+					t.Errorf("added %v: type %#x: %d are refused, want %d", added, msg[0], n, want)
+				}
+			}
+			if len(a.n.dev.delivered()) != 0 || len(b.n.dev.delivered()) != 0 {
+				t.Error("data is delivered")
+			}
+		}
+		ask := wire.TellMsg{ID: newTellID(), Kind: wire.TellAsk, Body: make([]byte, 5000)}
+		if err := b.n.Tell(t.Context(), a.n.address0(), ask); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Second)
+		if len(a.heard) != 1 || a.heard[0].Invitation == (InvitationID{}) || len(a.heard[0].Msg.Body) != 5000 {
+			t.Errorf("%d TELLs are heard", len(a.heard))
+		}
+	})
+}
+
+// A node without people refuses what is told, and counts it.
+func TestNobodyToTell(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newTestNode(t, w.Host("a"), nil), newHost(t, w.Host("b"), [32]byte{})
+		lan(w, "lan", 0, a.host, b.n.host)
+		a.start()
+		b.n.start()
+		defer a.stop()
+		defer b.n.stop()
+		settle(time.Second)
+		if err := b.n.Tell(t.Context(), a.address0(), wire.TellMsg{Kind: wire.TellAsk}); err != nil {
+			t.Error(err)
+		}
+		settle(time.Second)
+		if a.counter("drop_no_people") != 1 || len(b.told) != 0 {
+			t.Errorf("%v", a.status().Counters)
+		}
+		ctx := t.Context()
+		for what, err := range map[string]error{"Tell": a.Tell(ctx, b.n.address0(), wire.TellMsg{}), "TellBack": a.TellBack(ctx, b.n.address0(), wire.ToldMsg{}),
+			"Join": a.Join(ctx, Guest{})} {
+			if err != ErrNoPeople {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		b.join(Guest{Issuer: a.address0(), ID: InvitationID{1}, PSK: [32]byte{1}})
+		settle(time.Second)
+		if _, _, _, _, _, refused := b.saw(); refused != 1 {
+			t.Errorf("a node without people does not know an invitation: told %d times", refused)
+		}
+	})
+}
+
+// Who is added says as much as its own budget allows, whatever strangers say.
+func TestTellBudgets(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+		c := newHost(t, w.Host("c"), [32]byte{})
+		lan(w, "lan", 0, a.n.host, b.n.host, c.n.host)
+		adds(a.n, b.n)
+		for _, x := range []*someone{a, b, c} {
+			x.n.start()
+			defer x.n.stop()
+		}
+		settle(time.Second)
+		for range 300 {
+			if err := c.n.Tell(t.Context(), a.n.address0(), wire.TellMsg{ID: newTellID(), Kind: wire.TellAsk}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(100 * time.Millisecond)
+		if n := len(a.heard); n > 10 {
+			t.Errorf("%d of 300 of a stranger are heard", n)
+		}
+		before := len(a.heard)
+		for range 300 {
+			if err := b.n.Tell(t.Context(), a.n.address0(), wire.TellMsg{ID: newTellID(), Kind: wire.TellBye}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(100 * time.Millisecond)
+		if n := len(a.heard) - before; n < 100 || n > 110 {
+			t.Errorf("%d of 300 of an added peer are heard", n)
+		}
+		if a.n.counter("drop_tells")+a.n.counter("drop_budget") < 450 {
+			t.Errorf("%d are counted", a.n.counter("drop_tells"))
+		}
+	})
+}
+
+// An hour after a join nothing more is sent than between two nodes that have just added each other, and
+// nothing of it waits for a time.
+func TestIdleAfterJoin(t *testing.T) {
+	var counts [2]int
+	for k := range counts {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+			s := lan(w, "lan", 0, a.n.host, b.n.host)
+			if k == 0 {
+				a.n.cfg.People, b.n.cfg.People = nil, nil
+				adds(a.n, b.n)
+			}
+			a.n.start()
+			b.n.start()
+			defer a.n.stop()
+			defer b.n.stop()
+			settle(time.Second)
+			if k == 1 {
+				a.begin()
+				b.begin()
+				b.join(a.invite(1))
+			}
+			settle(time.Second)
+			if _, err := b.n.ping(a.n, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			settle(10 * time.Minute)
+			x := record(s)
+			settle(time.Hour)
+			counts[k] = len(x.all())
+			for _, n := range []*testNode{a.n, b.n} {
+				n.call(t.Context(), func(l *loop) error {
+					if at := l.tells.tick(); at != mono.Never {
+						t.Errorf("something is due in %v", at.Sub(l.now))
+					}
+					return nil
+				})
+			}
+		})
+	}
+	t.Logf("%d packets in an hour without a join, %d after one", counts[0], counts[1])
+	if counts[1] > counts[0] {
+		t.Errorf("%d packets in an hour without a join, %d after one", counts[0], counts[1])
+	}
+}
+
+// An issuer that is asleep is joined when it wakes; meanwhile a guest hardly sends.
+func TestJoinLater(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+		s := lan(w, "lan", 0, a.n.host, b.n.host)
+		b.n.start()
+		defer b.n.stop()
+		b.begin()
+		settle(time.Second)
+		g := a.invite(1)
+		b.join(g)
+		settle(2 * time.Hour)
+		x := record(s)
+		settle(time.Hour)
+		if n := len(x.all()); n > 100 {
+			t.Errorf("%d packets in an hour of waiting", n)
+		} else {
+			t.Logf("%d packets in an hour of waiting", n)
+		}
+		a.n.start()
+		defer a.n.stop()
+		a.begin()
+		settle(10 * time.Second)
+		if !a.n.peer(b.n).Allowed || !b.n.peer(a.n).Allowed {
+			t.Error("the guest is not let in")
+		}
+		letIn(t, a, b)
+	})
 }

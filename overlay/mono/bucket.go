@@ -80,12 +80,16 @@ type Networks struct {
 
 // Allow takes a token of the network of a and one of all, and reports whether there
 // were both.
-func (n *Networks) Allow(now Time, a netip.Addr) bool {
+func (n *Networks) Allow(now Time, a netip.Addr) bool { return n.Take(now, a, 1) }
+
+// Take takes k tokens of each, and reports whether there were as many of both. Whoever needs several
+// takes them at once: under load, what is left of a budget is hardly ever more than one.
+func (n *Networks) Take(now Time, a netip.Addr, k float64) bool {
 	if n.slots == nil {
 		n.seed, n.slots = maphash.MakeSeed(), new([slots]Bucket)
 	}
 	slot := &n.slots[maphash.Comparable(n.seed, n.Prefix(a))%slots]
-	return slot.Allow(now, n.Each) && n.total.Allow(now, n.Total)
+	return slot.Take(now, k, n.Each) && n.total.Take(now, k, n.Total)
 }
 
 // Host is the network that one host has as a rule: its IPv4 address, or its IPv6 /64.
