@@ -157,8 +157,8 @@ WARNING: everybody can reach the ports of this machine, not only the peers that
 WARNING: the Info2 bridge is on: what your peers say becomes clear text that
          anybody can read (info2.bridge)
 
-No peers yet. "anode invite NAME" makes a link that lets a machine in; "anode join"
-uses a link that you got.
+No peers yet. "anode invite NAME" makes a link that lets somebody in;
+"anode join" uses a link that you got.
 Ctrl-C stops and cleans up.
 
 12:00:00  another machine has the same address; this one has machine number 0

@@ -376,7 +376,8 @@ func saidName(name string) string {
 	return name
 }
 
-// next is the command to try first.
+// next is the command to try first. The system may not know the names yet, and asking it would tell
+// them to a name server outside.
 func (j *joining) next() string {
 	switch {
 	case j.status.Tun == nil:
@@ -384,7 +385,7 @@ func (j *joining) next() string {
 	case j.last.Name == "":
 		return "ping " + j.link.Address.ULA().String()
 	}
-	return "ping " + j.last.Name + ".anode.internal"
+	return "ping " + j.last.Name + ".anode.internal, or anode ping " + j.last.Name
 }
 
 // progress is a line on a terminal that says what is waited for.

@@ -98,7 +98,7 @@ func (a *app) printStatus(s overlay.Status, v statusView) {
 }
 
 // noPeers tells a new user how to go on.
-const noPeers = "No peers yet. \"anode invite NAME\" makes a link that lets a machine in; \"anode join\"\nuses a link that you got."
+const noPeers = "No peers yet. \"anode invite NAME\" makes a link that lets somebody in;\n\"anode join\" uses a link that you got."
 
 // split separates the peers that people decided about from strangers that were heard.
 func split(peers []overlay.PeerStatus) (added, heard []overlay.PeerStatus) {

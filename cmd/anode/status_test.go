@@ -134,8 +134,8 @@ warning: the Info2 bridge is on: what your peers say becomes clear text that
          anybody can read (info2.bridge)
 warning: another machine has the same address; this one has machine number 2
 
-No peers yet. "anode invite NAME" makes a link that lets a machine in; "anode join"
-uses a link that you got.
+No peers yet. "anode invite NAME" makes a link that lets somebody in;
+"anode join" uses a link that you got.
 `)
 }
 
