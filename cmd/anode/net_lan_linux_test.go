@@ -194,6 +194,9 @@ func TestNetLAN(t *testing.T) {
 		if got := string(text[:n]); err != nil || got != "over IPv4, "+here {
 			t.Errorf("%q, %v", got, err)
 		}
+		if out := a.anode("id"); !strings.Contains(out, here) {
+			t.Error(out)
+		}
 	}, all...)
 
 	sa, sb, sc, shub := a.everywhere(7777, ""), b.everywhere(7777, ""), c.everywhere(7777, ""), hub.everywhere(7777, "")
@@ -285,5 +288,24 @@ func TestNetLAN(t *testing.T) {
 		hears(t, "hub", shub, "b, are you there?")
 		hub.shout(shub, b.alias()+":7777", "bye")
 		hears(t, "b", sb, "bye")
+	}, all...)
+
+	// What programs still send to the alias of a peer that was removed is not sent in clear.
+	step(t, "removed", func(t *testing.T) {
+		gone := c.alias()
+		leads := func() string { return b.run("ip", "route", "get", gone) }
+		before := leads()
+		if !strings.Contains(before, " dev anode0 ") {
+			t.Fatal(before)
+		}
+		b.anode("peers", "remove", "c")
+		within(t, dialWait, "the peer to be gone", func() bool { return !strings.Contains(b.anode("peers", "list", "--tsv"), c.ula.String()) })
+		if out, code := b.try("ping", "-4", "-n", "-q", "-c1", "-W5", gone); code == 0 || !strings.Contains(out, "+1 errors") {
+			t.Errorf("ping: %d, %s", code, out)
+		}
+		if now := leads(); now != before {
+			t.Errorf("it leads elsewhere: %s", now)
+		}
+		b.add(c)
 	}, all...)
 }

@@ -23,8 +23,9 @@ import (
 // peers' ULAs, and the groups that programs joined there.
 type virtualLAN struct {
 	log     *slog.Logger
-	aliases *alias.Table  // nil: no IPv4
-	reports chan struct{} // holds one: the groups may have changed
+	aliases *alias.Table                          // nil: no IPv4
+	reports chan struct{}                         // holds one: the groups may have changed
+	read    func(index int) ([]netip.Addr, error) // the groups that programs joined on an interface
 
 	used       bool // at the start: somebody is in it, or games are on
 	configured bool // games, as the configuration says; owned by whoever reloads
@@ -33,10 +34,11 @@ type virtualLAN struct {
 	routes  *routes // nil: before the adapter is there
 	games   bool
 	refused string // why there is no IPv4; "": there is
+	former  former
 }
 
 func newLAN(c config.LAN, self anode.ULA, entries []book.Entry, log *slog.Logger) *virtualLAN {
-	l := &virtualLAN{log: log, reports: make(chan struct{}, 1), games: c.Games, configured: c.Games,
+	l := &virtualLAN{log: log, reports: make(chan struct{}, 1), read: platform.Groups, games: c.Games, configured: c.Games,
 		used: c.Games || c.Peers == config.LANAll || slices.ContainsFunc(entries, func(e book.Entry) bool { return e.LAN })}
 	if c.IP4.IsValid() {
 		l.aliases = alias.New(c.IP4.Prefix, self)
@@ -62,8 +64,8 @@ func (l *virtualLAN) ip4() platform.IP4 {
 // add completes what is wanted of the adapter.
 func (l *virtualLAN) add(w platform.Wanted, entries []book.Entry) platform.Wanted {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	w.Games = l.games
-	l.mu.Unlock()
 	if l.aliases == nil {
 		return w
 	}
@@ -75,7 +77,37 @@ func (l *virtualLAN) add(w platform.Wanted, entries []book.Entry) platform.Wante
 			w.Aliases = append(w.Aliases, netip.AddrFrom4(a))
 		}
 	}
+	w.Aliases = append(w.Aliases, l.former.without(w.Aliases)...)
 	return w
+}
+
+// former are the aliases that are no peer's any more. Programs may still send to them, and the default
+// route would lead that into the internet, in clear. So they lead to the adapter for as long as it is
+// there, which answers that the host cannot be reached.
+type former struct {
+	now  []netip.Addr // a peer's
+	past []netip.Addr // no peer's any more, the latest last
+}
+
+// formerMost is how many are kept; the latest stay.
+const formerMost = 1024
+
+// without takes the aliases that peers have now, and returns those that they had before and have no more. The
+// result is valid until the next call.
+func (f *former) without(now []netip.Addr) []netip.Addr {
+	has := make(map[netip.Addr]bool, len(now))
+	for _, a := range now {
+		has[a] = true
+	}
+	f.past = slices.DeleteFunc(f.past, func(a netip.Addr) bool { return has[a] })
+	for _, a := range f.now {
+		if !has[a] {
+			f.past = append(f.past, a)
+		}
+	}
+	f.past = slices.Delete(f.past, 0, max(len(f.past)-formerMost, 0))
+	f.now = slices.Clone(now)
+	return f.past
 }
 
 // follow has changes lead to other routes.
@@ -198,7 +230,7 @@ func (l *virtualLAN) run(ctx context.Context, node groupNode, index func() int) 
 }
 
 func (l *virtualLAN) tell(ctx context.Context, node groupNode, index int) error {
-	groups, err := platform.Groups(index)
+	groups, err := l.read(index)
 	if err != nil {
 		return err
 	}
