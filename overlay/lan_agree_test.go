@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"anodenet/anode/wire"
+	"anodenet/overlay/alias"
 	"anodenet/overlay/vnet"
 )
 
@@ -423,6 +424,40 @@ func TestLANPacketOfTheRemoved(t *testing.T) {
 		}
 		if got := a.dev.answers(); len(got) != 0 {
 			t.Errorf("errors: %v", got)
+		}
+	})
+}
+
+// A node without an adapter is in nobody's virtual LAN, whatever it chose, and gets nothing. Who chose it can see
+// why, and that it has no IPv4 address, also when there is no session any more.
+func TestLANWithoutAdapter(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		nodes := newLAN(t, w, 2, 2)
+		a, b := nodes[0], nodes[1]
+		table := alias.New(alias.Range, a.address0().ULA())
+		a.cfg.Aliases = table
+		b.bare = true
+		startAll(a, b)
+		defer stopAll(a, b)
+		settle(3 * time.Second)
+		wantLAN(a, b, LANChosen, LANMember) // what a said holds for b
+		for _, what := range []string{"a session", "no session"} {
+			if s := a.peer(b); !s.NoAdapter || s.Alias != "" {
+				t.Errorf("%s: no adapter %v, alias %q", what, s.NoAdapter, s.Alias)
+			}
+			if s := b.peer(a); s.NoAdapter {
+				t.Errorf("%s: a has one", what)
+			}
+			settle(2 * time.Hour)
+		}
+		// What is sent to it is refused, and not led elsewhere.
+		if _, ok := table.Alias(b.address0().ULA()); !ok {
+			t.Error("no route leads to it")
+		}
+		a.shouts(broadcast, "anybody?")
+		settle(time.Second)
+		if n := a.counter("lan_tx_copies") + b.counter("drop_no_adapter"); n != 0 {
+			t.Errorf("%d packets were sent to it", n)
 		}
 	})
 }

@@ -275,6 +275,7 @@ func (v *virtualLAN) routed(x *lanPeer, r *peer.Route) {
 		return
 	}
 	m.session = r.Session
+	x.bare = onlyStreams(routesOf(x.peer))
 	if m.said != nil && m.said != r.Session && r.Session.Restarted(m.said) {
 		m.before = m.said
 		v.says(x, m, nil, wire.GroupsMsg{})
@@ -373,10 +374,10 @@ func (v *virtualLAN) again(x *lanPeer, m *lanMachine, id uint8, routes []*peer.R
 	}
 }
 
-// tell sends a GROUPS.
+// tell sends a GROUPS. A node without an adapter is in nobody's virtual LAN.
 func (v *virtualLAN) tell(x *lanPeer, r *peer.Route) {
 	x.told = x.told || x.chosen
-	g := wire.GroupsMsg{Serial: x.serial, Member: x.chosen, Groups: v.groups}
+	g := wire.GroupsMsg{Serial: x.serial, Member: x.chosen && v.l.n.cfg.Device != nil, Groups: v.groups}
 	v.l.shell.Seal(x.peer.Contact, r, g.Append([]byte{byte(wire.Groups)}), 0)
 }
 

@@ -19,6 +19,7 @@ type lanPeer struct {
 	sought   mono.Time // when it was last looked for, because programs send to groups
 	seeks    int       // how often
 	machines map[uint8]*lanMachine
+	bare     bool       // none of its machines has an adapter, as far as it was heard
 	member   *lanMember // as the lanes see it
 }
 
@@ -70,6 +71,11 @@ func routesOf(p *peer.Peer) (list []*peer.Route) {
 		list = append(list, r)
 	}
 	return list
+}
+
+// onlyStreams reports whether all machines that routes lead to said that they have no adapter.
+func onlyStreams(routes []*peer.Route) bool {
+	return len(routes) > 0 && !slices.ContainsFunc(routes, func(r *peer.Route) bool { return !r.Line.OnlyStreams() })
 }
 
 // dismissed takes it that a peer has not added us, and so has not got us in its virtual LAN.

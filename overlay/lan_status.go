@@ -57,7 +57,9 @@ func (v *virtualLAN) status() LANStatus {
 // peerStatus adds what concerns the virtual LAN to a peer's status.
 func (v *virtualLAN) peerStatus(p *peer.Peer, s *PeerStatus) {
 	s.LAN, s.LANGroups = LANOff, []netip.Addr{}
-	if x := v.peers[p]; x != nil && x.chosen {
+	x := v.peers[p]
+	s.NoAdapter = onlyStreams(routesOf(p)) || x != nil && x.bare && p.Route.Load() == nil
+	if x != nil && x.chosen {
 		s.LAN = LANChosen
 		if x.joins() {
 			s.LAN = LANMember
@@ -68,8 +70,8 @@ func (v *virtualLAN) peerStatus(p *peer.Peer, s *PeerStatus) {
 		slices.SortFunc(s.LANGroups, netip.Addr.Compare)
 		s.LANGroups = slices.Compact(s.LANGroups)
 	}
-	if t := v.l.n.cfg.Aliases; t != nil {
-		if a, ok := t.Alias(p.ULA); ok {
+	if t := v.l.n.cfg.Aliases; t != nil && !s.NoAdapter {
+		if a, ok := t.Alias(p.ULA); ok { // one without an adapter has its route all the same: what is sent is refused, not led elsewhere
 			s.Alias, s.AliasMoved = netip.AddrFrom4(a).String(), t.Moved(p.ULA)
 		}
 	}

@@ -131,6 +131,7 @@ type PeerStatus struct {
 	LANGroups  []netip.Addr `json:"lan_groups"`  // that its programs have joined
 	Alias      string       `json:"alias"`       // its IPv4 address here; empty: it has none
 	AliasMoved bool         `json:"alias_moved"` // it has another alias here than elsewhere, since that one is taken
+	NoAdapter  bool         `json:"no_adapter"`  // its machines said so: no IPv4, and no virtual LAN
 }
 
 // PathStatus is the way that packets to a peer take now. All its fields are always

@@ -49,6 +49,17 @@ func (a *app) completePeer(index int) cobra.CompletionFunc {
 	}
 }
 
+// completePeerThen completes the first argument with the names of the peers, and the second one with words.
+func (a *app) completePeerThen(words ...cobra.Completion) cobra.CompletionFunc {
+	peer := a.completePeer(0)
+	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) == 1 {
+			return words, cobra.ShellCompDirectiveNoFileComp
+		}
+		return peer(cmd, args, begun)
+	}
+}
+
 // completeHeard completes the address of a peer to add with those that were heard.
 func (a *app) completeHeard(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {

@@ -11,6 +11,7 @@ import (
 	zones "anodenet/anode/zone"
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/daemon"
+	"anodenet/overlay"
 )
 
 // idAnswer is the JSON of id.
@@ -20,6 +21,7 @@ type idAnswer struct {
 	ID      anode.ID      `json:"id"`
 	ULA     anode.ULA     `json:"ula"`
 	Zone    anode.Zone    `json:"zone"`
+	Alias   string        `json:"alias"` // IPv4; empty: no daemon uses one
 }
 
 func (a *app) idCommand() *cobra.Command {
@@ -50,18 +52,45 @@ func (a *app) idCommand() *cobra.Command {
 		if *zone != "" && self.Zone() != z {
 			return &failure{exitFailed, "the identity exists, in zone " + zones.Label(self.Zone()), "another --state DIR; or anode zone join " + zones.Label(z)}
 		}
+		alias := a.ownAlias(cmd.Context(), self)
 		if *asJSON {
-			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()})
+			return a.json(idAnswer{schema, self, self.ID(), self.ULA(), self.Zone(), alias})
 		}
-		a.pairs(
-			[2]string{"address", self.CheckForm()},
-			[2]string{"ula", self.ULA().String()},
-			[2]string{"id", self.ID().String()},
-			[2]string{"zone", self.Zone().String()},
-		)
+		facts := [][2]string{
+			{"address", self.CheckForm()},
+			{"ula", self.ULA().String()},
+			{"id", self.ID().String()},
+			{"zone", self.Zone().String()},
+		}
+		if alias != "" {
+			facts = append(facts, [2]string{"ipv4", alias})
+		}
+		a.pairs(facts...)
 		return nil
 	}
 	return cmd
+}
+
+// ownAlias returns the IPv4 alias of this node; "" if its daemon does not run, or uses none.
+func (a *app) ownAlias(ctx context.Context, self anode.Address) string {
+	if a.stateGiven && !a.socketGiven { // the daemon may be another one
+		return ""
+	}
+	client := control.NewClient(a.socket)
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil || status.Address != self {
+		return ""
+	}
+	return usedAlias(status)
+}
+
+// usedAlias returns the IPv4 alias of a node; "" if it uses none.
+func usedAlias(s overlay.Status) string {
+	if refusesIP4(s) {
+		return ""
+	}
+	return s.LAN.Alias
 }
 
 // self returns this node's address: that of the state directory which a flag names, else

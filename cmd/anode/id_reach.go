@@ -39,7 +39,7 @@ func (a *app) reach(cmd *cobra.Command, asJSON bool) error {
 	text := strings.Join(append([]string{self.CheckForm()}, list...), "@")
 	chance, note := reachChance(r)
 	if asJSON {
-		return a.json(reachAnswer{idAnswer{schema, self, self.ID(), self.ULA(), self.Zone()}, text, list, r.Mapping, chance})
+		return a.json(reachAnswer{idAnswer{schema, self, self.ID(), self.ULA(), self.Zone(), usedAlias(status)}, text, list, r.Mapping, chance})
 	}
 	fmt.Fprintln(a.out, text)
 	fmt.Fprintf(a.err, "On the other machine: anode peers add 'THIS LINE' NAME\nThen add the line of that machine here. Both try for two minutes, then less often.\n")

@@ -36,6 +36,7 @@ type lanPeer struct {
 	Groups     []netip.Addr     `json:"groups"`
 	Alias      string           `json:"alias"`
 	AliasMoved bool             `json:"alias_moved"`
+	NoAdapter  bool             `json:"no_adapter"`
 	Clash      string           `json:"alias_clash,omitempty"` // who has its alias: a peer's name or short ID, or "self"
 }
 
@@ -80,7 +81,7 @@ func lanPeers(s overlay.Status) []lanPeer {
 	list := []lanPeer{}
 	for _, p := range s.Peers {
 		if p.Allowed {
-			list = append(list, lanPeer{p.Address, p.ID, p.Name, p.LAN, append([]netip.Addr{}, p.LANGroups...), p.Alias, p.AliasMoved, clash(s, p)})
+			list = append(list, lanPeer{p.Address, p.ID, p.Name, p.LAN, append([]netip.Addr{}, p.LANGroups...), p.Alias, p.AliasMoved, p.NoAdapter, clash(s, p)})
 		}
 	}
 	return list
@@ -133,14 +134,19 @@ func (a *app) printLAN(s overlay.Status, v control.LANView) {
 		fmt.Fprintln(a.out)
 		a.columns(rows)
 	}
-	if note := restartNote(s, v); note != "" {
+	if note := restartNote(s, v); note != "" && v.Adapter { // without one, the facts say so
 		fmt.Fprintf(a.out, "\n%s\n", note)
 	}
 }
 
-// restartNote says that the adapter is not yet as a virtual LAN wants it; "" if it is, or there is none.
+// restartNote says that the adapter is not as a virtual LAN wants it; "" if it is, or nobody wants one.
 func restartNote(s overlay.Status, v control.LANView) string {
-	if !v.Adapter || v.LikeLAN || runtime.GOOS != "linux" || s.LAN.Chosen == 0 && !v.Games {
+	switch {
+	case s.LAN.Chosen == 0 && !v.Games:
+		return ""
+	case !v.Adapter:
+		return "the virtual LAN needs an adapter, and this daemon runs without one (--tun none)"
+	case v.LikeLAN || runtime.GOOS != "linux":
 		return ""
 	}
 	return "programs such as Avahi and OpenTTD see the adapter only after a restart of the daemon"
@@ -218,7 +224,11 @@ func (a *app) lanRows(peers []lanPeer) [][]string {
 // lanNotes say what people should know about a peer.
 func lanNotes(p lanPeer) (notes []string) {
 	label := cmp.Or(p.Name, p.ID.String())
-	if p.State == overlay.LANChosen {
+	switch {
+	case p.State == overlay.LANOff:
+	case p.NoAdapter:
+		notes = append(notes, label+" runs without an adapter (--tun none): it cannot take part, and takes no IPv4")
+	case p.State == overlay.LANChosen:
 		notes = append(notes, label+" has not chosen this node for its virtual LAN, or was not heard yet; on that machine: anode peers lan PEER on")
 	}
 	if p.Clash != "" {
@@ -235,7 +245,7 @@ func (a *app) peersLAN() *cobra.Command {
 			"and multicast, or take it out. The peer must do the same with this machine. \"anode lan\"\n" +
 			"shows who has.",
 		Args:              want(2, 2),
-		ValidArgsFunction: a.completePeer(0),
+		ValidArgsFunction: a.completePeerThen(onOff(true), onOff(false)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			on, err := parseOnOff(cmd, args[1])
 			if err != nil {

@@ -45,12 +45,24 @@ func TestClash(t *testing.T) {
 func TestLANWords(t *testing.T) {
 	a, out := onTerminal()
 	s := overlay.Status{LAN: overlay.LANStatus{Chosen: 2, Members: 1, Alias: "100.64.0.9", Range: "100.64.0.0/10", Limits: overlay.DefaultLANLimits()},
-		Peers: []overlay.PeerStatus{{Name: "north", LAN: overlay.LANMember, Alias: "100.64.0.10", Allowed: true}, {Name: "south", LAN: overlay.LANChosen, Allowed: true}}}
+		Peers: []overlay.PeerStatus{{Name: "north", LAN: overlay.LANMember, Alias: "100.64.0.10", Allowed: true}, {Name: "south", LAN: overlay.LANChosen, Allowed: true},
+			{Name: "east", LAN: overlay.LANChosen, NoAdapter: true, Allowed: true}}}
 	a.printLAN(s, control.LANView{Adapter: true})
 	for _, want := range []string{"100.64.0.9, in 100.64.0.0/10", "1 of them chose this machine too", "south has not chosen this node for its virtual LAN", "only after a restart of the daemon"} {
 		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+	for _, never := range []string{"east has not chosen", "without one"} {
+		if strings.Contains(out.String(), never) {
+			t.Errorf("%q in\n%s", never, out.String())
+		}
+	}
+	if !strings.Contains(out.String(), "east runs without an adapter") {
+		t.Error(out.String())
+	}
+	if got := restartNote(s, control.LANView{}); !strings.Contains(got, "--tun none") {
+		t.Errorf("without an adapter: %q", got)
 	}
 	g := gamesAnswer{Adapter: "anode0", Broadcast: gameWay{"eth0"}, Multicast: gameWay{"anode0"}, LANView: control.LANView{Games: true}}
 	if text := strings.Join(g.lines(), " "); !strings.Contains(text, "not to the real one") || !strings.Contains(text, "another route leads them to eth0") {

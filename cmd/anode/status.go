@@ -128,8 +128,8 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		{"ULA", s.ULA.String()},
 		{"short ID", s.ID.String()},
 	}
-	if s.LAN.Alias != "" && !refusesIP4(s) {
-		facts = append(facts, [2]string{"IPv4", s.LAN.Alias})
+	if alias := usedAlias(s); alias != "" {
+		facts = append(facts, [2]string{"IPv4", alias})
 	}
 	facts = append(facts, a.zoneFacts(s, v.files)...)
 	facts = append(append(facts, [2]string{"adapter", adapter}), doors...)

@@ -290,7 +290,7 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, book.ErrBlocked):
 		return CodeRefused, "anode peers unblock PEER"
 	case errors.Is(err, book.ErrFixed):
-		return CodeRefused, "" // the error says what to do
+		return CodeRefused, "[[peers]] in the configuration, then reload the daemon"
 	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
 		return CodeRefused, otherID
 	case errors.Is(err, book.ErrTaken):
