@@ -4,7 +4,7 @@ import "strings"
 
 // counterMeaning describes a counter of a node in plain words; "" if its name says it.
 func counterMeaning(name string) string {
-	for _, part := range []func(string) string{trafficMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning, namesMeaning} {
+	for _, part := range []func(string) string{trafficMeaning, peopleMeaning, lanMeaning, droppedMeaning, programMeaning, adapterMeaning, gatewayMeaning, socketMeaning, connectionMeaning, localMeaning, namesMeaning} {
 		if text := part(name); text != "" {
 			return text
 		}
@@ -32,6 +32,31 @@ func trafficMeaning(name string) string {
 		return "a peer could not read a packet of this node"
 	case "errors_received":
 		return "a peer reported an error"
+	}
+	return ""
+}
+
+// peopleMeaning describes the counters of what people say to each other.
+func peopleMeaning(name string) string {
+	switch name {
+	case "people_blocked":
+		return "messages of blocked peers"
+	case "people_not_allowed":
+		return "messages that their sender may not send"
+	case "people_too_much":
+		return "messages beyond what one peer may send"
+	case "people_malformed", "people_unknown_kind":
+		return "messages that are malformed, or of a later version"
+	case "people_again":
+		return "messages that came before, and were answered again"
+	case "people_not_written":
+		return "changes that the disk did not take"
+	case "people_requests_evicted":
+		return "requests that newer ones took the place of"
+	case "people_outbox_full", "people_not_sent":
+		return "messages of this machine for which there was no room; most are sent later"
+	case "people_inbox_full", "people_strangers_inbox_full":
+		return "messages that came faster than they could be taken"
 	}
 	return ""
 }

@@ -635,3 +635,38 @@ func TestRead(t *testing.T) {
 		t.Errorf("%v\n%v\n%v", list, want, err)
 	}
 }
+
+// A TELL that comes again is answered, and nothing else, also after a restart and when what it did was undone.
+func TestAgain(t *testing.T) {
+	w := newWorld(t, 19, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	w.befriend(a, b)
+	x := fakeAddress()
+	m := wire.TellMsg{ID: id(5), Kind: wire.TellIntro, Body: intro{Address: x, Name: "x"}.body()}
+	b.core.Heard(w.now, Heard{From: a.addr, Msg: m})
+	b.act()
+	undo := b.core.begun(w.now)
+	b.core.requests.drop(undo, x.X())
+	b.must(undo.commit())
+	for range 2 {
+		b.told = nil
+		b.core.Heard(w.now, Heard{From: a.addr, Msg: m})
+		b.act()
+		if len(b.core.requests.m) > 0 || len(b.told) != 1 || b.told[0].Msg.Status != wire.TellDone {
+			t.Errorf("%d requests, told %+v", len(b.core.requests.m), b.told)
+		}
+		b.start()
+	}
+}
+
+// Nothing that changes how other text is shown stays in a text.
+func TestClean(t *testing.T) {
+	for text, want := range map[string]string{
+		"  north ": "north", "a\nb\tc": "a b c", "\x1b[31mred": "[31mred", "a\u202eb\u2066c\u200f": "abc", "\x00\x7f\u009b": "", "\xff\xfe": "", "grün": "grün",
+		strings.Repeat("ü", 20): strings.Repeat("ü", 16),
+	} {
+		if got := clean(text, maxName); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
