@@ -60,23 +60,41 @@ func TestKilled(t *testing.T) {
 	for i := range uint64(3) {
 		w.write(fmt.Sprintf("tree/big%d", i), noise(i, 3*pieceSize+int(i)))
 	}
-	const kills = 30
 	var pieces int64
-	for range kills {
-		pieces += w.killed(time.Duration(r.IntN(25_000)) * time.Microsecond)
+	kills := 0
+	for done := false; !done; kills++ {
+		var n int64
+		n, done = w.killed(r.Int64N(2 * pieceSize))
+		pieces += n
 	}
-	pieces += w.killed(time.Minute)
+	if kills < 8 {
+		t.Errorf("the receiver was killed only %d times", kills-1)
+	}
 	w.same("tree/big1", "tree/big1")
 	for d := range 3 {
 		w.same(fmt.Sprintf("tree/d%d", d), fmt.Sprintf("tree/d%d", d))
 	}
 	w.clean("tree")
-	t.Logf("%d pieces went instead of 312", pieces)
+	t.Logf("the receiver was killed %d times; %d pieces went instead of 312", kills-1, pieces)
 }
 
-// killed sends a tree to a receiver of its own process, which it kills after a time, and
-// returns how many pieces went.
-func (w *world) killed(after time.Duration) int64 {
+// lethal is a connection that kills who reads it after some bytes.
+type lethal struct {
+	net.Conn
+	left int64
+	kill func()
+}
+
+func (c *lethal) Write(b []byte) (int, error) {
+	if c.left -= int64(len(b)); c.left < 0 {
+		c.kill()
+	}
+	return c.Conn.Write(b)
+}
+
+// killed sends a tree to a receiver of its own process, which it kills after some bytes, and
+// returns how many pieces went, and whether all of it arrived.
+func (w *world) killed(after int64) (pieces int64, done bool) {
 	w.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childVariable+"="+w.to)
@@ -92,27 +110,26 @@ func (w *world) killed(after time.Duration) int64 {
 		w.Fatal(err)
 	}
 	defer src.Close()
-	var kill *time.Timer
 	o, err := Send(ctx, src, SendConfig{
 		Dial: func(context.Context) (net.Conn, error) {
-			return dialSoon(ctx, filepath.Join(filepath.Dir(w.to), "socket"))
+			c, err := dialSoon(ctx, filepath.Join(filepath.Dir(w.to), "socket"))
+			return &lethal{c, after, func() { child.Process.Kill() }}, err
 		},
 		Patience: time.Minute,
 		Tell: func(e Event) {
-			switch {
-			case e.Type == Started && kill == nil:
-				kill = time.AfterFunc(after, func() { child.Process.Kill() })
-			case e.Type == Interrupted:
+			if e.Type == Interrupted {
 				cancel()
 			}
 		},
 	})
-	child.Process.Kill()
+	if err != nil { // else it ends by itself
+		child.Process.Kill()
+	}
 	child.Wait()
-	if err != nil && (!errors.Is(err, context.Canceled) || after == time.Minute) {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		w.Errorf("%v\n%s", err, out.String())
 	}
-	return o.Pieces
+	return o.Pieces, err == nil
 }
 
 // dialSoon connects to a receiver that has just been started.
