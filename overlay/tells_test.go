@@ -256,6 +256,10 @@ func TestJoinOnLAN(t *testing.T) {
 				settle(time.Second)
 				g := a.invite(1)
 				b.join(g)
+				settle(100 * time.Millisecond) // nobody has anything to say
+				if x, y := a.n.peer(b.n).State, b.n.peer(a.n).State; x != StateUp || y != StateUp {
+					t.Errorf("100 ms after the link the states are %v and %v", x, y)
+				}
 				after, ok := b.pingable(a, 5*time.Second)
 				t.Logf("the first ping arrives after %v", after)
 				if !ok || after > time.Second {
@@ -384,6 +388,12 @@ func TestDeadLink(t *testing.T) {
 					if a.n.counter("drop_no_secret") == 0 {
 						t.Error("not counted")
 					}
+					a.n.call(t.Context(), func(l *loop) error {
+						if p := l.peers.get(b.n.address0()); p != nil && len(p.Each()) != 0 {
+							t.Error("a machine of the stranger is kept")
+						}
+						return nil
+					})
 					return
 				}
 				if refused != 1 {
@@ -443,6 +453,16 @@ func TestTwentyGuests(t *testing.T) {
 				g := a.invite(c.uses)
 				for _, b := range guests {
 					b.join(g)
+				}
+				settle(3 * time.Second)
+				early := 0
+				for _, b := range guests {
+					if a.n.peer(b.n).Allowed {
+						early++
+					}
+				}
+				if early > 10 {
+					t.Errorf("%d are let in at once by one invitation", early)
 				}
 				settle(2 * time.Minute)
 				in, told := 0, 0

@@ -179,6 +179,12 @@ func TestUninvited(t *testing.T) {
 	if b.errs[ErrUninvited] == 0 || !b.set.Empty() {
 		t.Errorf("b's errors %v", b.errs)
 	}
+	b.set.greatest = stampOf(epoch.Add(24 * time.Hour)) // it was in the network once: still nothing, also no STALE
+	n := b.errs[ErrUninvited]
+	w.run(5 * time.Second)
+	if b.errs[ErrUninvited] == n {
+		t.Errorf("b's errors %v", b.errs)
+	}
 }
 
 // An invitation that was asked for too often gets no answer now, and one later.
@@ -393,11 +399,22 @@ func TestUse(t *testing.T) {
 		t.Errorf("b got %q, a's errors %v", b.got, a.errs)
 	}
 	before := a.set.Current(w.now)
+	a.set.SetStanding(true, true)
+	w.drop = func(p *packet) bool { return p.from == a }
+	b.note(b.set.Renew(w.now))
+	b.tick()
+	w.run(100 * time.Millisecond)
+	if len(a.set.pending) != 1 {
+		t.Fatal("no session is pending")
+	}
 	local.PSK = [32]byte{5}
 	a.note(a.set.Use(w.now, &local))
 	a.tick()
 	if a.set.Current(w.now) != before || a.hellos > 6 {
 		t.Error("the session that is up does not stay")
+	}
+	if len(a.set.pending) != 0 {
+		t.Error("one that was begun with the secret before can still be confirmed")
 	}
 }
 
