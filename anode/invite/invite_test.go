@@ -331,7 +331,7 @@ func TestNames(t *testing.T) {
 }
 
 // mutations is how many TestMutations makes; a million take 15 s.
-var mutations = flag.Int("mutations", 50_000, "how many changed links are read")
+var mutations = flag.Int("mutations", 20_000, "how many changed links are read")
 
 // TestMutations changes links at random: what is read has the check right, which happens by
 // chance once in 2^32 times.
