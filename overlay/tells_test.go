@@ -39,8 +39,6 @@ type invite struct {
 	by   []anode.Address
 }
 
-type refusal struct{ id InvitationID }
-
 // withPeople gives a node someone, before it starts.
 func withPeople(n *testNode) *someone {
 	s := &someone{n: n, events: make(chan any, 256), invites: map[InvitationID]*invite{}}
