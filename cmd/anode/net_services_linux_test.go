@@ -81,6 +81,7 @@ func TestNetServices(t *testing.T) {
 		becomes("_http._tcp.web.north", "SRV", "NXDOMAIN")
 		becomes("_http._tcp", "PTR", "NXDOMAIN")
 		b.anode("peers", "unblock", "north")
+		t.Logf("friend again after %v", within(t, time.Minute, "friend", func() bool { return strings.Contains(b.anode("peers", "list"), "friend") }))
 		becomes("_http._tcp.web.north", "SRV", "NOERROR SRV 0 0 8080 north.anode.internal.")
 		a.anode("peers", "remove", "b")
 		becomes("_http._tcp", "PTR", "NXDOMAIN")
