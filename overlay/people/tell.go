@@ -61,7 +61,7 @@ const (
 	askPause    = time.Minute
 	askPauseMax = time.Hour
 	busyPause   = 15 * time.Second // after TellTooMuch, twice that the next time: askRate allows another one by then
-	askAgain    = 24 * time.Hour // once it arrived and until it is answered
+	askAgain    = 24 * time.Hour   // once it arrived and until it is answered
 	askFor      = 30 * 24 * time.Hour
 	askRounds   = 3 // sessions of a run in which a peer is asked that answers nothing: it may be no version that can
 )
