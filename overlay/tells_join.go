@@ -71,6 +71,10 @@ type joins struct{ of map[*peer.Peer]*join }
 //	   ^  |                                |
 //	   |  '--- the issuer knows nothing ---+---> over: People.Refused
 //	   '----------- the session ended -----'
+//
+// The issuer makes the ordinary session when it has added the guest. If it does not, it may have started
+// anew in between, and know nothing of the session: then the guest tries an ordinary one, and then the
+// invitation again.
 type join struct {
 	Guest
 	invitation seal.Invitation
@@ -79,6 +83,7 @@ type join struct {
 	tried      mono.Time // the last time
 	pause      time.Duration
 	in         bool // there was a session by the invitation
+	wanted     bool // and an ordinary one was tried since the last try
 }
 
 const (
@@ -158,7 +163,7 @@ func (t *tells) refused(p *peer.Peer) {
 // joined notes that there is a session by an invitation.
 func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	if x := t.joins.of[p]; x != nil && x.ID == s.Invitation() {
-		x.in = true
+		x.in, x.wanted, x.next = true, false, t.l.now.Add(joinAgain)
 	}
 }
 
@@ -200,6 +205,14 @@ func (t *tells) over(p *peer.Peer, x *join) bool {
 // try tries to join a peer once.
 func (t *tells) try(p *peer.Peer, x *join) {
 	l, patience := t.l, laterTry
+	if x.in && !x.wanted {
+		x.wanted, x.tried, x.next = true, l.now, l.now.Add(laterTry)
+		p.Want(l.now)
+		p.Join(l.now, &x.invitation, laterTry) // unless the issuer was heard just now
+		l.touch(p)
+		return
+	}
+	x.wanted = false
 	if x.pause == 0 {
 		patience, x.pause = firstTry, joinPause
 	}
