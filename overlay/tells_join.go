@@ -207,7 +207,7 @@ func (t *tells) try(p *peer.Peer, x *join) {
 	l, patience := t.l, laterTry
 	if x.in && !x.wanted {
 		x.wanted, x.tried, x.next = true, l.now, l.now.Add(laterTry)
-		p.Want(l.now)
+		p.Proceed(l.now)
 		p.Join(l.now, &x.invitation, laterTry) // unless the issuer was heard just now
 		l.touch(p)
 		return

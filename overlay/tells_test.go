@@ -718,8 +718,12 @@ func TestJoinLater(t *testing.T) {
 // An issuer that is killed in the middle of a join, whenever, and starts again: the join ends soon, without anybody
 // saying anything.
 func TestJoinAfterKill(t *testing.T) {
-	for _, secret := range [][32]byte{{}, {7}} {
+	for _, c := range []struct {
+		secret byte
+		met    bool // they had a session before, as strangers
+	}{{0, false}, {0, true}, {7, false}} {
 		const most = 8 * time.Second
+		secret := [32]byte{c.secret}
 		var worst time.Duration
 		for at := time.Millisecond; at < 16*time.Millisecond; at += 500 * time.Microsecond {
 			bubble(t, func(t *testing.T, w *vnet.World) {
@@ -731,6 +735,11 @@ func TestJoinAfterKill(t *testing.T) {
 				a.begin()
 				b.begin()
 				settle(time.Second)
+				if c.met {
+					if _, err := b.n.ping(a.n, time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
 				b.join(a.invite(1))
 				settle(at)
 				a.n.stop()
@@ -745,10 +754,10 @@ func TestJoinAfterKill(t *testing.T) {
 				took := time.Since(began)
 				worst = max(worst, took)
 				if took > most {
-					t.Errorf("secret %d, killed after %v: the join ends %v after the start", secret[0], at, took)
+					t.Errorf("%+v, killed after %v: the join ends %v after the start", c, at, took)
 				}
 			})
 		}
-		t.Logf("secret %d: the join ends %v after the start at most", secret[0], worst)
+		t.Logf("%+v: the join ends %v after the start at most", c, worst)
 	}
 }
