@@ -84,6 +84,7 @@ type join struct {
 	pause      time.Duration
 	in         bool // there was a session by the invitation
 	wanted     bool // and an ordinary one was tried since the last try
+	up         bool // an ordinary one came up since the join began
 }
 
 const (
@@ -167,6 +168,13 @@ func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	}
 }
 
+// met notes that there is another ordinary session with a peer.
+func (t *tells) met(p *peer.Peer) {
+	if x := t.joins.of[p]; x != nil {
+		x.up = true
+	}
+}
+
 // found tries to join a peer at once, because a way to it was found.
 func (t *tells) found(p *peer.Peer) {
 	if x := t.joins.of[p]; x != nil && !p.Invited(t.l.now) && p.Unanswered(t.l.now) == 0 {
@@ -197,9 +205,10 @@ func (t *tells) tickJoins() mono.Time {
 	return next
 }
 
-// over reports whether a join has come to its end.
+// over reports whether a join has come to its end. An ordinary session from before does not count: the
+// issuer may have gone since, and people wait for one that comes up.
 func (t *tells) over(p *peer.Peer, x *join) bool {
-	return t.l.now >= x.until || x.in && p.Current(t.l.now) && p.Admits() == wire.StandingAdded
+	return t.l.now >= x.until || x.in && x.up && p.Current(t.l.now) && p.Admits() == wire.StandingAdded
 }
 
 // try tries to join a peer once.
