@@ -40,7 +40,7 @@ func (g *gate) signed(c *peer.Contact, b []byte, ep link.Endpoint) {
 	if err != nil || p == nil || p.Standing() == book.Blocked {
 		return
 	}
-	g.authentic(p, &h, msg, ep)
+	g.authentic(p, &h, msg, ep, false)
 }
 
 // cookied takes a COOKIE that repeats what only the HELLO's recipient, and who is on the
@@ -77,7 +77,7 @@ func (g *gate) unsigned(b []byte, ep link.Endpoint, proven bool) {
 	case g.l.clients.newcomer(&h, msg, b, ep, proven):
 	default:
 		if p, paid := g.authenticate(&h, b, ep); p != nil {
-			g.take(p, &h, msg, ep, paid)
+			g.authentic(p, &h, msg, ep, paid)
 		}
 	}
 }
@@ -205,13 +205,8 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer
 }
 
 // authentic takes an unsealed packet of a peer's. It may be a replay, and never moves
-// an endpoint: it only has one checked.
-func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
-	g.take(p, h, msg, ep, false)
-}
-
-// take is authentic; paid: what the HELLO costs is paid for.
-func (g *gate) take(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint, paid bool) {
+// an endpoint: it only has one checked. With paid, the cost of a stranger's HELLO is paid already.
+func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint, paid bool) {
 	g.l.n.counters.count(cControlRx)
 	g.l.clients.stranger(p, h, msg, ep)
 	p.Signed(g.l.now)

@@ -13,9 +13,9 @@ import (
 // files are: to reach that address, and for nothing else. What they say about our NAT is a hint.
 
 const (
-	maxGiven      = 256 // addresses with such relays; then a random one makes room
-	givenRelays   = 2   // of one address
-	maxDoorRelays = 2   // that a guest is told
+	maxGiven           = 256 // addresses with such relays; then a random one makes room
+	givenRelays        = 2   // of one address
+	maxCandidateRelays = 2   // that a guest is told
 )
 
 // KnowRelay has relays used to reach an address, in place of those that were named for it before;
@@ -105,10 +105,10 @@ func (z *zones) registeredGiven() (list []*peer.Peer) {
 	return list
 }
 
-// doors lists the relays where others find us, and where they are.
-func (z *zones) doors() (list []RelayAt) {
+// candidates lists the relays where others find us, and where they are.
+func (z *zones) candidates() (list []RelayAt) {
 	for _, a := range []*zoneRelay{z.own, z.spare} {
-		if a == nil || a.state != RelayRegistered || len(list) == maxDoorRelays {
+		if a == nil || a.state != RelayRegistered || len(list) == maxCandidateRelays {
 			continue
 		}
 		best := a.at

@@ -220,7 +220,7 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	case !b.Remove.IsZero():
 		return c.heardRemoval(x, h.From, b.Remove)
 	case b.Why != Left:
-		if b.Why > Shut { // of a later version
+		if b.Why > Removed { // of a later version
 			b.Why = gone
 		}
 		c.joinFails(x, h.From, b.Why)

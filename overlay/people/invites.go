@@ -130,7 +130,7 @@ func (v invitation) usable(now time.Time) bool { return v.Uses > 0 && now.Before
 // putInvite has a transaction write an invitation.
 func (c *Core) putInvite(x *tx, id inviteID, v invitation) {
 	c.invites.put(x, id, v)
-	c.shut(x, id)
+	c.changed(x, id)
 }
 
 // dropInvite has a transaction delete an invitation, with its guests.
@@ -140,7 +140,7 @@ func (c *Core) dropInvite(x *tx, id inviteID) {
 		c.guests.drop(x, guestKey{id, uint32(n)})
 	}
 	c.invites.drop(x, id)
-	c.shut(x, id)
+	c.changed(x, id)
 }
 
 // tidyInvites has a transaction delete invitations that are over, and those that are used up if there are too
@@ -205,8 +205,8 @@ func (c *Core) openOf(id inviteID, v invitation) *Open {
 	return o
 }
 
-// shut has a transaction make the sessions that an invitation opens others.
-func (c *Core) shut(x *tx, id inviteID) {
+// changed has a transaction make the sessions that an invitation opens others.
+func (c *Core) changed(x *tx, id inviteID) {
 	x.then(func() {
 		c.open = nil
 		delete(c.opens, id)
@@ -224,7 +224,7 @@ func (c *Core) guestUp(now Now, u Up) {
 	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
 		c.readmit(now, u.Address)
 	case c.cameBefore(id, k):
-		c.late(now, id, v, u, Shut)
+		c.late(now, id, v, u, Removed)
 	case v.Uses == 0:
 		c.late(now, id, v, u, Used)
 	default:
@@ -292,7 +292,7 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
 	k := tellKey{to.X(), c.newID()}
 	c.stopSending(k.to, func(o *outgoing) bool { return o.once })
-	c.send(now, k, &outgoing{letter: letter{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true})
+	c.send(now, k, &outgoing{storedTell: storedTell{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true})
 }
 
 // Revoke ends the one invitation whose ID begins so.

@@ -53,7 +53,7 @@ type Joined struct {
 	Name    string // the issuer's, here
 	Own     string // what the issuer calls us; empty: it did not say
 	State   JoinState
-	Why     Reason // with Failed: Used, Over, Shut, or another if it is not known which
+	Why     Reason // with Failed: Used, Over, Removed, or another if it is not known which
 	Failed  bool   // the link lets nobody in
 	Silent  bool   // the link expired, and nobody answered
 }

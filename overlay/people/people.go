@@ -196,7 +196,7 @@ type Core struct {
 	invites  table[inviteID, invitation]
 	guests   table[guestKey, guest]
 	joins    table[Key, join]
-	outbox   table[tellKey, letter]
+	outbox   table[tellKey, storedTell]
 	seen     map[Key]*ring
 
 	// of this run

@@ -180,7 +180,7 @@ func parseKey(b []byte) (k Key, ok bool) {
 func (c *Core) begin(now Now) {
 	c.tidy(now)
 	for k, l := range c.outbox.m {
-		c.sending[k] = &outgoing{letter: l, due: now.Mono}
+		c.sending[k] = &outgoing{storedTell: l, due: now.Mono}
 	}
 	for _, p := range slices.Collect(maps.Values(c.people.m)) {
 		c.Decided(now, p.Address)

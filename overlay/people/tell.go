@@ -26,8 +26,8 @@ func parseTellKey(b []byte) (k tellKey, ok bool) {
 	return tellKey{Key(b), wire.TellID(b[len(k.to):])}, true
 }
 
-// letter is a TELL that waits on the disk until it arrives.
-type letter struct {
+// storedTell is a TELL that waits on the disk until it arrives.
+type storedTell struct {
 	To    anode.Address `json:"to"`
 	Kind  wire.TellKind `json:"kind"`
 	Body  []byte        `json:"body"`
@@ -36,7 +36,7 @@ type letter struct {
 
 // outgoing is a TELL that is being sent. ASK and PROFILE are in no outbox: they follow from the people.
 type outgoing struct {
-	letter
+	storedTell
 	tries   int
 	due     mono.Time // mono.Never: with the next session
 	refused int       // how often it was too much
@@ -88,9 +88,9 @@ func (c *Core) post(x *tx, to anode.Address, kind wire.TellKind, body []byte) {
 		return
 	}
 	k := tellKey{to.X(), c.newID()}
-	l := letter{to, kind, body, x.now.Wall}
+	l := storedTell{to, kind, body, x.now.Wall}
 	c.outbox.put(x, k, l)
-	x.then(func() { c.send(x.now, k, &outgoing{letter: l}) })
+	x.then(func() { c.send(x.now, k, &outgoing{storedTell: l}) })
 }
 
 // isRemoval reports whether a body is a BYE about another peer.
@@ -205,7 +205,7 @@ func (c *Core) sendAsk(now Now, p person) {
 	k := Key(p.Address.X())
 	c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellAsk })
 	body := ask{clean(c.cfg.Name(), maxName), p.Note, p.Via}.body()
-	c.send(now, tellKey{k, c.newID()}, &outgoing{letter: letter{p.Address, wire.TellAsk, body, p.Asked}})
+	c.send(now, tellKey{k, c.newID()}, &outgoing{storedTell: storedTell{p.Address, wire.TellAsk, body, p.Asked}})
 }
 
 // profileFor returns the PROFILE for a friend. The network's secret is for guests of ours.
@@ -234,7 +234,7 @@ func (c *Core) tellProfile(now Now, p person) {
 		return
 	}
 	c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellProfile })
-	c.send(now, tellKey{k, c.newID()}, &outgoing{letter: letter{p.Address, wire.TellProfile, body, now.Wall}})
+	c.send(now, tellKey{k, c.newID()}, &outgoing{storedTell: storedTell{p.Address, wire.TellProfile, body, now.Wall}})
 }
 
 // telling reports whether a PROFILE is on its way.
@@ -290,7 +290,7 @@ func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatu
 	p.AskTold, p.Refused = s == wire.TellDone, s != wire.TellDone
 	c.people.put(x, k.to, p)
 	if s == wire.TellDone && c.book.Standing(p.Address) != book.Added {
-		again := &outgoing{letter: o.letter, due: x.now.Mono.Add(askAgain), tries: len(pauses)}
+		again := &outgoing{storedTell: o.storedTell, due: x.now.Mono.Add(askAgain), tries: len(pauses)}
 		x.then(func() { c.sending[k] = again })
 	}
 }

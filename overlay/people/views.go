@@ -138,7 +138,7 @@ func (c *Core) tidy(now Now) {
 		}
 	}
 	for k, l := range c.outbox.m {
-		if c.stale(now, &outgoing{letter: l}) {
+		if c.stale(now, &outgoing{storedTell: l}) {
 			c.outbox.drop(x, k)
 		}
 	}
