@@ -290,6 +290,9 @@ func TestDamagedBuckets(t *testing.T) {
 					break
 				}
 				at += i
+				if inWord(r.file, at, len(name)) {
+					continue // an address happens to have these letters
+				}
 				file := slices.Clone(r.file)
 				file[at+1] ^= 1
 				if o := r.open(t, file); len(o.entries) != len(r.entries) {
@@ -306,6 +309,12 @@ func TestDamagedBuckets(t *testing.T) {
 			r.open(t, file)
 		}
 	}
+}
+
+// inWord reports whether n bytes at an offset are a part of a longer word of base32.
+func inWord(file []byte, at, n int) bool {
+	letter := func(b byte) bool { return 'a' <= b && b <= 'z' || '2' <= b && b <= '7' }
+	return letter(file[at-1]) || letter(file[at+n])
 }
 
 // A branch finds its pages by their first keys, so no bit of these may be other than in the page itself:
