@@ -125,7 +125,7 @@ func (t *tells) join(g Invitation) error {
 	}
 	g.Endpoints = g.Endpoints[:min(len(g.Endpoints), maxGuestEndpoints)]
 	t.joins.of[p] = &join{Invitation: g, invitation: seal.Invitation{ID: g.ID, PSK: g.PSK}, until: l.now.Add(left), next: l.now}
-	l.zones.give(g.Issuer, g.Relays)
+	l.zones.give(g.Issuer, g.Endpoints, g.Relays)
 	return nil
 }
 

@@ -332,7 +332,7 @@ func TestJoinByRelay(t *testing.T) {
 				if secret != [32]byte{} {
 					b.n.SetSecret(t.Context(), secret)
 				}
-				if err := b.n.KnowRelay(t.Context(), g.Issuer, g.Relays); err != nil {
+				if err := b.n.Know(t.Context(), g.Issuer, nil, g.Relays); err != nil {
 					t.Fatal(err)
 				}
 				settle(time.Second)

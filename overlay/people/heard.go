@@ -326,6 +326,7 @@ func (c *Core) removed(now Now, p person) {
 func (c *Core) forget(x *tx, k Key) {
 	c.unpostAll(x, k)
 	c.forgetSeen(x, k)
+	c.forgetWays(x, k)
 	c.requests.drop(x, k)
 	c.endJoin(x, k)
 	x.then(func() {

@@ -115,7 +115,7 @@ func (c *Core) joinByAsking(now Now, r JoinRequest) (Joined, error) {
 	if name == "" {
 		name = c.unique(r.Link.Name, a)
 	}
-	if err := c.Ask(now, a, name, r.Note, r.Mine); err != nil {
+	if err := c.Ask(now, AskRequest{Address: a, Name: name, Note: r.Note, Mine: r.Mine, Ways: waysOf(r.Link)}); err != nil {
 		return Joined{}, err
 	}
 	x := c.begun(now)
@@ -145,6 +145,7 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
 	c.takeBack(x, k)
 	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
+	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	c.joins.put(x, k, j)
@@ -161,11 +162,8 @@ func (c *Core) beginJoin(j join) {
 	if err != nil || l.Card() {
 		return
 	}
-	g := Join{Issuer: j.Issuer, Endpoints: l.Endpoints, Until: j.Until}
+	g := Join{Issuer: j.Issuer, Ways: waysOf(l), Until: j.Until}
 	g.ID, g.PSK = l.Token.Keys(l.Address)
-	for _, r := range l.Relays {
-		g.Relays = append(g.Relays, Relay(r))
-	}
 	c.do(g)
 }
 

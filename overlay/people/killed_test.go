@@ -54,7 +54,7 @@ func openDir(dir string) (o opened, err error) {
 	o.core, problems, err = New(Config{
 		Self: self, Book: o.book, Name: func() string { return "a" }, Services: func() []Service { return nil },
 		Secret: func() (s [32]byte) { return s }, Policy: func() Policy { return FromAll },
-		Ways:   func(anode.Address) ([]wire.Endpoint, []Relay) { return nil, nil },
+		Found:  func(anode.Address) []wire.Endpoint { return nil },
 		Random: func(b []byte) { rand.Read(b) },
 	}, killedNow)
 	if err == nil && len(problems) > 0 {

@@ -68,6 +68,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	c.takeBack(x, i.Address.X())
 	p := c.person(i.Address)
 	first := p.Asked.IsZero()
+	p.know(x, Ways{Relays: i.Relays}) // the book has the endpoints
 	if p.Let = true; first {
 		p.Asked, p.Via = x.now.Wall, by
 	}

@@ -105,17 +105,17 @@ type Config struct {
 	Services func() []Service // that friends are told of
 	Secret   func() [32]byte  // the network's; zeros: none
 	Policy   func() Policy
-	Ways     func(a anode.Address) ([]wire.Endpoint, []Relay) // where a peer was found, for introductions
-	Random   func(b []byte)                                   // fills b
+	Found    func(a anode.Address) []wire.Endpoint // where a peer was found, for introductions
+	Random   func(b []byte)                        // fills b
 }
 
 // Relay is a relay and where it is.
 type Relay struct {
-	Address  anode.Address
-	Endpoint wire.Endpoint
+	Address  anode.Address `json:"address"`
+	Endpoint wire.Endpoint `json:"endpoint"`
 }
 
-// An Action is what the caller does after an event, in order: a Tell, Told, Join, Secret or Event.
+// An Action is what the caller does after an event, in order: a Tell, Told, Know, Join, Secret or Event.
 type Action any
 
 // Tell sends a TELL once.
@@ -130,14 +130,19 @@ type Told struct {
 	Msg wire.ToldMsg
 }
 
+// Know has a peer looked for where somebody said that it is, in place of what was said before.
+type Know struct {
+	Address anode.Address
+	Ways    Ways
+}
+
 // Join begins or, with a zero ID, ends handshakes by an invitation of somebody's.
 type Join struct {
-	Issuer    anode.Address
-	ID        [8]byte
-	PSK       [32]byte
-	Endpoints []wire.Endpoint
-	Relays    []Relay
-	Until     time.Time
+	Issuer anode.Address
+	ID     [8]byte
+	PSK    [32]byte
+	Ways   Ways
+	Until  time.Time
 }
 
 // Secret is the network's secret, which the issuer of our invitation told us.

@@ -322,7 +322,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 	w.befriend(a, f)
 	a.block(w.of("blocked"))
 	w.of("asked").policy = FromNobody
-	a.must(a.core.Ask(w.now, w.of("asked").addr, "", "", false))
+	a.must(a.core.Ask(w.now, AskRequest{Address: w.of("asked").addr}))
 	const silent = wire.TellStatus(0xff)
 	other := w.add("other").addr
 	bodies := map[wire.TellKind][]byte{
@@ -668,5 +668,44 @@ func TestClean(t *testing.T) {
 		if got := clean(text, maxName); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Where a link says that its issuer is stays known after a restart, is passed on by introductions, and is
+// forgotten with the peer.
+func TestWays(t *testing.T) {
+	w := newWorld(t, 23, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	w.befriend(b, c)
+	l := a.invite(Invite{})
+	l.Endpoints = []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.1:1"))}
+	l.Relays = []invite.Relay{{Address: c.addr, Endpoint: wire.UDP(netip.MustParseAddrPort("192.0.2.2:1"))}}
+	b.join(l, false)
+	w.pass(20 * time.Second)
+	w.states("b", "a", Friend)
+	b.start()
+	if got := b.known[a.addr]; !reflect.DeepEqual(got, waysOf(l)) {
+		t.Errorf("after a restart b knows %+v", got)
+	}
+	_, err := b.core.Introduce(w.now, a.addr, c.addr, "")
+	b.must(err)
+	w.pass(5 * time.Second)
+	c.accept(a)
+	if got := c.known[a.addr].Relays; len(got) != 1 || got[0] != Relay(l.Relays[0]) {
+		t.Errorf("c knows %+v", got)
+	}
+	b.remove(a)
+	if got := b.known[a.addr]; !got.IsZero() {
+		t.Errorf("b knows %+v of who was removed", got)
+	}
+	// A business card leads to its issuer too.
+	card := invite.Link{Address: a.addr, Name: "a", Endpoints: l.Endpoints}
+	d := w.add("d")
+	d.join(card, false)
+	if got := d.known[a.addr]; !reflect.DeepEqual(got, waysOf(card)) {
+		t.Errorf("d knows %+v", got)
+	}
+	if err := d.core.Ask(w.now, AskRequest{Address: b.addr, Ways: Ways{Endpoints: []wire.Endpoint{{}}}}); !errors.Is(err, book.ErrEndpoint) {
+		t.Errorf("an endpoint that cannot be: %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func (x *chaos) act() {
 			}
 		}
 	case 4:
-		if p.core.Ask(x.now, o.addr, "", "hello", false) == nil {
+		if p.core.Ask(x.now, AskRequest{Address: o.addr, Note: "hello"}) == nil {
 			delete(x.kept, pair)
 		}
 	case 5:

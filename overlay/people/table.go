@@ -126,6 +126,7 @@ type person struct {
 	Services []Service       `json:"services,omitempty"`
 	By       []anode.Address `json:"by,omitempty"`    // who introduced it
 	Knows    []byte          `json:"knows,omitempty"` // the digest of our PROFILE that it has
+	Ways     Ways            `json:"ways,omitzero"`
 
 	// of our ASK
 	Asked   time.Time     `json:"asked,omitzero"` // zero: never
@@ -179,6 +180,7 @@ func parseKey(b []byte) (k Key, ok bool) {
 // begin does what a start does: it tidies up, and sends what waits.
 func (c *Core) begin(now Now) {
 	c.tidy(now)
+	c.beginWays()
 	for k, l := range c.outbox.m {
 		c.sending[k] = &outgoing{storedTell: l, due: now.Mono}
 	}

@@ -99,7 +99,7 @@ func (c *Core) Peers(now Now) (list []Peer) {
 	for _, r := range c.requests.m {
 		add(r.Address)
 	}
-	slices.SortFunc(list, func(a, b Peer) int { return slices.Compare(a.Address[:], b.Address[:]) })
+	slices.SortFunc(list, func(a, b Peer) int { return compare(a.Address, b.Address) })
 	return list
 }
 

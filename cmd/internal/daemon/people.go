@@ -38,6 +38,7 @@ type peopleService struct {
 
 	settings atomic.Pointer[config.People]
 	host     string // the host's name, as a peer's
+	resolve  Resolver
 	secret   *secret
 
 	inbox inbox
@@ -72,14 +73,14 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service) (*p
 	host, _ := os.Hostname()
 	s := &peopleService{
 		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services,
-		host: ownName(host), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
+		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
 		peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.settings.Store(&d.cfg.People)
 	core, problems, err := people.New(people.Config{
 		Self: s.self, Book: peopleBook{d.book, s}, Name: s.name, Services: services, Secret: secret.get, Policy: s.policy,
-		Ways: s.ways, Random: func(b []byte) { rand.Read(b) },
+		Found: s.found, Random: func(b []byte) { rand.Read(b) },
 	}, moment())
 	for _, problem := range problems {
 		d.log.Warn("people", "err", problem)
@@ -128,14 +129,14 @@ func (s *peopleService) policy() people.Policy {
 	return people.FromAll
 }
 
-// ways are where a peer was found.
-func (s *peopleService) ways(a anode.Address) (list []wire.Endpoint, relays []people.Relay) {
+// found returns where a peer was found.
+func (s *peopleService) found(a anode.Address) (list []wire.Endpoint) {
 	for _, e := range append(s.book.Learned(a), s.book.Get(a).Endpoints...) {
 		if e.Kind != wire.Ethernet {
 			list = append(list, e)
 		}
 	}
-	return list, nil
+	return list
 }
 
 // peopleBook is the book, whose changes the node follows once it runs.
@@ -301,6 +302,8 @@ func (s *peopleService) doOne(ctx context.Context, a people.Action) {
 		s.tell(ctx, a)
 	case people.Told:
 		_ = s.node.TellBack(ctx, a.To, a.Msg) // without a session, the TELL comes again
+	case people.Know:
+		_ = s.node.Know(ctx, a.Address, a.Ways.Endpoints, relaysAt(a.Ways.Relays)) // it fails when the node ends
 	case people.Join:
 		s.join(ctx, a)
 	case people.Secret:
@@ -327,13 +330,17 @@ func (s *peopleService) tell(ctx context.Context, t people.Tell) {
 }
 
 func (s *peopleService) join(ctx context.Context, j people.Join) {
-	g := overlay.Invitation{Issuer: j.Issuer, ID: j.ID, PSK: j.PSK, Endpoints: j.Endpoints, Until: j.Until}
-	for _, r := range j.Relays {
-		g.Relays = append(g.Relays, overlay.RelayAt(r))
-	}
+	g := overlay.Invitation{Issuer: j.Issuer, ID: j.ID, PSK: j.PSK, Endpoints: j.Ways.Endpoints, Relays: relaysAt(j.Ways.Relays), Until: j.Until}
 	if err := s.node.Join(ctx, g); err != nil && ctx.Err() == nil {
 		s.log.Warn("the link is not tried", "peer", j.Issuer.ID(), "err", err)
 	}
+}
+
+func relaysAt(list []people.Relay) (relays []overlay.RelayAt) {
+	for _, r := range list {
+		relays = append(relays, overlay.RelayAt(r))
+	}
+	return relays
 }
 
 // publish makes what others read that which the core has now.

@@ -143,9 +143,8 @@ func whyFailed(j people.Joined) string {
 
 // Ask asks a peer to let us in.
 func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.Asked, error) {
-	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) {
-		return struct{}{}, c.Ask(now, r.Address, r.Name, r.Note, false)
-	})
+	q := people.AskRequest{Address: r.Address, Name: r.Name, Note: r.Note, Ways: people.Ways{Endpoints: s.endpointsOf(ctx, r.Endpoints)}}
+	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) { return struct{}{}, c.Ask(now, q) })
 	if err != nil {
 		return control.Asked{}, err
 	}
@@ -156,6 +155,23 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 		return reply.Told
 	})
 	return reply, err
+}
+
+// endpointsOf returns the endpoints among places, and those that the names of machines have now.
+func (s *peopleService) endpointsOf(ctx context.Context, places []book.Place) []wire.Endpoint {
+	endpoints, hosts := book.Split(places)
+	ctx, cancel := context.WithTimeout(ctx, queryLimit)
+	defer cancel()
+	for _, h := range hosts {
+		addrs, err := s.resolve(ctx, h.Name)
+		if err != nil {
+			s.log.Warn("a name is not resolved", "host", h.Name, "err", err)
+		}
+		for _, a := range addrs[:min(len(addrs), maxHostAddrs)] {
+			endpoints = append(endpoints, h.At(a.Unmap()))
+		}
+	}
+	return endpoints
 }
 
 // Requests lists who waits for a decision.
