@@ -59,7 +59,7 @@ func (a *app) joinCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.As, "as", "", "what the other machine is called here, a `name` (default the one in the link)")
 	cmd.Flags().BoolVar(&r.Ask, "ask", false, "ask only, and let nobody in yet")
 	cmd.Flags().StringVar(&r.Note, "note", "", "a `text` for the other side, shown if it has to decide")
-	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the other machine is yours too: what either lets in, the other does too")
+	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the other machine is yours too: your machines let each other in")
 	secondsVar(cmd.Flags(), &timeout, "timeout", "", time.Minute, "how long to watch, a `time` in seconds or as 2m; the daemon goes on")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

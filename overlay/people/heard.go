@@ -49,7 +49,7 @@ func (c *Core) heardPeer(now Now, h Heard) {
 	case !c.mark(k).tells.Allow(now.Mono, tellRate):
 		c.count.TooMuch++
 		c.told(h, wire.TellTooMuch)
-	case c.knows(k, h.Msg.ID):
+	case c.seen.knows(k, h.Msg.ID):
 		c.count.Again++
 		c.told(h, wire.TellDone)
 	default:
@@ -78,7 +78,7 @@ func (c *Core) take(now Now, h Heard, f handler) {
 	s := f(x, h)
 	if s == wire.TellDone {
 		if x.added(h.From) {
-			c.see(x, h.From.X(), h.Msg.ID)
+			c.seen.note(x, h.From.X(), h.Msg.ID)
 		}
 		if x.commit() != nil {
 			return // it comes again
@@ -325,7 +325,7 @@ func (c *Core) removed(now Now, p person) {
 // forget has a transaction drop all that waits between a peer and us.
 func (c *Core) forget(x *tx, k Key) {
 	c.unpostAll(x, k)
-	c.forgetSeen(x, k)
+	c.seen.forget(x, k)
 	c.forgetWays(x, k)
 	c.requests.drop(x, k)
 	c.endJoin(x, k)

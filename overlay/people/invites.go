@@ -63,6 +63,15 @@ func parseGuestKey(b []byte) (k guestKey, ok bool) {
 	return guestKey{inviteID(b), binary.BigEndian.Uint32(b[len(k.id):])}, true
 }
 
+// invites are the invitations that were issued, who used them, and what they open now.
+type invites struct {
+	self   anode.Address
+	issued table[inviteID, invitation]
+	guests table[guestKey, guest]
+	open   map[[8]byte]*Open // nil: to be made anew
+	opens  map[inviteID]*Open
+}
+
 // The bounds of invitations.
 const (
 	maxInvites     = 256 // that can be used
@@ -98,8 +107,8 @@ func (c *Core) Invite(now Now, r Invite) (Invitation, invite.Token, error) {
 	v := invitation{Token: t, Name: r.Name, Uses: r.Uses, Of: r.Uses, Mine: r.Mine,
 		Created: now.Wall.Round(0).UTC(), Expires: now.Wall.Add(r.For).Truncate(time.Second).UTC()}
 	x := c.begun(now)
-	c.tidyInvites(x)
-	c.putInvite(x, id, v)
+	c.invites.tidy(x)
+	c.invites.put(x, id, v)
 	return c.invitationOf(id, v), t, x.commit()
 }
 
@@ -114,7 +123,7 @@ func (c *Core) checkInvite(now Now, r Invite) error {
 		return err
 	}
 	n := 0
-	for _, v := range c.invites.m {
+	for _, v := range c.invites.issued.m {
 		if v.usable(now.Wall) {
 			n++
 		}
@@ -127,36 +136,36 @@ func (c *Core) checkInvite(now Now, r Invite) error {
 
 func (v invitation) usable(now time.Time) bool { return v.Uses > 0 && now.Before(v.Expires) }
 
-// putInvite has a transaction write an invitation.
-func (c *Core) putInvite(x *tx, id inviteID, v invitation) {
-	c.invites.put(x, id, v)
-	c.changed(x, id)
+// put has a transaction write an invitation.
+func (i *invites) put(x *tx, id inviteID, v invitation) {
+	i.issued.put(x, id, v)
+	i.changed(x, id)
 }
 
-// dropInvite has a transaction delete an invitation, with its guests.
-func (c *Core) dropInvite(x *tx, id inviteID) {
-	v := c.invites.m[id]
+// drop has a transaction delete an invitation, with its guests.
+func (i *invites) drop(x *tx, id inviteID) {
+	v := i.issued.m[id]
 	for n := range v.Of - v.Uses {
-		c.guests.drop(x, guestKey{id, uint32(n)})
+		i.guests.drop(x, guestKey{id, uint32(n)})
 	}
-	c.invites.drop(x, id)
-	c.changed(x, id)
+	i.issued.drop(x, id)
+	i.changed(x, id)
 }
 
-// tidyInvites has a transaction delete invitations that are over, and those that are used up if there are too
+// tidy has a transaction delete invitations that are over, and those that are used up if there are too
 // many, the oldest first.
-func (c *Core) tidyInvites(x *tx) {
+func (i *invites) tidy(x *tx) {
 	var used []inviteID
-	for id, v := range c.invites.m {
+	for id, v := range i.issued.m {
 		if !x.now.Wall.Before(v.Expires) {
-			c.dropInvite(x, id)
+			i.drop(x, id)
 		} else if v.Uses == 0 {
 			used = append(used, id)
 		}
 	}
-	slices.SortFunc(used, func(a, b inviteID) int { return c.invites.m[a].Created.Compare(c.invites.m[b].Created) })
+	slices.SortFunc(used, func(a, b inviteID) int { return i.issued.m[a].Created.Compare(i.issued.m[b].Created) })
 	for _, id := range used[:max(0, len(used)-(maxInvitesKept-maxInvites-1))] {
-		c.dropInvite(x, id)
+		i.drop(x, id)
 	}
 }
 
@@ -179,25 +188,28 @@ func (o *Open) Admits(a anode.Address, now time.Time) bool {
 
 // OpenInvitations returns the invitations that open sessions, and whether they are others than at the last
 // call. The map is never changed.
-func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) {
-	if c.open != nil {
-		return c.open, false
+func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) { return c.invites.openNow() }
+
+// openNow is Core.OpenInvitations.
+func (i *invites) openNow() (open map[[8]byte]*Open, changed bool) {
+	if i.open != nil {
+		return i.open, false
 	}
-	c.open = map[[8]byte]*Open{}
-	for id, v := range c.invites.m {
-		if c.opens[id] == nil {
-			c.opens[id] = c.openOf(id, v)
+	i.open = map[[8]byte]*Open{}
+	for id, v := range i.issued.m {
+		if i.opens[id] == nil {
+			i.opens[id] = i.openOf(id, v)
 		}
-		c.open[id] = c.opens[id]
+		i.open[id] = i.opens[id]
 	}
-	return c.open, true
+	return i.open, true
 }
 
-func (c *Core) openOf(id inviteID, v invitation) *Open {
+func (i *invites) openOf(id inviteID, v invitation) *Open {
 	o := &Open{Expires: v.Expires, left: v.Uses > 0, full: len(v.Late) >= maxLate, guests: map[Key]struct{}{}}
-	_, o.PSK = v.Token.Keys(c.cfg.Self)
+	_, o.PSK = v.Token.Keys(i.self)
 	for n := range v.Of - v.Uses {
-		o.guests[c.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
+		o.guests[i.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
 	}
 	for _, g := range v.Late {
 		o.guests[g.Address.X()] = struct{}{}
@@ -205,25 +217,25 @@ func (c *Core) openOf(id inviteID, v invitation) *Open {
 	return o
 }
 
-// changed has a transaction make the sessions that an invitation opens others.
-func (c *Core) changed(x *tx, id inviteID) {
+// changed has an Open made anew when a transaction is written.
+func (i *invites) changed(x *tx, id inviteID) {
 	x.then(func() {
-		c.open = nil
-		delete(c.opens, id)
+		i.open = nil
+		delete(i.opens, id)
 	})
 }
 
 // guestUp takes that somebody has proved the token of an invitation of ours.
 func (c *Core) guestUp(now Now, u Up) {
 	id := inviteID(u.Invitation)
-	v, known := c.invites.m[id]
+	v, known := c.invites.issued.m[id]
 	k, e := Key(u.Address.X()), c.book.Get(u.Address)
 	switch {
 	case !known || !now.Wall.Before(v.Expires):
 		c.sayBye(now, u.Address, Over)
 	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
 		c.readmit(now, u.Address)
-	case c.cameBefore(id, k):
+	case c.invites.usedBy(id, k):
 		c.late(now, id, v, u, Removed)
 	case v.Uses == 0:
 		c.late(now, id, v, u, Used)
@@ -241,9 +253,9 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	}
 	name = c.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
-	c.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
+	c.invites.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 	v.Uses--
-	c.putInvite(x, id, v)
+	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
 	c.takeBack(x, u.Address.X())
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
@@ -263,11 +275,11 @@ func (c *Core) readmit(now Now, a anode.Address) {
 	}
 }
 
-// cameBefore reports whether a key has used an invitation before.
-func (c *Core) cameBefore(id inviteID, k Key) bool {
-	v := c.invites.m[id]
+// usedBy reports whether a key has used an invitation before.
+func (i *invites) usedBy(id inviteID, k Key) bool {
+	v := i.issued.m[id]
 	for n := range v.Of - v.Uses {
-		if c.guests.m[guestKey{id, uint32(n)}].Address.X() == k {
+		if i.guests.m[guestKey{id, uint32(n)}].Address.X() == k {
 			return true
 		}
 	}
@@ -281,7 +293,7 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 	if !again {
 		v.Late = append(slices.Clone(v.Late), guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 		v.Late = v.Late[max(0, len(v.Late)-maxLate):]
-		c.putInvite(x, id, v)
+		c.invites.put(x, id, v)
 		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.shown(u.Address), Text: u.Endpoint})
 	}
 	x.commit()
@@ -298,7 +310,7 @@ func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
 // Revoke ends the one invitation whose ID begins so.
 func (c *Core) Revoke(now Now, prefix string) (Invitation, error) {
 	var found []inviteID
-	for id := range c.invites.m {
+	for id := range c.invites.issued.m {
 		if prefix != "" && strings.HasPrefix(id.String(), strings.ToLower(prefix)) {
 			found = append(found, id)
 		}
@@ -306,8 +318,8 @@ func (c *Core) Revoke(now Now, prefix string) (Invitation, error) {
 	if len(found) != 1 {
 		return Invitation{}, fmt.Errorf("%w: %q", ErrNoInvitation, clean(prefix, maxName))
 	}
-	x, v := c.begun(now), c.invitationOf(found[0], c.invites.m[found[0]])
-	c.dropInvite(x, found[0])
+	x, v := c.begun(now), c.invitationOf(found[0], c.invites.issued.m[found[0]])
+	c.invites.drop(x, found[0])
 	return v, x.commit()
 }
 
@@ -332,7 +344,7 @@ type Guest struct {
 func (c *Core) invitationOf(id inviteID, v invitation) Invitation {
 	i := Invitation{ID: id.String(), Name: v.Name, Uses: v.Uses, Of: v.Of, Created: v.Created, Expires: v.Expires, Mine: v.Mine}
 	for n := range v.Of - v.Uses {
-		if g, ok := c.guests.m[guestKey{id, uint32(n)}]; ok {
+		if g, ok := c.invites.guests.m[guestKey{id, uint32(n)}]; ok {
 			i.Guests = append(i.Guests, c.guestOf(g))
 		}
 	}
@@ -348,8 +360,8 @@ func (c *Core) guestOf(g guest) Guest {
 
 // Invitations returns the invitations that are not over, the newest first.
 func (c *Core) Invitations(now Now) (list []Invitation) {
-	for _, id := range slices.Collect(maps.Keys(c.invites.m)) {
-		if v := c.invites.m[id]; now.Wall.Before(v.Expires) {
+	for _, id := range slices.Collect(maps.Keys(c.invites.issued.m)) {
+		if v := c.invites.issued.m[id]; now.Wall.Before(v.Expires) {
 			list = append(list, c.invitationOf(id, v))
 		}
 	}

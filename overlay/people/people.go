@@ -198,20 +198,16 @@ type Core struct {
 	// kept in the book's tables
 	people   table[Key, person]
 	requests table[Key, request]
-	invites  table[inviteID, invitation]
-	guests   table[guestKey, guest]
+	invites  invites
 	joins    table[Key, join]
 	outbox   table[tellKey, storedTell]
-	seen     map[Key]*ring
+	seen     seen
 
 	// of this run
 	sending map[tellKey]*outgoing
 	marks   map[Key]*mark // of added peers alone
 	room    room
 	actions []Action
-	open    map[[8]byte]*Open // nil: to be made anew
-	opens   map[inviteID]*Open
-	heard   uint64    // TELLs that were taken
 	held    mono.Time // nothing is due before: the Store could not be written
 	count   Counters
 }
@@ -233,7 +229,7 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, seen: map[Key]*ring{}, sending: map[tellKey]*outgoing{}, opens: map[inviteID]*Open{}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, sending: map[tellKey]*outgoing{}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
 	if problems, err = c.load(); err != nil {
 		return nil, problems, err
 	}

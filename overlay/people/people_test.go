@@ -279,7 +279,7 @@ func TestStrangers(t *testing.T) {
 				t.Errorf("%d bytes grew", grown)
 			}
 			runtime.KeepAlive(a.core)
-			if len(a.core.marks) > 0 || len(a.core.seen) > 0 || len(a.core.people.m) > 0 {
+			if len(a.core.marks) > 0 || len(a.core.seen.rings) > 0 || len(a.core.people.m) > 0 {
 				t.Error("a stranger has a place of its own")
 			}
 		})
@@ -406,22 +406,22 @@ func TestRing(t *testing.T) {
 	a, b := w.of("a"), w.of("b")
 	for i := range uint64(3000) {
 		x := a.core.begun(w.now)
-		a.core.see(x, b.addr.X(), id(i+1))
+		a.core.seen.note(x, b.addr.X(), id(i+1))
 		a.must(x.commit())
 		if i%701 == 0 || i == 2999 {
-			if a.core.seen[b.addr.X()] != nil {
+			if a.core.seen.rings[b.addr.X()] != nil {
 				var err error
-				a.core.seen = map[Key]*ring{}
-				if _, err = a.core.loadSeen(); err != nil {
+				a.core.seen.rings = map[Key]*ring{}
+				if _, err = a.core.seen.load(a.book); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for n := range min(i+1, seenLast) {
-				if !a.core.knows(b.addr.X(), id(i+1-n)) {
+				if !a.core.seen.knows(b.addr.X(), id(i+1-n)) {
 					t.Fatalf("after %d: %d is not known", i+1, i+1-n)
 				}
 			}
-			if r := a.core.seen[b.addr.X()]; len(r.ids) > seenParts*seenPart || len(r.has) > seenParts*seenPart {
+			if r := a.core.seen.rings[b.addr.X()]; len(r.ids) > seenParts*seenPart || len(r.has) > seenParts*seenPart {
 				t.Fatalf("%d, %d are kept", len(r.ids), len(r.has))
 			}
 		}
@@ -430,7 +430,7 @@ func TestRing(t *testing.T) {
 		t.Errorf("%d records", len(records))
 	}
 	x := a.core.begun(w.now)
-	a.core.forgetSeen(x, b.addr.X())
+	a.core.seen.forget(x, b.addr.X())
 	a.must(x.commit())
 	if records, _ := a.store.Records(tableSeen); len(records) != 0 {
 		t.Errorf("%d records are left", len(records))
@@ -532,7 +532,7 @@ func TestRemoved(t *testing.T) {
 	if v := b.core.Peer(w.now, a.addr); !v.Left || b.count(EventLeft) != 1 {
 		t.Errorf("%+v", v)
 	}
-	if len(a.core.people.m)+len(a.core.outbox.m)+len(a.core.seen)+len(a.core.marks) != 0 {
+	if len(a.core.people.m)+len(a.core.outbox.m)+len(a.core.seen.rings)+len(a.core.marks) != 0 {
 		t.Error("something of it stays")
 	}
 	// Offline, by the command line: the daemon finds it at the next start.
@@ -621,19 +621,6 @@ func TestPolicy(t *testing.T) {
 	b.ask(a, "again")
 	w.pass(20 * time.Second)
 	w.states("a", "b", Stranger)
-}
-
-// Read has the states without a daemon.
-func TestRead(t *testing.T) {
-	w := newWorld(t, 18, "a", "b", "c")
-	a := w.of("a")
-	w.befriend(a, w.of("b"))
-	w.of("c").ask(a, "")
-	w.pass(time.Second)
-	list, err := Read(a.book, a.addr, w.now.Wall)
-	if want := a.core.Peers(w.now); err != nil || len(list) != 2 || fmt.Sprint(list) != fmt.Sprint(want) {
-		t.Errorf("%v\n%v\n%v", list, want, err)
-	}
 }
 
 // A TELL that comes again is answered, and nothing else, also after a restart and when what it did was undone.

@@ -153,11 +153,15 @@ func (c *Core) load() (problems []error, err error) {
 	for _, read := range []func() ([]error, error){
 		func() ([]error, error) { return c.people.load(c.book, tablePeople, keyBytes, parseKey) },
 		func() ([]error, error) { return c.requests.load(c.book, tableRequests, keyBytes, parseKey) },
-		func() ([]error, error) { return c.invites.load(c.book, tableInvites, inviteID.bytes, parseInviteID) },
-		func() ([]error, error) { return c.guests.load(c.book, tableGuests, guestKey.bytes, parseGuestKey) },
+		func() ([]error, error) {
+			return c.invites.issued.load(c.book, tableInvites, inviteID.bytes, parseInviteID)
+		},
+		func() ([]error, error) {
+			return c.invites.guests.load(c.book, tableGuests, guestKey.bytes, parseGuestKey)
+		},
 		func() ([]error, error) { return c.joins.load(c.book, tableJoins, keyBytes, parseKey) },
 		func() ([]error, error) { return c.outbox.load(c.book, tableOutbox, tellKey.bytes, parseTellKey) },
-		c.loadSeen,
+		func() ([]error, error) { return c.seen.load(c.book) },
 	} {
 		more, err := read()
 		problems = append(problems, more...)

@@ -242,33 +242,18 @@ func (s *peopleService) States(ctx context.Context) (control.States, error) {
 	reply := control.States{States: []control.PeerState{}}
 	err := s.do(ctx, func(c *people.Core) {
 		for _, p := range c.Peers(moment()) {
-			reply.States = append(reply.States, stateOf(p, s.shown))
+			reply.States = append(reply.States, s.stateOf(p))
 		}
 	})
 	return reply, err
 }
 
-func stateOf(p people.Peer, shown func(anode.Address) string) control.PeerState {
+func (s *peopleService) stateOf(p people.Peer) control.PeerState {
 	v := control.PeerState{Address: p.Address, State: control.State(p.State.String()), Name: p.Name, Mine: p.Mine, Said: p.Said, Left: p.Left, Via: []string{}}
 	for _, a := range p.Via {
-		v.Via = append(v.Via, shown(a))
+		v.Via = append(v.Via, s.shown(a))
 	}
 	return v
-}
-
-// ReadStates returns the states that a book has while no daemon runs.
-func ReadStates(b *book.Book, self anode.Address) (control.States, error) {
-	reply := control.States{States: []control.PeerState{}}
-	list, err := people.Read(b, self, time.Now())
-	for _, p := range list {
-		reply.States = append(reply.States, stateOf(p, func(a anode.Address) string {
-			if n := b.Get(a).Name; n != "" {
-				return n
-			}
-			return a.ID().String()
-		}))
-	}
-	return reply, err
 }
 
 var _ control.People = (*peopleService)(nil)
