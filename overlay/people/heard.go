@@ -165,7 +165,7 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 
 // befriend makes somebody a friend who asked, and answers.
 func (c *Core) befriend(x *tx, p person) {
-	c.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
+	c.outbox.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
 }
 
 // accepted notes that a peer lets us in. Somebody whom we asked is let in with it. It returns the
@@ -189,11 +189,11 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 		p.Mine = false
 		c.spread(x, &p, name)
 	}
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	x.then(func() {
-		c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellAsk })
+		c.outbox.stop(k, isAsk)
 		c.tellProfile(x.now, p)
 		c.joinGoesOn(x.now, p.Address)
 	})
@@ -256,8 +256,8 @@ func (c *Core) peerUp(now Now, a anode.Address) {
 		return
 	}
 	c.mark(a.X()).up = true
-	c.flush(now, a)
-	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.asking(a) {
+	c.outbox.flush(now, a)
+	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.outbox.has(a.X(), isAsk) {
 		c.ask(now, p)
 	}
 	c.joinGoesOn(now, a)
@@ -294,7 +294,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 // letIn follows that people here added a peer. If it asked, that is the answer.
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()
@@ -310,11 +310,11 @@ func (c *Core) removed(now Now, p person) {
 	c.forget(x, k)
 	if p.Spread {
 		for _, e := range c.mine(p.Address) {
-			c.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
+			c.outbox.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
 		}
 	}
 	if p.Friend {
-		c.post(x, p.Address, wire.TellBye, bye{}.body())
+		c.outbox.post(x, p.Address, wire.TellBye, bye{}.body())
 		c.people.put(x, k, person{Address: p.Address})
 	} else {
 		c.people.drop(x, k)
@@ -324,7 +324,7 @@ func (c *Core) removed(now Now, p person) {
 
 // forget has a transaction drop all that waits between a peer and us.
 func (c *Core) forget(x *tx, k Key) {
-	c.unpostAll(x, k)
+	c.outbox.dropAll(x, k)
 	c.seen.forget(x, k)
 	c.forgetWays(x, k)
 	c.requests.drop(x, k)

@@ -257,7 +257,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	v.Uses--
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	c.takeBack(x, u.Address.X())
+	c.outbox.takeBack(x, u.Address.X())
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
@@ -270,7 +270,7 @@ func (c *Core) readmit(now Now, a anode.Address) {
 	p.Let, p.Guest, p.Knows = true, true, nil
 	c.people.put(x, a.X(), p)
 	if x.commit() == nil {
-		c.flush(now, a)
+		c.outbox.flush(now, a)
 		c.tellProfile(now, p)
 	}
 }
@@ -302,9 +302,8 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 
 // sayBye tells a guest that an invitation does not let it in, while the session is there.
 func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
-	k := tellKey{to.X(), c.newID()}
-	c.stopSending(k.to, func(o *outgoing) bool { return o.once })
-	c.send(now, k, &outgoing{storedTell: storedTell{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true})
+	t := &outgoing{storedTell: storedTell{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true}
+	c.outbox.replace(now, t, func(o *outgoing) bool { return o.once })
 }
 
 // Revoke ends the one invitation whose ID begins so.

@@ -143,7 +143,7 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
 	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
@@ -183,20 +183,10 @@ func (c *Core) issuerUp(now Now, u Up) {
 	if !ok || j.State != JoinTrying {
 		return
 	}
-	c.flush(now, a)
-	if p := c.person(a); p.Let && !p.Friend && !c.asking(a) {
+	c.outbox.flush(now, a)
+	if p := c.person(a); p.Let && !p.Friend && !c.outbox.has(a.X(), isAsk) {
 		c.sendAsk(now, p)
 	}
-}
-
-// asking reports whether an ASK to a peer is on its way.
-func (c *Core) asking(a anode.Address) bool {
-	for k, o := range c.sending {
-		if k.to == a.X() && o.Kind == 1 {
-			return true
-		}
-	}
-	return false
 }
 
 // joinGoesOn ends a join with success when the issuer is a friend, and an ordinary session with it is up.

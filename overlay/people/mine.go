@@ -65,7 +65,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}
 	c.requests.drop(x, i.Address.X())
-	c.takeBack(x, i.Address.X())
+	c.outbox.takeBack(x, i.Address.X())
 	p := c.person(i.Address)
 	first := p.Asked.IsZero()
 	p.know(x, Ways{Relays: i.Relays}) // the book has the endpoints

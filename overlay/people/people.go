@@ -200,11 +200,10 @@ type Core struct {
 	requests table[Key, request]
 	invites  invites
 	joins    table[Key, join]
-	outbox   table[tellKey, storedTell]
+	outbox   outbox
 	seen     seen
 
 	// of this run
-	sending map[tellKey]*outgoing
 	marks   map[Key]*mark // of added peers alone
 	room    room
 	actions []Action
@@ -229,7 +228,9 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, sending: map[tellKey]*outgoing{}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
+		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
 	if problems, err = c.load(); err != nil {
 		return nil, problems, err
 	}
@@ -245,7 +246,11 @@ func (c *Core) Take() []Action {
 }
 
 // Counters returns what was dropped so far.
-func (c *Core) Counters() Counters { return c.count }
+func (c *Core) Counters() Counters {
+	n := c.count
+	n.OutboxFull = c.outbox.full
+	return n
+}
 
 func (c *Core) do(a Action) { c.actions = append(c.actions, a) }
 
@@ -261,10 +266,7 @@ func (c *Core) mark(k Key) *mark {
 
 // Next returns when Tick is due; mono.Never if nothing is.
 func (c *Core) Next(now Now) mono.Time {
-	next := c.room.next(now.Mono)
-	for _, o := range c.sending {
-		next = min(next, o.due)
-	}
+	next := min(c.room.next(now.Mono), c.outbox.next())
 	for _, j := range c.joins.m {
 		if j.State == JoinTrying {
 			next = min(next, now.Mono.Add(max(j.Until.Sub(now.Wall), 0)))

@@ -55,8 +55,8 @@ func TestFriends(t *testing.T) {
 				w.pass(time.Minute)
 				w.states("a", "b", Friend, "b", "a", Friend)
 				for _, p := range w.parties {
-					if n := len(p.core.sending); n > 0 {
-						for _, o := range p.core.sending {
+					if n := len(p.core.outbox.sending); n > 0 {
+						for _, o := range p.core.outbox.sending {
 							t.Errorf("%s still sends one of %d: %+v", p.name, n, o)
 						}
 					}
@@ -375,7 +375,7 @@ func TestExactlyOnce(t *testing.T) {
 	for range 15 {
 		x := fakeAddress()
 		tx := a.core.begun(w.now)
-		a.core.post(tx, b.addr, wire.TellIntro, intro{Address: x, Name: "x"}.body())
+		a.core.outbox.post(tx, b.addr, wire.TellIntro, intro{Address: x, Name: "x"}.body())
 		a.must(tx.commit())
 		seen[x] = 0
 		w.pass(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
@@ -395,8 +395,8 @@ func TestExactlyOnce(t *testing.T) {
 			t.Errorf("%s: %d times", x.ID(), n)
 		}
 	}
-	if len(a.core.outbox.m) > 0 {
-		t.Errorf("%d still wait", len(a.core.outbox.m))
+	if len(a.core.outbox.stored.m) > 0 {
+		t.Errorf("%d still wait", len(a.core.outbox.stored.m))
 	}
 }
 
@@ -532,7 +532,7 @@ func TestRemoved(t *testing.T) {
 	if v := b.core.Peer(w.now, a.addr); !v.Left || b.count(EventLeft) != 1 {
 		t.Errorf("%+v", v)
 	}
-	if len(a.core.people.m)+len(a.core.outbox.m)+len(a.core.seen.rings)+len(a.core.marks) != 0 {
+	if len(a.core.people.m)+len(a.core.outbox.stored.m)+len(a.core.seen.rings)+len(a.core.marks) != 0 {
 		t.Error("something of it stays")
 	}
 	// Offline, by the command line: the daemon finds it at the next start.
@@ -694,5 +694,19 @@ func TestWays(t *testing.T) {
 	}
 	if err := d.core.Ask(w.now, AskRequest{Address: b.addr, Ways: Ways{Endpoints: []wire.Endpoint{{}}}}); !errors.Is(err, book.ErrEndpoint) {
 		t.Errorf("an endpoint that cannot be: %v", err)
+	}
+}
+
+// One transaction that tells much, as a new device of somebody who has many, keeps to the bounds of the outbox.
+func TestOutboxBounds(t *testing.T) {
+	w := newWorld(t, 24, "a")
+	a := w.of("a")
+	x := a.core.begun(w.now)
+	for range outboxPeer + 3 {
+		a.core.outbox.post(x, a.addr, wire.TellIntro, []byte{1})
+	}
+	a.must(x.commit())
+	if n := len(a.core.outbox.stored.m); n != outboxPeer || a.core.Counters().OutboxFull != 3 {
+		t.Errorf("%d wait, %d were refused", n, a.core.Counters().OutboxFull)
 	}
 }

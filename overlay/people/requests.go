@@ -258,7 +258,7 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 		c.befriend(x, p)
 		return name, x.commit()
 	}
-	c.takeBack(x, a.X())
+	c.outbox.takeBack(x, a.X())
 	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
 	c.people.put(x, a.X(), p)
 	c.requests.drop(x, a.X())
@@ -315,7 +315,7 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
-	c.takeBack(x, a.X())
+	c.outbox.takeBack(x, a.X())
 	p.Let = c.book.Standing(a) == book.Added
 	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, r.Name, clean(r.Note, maxNote), r.Mine
 	p.know(x, r.Ways)
@@ -354,15 +354,12 @@ func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.A
 func (c *Core) postIntro(x *tx, to, of anode.Address, name, note string, mine bool) {
 	p := c.person(of)
 	name = firstOf(name, p.Said)
-	c.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, c.cfg.Found(of), p.Ways.Relays, mine}.body())
+	c.outbox.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, c.cfg.Found(of), p.Ways.Relays, mine}.body())
 }
 
 // Waits reports whether a TELL of a kind to a peer has not arrived yet.
 func (c *Core) Waits(to anode.Address, kind wire.TellKind) bool {
-	for k, o := range c.sending {
-		if k.to == to.X() && o.Kind == kind && (kind != wire.TellAsk || !c.people.m[k.to].AskTold) {
-			return true
-		}
-	}
-	return false
+	return c.outbox.has(to.X(), func(o *outgoing) bool {
+		return o.Kind == kind && (kind != wire.TellAsk || !c.people.m[to.X()].AskTold)
+	})
 }

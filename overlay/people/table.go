@@ -160,7 +160,7 @@ func (c *Core) load() (problems []error, err error) {
 			return c.invites.guests.load(c.book, tableGuests, guestKey.bytes, parseGuestKey)
 		},
 		func() ([]error, error) { return c.joins.load(c.book, tableJoins, keyBytes, parseKey) },
-		func() ([]error, error) { return c.outbox.load(c.book, tableOutbox, tellKey.bytes, parseTellKey) },
+		func() ([]error, error) { return c.outbox.stored.load(c.book, tableOutbox, tellKey.bytes, parseTellKey) },
 		func() ([]error, error) { return c.seen.load(c.book) },
 	} {
 		more, err := read()
@@ -185,8 +185,8 @@ func parseKey(b []byte) (k Key, ok bool) {
 func (c *Core) begin(now Now) {
 	c.tidy(now)
 	c.beginWays()
-	for k, l := range c.outbox.m {
-		c.sending[k] = &outgoing{storedTell: l, due: now.Mono}
+	for k, l := range c.outbox.stored.m {
+		c.outbox.sending[k] = &outgoing{storedTell: l, due: now.Mono}
 	}
 	for _, p := range slices.Collect(maps.Values(c.people.m)) {
 		c.Decided(now, p.Address)

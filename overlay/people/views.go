@@ -128,8 +128,8 @@ func (c *Core) tidy(now Now) {
 			c.requests.drop(x, k)
 		}
 	}
-	for k, l := range c.outbox.m {
-		if c.stale(now, &outgoing{storedTell: l}) {
+	for k, l := range c.outbox.stored.m {
+		if l.stale(now) {
 			c.outbox.drop(x, k)
 		}
 	}
