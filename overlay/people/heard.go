@@ -177,7 +177,7 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	}
 	if !x.added(p.Address) || name == "" && p.Guest || p.Mine && !e.Mine {
 		if name == "" {
-			name = c.unique(firstOf(p.As, p.Said), p.Address)
+			name = c.names.unique(firstOf(p.As, p.Said), p.Address)
 		}
 		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
 	}
@@ -230,7 +230,7 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	}
 	p.Friend, p.Left, p.Knows = false, true, nil
 	c.people.put(x, h.From.X(), p)
-	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.shown(h.From)})
+	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.names.shown(h.From)})
 	return wire.TellDone
 }
 

@@ -119,7 +119,7 @@ func (c *Core) checkInvite(now Now, r Invite) error {
 	if r.For < time.Second || r.For > InviteForMost {
 		return fmt.Errorf("%w: the time: want at most %d days", ErrBounds, InviteForMost/(24*time.Hour))
 	}
-	if err := c.given(r.Name, anode.Address{}); err != nil {
+	if err := c.names.given(r.Name, anode.Address{}); err != nil {
 		return err
 	}
 	n := 0
@@ -251,7 +251,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	if name == "" {
 		name = firstOf(c.requests.m[u.Address.X()].Name, p.Said)
 	}
-	name = c.unique(name, u.Address)
+	name = c.names.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
 	c.invites.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 	v.Uses--
@@ -294,7 +294,7 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 		v.Late = append(slices.Clone(v.Late), guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 		v.Late = v.Late[max(0, len(v.Late)-maxLate):]
 		c.invites.put(x, id, v)
-		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.shown(u.Address), Text: u.Endpoint})
+		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.names.shown(u.Address), Text: u.Endpoint})
 	}
 	x.commit()
 	c.sayBye(now, u.Address, why)

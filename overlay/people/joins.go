@@ -113,7 +113,7 @@ func (c *Core) joinByAsking(now Now, r JoinRequest) (Joined, error) {
 	a := r.Link.Address
 	name := r.As
 	if name == "" {
-		name = c.unique(r.Link.Name, a)
+		name = c.names.unique(r.Link.Name, a)
 	}
 	if err := c.Ask(now, AskRequest{Address: a, Name: name, Note: r.Note, Mine: r.Mine, Ways: waysOf(r.Link)}); err != nil {
 		return Joined{}, err
@@ -130,12 +130,12 @@ func (c *Core) joinByAsking(now Now, r JoinRequest) (Joined, error) {
 func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 	a, k := r.Link.Address, Key(r.Link.Address.X())
 	name := r.As
-	if err := c.given(name, a); err != nil {
+	if err := c.names.given(name, a); err != nil {
 		return Joined{}, err
 	}
 	e := c.book.Get(a)
 	if name == "" && e.Name == "" {
-		name = c.unique(r.Link.Name, a)
+		name = c.names.unique(r.Link.Name, a)
 	}
 	x, p := c.begun(now), c.person(a)
 	j := join{Issuer: a, Link: r.Link.String(), State: JoinTrying, Note: clean(r.Note, maxNote), Since: now.Wall, Until: r.Link.Expires}
@@ -199,7 +199,7 @@ func (c *Core) joinGoesOn(now Now, a anode.Address) {
 	was := j.State
 	j.State, j.Link, j.Until = JoinDone, "", now.Wall.Add(joinKept)
 	c.joins.put(x, a.X(), j)
-	x.do(Event{Kind: EventJoin, Address: a, Name: c.shown(a), Text: c.person(a).Calls})
+	x.do(Event{Kind: EventJoin, Address: a, Name: c.names.shown(a), Text: c.person(a).Calls})
 	if was == JoinTrying {
 		x.do(Join{Issuer: a})
 	}
@@ -216,7 +216,7 @@ func (c *Core) joinFails(x *tx, a anode.Address, why Reason) {
 	j.Until = x.now.Wall.Add(askFor)
 	c.joins.put(x, a.X(), j)
 	x.do(Join{Issuer: a})
-	x.do(Event{Kind: EventJoin, Address: a, Name: c.shown(a)})
+	x.do(Event{Kind: EventJoin, Address: a, Name: c.names.shown(a)})
 	x.then(func() {
 		if p := c.person(a); !p.Friend {
 			c.sendAsk(x.now, p)

@@ -60,7 +60,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	case !e.Added && c.book.Removed(i.Address, x.now.Wall):
 		return
 	case !e.Added:
-		name = c.unique(i.Name, i.Address)
+		name = c.names.unique(i.Name, i.Address)
 	}
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}
@@ -97,7 +97,7 @@ func (c *Core) heardRemoval(x *tx, by, gone anode.Address) wire.TellStatus {
 	}
 	k := Key(gone.X())
 	x.edit.Remove = gone
-	x.do(Event{Kind: EventTaken, Address: gone, Name: c.shown(gone), Via: by})
+	x.do(Event{Kind: EventTaken, Address: gone, Name: c.names.shown(gone), Via: by})
 	c.forget(x, k)
 	c.people.drop(x, k)
 	return wire.TellDone

@@ -192,8 +192,9 @@ type Counters struct {
 
 // Core is the state of all that people say. Its methods are for one goroutine. New makes it.
 type Core struct {
-	cfg  Config
-	book Book
+	cfg   Config
+	book  Book
+	names namer
 
 	// kept in the book's tables
 	people   table[Key, person]
@@ -228,7 +229,7 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, names: namer{cfg.Book}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
 	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
 		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
 	if problems, err = c.load(); err != nil {

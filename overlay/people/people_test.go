@@ -587,14 +587,14 @@ func TestNames(t *testing.T) {
 		"east": "east-2", "East": "east-2", "my_box.local": "my-box-local", "self": "self-2", "id": "id-2", "": "", "__": "", "\x1b[31mred": "31mred",
 		"ünster": "nster", "055b413c40ef750d": "055b413c40ef750d-2", strings.Repeat("x", 100): strings.Repeat("x", 59),
 	} {
-		if got := a.core.unique(offered, c.addr); got != want {
+		if got := a.core.names.unique(offered, c.addr); got != want {
 			t.Errorf("%q: %q, want %q", offered, got, want)
 		}
 	}
-	if got := a.core.unique("east", b.addr); got != "east" {
+	if got := a.core.names.unique("east", b.addr); got != "east" {
 		t.Error(got)
 	}
-	if err := a.core.given("east", c.addr); !errors.Is(err, book.ErrTaken) || !strings.Contains(err.Error(), "try: east-2") {
+	if err := a.core.names.given("east", c.addr); !errors.Is(err, book.ErrTaken) || !strings.Contains(err.Error(), "try: east-2") {
 		t.Error(err)
 	}
 }

@@ -244,11 +244,11 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	if err != nil {
 		return "", err
 	}
-	if err := c.given(as, r.Address); err != nil {
+	if err := c.names.given(as, r.Address); err != nil {
 		return "", err
 	}
 	x := c.begun(now)
-	name = firstOf(as, c.unique(r.Name, r.Address))
+	name = firstOf(as, c.names.unique(r.Name, r.Address))
 	x.edit.Add = &book.Entry{Address: r.Address, Name: name, Endpoints: r.Endpoints}
 	p := c.person(r.Address)
 	p.By = r.By
@@ -300,7 +300,7 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 	case s == book.Blocked:
 		return fmt.Errorf("%w: unblock it first", book.ErrBlocked)
 	}
-	if err := errors.Join(c.given(r.Name, a), r.Ways.check()); err != nil {
+	if err := errors.Join(c.names.given(r.Name, a), r.Ways.check()); err != nil {
 		return err
 	}
 	if _, err := c.request(now, a); err == nil {
@@ -338,7 +338,7 @@ func (c *Core) asked() (n int) {
 func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.Address, err error) {
 	for _, p := range []anode.Address{a, b} {
 		if c.book.Standing(p) != book.Added {
-			return nil, fmt.Errorf("%w: %s", ErrNotAdded, c.shown(p))
+			return nil, fmt.Errorf("%w: %s", ErrNotAdded, c.names.shown(p))
 		}
 	}
 	if sameKey(a, b) {

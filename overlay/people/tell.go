@@ -90,7 +90,7 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	x := c.begun(now)
 	c.outbox.drop(x, k)
 	if m.Status != wire.TellDone {
-		x.do(Event{Kind: EventRefused, Address: from, Name: c.shown(from), Text: o.Kind.String() + ": " + m.Status.String()})
+		x.do(Event{Kind: EventRefused, Address: from, Name: c.names.shown(from), Text: o.Kind.String() + ": " + m.Status.String()})
 	}
 	switch p, known := c.people.m[k.to]; {
 	case !known:
