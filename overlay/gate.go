@@ -173,35 +173,43 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer
 			return p, paid && !agreed
 		}
 	}
-	switch {
-	case len(known) > 0:
+	if len(known) > 0 {
 		n.counters.count(dMAC)
 		return nil, false
+	}
+	return g.authenticateNew(h, b, ep, cost), paid
+}
+
+// authenticateNew is authenticate for a sender that is not known. Its packet costs so much.
+func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint, cost float64) *peer.Peer {
+	n := g.l.n
+	switch {
 	case !h.Sender.Full():
 		n.counters.count(dUnknownSender)
-		return nil, false
+		return nil
 	case n.book.Standing(h.Sender.Address) == book.Blocked:
 		n.counters.count(dBlocked)
-		return nil, false
+		return nil
 	case !g.keys.Take(g.l.now, ep.Addr.Addr(), cost):
 		n.counters.count(dBudget)
-		return nil, false
+		return nil
 	}
 	k, err := seal.SharedKey(n.cfg.Identity, h.Sender.Address)
 	if err != nil {
 		n.counters.count(dHeader)
-		return nil, false
+		return nil
 	}
 	mac := seal.NewMAC(k)
 	if !mac.Verify(b, &g.l.shell.scratch) {
 		n.counters.count(dMAC)
-		return nil, false
+		return nil
 	}
-	if p, err = g.l.meet(h.Sender.Address, ep.Addr.Addr()); err != nil {
-		return nil, false
+	p, err := g.l.meet(h.Sender.Address, ep.Addr.Addr())
+	if err != nil {
+		return nil
 	}
 	p.SetKey(mac)
-	return p, paid
+	return p
 }
 
 // authentic takes an unsealed packet of a peer's. It may be a replay, and never moves

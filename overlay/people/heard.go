@@ -57,7 +57,7 @@ func (c *Core) heardPeer(now Now, h Heard) {
 	}
 }
 
-// heardAsked takes what somebody answers whom we asked. It is told nothing but that it was taken.
+// heardAsked takes an answer of somebody whom we asked, who gets TOLD and nothing else.
 func (c *Core) heardAsked(now Now, h Heard) {
 	switch h.Msg.Kind {
 	case wire.TellAsk, wire.TellAccept, wire.TellProfile:
@@ -118,7 +118,7 @@ func (c *Core) handle(x *tx, h Heard) wire.TellStatus {
 	return wire.TellUnknown
 }
 
-// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both want it.
+// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both sides agree.
 func (c *Core) heardAsk(x *tx, h Heard) wire.TellStatus {
 	a, err := parseAsk(h.Msg.Body)
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *Core) heardAccept(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// heardProfile takes a PROFILE. Who tells us that lets us in as well.
+// heardProfile takes a PROFILE. Only a peer that lets us in sends one.
 func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	f, err := parseProfile(h.Msg.Body)
 	if err != nil {
@@ -163,13 +163,12 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// befriend makes somebody a friend who asked, and answers.
+// befriend makes a friend of somebody who asked, and answers.
 func (c *Core) befriend(x *tx, p person) {
 	c.outbox.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
 }
 
-// accepted notes that a peer lets us in. Somebody whom we asked is let in with it. It returns the
-// peer's name here.
+// accepted notes that a peer lets us in, and lets it in if we asked it. It returns the peer's name here.
 func (c *Core) accepted(x *tx, p person) (name string) {
 	k, e := Key(p.Address.X()), c.book.Get(p.Address)
 	if name = e.Name; x.edit.Add != nil {

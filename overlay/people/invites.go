@@ -28,8 +28,8 @@ func parseInviteID(b []byte) (id inviteID, ok bool) {
 	return inviteID(b), true
 }
 
-// invitation is one that was issued. It is kept until it expires, also when it is used up: who comes with it then is
-// told so, and its issuer sees that two had the link.
+// invitation is one that was issued. It is kept until it expires, also when it is used up: a guest who is
+// too late is told so, and the issuer sees that two had the link.
 type invitation struct {
 	Token   invite.Token `json:"token"`
 	Name    string       `json:"name,omitempty"` // that the guest gets
@@ -178,9 +178,9 @@ type Open struct {
 	guests  map[Key]struct{}
 }
 
-// Admits reports whether an address may make a session by the invitation. When it is used up, so may those who used
-// it, to whom it may be the only way until they have the network's secret, and the first who come late, to be told
-// so: then its issuer knows that others have the link.
+// Admits reports whether an address may make a session by the invitation. When it is used up, its guests still may:
+// until they have the network's secret, they may have no other way. So may the first ones who are too late: they are
+// told so, and the issuer learns that others have the link.
 func (o *Open) Admits(a anode.Address, now time.Time) bool {
 	_, guest := o.guests[a.X()]
 	return now.Before(o.Expires) && (o.left || !o.full || guest)
@@ -225,7 +225,7 @@ func (i *invites) changed(x *tx, id inviteID) {
 	})
 }
 
-// guestUp takes that somebody has proved the token of an invitation of ours.
+// guestUp takes a session by an invitation of ours: the other side has proved the token.
 func (c *Core) guestUp(now Now, u Up) {
 	id := inviteID(u.Invitation)
 	v, known := c.invites.issued.m[id]
@@ -264,7 +264,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	x.commit() // if it fails, the guest's ASK comes and is one of a stranger's
 }
 
-// readmit sends a guest of ours who is let in already what it may have missed.
+// readmit tells a guest who is let in already again what it may have missed.
 func (c *Core) readmit(now Now, a anode.Address) {
 	x, p := c.begun(now), c.person(a)
 	p.Let, p.Guest, p.Knows = true, true, nil
@@ -286,7 +286,7 @@ func (i *invites) usedBy(id inviteID, k Key) bool {
 	return false
 }
 
-// late notes and tells a guest for whom no use is left.
+// late notes a guest who comes too late, and tells it why.
 func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 	x := c.begun(now)
 	again := slices.ContainsFunc(v.Late, func(g guest) bool { return sameKey(g.Address, u.Address) })

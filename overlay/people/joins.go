@@ -20,7 +20,7 @@ const (
 	JoinDead   JoinState = "dead"  // and the issuer does not let itself be asked
 )
 
-// join is an invitation of somebody's that we use. The token is only kept while it is needed.
+// join is the use of somebody else's invitation. Its token is kept only while it is needed.
 type join struct {
 	Issuer anode.Address `json:"issuer"`
 	Link   string        `json:"link,omitempty"`

@@ -8,10 +8,10 @@ import (
 	"anodenet/overlay/book"
 )
 
-// Devices of one person know each other. When a device becomes ours here, by people's word at this machine, it
-// and each other device of ours are made known to each other, as devices of ours: none is told of our
-// friends, who decide about each of our devices for themselves. What a device hears so it tells nobody
-// on, so nothing goes in circles, and what was removed does not come back.
+// Devices of one person know each other. When the user says at this machine that a peer is a device of the same
+// person, it and each other such device are introduced to each other. A device lets in at once whom another device
+// introduces. It is told nothing of our friends, who decide about each of our devices for themselves. It does
+// not pass an introduction on, so that none goes in circles, and what was removed does not come back.
 
 // mine returns the devices of ours, except one.
 func (c *Core) mine(except anode.Address) (list []book.Entry) {

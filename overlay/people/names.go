@@ -15,8 +15,8 @@ var reserved = [...]string{"self", "id", "v4", "localhost"}
 // namer gives peers names that are free in a book.
 type namer struct{ book Book }
 
-// unique makes a name for a peer of one that somebody offers: letters that a name cannot have become -,
-// and where another peer has it, it is numbered: east-2. It returns "" if nothing can be made of it.
+// unique makes a peer's name from one that somebody offers. Characters that a name cannot have become -. If
+// another peer has the name, it gets a number: east-2. It returns "" if no name is left.
 func (n namer) unique(offered string, a anode.Address) string {
 	base := strings.Trim(strings.Map(nameRune, strings.ToLower(offered)), "-")
 	for strings.Contains(base, "--") {

@@ -1,5 +1,5 @@
-// Package people decides what two people say to each other before their machines speak: who asks to
-// be let in, who was invited, who was introduced, and which devices belong to one person.
+// Package people keeps what two people agree on before their machines exchange data: who asks to be
+// let in, who was invited, who was introduced, and which devices belong to one person.
 //
 //	stranger --ask--> asked ----ACCEPT or their ASK----> friend --remove--> stranger (tombstone)
 //	stranger <-ASK--- asking ---accept-----------------> friend
@@ -7,14 +7,14 @@
 //	stranger --a link--> approved, on both sides --ASK, ACCEPT--> friend
 //	any ------block----> blocked
 //
-// What a peer may do is its standing in the book and nothing else: blocked, stranger or added. A
-// State follows from that and from the tables here, so somebody who asks costs one record, and
-// gets no right and no place in the engine.
+// A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
+// follows from the standing and from the tables here. A request costs one record, and gives no
+// right and no place in the engine.
 //
-// Core is the whole of it, without a goroutine, a clock or a socket: events go in (Heard, Told,
-// Up, Decided, and the verbs of people), Actions come out. Everything is keyed by the X coordinate of
-// an address, since one key has many addresses. Each event writes one transaction of the book, with
-// the IDs of the TELLs that it took, and only then answers:
+// Core does all of it without a goroutine, a clock or a socket: events go in (Heard, Told, Up,
+// Decided, and the verbs of people), Actions come out. All records have the X coordinate of an
+// address as their key, since one key has many addresses. Each event writes one transaction of the
+// book, with the IDs of the TELLs that it took, and answers after that:
 //
 //	people       X       what was said between a peer and us
 //	requests     X       who waits for a decision here
@@ -24,8 +24,8 @@
 //	outbox       X id    TELLs that wait until they arrive
 //	seen         X part  the last TELLs of each added peer
 //
-// So a TELL takes effect exactly once, whatever is lost and whoever is killed: its sender repeats it
-// until TOLD comes, and its receiver knows the last 1024 of each peer.
+// So a TELL takes effect exactly once, also when packets are lost or a process is killed: its sender
+// repeats it until TOLD comes, and its receiver knows the last 1024 of each peer.
 package people
 
 import (
@@ -48,7 +48,7 @@ var (
 	ErrOwnLink      = errors.New("that is a link of this machine's own")
 )
 
-// Now is one moment on both clocks: Wall is for what people see and what is kept, Mono for what is due.
+// Now is the time on both clocks: Wall is shown and stored, Mono decides what is due.
 type Now struct {
 	Wall time.Time
 	Mono mono.Time
@@ -97,7 +97,7 @@ type Book interface {
 	Commit(e book.Edit, now time.Time) (book.Change, error)
 }
 
-// Config is what a Core is made of. The functions are called by whoever calls the Core's methods.
+// Config is what a Core is made of. The Core calls the functions within its own methods.
 type Config struct {
 	Self     anode.Address
 	Book     Book
@@ -190,13 +190,13 @@ type Counters struct {
 	OutboxFull uint64 // TELLs of ours for which there was no room
 }
 
-// Core is the state of all that people say. Its methods are for one goroutine. New makes it.
+// Core is the state of all requests, invitations and friends. One goroutine calls its methods. New makes it.
 type Core struct {
 	cfg   Config
 	book  Book
 	names namer
 
-	// kept in the book's tables
+	// in the book's tables; each part alone writes its own
 	people   table[Key, person]
 	requests table[Key, request]
 	invites  invites
@@ -204,7 +204,7 @@ type Core struct {
 	outbox   outbox
 	seen     seen
 
-	// of this run
+	// of this run alone
 	marks   map[Key]*mark // of added peers alone
 	room    room
 	actions []Action

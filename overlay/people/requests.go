@@ -202,7 +202,7 @@ func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// introduced lists somebody whom a friend made known.
+// introduced lists somebody whom a friend introduced.
 func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	k := Key(i.Address.X())
 	r, listed := c.requests.m[k]
@@ -266,7 +266,7 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	return name, x.commit()
 }
 
-// Decline refuses who asked or was introduced, for a week. Nobody is told, unless it asks again.
+// Decline refuses a request for a week. The other side is told only if it asks again.
 func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
 	r, err := c.request(now, a)
 	if err != nil {

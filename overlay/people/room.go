@@ -12,12 +12,12 @@ import (
 	"anodenet/overlay/mono"
 )
 
-// room is where the ASKs of strangers wait to be listed. They are listed at strangerRate and no faster,
-// so who comes first must not matter: of those that wait, the next is of the network from
-// which none was listed for the longest time, and within it of such a host. A flood so costs a
-// stranger of another network one turn, wherever the flood comes from.
+// room is where the ASKs of strangers wait to be listed, which happens at strangerRate. The order of arrival
+// does not count, since a flood would win: the next ASK is one from the network of which none was listed
+// for the longest time, and in that network from the host of which the same is true. So a flood costs a
+// stranger in another network one turn.
 //
-// What is here was not answered, so its sender repeats it, and may lose its place to others.
+// An ASK that waits here was not answered, so its sender repeats it, and another one may take its place.
 type room struct {
 	waiting []waiting
 	bucket  mono.Bucket

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -22,8 +21,7 @@ import (
 	"anodenet/overlay/people"
 )
 
-// peopleService is what people say to each other: it runs a people.Core on a goroutine of its own, and
-// does what it wants.
+// peopleService runs a people.Core on a goroutine of its own, feeds it, and carries out its actions.
 //
 //	node's loop --Heard, Told, Up, Refused--> inbox --> core --Commit--> book, node's loop
 //	control socket --verbs------------------> calls -->      --Tell----> senders --> node
@@ -54,7 +52,7 @@ type peopleService struct {
 	core     *people.Core
 	ctx      context.Context // run's; nil before
 	services func() []people.Service
-	offered  func() // friends offer other services; nil: nobody wants to know. Set before run
+	offered  func() // is called when friends offer other services; nil: nobody asked. Set before run
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed at each change
@@ -343,7 +341,7 @@ func relaysAt(list []people.Relay) (relays []overlay.RelayAt) {
 	return relays
 }
 
-// publish makes what others read that which the core has now.
+// publish copies from the core what other goroutines read.
 func (s *peopleService) publish() {
 	if open, changed := s.core.OpenInvitations(); changed {
 		s.open.Store(&open)
@@ -354,7 +352,7 @@ func (s *peopleService) publish() {
 	s.count = s.core.Counters()
 }
 
-// wakeWaiting wakes who waits for a change.
+// wakeWaiting wakes the calls of until.
 func (s *peopleService) wakeWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -486,7 +484,7 @@ func (s *peopleService) shown(a anode.Address) string {
 func (s *peopleService) takeSecret(ctx context.Context, a people.Secret) {
 	taken, err := s.secret.set(a.Secret)
 	if err != nil {
-		s.log.Error("the network's secret is not kept", "peer", s.shown(a.From), "err", err)
+		s.log.Error("the network's secret that came with an invitation is not kept", "peer", s.shown(a.From), "err", err)
 	}
 	if !taken {
 		return
@@ -500,6 +498,3 @@ func (s *peopleService) takeSecret(ctx context.Context, a people.Secret) {
 }
 
 var _ overlay.People = (*peopleService)(nil)
-
-// errInUse says that this machine is in a network with another secret.
-var errInUse = errors.New("this machine is in a network with another secret")

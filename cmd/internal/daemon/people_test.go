@@ -258,7 +258,9 @@ func TestAskAt(t *testing.T) {
 		m.configure(t, "people.name = \""+string(rune('a'+i))+"\"\ndiscovery.quiet = [\"10.0.0.0/24\"]\n")
 	}
 	a, b := list[0], list[1].start(t)
-	a.options.Resolve = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil }
+	a.options.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
+	}
 	a.start(t)
 	places, err := book.ParsePlaces("udp:bee.example:8737")
 	if err != nil {
