@@ -197,7 +197,7 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 		}
 	}
 	if p := s.peer(c, h.Type, ep); p != nil {
-		s.l.gate.authentic(p, h, msg, ep)
+		s.l.gate.authentic(p, h, msg, ep, false)
 		return
 	}
 	switch kind {

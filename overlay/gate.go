@@ -40,7 +40,7 @@ func (g *gate) signed(c *peer.Contact, b []byte, ep link.Endpoint) {
 	if err != nil || p == nil || p.Standing() == book.Blocked {
 		return
 	}
-	g.authentic(p, &h, msg, ep)
+	g.authentic(p, &h, msg, ep, false)
 }
 
 // cookied takes a COOKIE that repeats what only the HELLO's recipient, and who is on the
@@ -77,7 +77,7 @@ func (g *gate) unsigned(b []byte, ep link.Endpoint, proven bool) {
 	case g.l.clients.newcomer(&h, msg, b, ep, proven):
 	default:
 		if p, paid := g.authenticate(&h, b, ep); p != nil {
-			g.take(p, &h, msg, ep, paid)
+			g.authentic(p, &h, msg, ep, paid)
 		}
 	}
 }
@@ -173,45 +173,48 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer
 			return p, paid && !agreed
 		}
 	}
-	switch {
-	case len(known) > 0:
+	if len(known) > 0 {
 		n.counters.count(dMAC)
 		return nil, false
+	}
+	return g.authenticateNew(h, b, ep, cost), paid
+}
+
+// authenticateNew is authenticate for a sender that is not known. Its packet costs so much.
+func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint, cost float64) *peer.Peer {
+	n := g.l.n
+	switch {
 	case !h.Sender.Full():
 		n.counters.count(dUnknownSender)
-		return nil, false
+		return nil
 	case n.book.Standing(h.Sender.Address) == book.Blocked:
 		n.counters.count(dBlocked)
-		return nil, false
+		return nil
 	case !g.keys.Take(g.l.now, ep.Addr.Addr(), cost):
 		n.counters.count(dBudget)
-		return nil, false
+		return nil
 	}
 	k, err := seal.SharedKey(n.cfg.Identity, h.Sender.Address)
 	if err != nil {
 		n.counters.count(dHeader)
-		return nil, false
+		return nil
 	}
 	mac := seal.NewMAC(k)
 	if !mac.Verify(b, &g.l.shell.scratch) {
 		n.counters.count(dMAC)
-		return nil, false
+		return nil
 	}
-	if p, err = g.l.meet(h.Sender.Address, ep.Addr.Addr()); err != nil {
-		return nil, false
+	p, err := g.l.meet(h.Sender.Address, ep.Addr.Addr())
+	if err != nil {
+		return nil
 	}
 	p.SetKey(mac)
-	return p, paid
+	return p
 }
 
 // authentic takes an unsealed packet of a peer's. It may be a replay, and never moves
-// an endpoint: it only has one checked.
-func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint) {
-	g.take(p, h, msg, ep, false)
-}
-
-// take is authentic; paid: what the HELLO costs is paid for.
-func (g *gate) take(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint, paid bool) {
+// an endpoint: it only has one checked. With paid, the cost of a stranger's HELLO is paid already.
+func (g *gate) authentic(p *peer.Peer, h *wire.Header, msg []byte, ep link.Endpoint, paid bool) {
 	g.l.n.counters.count(cControlRx)
 	g.l.clients.stranger(p, h, msg, ep)
 	p.Signed(g.l.now)

@@ -110,10 +110,9 @@ func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer
 	return old
 }
 
-// passing reports whether strangers who come can do nothing here but ask to be let in, and ping. Then
-// none of them has a place for long: while more come than there are places, any of them may have
-// to go, so that the places are no use to who has taken all of them. To be heard takes one round trip; who
-// had to go begins anew.
+// passing reports whether strangers who come can only ask to be let in, and ping. Then none of them keeps a
+// place for long: while more come than there are places, each arrival drops a random one, so that nobody
+// can hold all places. An ASK takes one round trip; a stranger that was dropped begins anew.
 func (l *loop) passing() bool {
 	return l.n.cfg.People != nil && !l.n.isOpen() && l.n.programs.open.none()
 }
@@ -126,8 +125,8 @@ func (s *strangers) answered(p *peer.Peer) {
 	}
 }
 
-// any returns one of the strangers who came, of a site if it is valid: one that was answered, or else whoever it is; nil if all of them
-// have something to do here.
+// any returns a random one of the strangers who came, from a site if that is valid: one that was answered, if there
+// is one. It returns nil if all of them are busy here.
 func (s *strangers) any(now mono.Time, site netip.Addr) *peer.Peer {
 	var list [strangersMax]*peer.Peer
 	n, answered := 0, false

@@ -13,24 +13,24 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// People is who decides about what peers tell us: TELL and TOLD, and the sessions that invitations
-// make. The loop calls its methods, so they must not wait, nor call the Node: they put what they get into a
-// bounded queue of their own.
+// People takes TELL and TOLD, and the sessions that invitations make, and decides about them. The loop
+// calls its methods. They must not wait and must not call the Node: they put what they get into a bounded
+// queue of their own.
 type People interface {
 	// Heard takes a TELL. It reports whether there was room: what is not taken is counted and
 	// comes again.
 	Heard(h Heard) bool
 	// Told takes the answer to a TELL of ours.
 	Told(a anode.Address, m wire.ToldMsg)
-	// Up is told that a session with an added peer, or one by an invitation, is confirmed.
+	// Up says that a session with an added peer, or one by an invitation, is confirmed.
 	Up(u Up)
 	// Invitation returns the preshared key of an invitation that from may use now; ok is false if
-	// there is none. from has proved its address, and not that it has the token. Whoever has used an
-	// invitation up may use it again: it does not know yet that it was let in, and, in a network with a
-	// secret, cannot be told so in any other session. It must be fast: a stranger's HELLO waits for it.
+	// there is none. from has proved its address, but not that it has the token. A guest may use an
+	// invitation again that it has used up: it may not know that it was let in, and in a network with a
+	// secret no other session can tell it. It must be fast: a stranger's HELLO waits for it.
 	Invitation(id InvitationID, from anode.Address) (psk [32]byte, ok bool)
-	// Refused is told that the issuer of an invitation that we were given knows nothing of it: it has
-	// expired, was used up, or was taken back. The issuer has proved that it said so. Join has ended.
+	// Refused says that the issuer of an invitation that we use does not know it: it has expired, was used
+	// up, or was revoked. The issuer has proved that it said so. Join has ended.
 	Refused(issuer anode.Address, id InvitationID)
 }
 
@@ -56,7 +56,7 @@ type Up struct {
 }
 
 // ErrNoPeople says that the node was made without People.
-var ErrNoPeople = errors.New("this node takes no messages of people")
+var ErrNoPeople = errors.New("this node takes no requests of people")
 
 // Tell sends a TELL once, in the session with a or in one that it begins. An error says that it was
 // not sent; without one it may still be lost, so the caller repeats it until TOLD comes. It waits for a
@@ -125,10 +125,10 @@ func (n *Node) SetSecret(ctx context.Context, psk [32]byte) error {
 	})
 }
 
-// tells is the part that takes what people tell each other, and knows who is on the way in.
+// tells is the part that takes TELL and TOLD, and that makes handshakes by invitations of others.
 //
-// What a stranger says has a budget of its network, and one of all strangers. What a peer that was
-// added says has one of the peer's, and so has who has an invitation of ours: see receiver.tells.
+// TELLs of strangers draw on a budget of their network and on one of all strangers. An added peer has a
+// budget of its own, and so has a guest with an invitation of ours: see receiver.deliver.
 type tells struct {
 	l         *loop
 	strangers mono.Networks
@@ -139,8 +139,8 @@ type tells struct {
 var (
 	// tellsOfOne is of one added peer, or of one with an invitation.
 	tellsOfOne = mono.Rate{PerSecond: 20, Burst: 100}
-	// A stranger has one thing to say, some times over. Of all there are as many as there are key
-	// agreements for: who has got so far is not to fail by others.
+	// A stranger sends one TELL, a few times. All strangers together have as many as gate has key agreements
+	// for: a stranger that has got this far does not fail because of others.
 	tellsOfSite      = mono.Rate{PerSecond: 1, Burst: 8}
 	tellsOfStrangers = mono.Rate{PerSecond: 250, Burst: 250}
 	// claimRate is how many handshakes are made by one invitation.

@@ -16,8 +16,8 @@ import (
 	"anodenet/overlay/peer"
 )
 
-// Guest is an invitation of somebody else's, with which handshakes are made until it ends.
-type Guest struct {
+// Invitation is one that somebody else issued. Handshakes are made with it until it ends.
+type Invitation struct {
 	Issuer    anode.Address
 	ID        InvitationID
 	PSK       [32]byte
@@ -54,7 +54,7 @@ const (
 // minutes; at once when our links change or a way to the issuer is found.
 //
 // The errors are ErrNoPeople, ErrSelf, ErrBlocked, ErrNoKey, ErrJoins, and that of ctx.
-func (n *Node) Join(ctx context.Context, g Guest) error {
+func (n *Node) Join(ctx context.Context, g Invitation) error {
 	if n.cfg.People == nil {
 		return ErrNoPeople
 	}
@@ -76,7 +76,7 @@ type joins struct{ of map[*peer.Peer]*join }
 // anew in between, and know nothing of the session: then the guest tries an ordinary one, and then the
 // invitation again.
 type join struct {
-	Guest
+	Invitation
 	invitation seal.Invitation
 	until      mono.Time
 	next       mono.Time // when to try again
@@ -96,7 +96,7 @@ const (
 )
 
 // join begins with an invitation.
-func (t *tells) join(g Guest) error {
+func (t *tells) join(g Invitation) error {
 	l := t.l
 	p := l.peers.get(g.Issuer)
 	switch {
@@ -130,8 +130,8 @@ func (t *tells) join(g Guest) error {
 		left = longestJoin
 	}
 	g.Endpoints = g.Endpoints[:min(len(g.Endpoints), maxGuestEndpoints)]
-	t.joins.of[p] = &join{Guest: g, invitation: seal.Invitation{ID: g.ID, PSK: g.PSK}, until: l.now.Add(left), next: l.now}
-	l.zones.give(g.Issuer, g.Relays)
+	t.joins.of[p] = &join{Invitation: g, invitation: seal.Invitation{ID: g.ID, PSK: g.PSK}, until: l.now.Add(left), next: l.now}
+	l.zones.give(g.Issuer, g.Endpoints, g.Relays)
 	return nil
 }
 

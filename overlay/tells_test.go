@@ -163,8 +163,8 @@ func newTellID() (id wire.TellID) {
 }
 
 // invite makes an invitation, and returns what a guest gets.
-func (s *someone) invite(uses int) Guest {
-	g := Guest{Issuer: s.n.address0(), Until: time.Now().Add(24 * time.Hour)}
+func (s *someone) invite(uses int) Invitation {
+	g := Invitation{Issuer: s.n.address0(), Until: time.Now().Add(24 * time.Hour)}
 	rand.Read(g.ID[:])
 	rand.Read(g.PSK[:])
 	s.mu.Lock()
@@ -174,7 +174,7 @@ func (s *someone) invite(uses int) Guest {
 }
 
 // join adds the issuer and joins, as the program does.
-func (s *someone) join(g Guest) {
+func (s *someone) join(g Invitation) {
 	s.n.t.Helper()
 	if _, err := s.n.AddPeer(s.n.t.Context(), Peer{Address: g.Issuer}); err != nil {
 		s.n.t.Fatal(err)
@@ -310,7 +310,7 @@ func TestJoinByRelay(t *testing.T) {
 				settle(2 * time.Second)
 				g := a.invite(1)
 				var err error
-				if g.Endpoints, g.Relays, err = a.n.Doors(t.Context()); err != nil {
+				if g.Endpoints, g.Relays, err = a.n.Candidates(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if len(g.Relays) != 1 || g.Relays[0].Address != x.relays[0].address0() {
@@ -332,7 +332,7 @@ func TestJoinByRelay(t *testing.T) {
 				if secret != [32]byte{} {
 					b.n.SetSecret(t.Context(), secret)
 				}
-				if err := b.n.KnowRelay(t.Context(), g.Issuer, g.Relays); err != nil {
+				if err := b.n.Know(t.Context(), g.Issuer, nil, g.Relays); err != nil {
 					t.Fatal(err)
 				}
 				settle(time.Second)
@@ -589,12 +589,12 @@ func TestNobodyToTell(t *testing.T) {
 		}
 		ctx := t.Context()
 		for what, err := range map[string]error{"Tell": a.Tell(ctx, b.n.address0(), wire.TellMsg{}), "TellBack": a.TellBack(ctx, b.n.address0(), wire.ToldMsg{}),
-			"Join": a.Join(ctx, Guest{})} {
+			"Join": a.Join(ctx, Invitation{})} {
 			if err != ErrNoPeople {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		b.join(Guest{Issuer: a.address0(), ID: InvitationID{1}, PSK: [32]byte{1}})
+		b.join(Invitation{Issuer: a.address0(), ID: InvitationID{1}, PSK: [32]byte{1}})
 		settle(time.Second)
 		if _, _, _, _, _, refused := b.saw(); refused != 1 {
 			t.Errorf("a node without people does not know an invitation: told %d times", refused)

@@ -33,10 +33,10 @@ type zones struct {
 	files   map[anode.Zone]*zone.File
 	wanted  map[anode.Zone]mono.Time // when a file was last asked for
 	relays  map[anode.Address]*zoneRelay
-	given   map[anode.Address][]RelayAt // that somebody named for an address, beside those of zone files
-	own     *zoneRelay                  // where others find us; nil: nowhere
-	spare   *zoneRelay                  // the one that follows, which others use when that is silent, and tells how it sees us
-	changed bool                        // something has to be done now
+	given   map[anode.Address]given // what somebody said about where an address is, beside zone files
+	own     *zoneRelay              // where others find us; nil: nowhere
+	spare   *zoneRelay              // the one that follows, which others use when that is silent, and tells how it sees us
+	changed bool                    // something has to be done now
 	due     mono.Time
 	pruneAt mono.Time
 }
@@ -50,7 +50,7 @@ const (
 )
 
 func newZones(l *loop) zones {
-	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}, given: map[anode.Address][]RelayAt{}}
+	return zones{l: l, files: map[anode.Zone]*zone.File{}, wanted: map[anode.Zone]mono.Time{}, relays: map[anode.Address]*zoneRelay{}, given: map[anode.Address]given{}}
 }
 
 // set takes the file of a zone; nil forgets it.

@@ -2,34 +2,44 @@ package overlay
 
 import (
 	"context"
+	"slices"
 
 	"anodenet/anode"
+	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 	"anodenet/overlay/link"
+	"anodenet/overlay/path"
 	"anodenet/overlay/peer"
 )
 
-// Relays that somebody named for an address, such as in a link. They are used as those of zone
+// What somebody said about where an address is, such as in a link. Its relays are used as those of zone
 // files are: to reach that address, and for nothing else. What they say about our NAT is a hint.
 
+// given is what was said about one address.
+type given struct {
+	endpoints []wire.Endpoint
+	relays    []RelayAt
+}
+
 const (
-	maxGiven      = 256 // addresses with such relays; then a random one makes room
-	givenRelays   = 2   // of one address
-	maxDoorRelays = 2   // that a guest is told
+	maxGiven           = 256 // addresses; then a random one makes room
+	givenRelays        = 2   // of one address
+	givenEndpoints     = 8
+	maxCandidateRelays = 2 // that a guest is told
 )
 
-// KnowRelay has relays used to reach an address, in place of those that were named for it before;
-// with none, only those of its zone are. It is forgotten when the node ends, and is meant for an added
-// peer that is behind a relay which no zone file of the node's has. At most 2 of them count.
-func (n *Node) KnowRelay(ctx context.Context, a anode.Address, relays []RelayAt) error {
+// Know has endpoints and relays used to reach an address, in place of those that were named for it before.
+// They are forgotten when the node ends, and are meant for peers that neither the book nor a zone file
+// leads to. The first 8 endpoints and 2 relays count.
+func (n *Node) Know(ctx context.Context, a anode.Address, endpoints []wire.Endpoint, relays []RelayAt) error {
 	return n.call(ctx, func(l *loop) error {
-		l.zones.give(a, relays)
+		l.zones.give(a, endpoints, relays)
 		return nil
 	})
 }
 
-// give notes relays of an address.
-func (z *zones) give(a anode.Address, relays []RelayAt) {
+// give notes endpoints and relays of an address.
+func (z *zones) give(a anode.Address, endpoints []wire.Endpoint, relays []RelayAt) {
 	var list []RelayAt
 	for _, r := range relays {
 		ep, ok := link.FromWire(r.Endpoint)
@@ -39,22 +49,28 @@ func (z *zones) give(a anode.Address, relays []RelayAt) {
 		}
 		list = append(list, r)
 	}
-	if len(list) == 0 {
+	if len(list)+len(endpoints) == 0 {
 		delete(z.given, a)
 		return
 	}
-	if z.given[a] == nil && len(z.given) >= maxGiven {
+	if _, ok := z.given[a]; !ok && len(z.given) >= maxGiven {
 		for other := range z.given {
 			delete(z.given, other)
 			break
 		}
 	}
-	z.given[a] = list
+	z.given[a] = given{slices.Clone(endpoints[:min(len(endpoints), givenEndpoints)]), list}
 }
 
-// seekGiven offers the relays that were named for a peer as ways to it.
+// seekGiven offers what was named for a peer as ways to it.
 func (z *zones) seekGiven(p *peer.Peer) {
-	for _, at := range z.given[p.Address] {
+	g := z.given[p.Address]
+	for _, e := range g.endpoints {
+		if ep, ok := link.FromWire(e); ok && z.l.links.mayHint(ep, z.l.isOverlay, ep.Kind == link.UDP) {
+			p.Offer(z.l.now, path.Way{Endpoint: ep}, path.Stored)
+		}
+	}
+	for _, at := range g.relays {
 		if a := z.givenRelay(at); a != nil {
 			a.use(p)
 		}
@@ -105,10 +121,10 @@ func (z *zones) registeredGiven() (list []*peer.Peer) {
 	return list
 }
 
-// doors lists the relays where others find us, and where they are.
-func (z *zones) doors() (list []RelayAt) {
+// candidates lists the relays where others find us, and where they are.
+func (z *zones) candidates() (list []RelayAt) {
 	for _, a := range []*zoneRelay{z.own, z.spare} {
-		if a == nil || a.state != RelayRegistered || len(list) == maxDoorRelays {
+		if a == nil || a.state != RelayRegistered || len(list) == maxCandidateRelays {
 			continue
 		}
 		best := a.at

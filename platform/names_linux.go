@@ -284,7 +284,7 @@ func (n *systemNames) Run(ctx context.Context) error {
 			left = retries()
 			later(n.reapply(ctx))
 		case <-n.lost(ctx):
-			n.bury()
+			n.dropLost()
 			later(errLost)
 		case <-timer.C:
 			err := n.reapply(ctx)
@@ -319,8 +319,8 @@ func (n *systemNames) lost(ctx context.Context) <-chan struct{} {
 	return n.bus.Context().Done()
 }
 
-// bury forgets a connection that was lost.
-func (n *systemNames) bury() {
+// dropLost forgets a connection that was lost.
+func (n *systemNames) dropLost() {
 	n.work <- struct{}{}
 	defer func() { <-n.work }()
 	if n.bus != nil && !n.bus.Connected() {

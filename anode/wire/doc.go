@@ -180,9 +180,9 @@
 //   - GROUPS says that the recipient is in the sender's virtual LAN (flag 01), and which groups
 //     the sender's programs have joined; it replaces what was said before. It is repeated until
 //     GROUPS_ACK comes, a few times, and said again in a new session.
-//   - TELL is what people tell each other: its fields depend on the kind, unknown ones are
+//   - TELL carries requests between people. Its fields depend on the kind, unknown ones are
 //     skipped, and a body has at most 8192 bytes. TOLD answers it when its effect is on the
-//     disk. A TELL without an answer comes again, with the same ID, and has its effect once.
+//     disk. A TELL without an answer is repeated with the same ID, and takes effect once.
 //   - IP counts only if its source lies in prefixes configured for the peer.
 //   - FRAG cuts type and message of one message, never of a FRAG. An exact repetition of a
 //     part is ignored. Any other overlap and any other total end the message. A session has
@@ -191,28 +191,28 @@
 //
 // # Invitations
 //
-// A network that strangers cannot enter lets in who has an invitation: 16 random bytes, the
-// token, that its issuer made and gave away by another channel. From it follow an ID[8] and a
-// preshared key[32], by HKDF. HELLO says, in the payload of its noise message,
+// An invitation lets a stranger shake hands, also in a network with a secret. It is 16 random
+// bytes, the token, which its issuer made and passed on by another channel. An ID[8] and a
+// preshared key[32] follow from it by HKDF. HELLO has in the payload of its noise message
 //
 //	TLV   value
 //	0x02  id[8], of the recipient's invitation
 //
 // and the key takes the place of the network secret in message 2 and in the session. So the
-// token is never sent, the issuer alone can read the ID, and nobody who recorded all of it and
-// has the issuer's private key later can try guesses.
+// token is never sent, only the issuer can read the ID, and a recording does not help to guess
+// the token, not even together with the issuer's private key.
 //
 //   - The issuer looks the ID up when it has read message 1, and at most 10 times a minute for
 //     each that it knows. The first packet that opens in the session proves the token; a HELLO
 //     proves nothing.
-//   - An ID that it does not know, or not any more: it answers as if none was named, which is
-//     to strangers not at all if there is a network secret. The guest sees which key opens
-//     message 2, which no replay can show.
+//   - If the issuer does not know the ID, or not any more, it answers as if none was named: in a
+//     network with a secret, not at all. The guest sees by the key that opens message 2 whether
+//     the invitation is known; a replay cannot show that.
 //   - The guest sends keepalives until it hears something, and the issuer answers each by one.
 //   - In a session by an invitation only PING, PONG, EPC_REQ, EPC, EPI, NAT_T, TELL, TOLD,
-//     ERROR and keepalives count, and FRAG of these, in both directions and from everybody. It ends 2 s after
-//     there is an ordinary session. The issuer begins that when it has added the guest, and
-//     the guest when it has been told the network's secret.
+//     ERROR and keepalives count, and FRAG of these, in both directions and from everybody. It
+//     ends 2 s after there is an ordinary session. The issuer begins that when it has added the
+//     guest, and the guest when it has been told the network's secret.
 //
 // # NAT traversal
 //

@@ -19,7 +19,7 @@ type fixtureNames struct {
 }
 
 func newFixtureNames() (*fixtureNames, error) {
-	sockets, err := dns.Listen(netip.MustParseAddr("127.0.0.1"), 0)
+	sockets, err := dns.Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0))
 	if err != nil {
 		return nil, err
 	}

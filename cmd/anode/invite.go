@@ -67,7 +67,7 @@ func (a *app) inviteCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, 1 to %d", maxUses))
 	spanVar(cmd.Flags(), &lasts, "for", "the `time` that it works, such as 30m, 24h or 7d; at most 30d")
-	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the guest is another machine of yours: what either lets in, the other does too")
+	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the guest is another machine of yours: it and your others let each other in")
 	cmd.Flags().BoolVar(&r.Card, "card", false, "a business card: who has the link can ask to be let in, and no more")
 	showQR := cmd.Flags().Bool("qr", false, "show the link as a QR code too")
 	asJSON := jsonFlag(cmd)

@@ -18,6 +18,7 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/invite"
 	"anodenet/cmd/internal/control"
+	"anodenet/cmd/internal/names"
 	"anodenet/info2"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
@@ -36,22 +37,24 @@ type joinedAnswer struct {
 	Expires *time.Time `json:"expires"` // of the link; null: not said
 }
 
+const joinLong = "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
+	"added each other then.\n\n" +
+	"Without LINK, or with -, the link is read from the standard input: so it stays out of\n" +
+	"the shell's history and the list of processes. file:PATH reads it from a file. A line\n" +
+	"break or quotes in a pasted link do no harm.\n\n" +
+	"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
+	"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
+	"other side is asked instead, and decides.\n\n" +
+	"Joining lets the other machine reach this one, like \"peers add\". With --ask, it is\n" +
+	"let in only when it has let this machine in."
+
 func (a *app) joinCommand() *cobra.Command {
 	var r control.JoinRequest
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "join [LINK | - | file:PATH]",
-		Short: "Use a link that somebody sent you (see anode invite)",
-		Long: "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
-			"added each other then.\n\n" +
-			"Without LINK, or with -, the link is read from the standard input: so it stays out of\n" +
-			"the shell's history and the list of processes. file:PATH reads it from a file. A line\n" +
-			"break or quotes in a pasted link do no harm.\n\n" +
-			"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
-			"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
-			"other side is asked instead, and decides.\n\n" +
-			"Joining lets the other machine reach this one, like \"peers add\". With --ask it does\n" +
-			"not until the other side has let you in.",
+		Use:               "join [LINK | - | file:PATH]",
+		Short:             "Use a link that somebody sent you (see anode invite)",
+		Long:              joinLong,
 		GroupID:           groupPeople,
 		Args:              want(0, math.MaxInt),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -59,7 +62,7 @@ func (a *app) joinCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.As, "as", "", "what the other machine is called here, a `name` (default the one in the link)")
 	cmd.Flags().BoolVar(&r.Ask, "ask", false, "ask only, and let nobody in yet")
 	cmd.Flags().StringVar(&r.Note, "note", "", "a `text` for the other side, shown if it has to decide")
-	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the other machine is yours too: what either lets in, the other does too")
+	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the other machine is yours too: your machines let each other in")
 	secondsVar(cmd.Flags(), &timeout, "timeout", "", time.Minute, "how long to watch, a `time` in seconds or as 2m; the daemon goes on")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -80,10 +83,19 @@ func (a *app) joinCommand() *cobra.Command {
 			return err
 		}
 		r.Link = link.String()
-		j := joining{app: a, client: client, request: r, link: link, status: status}
+		j := joining{app: a, client: client, request: r, link: link, status: status, suffix: suffixOf(cmd.Context(), client)}
 		return j.run(cmd.Context(), timeout, *asJSON)
 	}
 	return cmd
+}
+
+// suffixOf returns the domain of host names. A daemon of an older version has the usual one.
+func suffixOf(ctx context.Context, client *control.Client) string {
+	v, err := client.Names(ctx)
+	if err != nil {
+		return names.Suffix
+	}
+	return v.Suffix
 }
 
 func checkNote(cmd *cobra.Command, note string) error {
@@ -249,6 +261,7 @@ type joining struct {
 	request control.JoinRequest
 	link    invite.Link
 	status  overlay.Status
+	suffix  string         // of host names
 	last    control.Joined // what the daemon said last
 }
 
@@ -385,7 +398,7 @@ func (j *joining) next() string {
 	case j.last.Name == "":
 		return "ping " + j.link.Address.ULA().String()
 	}
-	return "ping " + j.last.Name + ".anode.internal, or anode ping " + j.last.Name
+	return "ping " + j.last.Name + "." + j.suffix + ", or anode ping " + j.last.Name
 }
 
 // progress is a line on a terminal that says what is waited for.

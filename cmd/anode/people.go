@@ -28,10 +28,10 @@ func (a *app) peersAsk() *cobra.Command {
 	var endpoints []string
 	cmd := &cobra.Command{
 		Use:   "ask ADDRESS",
-		Short: "Add a peer, and ask it to add you too",
-		Long: "Add a peer, and ask it to add you too. \"anode peers requests\" on the other machine shows\n" +
-			"the question, and somebody there decides. If the other machine cannot be reached now, it\n" +
-			"is asked when it can. \"anode peers list\" shows whether it has added you.\n\n" +
+		Short: "Ask a peer to add you; it is added here when it does",
+		Long: "Ask a peer to add you. It is added here when it does, and not before.\n" +
+			"\"anode peers requests\" on the other machine shows the question, and somebody there\n" +
+			"decides. If the other machine cannot be reached now, it is asked when it can.\n\n" +
 			"ADDRESS is the whole address, as in \"anode peers add\".\n\n" + endpointForms,
 		Args:              want(1, 1),
 		ValidArgsFunction: a.completeHeard,
@@ -353,8 +353,10 @@ func (a *app) peersSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "set PEER --mine", Short: "Say that a peer is another machine of yours (or no longer)", Args: want(1, 1),
 		Long: "Say that a peer is another machine of yours; --mine=false takes that back.\n\n" +
-			"When both machines say so, a peer that one lets in is let in by the other too, and\n" +
-			"removed by both. One that was removed here stays out.",
+			"When both machines say so, your machines let each other in: each is told of the others.\n" +
+			"A machine that you remove where you set it is removed by the others too; one that was\n" +
+			"removed here stays out. Your other peers stay as they are: \"anode peers introduce\" makes\n" +
+			"one known to a machine of yours, which lets it in at once.",
 		ValidArgsFunction: a.completePeer(0),
 	}
 	cmd.Flags().BoolVar(&mine, "mine", false, "whether it is another machine of yours")

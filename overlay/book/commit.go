@@ -64,8 +64,8 @@ func (b *Book) Removed(a anode.Address, now time.Time) bool {
 // tombs are the tombstones, by the X coordinate: when each was set.
 type tombs map[[32]byte]time.Time
 
-// dig returns the records of a new tombstone, which takes the place of the oldest if there are too many.
-func (t tombs) dig(a anode.Address, now time.Time) (list []Record) {
+// add returns the records of a new tombstone, which takes the place of the oldest if there are too many.
+func (t tombs) add(a anode.Address, now time.Time) (list []Record) {
 	x := a.X()
 	if _, ok := t[x]; !ok && len(t) >= maxRemoved {
 		list = append(list, t.drop(slices.MinFunc(slices.Collect(maps.Keys(t)), func(x, y [32]byte) int { return t[x].Compare(t[y]) })))
@@ -73,8 +73,8 @@ func (t tombs) dig(a anode.Address, now time.Time) (list []Record) {
 	return append(list, Record{TableRemoved, x[:], binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))})
 }
 
-// fill returns the record that takes the tombstone of an address away, if there is one.
-func (t tombs) fill(a anode.Address) []Record {
+// clear returns the record that takes the tombstone of an address away, if there is one.
+func (t tombs) clear(a anode.Address) []Record {
 	if _, ok := t[a.X()]; !ok {
 		return nil
 	}

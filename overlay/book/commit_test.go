@@ -95,7 +95,7 @@ func TestTombstones(t *testing.T) {
 	for i := range maxRemoved + 10 {
 		a := north
 		a[20], a[21] = byte(i), byte(i>>8)
-		full.apply(full.dig(a, when.Add(time.Duration(i)*time.Second)))
+		full.apply(full.add(a, when.Add(time.Duration(i)*time.Second)))
 	}
 	if len(full) != maxRemoved {
 		t.Errorf("%d tombstones", len(full))

@@ -26,7 +26,7 @@ func (b *Book) AddEntry(e Entry, now time.Time) (Change, error) {
 func (b *Book) Remove(a anode.Address, now time.Time) (Change, error) {
 	return b.plan(a, func() (plan, error) {
 		entries, err := b.shelf.remove(a)
-		return plan{entries, b.shelf.tombs.dig(a, now)}, err
+		return plan{entries, b.shelf.tombs.add(a, now)}, err
 	})
 }
 
@@ -137,7 +137,7 @@ func (b *Book) batch(p plan) (batch Batch, edits []Entry) {
 		if !e.Added {
 			batch.Learned[e.Address] = nil
 		} else if !old.Added {
-			batch.Records = append(batch.Records, b.shelf.tombs.fill(e.Address)...)
+			batch.Records = append(batch.Records, b.shelf.tombs.clear(e.Address)...)
 		}
 		edits = append(edits, e)
 	}

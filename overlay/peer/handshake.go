@@ -20,7 +20,7 @@ func (p *Peer) Reply(now mono.Time, ep link.Endpoint, machine uint8, t wire.Type
 
 // Hello answers a handshake of the machine with a peer ID, which came along w; ok is
 // false if w leads through a relay that is not known. The session that it makes is
-// pending until the machine sends in it. Who is answered only with an invitation, and has none, leaves
+// pending until the machine sends in it. A HELLO that is not answered because it names no invitation leaves
 // no trace.
 func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint, w path.Way, ok bool) error {
 	m := p.with(peerID)

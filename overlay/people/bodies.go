@@ -34,10 +34,10 @@ type Reason uint8
 
 // The reasons.
 const (
-	Left Reason = 0 // I removed you
-	Used Reason = 1 // somebody else used your invitation
-	Over Reason = 2 // your invitation is expired or revoked
-	Shut Reason = 3 // you were removed since you used your invitation
+	Left    Reason = 0 // I removed you
+	Used    Reason = 1 // somebody else used your invitation
+	Over    Reason = 2 // your invitation is expired or revoked
+	Removed Reason = 3 // you were removed since you used your invitation
 )
 
 // ask is ASK: name, text (a note), address (who introduced us).

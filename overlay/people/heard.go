@@ -49,7 +49,7 @@ func (c *Core) heardPeer(now Now, h Heard) {
 	case !c.mark(k).tells.Allow(now.Mono, tellRate):
 		c.count.TooMuch++
 		c.told(h, wire.TellTooMuch)
-	case c.knows(k, h.Msg.ID):
+	case c.seen.knows(k, h.Msg.ID):
 		c.count.Again++
 		c.told(h, wire.TellDone)
 	default:
@@ -57,7 +57,7 @@ func (c *Core) heardPeer(now Now, h Heard) {
 	}
 }
 
-// heardAsked takes what somebody answers whom we asked. It is told nothing but that it was taken.
+// heardAsked takes an answer of somebody whom we asked, who gets TOLD and nothing else.
 func (c *Core) heardAsked(now Now, h Heard) {
 	switch h.Msg.Kind {
 	case wire.TellAsk, wire.TellAccept, wire.TellProfile:
@@ -78,7 +78,7 @@ func (c *Core) take(now Now, h Heard, f handler) {
 	s := f(x, h)
 	if s == wire.TellDone {
 		if x.added(h.From) {
-			c.see(x, h.From.X(), h.Msg.ID)
+			c.seen.note(x, h.From.X(), h.Msg.ID)
 		}
 		if x.commit() != nil {
 			return // it comes again
@@ -118,7 +118,7 @@ func (c *Core) handle(x *tx, h Heard) wire.TellStatus {
 	return wire.TellUnknown
 }
 
-// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both want it.
+// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both sides agree.
 func (c *Core) heardAsk(x *tx, h Heard) wire.TellStatus {
 	a, err := parseAsk(h.Msg.Body)
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *Core) heardAccept(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// heardProfile takes a PROFILE. Who tells us that lets us in as well.
+// heardProfile takes a PROFILE. Only a peer that lets us in sends one.
 func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	f, err := parseProfile(h.Msg.Body)
 	if err != nil {
@@ -163,13 +163,12 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// befriend makes somebody a friend who asked, and answers.
+// befriend makes a friend of somebody who asked, and answers.
 func (c *Core) befriend(x *tx, p person) {
-	c.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
+	c.outbox.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
 }
 
-// accepted notes that a peer lets us in. Somebody whom we asked is let in with it. It returns the
-// peer's name here.
+// accepted notes that a peer lets us in, and lets it in if we asked it. It returns the peer's name here.
 func (c *Core) accepted(x *tx, p person) (name string) {
 	k, e := Key(p.Address.X()), c.book.Get(p.Address)
 	if name = e.Name; x.edit.Add != nil {
@@ -177,7 +176,7 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	}
 	if !x.added(p.Address) || name == "" && p.Guest || p.Mine && !e.Mine {
 		if name == "" {
-			name = c.unique(firstOf(p.As, p.Said), p.Address)
+			name = c.names.unique(firstOf(p.As, p.Said), p.Address)
 		}
 		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
 	}
@@ -189,11 +188,11 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 		p.Mine = false
 		c.spread(x, &p, name)
 	}
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	x.then(func() {
-		c.stopSending(k, func(o *outgoing) bool { return o.Kind == wire.TellAsk })
+		c.outbox.stop(k, isAsk)
 		c.tellProfile(x.now, p)
 		c.joinGoesOn(x.now, p.Address)
 	})
@@ -220,7 +219,7 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	case !b.Remove.IsZero():
 		return c.heardRemoval(x, h.From, b.Remove)
 	case b.Why != Left:
-		if b.Why > Shut { // of a later version
+		if b.Why > Removed { // of a later version
 			b.Why = gone
 		}
 		c.joinFails(x, h.From, b.Why)
@@ -230,7 +229,7 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	}
 	p.Friend, p.Left, p.Knows = false, true, nil
 	c.people.put(x, h.From.X(), p)
-	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.shown(h.From)})
+	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.names.shown(h.From)})
 	return wire.TellDone
 }
 
@@ -256,8 +255,8 @@ func (c *Core) peerUp(now Now, a anode.Address) {
 		return
 	}
 	c.mark(a.X()).up = true
-	c.flush(now, a)
-	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.asking(a) {
+	c.outbox.flush(now, a)
+	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.outbox.has(a.X(), isAsk) {
 		c.ask(now, p)
 	}
 	c.joinGoesOn(now, a)
@@ -294,7 +293,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 // letIn follows that people here added a peer. If it asked, that is the answer.
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()
@@ -310,11 +309,11 @@ func (c *Core) removed(now Now, p person) {
 	c.forget(x, k)
 	if p.Spread {
 		for _, e := range c.mine(p.Address) {
-			c.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
+			c.outbox.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
 		}
 	}
 	if p.Friend {
-		c.post(x, p.Address, wire.TellBye, bye{}.body())
+		c.outbox.post(x, p.Address, wire.TellBye, bye{}.body())
 		c.people.put(x, k, person{Address: p.Address})
 	} else {
 		c.people.drop(x, k)
@@ -324,8 +323,9 @@ func (c *Core) removed(now Now, p person) {
 
 // forget has a transaction drop all that waits between a peer and us.
 func (c *Core) forget(x *tx, k Key) {
-	c.unpostAll(x, k)
-	c.forgetSeen(x, k)
+	c.outbox.dropAll(x, k)
+	c.seen.forget(x, k)
+	c.forgetWays(x, k)
 	c.requests.drop(x, k)
 	c.endJoin(x, k)
 	x.then(func() {

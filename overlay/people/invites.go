@@ -28,8 +28,8 @@ func parseInviteID(b []byte) (id inviteID, ok bool) {
 	return inviteID(b), true
 }
 
-// invitation is one that was issued. It is kept until it expires, also when it is used up: who comes with it then is
-// told so, and its issuer sees that two had the link.
+// invitation is one that was issued. It is kept until it expires, also when it is used up: a guest who is
+// too late is told so, and the issuer sees that two had the link.
 type invitation struct {
 	Token   invite.Token `json:"token"`
 	Name    string       `json:"name,omitempty"` // that the guest gets
@@ -61,6 +61,15 @@ func parseGuestKey(b []byte) (k guestKey, ok bool) {
 		return k, false
 	}
 	return guestKey{inviteID(b), binary.BigEndian.Uint32(b[len(k.id):])}, true
+}
+
+// invites are the invitations that were issued, who used them, and what they open now.
+type invites struct {
+	self   anode.Address
+	issued table[inviteID, invitation]
+	guests table[guestKey, guest]
+	open   map[[8]byte]*Open // nil: to be made anew
+	opens  map[inviteID]*Open
 }
 
 // The bounds of invitations.
@@ -98,8 +107,8 @@ func (c *Core) Invite(now Now, r Invite) (Invitation, invite.Token, error) {
 	v := invitation{Token: t, Name: r.Name, Uses: r.Uses, Of: r.Uses, Mine: r.Mine,
 		Created: now.Wall.Round(0).UTC(), Expires: now.Wall.Add(r.For).Truncate(time.Second).UTC()}
 	x := c.begun(now)
-	c.tidyInvites(x)
-	c.putInvite(x, id, v)
+	c.invites.tidy(x)
+	c.invites.put(x, id, v)
 	return c.invitationOf(id, v), t, x.commit()
 }
 
@@ -110,11 +119,11 @@ func (c *Core) checkInvite(now Now, r Invite) error {
 	if r.For < time.Second || r.For > InviteForMost {
 		return fmt.Errorf("%w: the time: want at most %d days", ErrBounds, InviteForMost/(24*time.Hour))
 	}
-	if err := c.given(r.Name, anode.Address{}); err != nil {
+	if err := c.names.given(r.Name, anode.Address{}); err != nil {
 		return err
 	}
 	n := 0
-	for _, v := range c.invites.m {
+	for _, v := range c.invites.issued.m {
 		if v.usable(now.Wall) {
 			n++
 		}
@@ -127,36 +136,36 @@ func (c *Core) checkInvite(now Now, r Invite) error {
 
 func (v invitation) usable(now time.Time) bool { return v.Uses > 0 && now.Before(v.Expires) }
 
-// putInvite has a transaction write an invitation.
-func (c *Core) putInvite(x *tx, id inviteID, v invitation) {
-	c.invites.put(x, id, v)
-	c.shut(x, id)
+// put has a transaction write an invitation.
+func (i *invites) put(x *tx, id inviteID, v invitation) {
+	i.issued.put(x, id, v)
+	i.changed(x, id)
 }
 
-// dropInvite has a transaction delete an invitation, with its guests.
-func (c *Core) dropInvite(x *tx, id inviteID) {
-	v := c.invites.m[id]
+// drop has a transaction delete an invitation, with its guests.
+func (i *invites) drop(x *tx, id inviteID) {
+	v := i.issued.m[id]
 	for n := range v.Of - v.Uses {
-		c.guests.drop(x, guestKey{id, uint32(n)})
+		i.guests.drop(x, guestKey{id, uint32(n)})
 	}
-	c.invites.drop(x, id)
-	c.shut(x, id)
+	i.issued.drop(x, id)
+	i.changed(x, id)
 }
 
-// tidyInvites has a transaction delete invitations that are over, and those that are used up if there are too
+// tidy has a transaction delete invitations that are over, and those that are used up if there are too
 // many, the oldest first.
-func (c *Core) tidyInvites(x *tx) {
+func (i *invites) tidy(x *tx) {
 	var used []inviteID
-	for id, v := range c.invites.m {
+	for id, v := range i.issued.m {
 		if !x.now.Wall.Before(v.Expires) {
-			c.dropInvite(x, id)
+			i.drop(x, id)
 		} else if v.Uses == 0 {
 			used = append(used, id)
 		}
 	}
-	slices.SortFunc(used, func(a, b inviteID) int { return c.invites.m[a].Created.Compare(c.invites.m[b].Created) })
+	slices.SortFunc(used, func(a, b inviteID) int { return i.issued.m[a].Created.Compare(i.issued.m[b].Created) })
 	for _, id := range used[:max(0, len(used)-(maxInvitesKept-maxInvites-1))] {
-		c.dropInvite(x, id)
+		i.drop(x, id)
 	}
 }
 
@@ -169,9 +178,9 @@ type Open struct {
 	guests  map[Key]struct{}
 }
 
-// Admits reports whether an address may make a session by the invitation. When it is used up, so may those who used
-// it, to whom it may be the only way until they have the network's secret, and the first who come late, to be told
-// so: then its issuer knows that others have the link.
+// Admits reports whether an address may make a session by the invitation. When it is used up, its guests still may:
+// until they have the network's secret, they may have no other way. So may the first ones who are too late: they are
+// told so, and the issuer learns that others have the link.
 func (o *Open) Admits(a anode.Address, now time.Time) bool {
 	_, guest := o.guests[a.X()]
 	return now.Before(o.Expires) && (o.left || !o.full || guest)
@@ -179,25 +188,28 @@ func (o *Open) Admits(a anode.Address, now time.Time) bool {
 
 // OpenInvitations returns the invitations that open sessions, and whether they are others than at the last
 // call. The map is never changed.
-func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) {
-	if c.open != nil {
-		return c.open, false
+func (c *Core) OpenInvitations() (open map[[8]byte]*Open, changed bool) { return c.invites.openNow() }
+
+// openNow is Core.OpenInvitations.
+func (i *invites) openNow() (open map[[8]byte]*Open, changed bool) {
+	if i.open != nil {
+		return i.open, false
 	}
-	c.open = map[[8]byte]*Open{}
-	for id, v := range c.invites.m {
-		if c.opens[id] == nil {
-			c.opens[id] = c.openOf(id, v)
+	i.open = map[[8]byte]*Open{}
+	for id, v := range i.issued.m {
+		if i.opens[id] == nil {
+			i.opens[id] = i.openOf(id, v)
 		}
-		c.open[id] = c.opens[id]
+		i.open[id] = i.opens[id]
 	}
-	return c.open, true
+	return i.open, true
 }
 
-func (c *Core) openOf(id inviteID, v invitation) *Open {
+func (i *invites) openOf(id inviteID, v invitation) *Open {
 	o := &Open{Expires: v.Expires, left: v.Uses > 0, full: len(v.Late) >= maxLate, guests: map[Key]struct{}{}}
-	_, o.PSK = v.Token.Keys(c.cfg.Self)
+	_, o.PSK = v.Token.Keys(i.self)
 	for n := range v.Of - v.Uses {
-		o.guests[c.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
+		o.guests[i.guests.m[guestKey{id, uint32(n)}].Address.X()] = struct{}{}
 	}
 	for _, g := range v.Late {
 		o.guests[g.Address.X()] = struct{}{}
@@ -205,26 +217,26 @@ func (c *Core) openOf(id inviteID, v invitation) *Open {
 	return o
 }
 
-// shut has a transaction make the sessions that an invitation opens others.
-func (c *Core) shut(x *tx, id inviteID) {
+// changed has an Open made anew when a transaction is written.
+func (i *invites) changed(x *tx, id inviteID) {
 	x.then(func() {
-		c.open = nil
-		delete(c.opens, id)
+		i.open = nil
+		delete(i.opens, id)
 	})
 }
 
-// guestUp takes that somebody has proved the token of an invitation of ours.
+// guestUp takes a session by an invitation of ours: the other side has proved the token.
 func (c *Core) guestUp(now Now, u Up) {
 	id := inviteID(u.Invitation)
-	v, known := c.invites.m[id]
+	v, known := c.invites.issued.m[id]
 	k, e := Key(u.Address.X()), c.book.Get(u.Address)
 	switch {
 	case !known || !now.Wall.Before(v.Expires):
 		c.sayBye(now, u.Address, Over)
 	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
 		c.readmit(now, u.Address)
-	case c.cameBefore(id, k):
-		c.late(now, id, v, u, Shut)
+	case c.invites.usedBy(id, k):
+		c.late(now, id, v, u, Removed)
 	case v.Uses == 0:
 		c.late(now, id, v, u, Used)
 	default:
@@ -239,50 +251,50 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	if name == "" {
 		name = firstOf(c.requests.m[u.Address.X()].Name, p.Said)
 	}
-	name = c.unique(name, u.Address)
+	name = c.names.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
-	c.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
+	c.invites.guests.put(x, guestKey{id, uint32(v.Of - v.Uses)}, guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 	v.Uses--
-	c.putInvite(x, id, v)
+	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	c.takeBack(x, u.Address.X())
+	c.outbox.takeBack(x, u.Address.X())
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
 	x.commit() // if it fails, the guest's ASK comes and is one of a stranger's
 }
 
-// readmit sends a guest of ours who is let in already what it may have missed.
+// readmit tells a guest who is let in already again what it may have missed.
 func (c *Core) readmit(now Now, a anode.Address) {
 	x, p := c.begun(now), c.person(a)
 	p.Let, p.Guest, p.Knows = true, true, nil
 	c.people.put(x, a.X(), p)
 	if x.commit() == nil {
-		c.flush(now, a)
+		c.outbox.flush(now, a)
 		c.tellProfile(now, p)
 	}
 }
 
-// cameBefore reports whether a key has used an invitation before.
-func (c *Core) cameBefore(id inviteID, k Key) bool {
-	v := c.invites.m[id]
+// usedBy reports whether a key has used an invitation before.
+func (i *invites) usedBy(id inviteID, k Key) bool {
+	v := i.issued.m[id]
 	for n := range v.Of - v.Uses {
-		if c.guests.m[guestKey{id, uint32(n)}].Address.X() == k {
+		if i.guests.m[guestKey{id, uint32(n)}].Address.X() == k {
 			return true
 		}
 	}
 	return false
 }
 
-// late notes and tells a guest for whom no use is left.
+// late notes a guest who comes too late, and tells it why.
 func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 	x := c.begun(now)
 	again := slices.ContainsFunc(v.Late, func(g guest) bool { return sameKey(g.Address, u.Address) })
 	if !again {
 		v.Late = append(slices.Clone(v.Late), guest{u.Address, now.Wall.Round(0).UTC(), u.Endpoint})
 		v.Late = v.Late[max(0, len(v.Late)-maxLate):]
-		c.putInvite(x, id, v)
-		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.shown(u.Address), Text: u.Endpoint})
+		c.invites.put(x, id, v)
+		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.names.shown(u.Address), Text: u.Endpoint})
 	}
 	x.commit()
 	c.sayBye(now, u.Address, why)
@@ -290,15 +302,14 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 
 // sayBye tells a guest that an invitation does not let it in, while the session is there.
 func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
-	k := tellKey{to.X(), c.newID()}
-	c.stopSending(k.to, func(o *outgoing) bool { return o.once })
-	c.send(now, k, &outgoing{letter: letter{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true})
+	t := &outgoing{storedTell: storedTell{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true}
+	c.outbox.replace(now, t, func(o *outgoing) bool { return o.once })
 }
 
 // Revoke ends the one invitation whose ID begins so.
 func (c *Core) Revoke(now Now, prefix string) (Invitation, error) {
 	var found []inviteID
-	for id := range c.invites.m {
+	for id := range c.invites.issued.m {
 		if prefix != "" && strings.HasPrefix(id.String(), strings.ToLower(prefix)) {
 			found = append(found, id)
 		}
@@ -306,8 +317,8 @@ func (c *Core) Revoke(now Now, prefix string) (Invitation, error) {
 	if len(found) != 1 {
 		return Invitation{}, fmt.Errorf("%w: %q", ErrNoInvitation, clean(prefix, maxName))
 	}
-	x, v := c.begun(now), c.invitationOf(found[0], c.invites.m[found[0]])
-	c.dropInvite(x, found[0])
+	x, v := c.begun(now), c.invitationOf(found[0], c.invites.issued.m[found[0]])
+	c.invites.drop(x, found[0])
 	return v, x.commit()
 }
 
@@ -332,7 +343,7 @@ type Guest struct {
 func (c *Core) invitationOf(id inviteID, v invitation) Invitation {
 	i := Invitation{ID: id.String(), Name: v.Name, Uses: v.Uses, Of: v.Of, Created: v.Created, Expires: v.Expires, Mine: v.Mine}
 	for n := range v.Of - v.Uses {
-		if g, ok := c.guests.m[guestKey{id, uint32(n)}]; ok {
+		if g, ok := c.invites.guests.m[guestKey{id, uint32(n)}]; ok {
 			i.Guests = append(i.Guests, c.guestOf(g))
 		}
 	}
@@ -348,8 +359,8 @@ func (c *Core) guestOf(g guest) Guest {
 
 // Invitations returns the invitations that are not over, the newest first.
 func (c *Core) Invitations(now Now) (list []Invitation) {
-	for _, id := range slices.Collect(maps.Keys(c.invites.m)) {
-		if v := c.invites.m[id]; now.Wall.Before(v.Expires) {
+	for _, id := range slices.Collect(maps.Keys(c.invites.issued.m)) {
+		if v := c.invites.issued.m[id]; now.Wall.Before(v.Expires) {
 			list = append(list, c.invitationOf(id, v))
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	JoinDead   JoinState = "dead"  // and the issuer does not let itself be asked
 )
 
-// join is an invitation of somebody's that we use. The token is only kept while it is needed.
+// join is the use of somebody else's invitation. Its token is kept only while it is needed.
 type join struct {
 	Issuer anode.Address `json:"issuer"`
 	Link   string        `json:"link,omitempty"`
@@ -53,7 +53,7 @@ type Joined struct {
 	Name    string // the issuer's, here
 	Own     string // what the issuer calls us; empty: it did not say
 	State   JoinState
-	Why     Reason // with Failed: Used, Over, Shut, or another if it is not known which
+	Why     Reason // with Failed: Used, Over, Removed, or another if it is not known which
 	Failed  bool   // the link lets nobody in
 	Silent  bool   // the link expired, and nobody answered
 }
@@ -113,9 +113,9 @@ func (c *Core) joinByAsking(now Now, r JoinRequest) (Joined, error) {
 	a := r.Link.Address
 	name := r.As
 	if name == "" {
-		name = c.unique(r.Link.Name, a)
+		name = c.names.unique(r.Link.Name, a)
 	}
-	if err := c.Ask(now, a, name, r.Note, r.Mine); err != nil {
+	if err := c.Ask(now, AskRequest{Address: a, Name: name, Note: r.Note, Mine: r.Mine, Ways: waysOf(r.Link)}); err != nil {
 		return Joined{}, err
 	}
 	x := c.begun(now)
@@ -130,12 +130,12 @@ func (c *Core) joinByAsking(now Now, r JoinRequest) (Joined, error) {
 func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 	a, k := r.Link.Address, Key(r.Link.Address.X())
 	name := r.As
-	if err := c.given(name, a); err != nil {
+	if err := c.names.given(name, a); err != nil {
 		return Joined{}, err
 	}
 	e := c.book.Get(a)
 	if name == "" && e.Name == "" {
-		name = c.unique(r.Link.Name, a)
+		name = c.names.unique(r.Link.Name, a)
 	}
 	x, p := c.begun(now), c.person(a)
 	j := join{Issuer: a, Link: r.Link.String(), State: JoinTrying, Note: clean(r.Note, maxNote), Since: now.Wall, Until: r.Link.Expires}
@@ -143,8 +143,9 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	c.takeBack(x, k)
+	c.outbox.takeBack(x, k)
 	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
+	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	c.joins.put(x, k, j)
@@ -161,11 +162,8 @@ func (c *Core) beginJoin(j join) {
 	if err != nil || l.Card() {
 		return
 	}
-	g := Join{Issuer: j.Issuer, Endpoints: l.Endpoints, Until: j.Until}
+	g := Join{Issuer: j.Issuer, Ways: waysOf(l), Until: j.Until}
 	g.ID, g.PSK = l.Token.Keys(l.Address)
-	for _, r := range l.Relays {
-		g.Relays = append(g.Relays, Relay(r))
-	}
 	c.do(g)
 }
 
@@ -185,20 +183,10 @@ func (c *Core) issuerUp(now Now, u Up) {
 	if !ok || j.State != JoinTrying {
 		return
 	}
-	c.flush(now, a)
-	if p := c.person(a); p.Let && !p.Friend && !c.asking(a) {
+	c.outbox.flush(now, a)
+	if p := c.person(a); p.Let && !p.Friend && !c.outbox.has(a.X(), isAsk) {
 		c.sendAsk(now, p)
 	}
-}
-
-// asking reports whether an ASK to a peer is on its way.
-func (c *Core) asking(a anode.Address) bool {
-	for k, o := range c.sending {
-		if k.to == a.X() && o.Kind == 1 {
-			return true
-		}
-	}
-	return false
 }
 
 // joinGoesOn ends a join with success when the issuer is a friend, and an ordinary session with it is up.
@@ -211,7 +199,7 @@ func (c *Core) joinGoesOn(now Now, a anode.Address) {
 	was := j.State
 	j.State, j.Link, j.Until = JoinDone, "", now.Wall.Add(joinKept)
 	c.joins.put(x, a.X(), j)
-	x.do(Event{Kind: EventJoin, Address: a, Name: c.shown(a), Text: c.person(a).Calls})
+	x.do(Event{Kind: EventJoin, Address: a, Name: c.names.shown(a), Text: c.person(a).Calls})
 	if was == JoinTrying {
 		x.do(Join{Issuer: a})
 	}
@@ -228,7 +216,7 @@ func (c *Core) joinFails(x *tx, a anode.Address, why Reason) {
 	j.Until = x.now.Wall.Add(askFor)
 	c.joins.put(x, a.X(), j)
 	x.do(Join{Issuer: a})
-	x.do(Event{Kind: EventJoin, Address: a, Name: c.shown(a)})
+	x.do(Event{Kind: EventJoin, Address: a, Name: c.names.shown(a)})
 	x.then(func() {
 		if p := c.person(a); !p.Friend {
 			c.sendAsk(x.now, p)

@@ -54,7 +54,7 @@ func openDir(dir string) (o opened, err error) {
 	o.core, problems, err = New(Config{
 		Self: self, Book: o.book, Name: func() string { return "a" }, Services: func() []Service { return nil },
 		Secret: func() (s [32]byte) { return s }, Policy: func() Policy { return FromAll },
-		Ways:   func(anode.Address) ([]wire.Endpoint, []Relay) { return nil, nil },
+		Found:  func(anode.Address) []wire.Endpoint { return nil },
 		Random: func(b []byte) { rand.Read(b) },
 	}, killedNow)
 	if err == nil && len(problems) > 0 {
@@ -143,10 +143,10 @@ func checkKilled(t *testing.T, dir string) (spent int) {
 	for _, e := range o.book.Entries() {
 		peers[e.Address] = true
 	}
-	for id, v := range o.core.invites.m {
+	for id, v := range o.core.invites.issued.m {
 		spent += v.Of - v.Uses
 		for n := range v.Of - v.Uses {
-			g, ok := o.core.guests.m[guestKey{id, uint32(n)}]
+			g, ok := o.core.invites.guests.m[guestKey{id, uint32(n)}]
 			if !ok || !peers[g.Address] {
 				t.Errorf("use %d of %v let nobody in: %v, added: %v", n, id, ok, peers[g.Address])
 			}
@@ -158,8 +158,8 @@ func checkKilled(t *testing.T, dir string) (spent int) {
 			people++
 		}
 	}
-	if guests != len(o.core.guests.m) {
-		t.Errorf("%d uses, %d guests", guests, len(o.core.guests.m))
+	if guests != len(o.core.invites.guests.m) {
+		t.Errorf("%d uses, %d guests", guests, len(o.core.invites.guests.m))
 	}
 	if people != len(peers) {
 		t.Errorf("%d records of people, %d peers", people, len(peers))

@@ -8,10 +8,10 @@ import (
 	"anodenet/overlay/book"
 )
 
-// Devices of one person know each other. When a device becomes ours here, by people's word at this machine, it
-// and each other device of ours are made known to each other, as devices of ours: none is told of our
-// friends, who decide about each of our devices for themselves. What a device hears so it tells nobody
-// on, so nothing goes in circles, and what was removed does not come back.
+// Devices of one person know each other. When the user says at this machine that a peer is a device of the same
+// person, it and each other such device are introduced to each other. A device lets in at once whom another device
+// introduces. It is told nothing of our friends, who decide about each of our devices for themselves. It does
+// not pass an introduction on, so that none goes in circles, and what was removed does not come back.
 
 // mine returns the devices of ours, except one.
 func (c *Core) mine(except anode.Address) (list []book.Entry) {
@@ -60,14 +60,15 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	case !e.Added && c.book.Removed(i.Address, x.now.Wall):
 		return
 	case !e.Added:
-		name = c.unique(i.Name, i.Address)
+		name = c.names.unique(i.Name, i.Address)
 	}
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}
 	c.requests.drop(x, i.Address.X())
-	c.takeBack(x, i.Address.X())
+	c.outbox.takeBack(x, i.Address.X())
 	p := c.person(i.Address)
 	first := p.Asked.IsZero()
+	p.know(x, Ways{Relays: i.Relays}) // the book has the endpoints
 	if p.Let = true; first {
 		p.Asked, p.Via = x.now.Wall, by
 	}
@@ -96,7 +97,7 @@ func (c *Core) heardRemoval(x *tx, by, gone anode.Address) wire.TellStatus {
 	}
 	k := Key(gone.X())
 	x.edit.Remove = gone
-	x.do(Event{Kind: EventTaken, Address: gone, Name: c.shown(gone), Via: by})
+	x.do(Event{Kind: EventTaken, Address: gone, Name: c.names.shown(gone), Via: by})
 	c.forget(x, k)
 	c.people.drop(x, k)
 	return wire.TellDone

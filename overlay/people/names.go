@@ -12,9 +12,12 @@ import (
 // reserved are names that mean something else under our domain.
 var reserved = [...]string{"self", "id", "v4", "localhost"}
 
-// unique makes a name for a peer of one that somebody offers: letters that a name cannot have become -,
-// and where another peer has it, it is numbered: east-2. It returns "" if nothing can be made of it.
-func (c *Core) unique(offered string, a anode.Address) string {
+// namer gives peers names that are free in a book.
+type namer struct{ book Book }
+
+// unique makes a peer's name from one that somebody offers. Characters that a name cannot have become -. If
+// another peer has the name, it gets a number: east-2. It returns "" if no name is left.
+func (n namer) unique(offered string, a anode.Address) string {
 	base := strings.Trim(strings.Map(nameRune, strings.ToLower(offered)), "-")
 	for strings.Contains(base, "--") {
 		base = strings.ReplaceAll(base, "--", "-")
@@ -23,12 +26,12 @@ func (c *Core) unique(offered string, a anode.Address) string {
 	if base == "" {
 		return ""
 	}
-	for n := 1; n < 1000; n++ {
+	for k := 1; k < 1000; k++ {
 		name := base
-		if n > 1 {
-			name = fmt.Sprintf("%s-%d", base, n)
+		if k > 1 {
+			name = fmt.Sprintf("%s-%d", base, k)
 		}
-		if book.CheckName(name) == nil && !slices.Contains(reserved[:], name) && c.free(name, a) {
+		if book.CheckName(name) == nil && !slices.Contains(reserved[:], name) && n.free(name, a) {
 			return name
 		}
 	}
@@ -36,8 +39,8 @@ func (c *Core) unique(offered string, a anode.Address) string {
 }
 
 // free reports whether no other peer has a name.
-func (c *Core) free(name string, a anode.Address) bool {
-	e, taken := c.book.ByName(name)
+func (n namer) free(name string, a anode.Address) bool {
+	e, taken := n.book.ByName(name)
 	return !taken || e.Address == a
 }
 
@@ -49,22 +52,22 @@ func nameRune(r rune) rune {
 }
 
 // given checks a name that the user gives a peer. If another has it, the error offers one that is free.
-func (c *Core) given(name string, a anode.Address) error {
+func (n namer) given(name string, a anode.Address) error {
 	if name == "" {
 		return nil
 	}
 	if err := book.CheckName(name); err != nil {
 		return err
 	}
-	if !c.free(name, a) {
-		return fmt.Errorf("%w; try: %s", book.ErrTaken, c.unique(name, a))
+	if !n.free(name, a) {
+		return fmt.Errorf("%w; try: %s", book.ErrTaken, n.unique(name, a))
 	}
 	return nil
 }
 
 // shown returns the name of a peer here, or else its short ID.
-func (c *Core) shown(a anode.Address) string {
-	if e := c.book.Get(a); e.Name != "" {
+func (n namer) shown(a anode.Address) string {
+	if e := n.book.Get(a); e.Name != "" {
 		return e.Name
 	}
 	return a.ID().String()

@@ -1,5 +1,5 @@
-// Package people decides what two people say to each other before their machines speak: who asks to
-// be let in, who was invited, who was introduced, and which devices belong to one person.
+// Package people keeps what two people agree on before their machines exchange data: who asks to be
+// let in, who was invited, who was introduced, and which devices belong to one person.
 //
 //	stranger --ask--> asked ----ACCEPT or their ASK----> friend --remove--> stranger (tombstone)
 //	stranger <-ASK--- asking ---accept-----------------> friend
@@ -7,14 +7,14 @@
 //	stranger --a link--> approved, on both sides --ASK, ACCEPT--> friend
 //	any ------block----> blocked
 //
-// What a peer may do is its standing in the book and nothing else: blocked, stranger or added. A
-// State follows from that and from the tables here, so somebody who asks costs one record, and
-// gets no right and no place in the engine.
+// A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
+// follows from the standing and from the tables here. A request costs one record, and gives no
+// right and no place in the engine.
 //
-// Core is the whole of it, without a goroutine, a clock or a socket: events go in (Heard, Told,
-// Up, Decided, and the verbs of people), Actions come out. Everything is keyed by the X coordinate of
-// an address, since one key has many addresses. Each event writes one transaction of the book, with
-// the IDs of the TELLs that it took, and only then answers:
+// Core does all of it without a goroutine, a clock or a socket: events go in (Heard, Told, Up,
+// Decided, and the verbs of people), Actions come out. All records have the X coordinate of an
+// address as their key, since one key has many addresses. Each event writes one transaction of the
+// book, with the IDs of the TELLs that it took, and answers after that:
 //
 //	people       X       what was said between a peer and us
 //	requests     X       who waits for a decision here
@@ -24,8 +24,8 @@
 //	outbox       X id    TELLs that wait until they arrive
 //	seen         X part  the last TELLs of each added peer
 //
-// So a TELL takes effect exactly once, whatever is lost and whoever is killed: its sender repeats it
-// until TOLD comes, and its receiver knows the last 1024 of each peer.
+// So a TELL takes effect exactly once, also when packets are lost or a process is killed: its sender
+// repeats it until TOLD comes, and its receiver knows the last 1024 of each peer.
 package people
 
 import (
@@ -48,7 +48,7 @@ var (
 	ErrOwnLink      = errors.New("that is a link of this machine's own")
 )
 
-// Now is one moment on both clocks: Wall is for what people see and what is kept, Mono for what is due.
+// Now is the time on both clocks: Wall is shown and stored, Mono decides what is due.
 type Now struct {
 	Wall time.Time
 	Mono mono.Time
@@ -97,7 +97,7 @@ type Book interface {
 	Commit(e book.Edit, now time.Time) (book.Change, error)
 }
 
-// Config is what a Core is made of. The functions are called by whoever calls the Core's methods.
+// Config is what a Core is made of. The Core calls the functions within its own methods.
 type Config struct {
 	Self     anode.Address
 	Book     Book
@@ -105,17 +105,17 @@ type Config struct {
 	Services func() []Service // that friends are told of
 	Secret   func() [32]byte  // the network's; zeros: none
 	Policy   func() Policy
-	Ways     func(a anode.Address) ([]wire.Endpoint, []Relay) // where a peer was found, for introductions
-	Random   func(b []byte)                                   // fills b
+	Found    func(a anode.Address) []wire.Endpoint // where a peer was found, for introductions
+	Random   func(b []byte)                        // fills b
 }
 
 // Relay is a relay and where it is.
 type Relay struct {
-	Address  anode.Address
-	Endpoint wire.Endpoint
+	Address  anode.Address `json:"address"`
+	Endpoint wire.Endpoint `json:"endpoint"`
 }
 
-// An Action is what the caller does after an event, in order: a Tell, Told, Join, Secret or Event.
+// An Action is what the caller does after an event, in order: a Tell, Told, Know, Join, Secret or Event.
 type Action any
 
 // Tell sends a TELL once.
@@ -130,14 +130,19 @@ type Told struct {
 	Msg wire.ToldMsg
 }
 
+// Know has a peer looked for where somebody said that it is, in place of what was said before.
+type Know struct {
+	Address anode.Address
+	Ways    Ways
+}
+
 // Join begins or, with a zero ID, ends handshakes by an invitation of somebody's.
 type Join struct {
-	Issuer    anode.Address
-	ID        [8]byte
-	PSK       [32]byte
-	Endpoints []wire.Endpoint
-	Relays    []Relay
-	Until     time.Time
+	Issuer anode.Address
+	ID     [8]byte
+	PSK    [32]byte
+	Ways   Ways
+	Until  time.Time
 }
 
 // Secret is the network's secret, which the issuer of our invitation told us.
@@ -185,28 +190,24 @@ type Counters struct {
 	OutboxFull uint64 // TELLs of ours for which there was no room
 }
 
-// Core is the state of all that people say. Its methods are for one goroutine. New makes it.
+// Core is the state of all requests, invitations and friends. One goroutine calls its methods. New makes it.
 type Core struct {
-	cfg  Config
-	book Book
+	cfg   Config
+	book  Book
+	names namer
 
-	// kept in the book's tables
+	// in the book's tables; each part alone writes its own
 	people   table[Key, person]
 	requests table[Key, request]
-	invites  table[inviteID, invitation]
-	guests   table[guestKey, guest]
+	invites  invites
 	joins    table[Key, join]
-	outbox   table[tellKey, letter]
-	seen     map[Key]*ring
+	outbox   outbox
+	seen     seen
 
-	// of this run
-	sending map[tellKey]*outgoing
+	// of this run alone
 	marks   map[Key]*mark // of added peers alone
 	room    room
 	actions []Action
-	open    map[[8]byte]*Open // nil: to be made anew
-	opens   map[inviteID]*Open
-	heard   uint64    // TELLs that were taken
 	held    mono.Time // nothing is due before: the Store could not be written
 	count   Counters
 }
@@ -228,7 +229,9 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, seen: map[Key]*ring{}, sending: map[tellKey]*outgoing{}, opens: map[inviteID]*Open{}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, names: namer{cfg.Book}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
+		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
 	if problems, err = c.load(); err != nil {
 		return nil, problems, err
 	}
@@ -244,7 +247,11 @@ func (c *Core) Take() []Action {
 }
 
 // Counters returns what was dropped so far.
-func (c *Core) Counters() Counters { return c.count }
+func (c *Core) Counters() Counters {
+	n := c.count
+	n.OutboxFull = c.outbox.full
+	return n
+}
 
 func (c *Core) do(a Action) { c.actions = append(c.actions, a) }
 
@@ -260,10 +267,7 @@ func (c *Core) mark(k Key) *mark {
 
 // Next returns when Tick is due; mono.Never if nothing is.
 func (c *Core) Next(now Now) mono.Time {
-	next := c.room.next(now.Mono)
-	for _, o := range c.sending {
-		next = min(next, o.due)
-	}
+	next := min(c.room.next(now.Mono), c.outbox.next())
 	for _, j := range c.joins.m {
 		if j.State == JoinTrying {
 			next = min(next, now.Mono.Add(max(j.Until.Sub(now.Wall), 0)))

@@ -56,8 +56,8 @@ func TestFriends(t *testing.T) {
 				w.pass(time.Minute)
 				w.states("a", "b", Friend, "b", "a", Friend)
 				for _, p := range w.parties {
-					if n := len(p.core.sending); n > 0 {
-						for _, o := range p.core.sending {
+					if n := len(p.core.outbox.sending); n > 0 {
+						for _, o := range p.core.outbox.sending {
 							t.Errorf("%s still sends one of %d: %+v", p.name, n, o)
 						}
 					}
@@ -280,7 +280,7 @@ func TestStrangers(t *testing.T) {
 				t.Errorf("%d bytes grew", grown)
 			}
 			runtime.KeepAlive(a.core)
-			if len(a.core.marks) > 0 || len(a.core.seen) > 0 || len(a.core.people.m) > 0 {
+			if len(a.core.marks) > 0 || len(a.core.seen.rings) > 0 || len(a.core.people.m) > 0 {
 				t.Error("a stranger has a place of its own")
 			}
 		})
@@ -370,7 +370,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 	w.befriend(a, f)
 	a.block(w.of("blocked"))
 	w.of("asked").policy = FromNobody
-	a.must(a.core.Ask(w.now, w.of("asked").addr, "", "", false))
+	a.must(a.core.Ask(w.now, AskRequest{Address: w.of("asked").addr}))
 	const silent = wire.TellStatus(0xff)
 	other := w.add("other").addr
 	bodies := map[wire.TellKind][]byte{
@@ -423,7 +423,7 @@ func TestExactlyOnce(t *testing.T) {
 	for range 15 {
 		x := fakeAddress()
 		tx := a.core.begun(w.now)
-		a.core.post(tx, b.addr, wire.TellIntro, intro{Address: x, Name: "x"}.body())
+		a.core.outbox.post(tx, b.addr, wire.TellIntro, intro{Address: x, Name: "x"}.body())
 		a.must(tx.commit())
 		seen[x] = 0
 		w.pass(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
@@ -443,8 +443,8 @@ func TestExactlyOnce(t *testing.T) {
 			t.Errorf("%s: %d times", x.ID(), n)
 		}
 	}
-	if len(a.core.outbox.m) > 0 {
-		t.Errorf("%d still wait", len(a.core.outbox.m))
+	if len(a.core.outbox.stored.m) > 0 {
+		t.Errorf("%d still wait", len(a.core.outbox.stored.m))
 	}
 }
 
@@ -454,22 +454,22 @@ func TestRing(t *testing.T) {
 	a, b := w.of("a"), w.of("b")
 	for i := range uint64(3000) {
 		x := a.core.begun(w.now)
-		a.core.see(x, b.addr.X(), id(i+1))
+		a.core.seen.note(x, b.addr.X(), id(i+1))
 		a.must(x.commit())
 		if i%701 == 0 || i == 2999 {
-			if a.core.seen[b.addr.X()] != nil {
+			if a.core.seen.rings[b.addr.X()] != nil {
 				var err error
-				a.core.seen = map[Key]*ring{}
-				if _, err = a.core.loadSeen(); err != nil {
+				a.core.seen.rings = map[Key]*ring{}
+				if _, err = a.core.seen.load(a.book); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for n := range min(i+1, seenLast) {
-				if !a.core.knows(b.addr.X(), id(i+1-n)) {
+				if !a.core.seen.knows(b.addr.X(), id(i+1-n)) {
 					t.Fatalf("after %d: %d is not known", i+1, i+1-n)
 				}
 			}
-			if r := a.core.seen[b.addr.X()]; len(r.ids) > seenParts*seenPart || len(r.has) > seenParts*seenPart {
+			if r := a.core.seen.rings[b.addr.X()]; len(r.ids) > seenParts*seenPart || len(r.has) > seenParts*seenPart {
 				t.Fatalf("%d, %d are kept", len(r.ids), len(r.has))
 			}
 		}
@@ -478,7 +478,7 @@ func TestRing(t *testing.T) {
 		t.Errorf("%d records", len(records))
 	}
 	x := a.core.begun(w.now)
-	a.core.forgetSeen(x, b.addr.X())
+	a.core.seen.forget(x, b.addr.X())
 	a.must(x.commit())
 	if records, _ := a.store.Records(tableSeen); len(records) != 0 {
 		t.Errorf("%d records are left", len(records))
@@ -580,7 +580,7 @@ func TestRemoved(t *testing.T) {
 	if v := b.core.Peer(w.now, a.addr); !v.Left || b.count(EventLeft) != 1 {
 		t.Errorf("%+v", v)
 	}
-	if len(a.core.people.m)+len(a.core.outbox.m)+len(a.core.seen)+len(a.core.marks) != 0 {
+	if len(a.core.people.m)+len(a.core.outbox.stored.m)+len(a.core.seen.rings)+len(a.core.marks) != 0 {
 		t.Error("something of it stays")
 	}
 	// Offline, by the command line: the daemon finds it at the next start.
@@ -635,14 +635,14 @@ func TestNames(t *testing.T) {
 		"east": "east-2", "East": "east-2", "my_box.local": "my-box-local", "self": "self-2", "id": "id-2", "": "", "__": "", "\x1b[31mred": "31mred",
 		"ünster": "nster", "055b413c40ef750d": "055b413c40ef750d-2", strings.Repeat("x", 100): strings.Repeat("x", 59),
 	} {
-		if got := a.core.unique(offered, c.addr); got != want {
+		if got := a.core.names.unique(offered, c.addr); got != want {
 			t.Errorf("%q: %q, want %q", offered, got, want)
 		}
 	}
-	if got := a.core.unique("east", b.addr); got != "east" {
+	if got := a.core.names.unique("east", b.addr); got != "east" {
 		t.Error(got)
 	}
-	if err := a.core.given("east", c.addr); !errors.Is(err, book.ErrTaken) || !strings.Contains(err.Error(), "try: east-2") {
+	if err := a.core.names.given("east", c.addr); !errors.Is(err, book.ErrTaken) || !strings.Contains(err.Error(), "try: east-2") {
 		t.Error(err)
 	}
 }
@@ -669,19 +669,6 @@ func TestPolicy(t *testing.T) {
 	b.ask(a, "again")
 	w.pass(20 * time.Second)
 	w.states("a", "b", Stranger)
-}
-
-// Read has the states without a daemon.
-func TestRead(t *testing.T) {
-	w := newWorld(t, 18, "a", "b", "c")
-	a := w.of("a")
-	w.befriend(a, w.of("b"))
-	w.of("c").ask(a, "")
-	w.pass(time.Second)
-	list, err := Read(a.book, a.addr, w.now.Wall)
-	if want := a.core.Peers(w.now); err != nil || len(list) != 2 || fmt.Sprint(list) != fmt.Sprint(want) {
-		t.Errorf("%v\n%v\n%v", list, want, err)
-	}
 }
 
 // A TELL that comes again is answered, and nothing else, also after a restart and when what it did was undone.
@@ -716,5 +703,58 @@ func TestClean(t *testing.T) {
 		if got := clean(text, maxName); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Where a link says that its issuer is stays known after a restart, is passed on by introductions, and is
+// forgotten with the peer.
+func TestWays(t *testing.T) {
+	w := newWorld(t, 23, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	w.befriend(b, c)
+	l := a.invite(Invite{})
+	l.Endpoints = []wire.Endpoint{wire.UDP(netip.MustParseAddrPort("192.0.2.1:1"))}
+	l.Relays = []invite.Relay{{Address: c.addr, Endpoint: wire.UDP(netip.MustParseAddrPort("192.0.2.2:1"))}}
+	b.join(l, false)
+	w.pass(20 * time.Second)
+	w.states("b", "a", Friend)
+	b.start()
+	if got := b.known[a.addr]; !reflect.DeepEqual(got, waysOf(l)) {
+		t.Errorf("after a restart b knows %+v", got)
+	}
+	_, err := b.core.Introduce(w.now, a.addr, c.addr, "")
+	b.must(err)
+	w.pass(5 * time.Second)
+	c.accept(a)
+	if got := c.known[a.addr].Relays; len(got) != 1 || got[0] != Relay(l.Relays[0]) {
+		t.Errorf("c knows %+v", got)
+	}
+	b.remove(a)
+	if got := b.known[a.addr]; !got.IsZero() {
+		t.Errorf("b knows %+v of who was removed", got)
+	}
+	// A business card leads to its issuer too.
+	card := invite.Link{Address: a.addr, Name: "a", Endpoints: l.Endpoints}
+	d := w.add("d")
+	d.join(card, false)
+	if got := d.known[a.addr]; !reflect.DeepEqual(got, waysOf(card)) {
+		t.Errorf("d knows %+v", got)
+	}
+	if err := d.core.Ask(w.now, AskRequest{Address: b.addr, Ways: Ways{Endpoints: []wire.Endpoint{{}}}}); !errors.Is(err, book.ErrEndpoint) {
+		t.Errorf("an endpoint that cannot be: %v", err)
+	}
+}
+
+// One transaction that tells much, as a new device of somebody who has many, keeps to the bounds of the outbox.
+func TestOutboxBounds(t *testing.T) {
+	w := newWorld(t, 24, "a")
+	a := w.of("a")
+	x := a.core.begun(w.now)
+	for range outboxPeer + 3 {
+		a.core.outbox.post(x, a.addr, wire.TellIntro, []byte{1})
+	}
+	a.must(x.commit())
+	if n := len(a.core.outbox.stored.m); n != outboxPeer || a.core.Counters().OutboxFull != 3 {
+		t.Errorf("%d wait, %d were refused", n, a.core.Counters().OutboxFull)
 	}
 }

@@ -63,7 +63,7 @@ func (x *chaos) act() {
 			}
 		}
 	case 4:
-		if p.core.Ask(x.now, o.addr, "", "hello", false) == nil {
+		if p.core.Ask(x.now, AskRequest{Address: o.addr, Note: "hello"}) == nil {
 			delete(x.kept, pair)
 		}
 	case 5:
@@ -110,7 +110,7 @@ func (x *chaos) check() {
 				x.Fatalf("%s let %s in again", p.name, pair[1].name)
 			}
 		}
-		if n := len(p.core.outbox.m); n > outboxTotal {
+		if n := len(p.core.outbox.stored.m); n > outboxTotal {
 			x.Fatalf("%d TELLs wait", n)
 		}
 	}
@@ -146,7 +146,7 @@ func (x *chaos) agree() {
 				x.Errorf("%s and %s let each other in: %s of it is %s\n%+v\n%+v", p.name, o.name, p.name, s, p.core.person(o.addr), o.core.person(p.addr))
 			}
 		}
-		for k, out := range p.core.sending {
+		for k, out := range p.core.outbox.sending {
 			if to := x.by[out.To]; out.due != mono.Never && to.standing(p) == book.Added {
 				x.Errorf("%s still sends %s %v %x", p.name, to.name, out.Kind, k.id)
 			}

@@ -18,6 +18,7 @@ type request struct {
 	Name      string          `json:"name,omitempty"` // that it says, or else the one who introduced it
 	Note      string          `json:"note,omitempty"`
 	Endpoints []wire.Endpoint `json:"endpoints,omitempty"` // that the one who introduced it says
+	Relays    []Relay         `json:"relays,omitempty"`    // the same
 	By        []anode.Address `json:"by,omitempty"`        // who introduced it
 	Since     time.Time       `json:"since"`
 	Heard     time.Time       `json:"heard,omitzero"` // when its last ASK was written
@@ -195,7 +196,7 @@ func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// introduced lists somebody whom a friend made known.
+// introduced lists somebody whom a friend introduced.
 func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	k := Key(i.Address.X())
 	r, listed := c.requests.m[k]
@@ -207,8 +208,8 @@ func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	}
 	was := r.class()
 	r.Name, r.Note = firstOf(r.Name, clean(i.Name, maxName)), firstOf(r.Note, i.Note)
-	if len(r.Endpoints) == 0 {
-		r.Endpoints = i.Endpoints
+	if len(r.Endpoints)+len(r.Relays) == 0 {
+		r.Endpoints, r.Relays = i.Endpoints, i.Relays
 	}
 	if len(r.By) < book.MaxVia {
 		r.By = append(slices.Clone(r.By), by)
@@ -237,20 +238,21 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	if err != nil {
 		return "", err
 	}
-	if err := c.given(as, r.Address); err != nil {
+	if err := c.names.given(as, r.Address); err != nil {
 		return "", err
 	}
 	x := c.begun(now)
-	name = firstOf(as, c.unique(r.Name, r.Address))
+	name = firstOf(as, c.names.unique(r.Name, r.Address))
 	x.edit.Add = &book.Entry{Address: r.Address, Name: name, Endpoints: r.Endpoints}
 	p := c.person(r.Address)
 	p.By = r.By
+	p.know(x, Ways{Relays: r.Relays}) // the book has the endpoints
 	if r.Asked {
 		p.Said = r.Name
 		c.befriend(x, p)
 		return name, x.commit()
 	}
-	c.takeBack(x, a.X())
+	c.outbox.takeBack(x, a.X())
 	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
 	c.people.put(x, a.X(), p)
 	c.requests.drop(x, a.X())
@@ -258,7 +260,7 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	return name, x.commit()
 }
 
-// Decline refuses who asked or was introduced, for a week. Nobody is told, unless it asks again.
+// Decline refuses a request for a week. The other side is told only if it asks again.
 func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
 	r, err := c.request(now, a)
 	if err != nil {
@@ -274,32 +276,43 @@ func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
 // maxAsked is how many we ask at a time who are no peers.
 const maxAsked = 64
 
-// Ask asks somebody to let us in, who gets a name here when it does. Somebody who asked us is let in.
-func (c *Core) Ask(now Now, a anode.Address, name, note string, mine bool) error {
+// AskRequest is somebody who is asked to let us in.
+type AskRequest struct {
+	Address anode.Address
+	Name    string // that it gets here when it lets us in; empty: the one that it says
+	Note    string
+	Mine    bool // it is another device of ours
+	Ways    Ways // where it may be
+}
+
+// Ask asks somebody to let us in, who is let in when it does. Somebody who asked us is let in at once.
+func (c *Core) Ask(now Now, r AskRequest) error {
+	a := r.Address
 	switch s := c.book.Standing(a); {
 	case sameKey(a, c.cfg.Self):
 		return book.ErrSelf
 	case s == book.Blocked:
 		return fmt.Errorf("%w: unblock it first", book.ErrBlocked)
 	}
-	if err := c.given(name, a); err != nil {
+	if err := errors.Join(c.names.given(r.Name, a), r.Ways.check()); err != nil {
 		return err
 	}
 	if _, err := c.request(now, a); err == nil {
-		_, err := c.Accept(now, a, name)
-		return errors.Join(err, c.alsoMine(now, a, mine))
+		_, err := c.Accept(now, a, r.Name)
+		return errors.Join(err, c.alsoMine(now, a, r.Mine))
 	}
 	p := c.person(a)
 	if p.Friend {
-		return c.alsoMine(now, a, mine)
+		return c.alsoMine(now, a, r.Mine)
 	}
 	if !p.asks() && c.asked() >= maxAsked {
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
-	c.takeBack(x, a.X())
+	c.outbox.takeBack(x, a.X())
 	p.Let = c.book.Standing(a) == book.Added
-	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, name, clean(note, maxNote), mine
+	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, r.Name, clean(r.Note, maxNote), r.Mine
+	p.know(x, r.Ways)
 	c.people.put(x, a.X(), p)
 	x.then(func() { c.sendAsk(now, p) })
 	return x.commit()
@@ -319,7 +332,7 @@ func (c *Core) asked() (n int) {
 func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.Address, err error) {
 	for _, p := range []anode.Address{a, b} {
 		if c.book.Standing(p) != book.Added {
-			return nil, fmt.Errorf("%w: %s", ErrNotAdded, c.shown(p))
+			return nil, fmt.Errorf("%w: %s", ErrNotAdded, c.names.shown(p))
 		}
 	}
 	if sameKey(a, b) {
@@ -333,17 +346,14 @@ func (c *Core) Introduce(now Now, a, b anode.Address, note string) (to []anode.A
 
 // postIntro has a transaction tell one peer of another, which has a name here.
 func (c *Core) postIntro(x *tx, to, of anode.Address, name, note string, mine bool) {
-	ways, relays := c.cfg.Ways(of)
-	name = firstOf(name, c.person(of).Said)
-	c.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, ways, relays, mine}.body())
+	p := c.person(of)
+	name = firstOf(name, p.Said)
+	c.outbox.post(x, to, wire.TellIntro, intro{of, clean(name, maxName), note, c.cfg.Found(of), p.Ways.Relays, mine}.body())
 }
 
 // Waits reports whether a TELL of a kind to a peer has not arrived yet.
 func (c *Core) Waits(to anode.Address, kind wire.TellKind) bool {
-	for k, o := range c.sending {
-		if k.to == to.X() && o.Kind == kind && (kind != wire.TellAsk || !c.people.m[k.to].AskTold) {
-			return true
-		}
-	}
-	return false
+	return c.outbox.has(to.X(), func(o *outgoing) bool {
+		return o.Kind == kind && (kind != wire.TellAsk || !c.people.m[to.X()].AskTold)
+	})
 }

@@ -12,15 +12,15 @@ import (
 	"anodenet/overlay/mono"
 )
 
-// room is where the ASKs of strangers wait to be listed. They are listed at strangerRate and no faster,
-// so who comes first must not matter: of those that wait, the next is of the region from which none was
-// listed for the longest time; within it, of such a network, and there of such a host. Of regions from
-// which none was listed, the first and the last that came take turns: a crowd of them that is there
-// already does not keep a newcomer waiting, nor do newcomers one that is there. A flood so costs a
-// stranger of another region one turn or two, wherever the flood comes from, as long as it comes from
-// fewer regions than there are places.
+// room is where the ASKs of strangers wait to be listed, which happens at strangerRate. The order of
+// arrival does not count, since a flood would win: the next ASK is one from the region of which none was
+// listed for the longest time, and in that region from the network, and there from the host, of which
+// the same is true. Of regions from which none was listed, the first and the last that came take turns: so
+// a crowd that is there already does not keep a newcomer waiting, nor do newcomers one that is
+// there. A flood costs a stranger in another region one turn or two, as long as it comes from fewer
+// regions than there are places.
 //
-// What is here was not answered, so its sender repeats it, and may lose its place to others.
+// An ASK that waits here was not answered, so its sender repeats it, and another one may take its place.
 type room struct {
 	waiting []waiting
 	bucket  mono.Bucket

@@ -50,11 +50,17 @@ func (r *ring) add(id wire.TellID) uint32 {
 	return n
 }
 
+// seen is the rings of added peers.
+type seen struct {
+	rings map[Key]*ring
+	heard uint64 // TELLs that were taken
+}
+
 func seenKey(k Key, n uint32) []byte { return append(k[:], byte(n%seenParts)) }
 
 // knows reports whether a TELL was taken before.
-func (c *Core) knows(k Key, id wire.TellID) bool {
-	r := c.seen[k]
+func (s *seen) knows(k Key, id wire.TellID) bool {
+	r := s.rings[k]
 	if r == nil {
 		return false
 	}
@@ -62,10 +68,10 @@ func (c *Core) knows(k Key, id wire.TellID) bool {
 	return ok
 }
 
-// see has a transaction note a TELL that it takes.
-func (c *Core) see(x *tx, k Key, id wire.TellID) {
+// note has a transaction note a TELL that it takes.
+func (s *seen) note(x *tx, k Key, id wire.TellID) {
 	r := &ring{}
-	if old := c.seen[k]; old != nil {
+	if old := s.rings[k]; old != nil {
 		*r = *old
 	}
 	n := r.first + uint32(len(r.ids))/seenPart
@@ -74,45 +80,46 @@ func (c *Core) see(x *tx, k Key, id wire.TellID) {
 		b = r.part(n)
 	}
 	x.edit.Records = append(x.edit.Records, book.Record{Table: tableSeen, Key: seenKey(k, n), Value: append(b, id[:]...)})
-	if c.seen[k] == nil && len(c.seen) >= seenPeers {
-		c.forgetSeen(x, c.silent())
+	if s.rings[k] == nil && len(s.rings) >= seenPeers {
+		s.forget(x, s.silent())
 	}
 	x.then(func() {
-		if c.seen[k] == nil {
-			c.seen[k] = &ring{has: map[wire.TellID]struct{}{}}
+		if s.rings[k] == nil {
+			s.rings[k] = &ring{has: map[wire.TellID]struct{}{}}
 		}
-		c.seen[k].add(id)
-		c.heard++
-		c.seen[k].heard = c.heard
+		s.rings[k].add(id)
+		s.heard++
+		s.rings[k].heard = s.heard
 	})
 }
 
 // silent returns the peer with a ring that has been silent longest.
-func (c *Core) silent() (k Key) {
+func (s *seen) silent() (k Key) {
 	first := true
-	for x, r := range c.seen {
-		if first || r.heard < c.seen[k].heard {
+	for x, r := range s.rings {
+		if first || r.heard < s.rings[k].heard {
 			k, first = x, false
 		}
 	}
 	return k
 }
 
-// forgetSeen has a transaction delete the ring of a peer.
-func (c *Core) forgetSeen(x *tx, k Key) {
-	r := c.seen[k]
+// forget has a transaction delete the ring of a peer.
+func (s *seen) forget(x *tx, k Key) {
+	r := s.rings[k]
 	if r == nil {
 		return
 	}
 	for n := range uint32(len(r.ids)+seenPart-1) / seenPart {
 		x.edit.Records = append(x.edit.Records, book.Record{Table: tableSeen, Key: seenKey(k, r.first+n)})
 	}
-	x.then(func() { delete(c.seen, k) })
+	x.then(func() { delete(s.rings, k) })
 }
 
-// loadSeen reads the rings. A part that is damaged is left out.
-func (c *Core) loadSeen() (problems []error, err error) {
-	records, err := c.book.Records(tableSeen)
+// load reads the rings. A part that is damaged is left out.
+func (s *seen) load(b Book) (problems []error, err error) {
+	s.rings = map[Key]*ring{}
+	records, err := b.Records(tableSeen)
 	parts := map[Key]map[uint32][]byte{}
 	for _, r := range records {
 		if len(r.Key) != 33 || len(r.Value) < 4 || len(r.Value) > 4+8*seenPart || len(r.Value)%8 != 4 {
@@ -126,7 +133,7 @@ func (c *Core) loadSeen() (problems []error, err error) {
 		parts[k][binary.BigEndian.Uint32(r.Value)] = r.Value[4:]
 	}
 	for k, of := range parts {
-		c.seen[k] = ringOf(of)
+		s.rings[k] = ringOf(of)
 	}
 	return problems, err
 }

@@ -126,6 +126,7 @@ type person struct {
 	Services []Service       `json:"services,omitempty"`
 	By       []anode.Address `json:"by,omitempty"`    // who introduced it
 	Knows    []byte          `json:"knows,omitempty"` // the digest of our PROFILE that it has
+	Ways     Ways            `json:"ways,omitzero"`
 
 	// of our ASK
 	Asked   time.Time     `json:"asked,omitzero"` // zero: never
@@ -152,11 +153,15 @@ func (c *Core) load() (problems []error, err error) {
 	for _, read := range []func() ([]error, error){
 		func() ([]error, error) { return c.people.load(c.book, tablePeople, keyBytes, parseKey) },
 		func() ([]error, error) { return c.requests.load(c.book, tableRequests, keyBytes, parseKey) },
-		func() ([]error, error) { return c.invites.load(c.book, tableInvites, inviteID.bytes, parseInviteID) },
-		func() ([]error, error) { return c.guests.load(c.book, tableGuests, guestKey.bytes, parseGuestKey) },
+		func() ([]error, error) {
+			return c.invites.issued.load(c.book, tableInvites, inviteID.bytes, parseInviteID)
+		},
+		func() ([]error, error) {
+			return c.invites.guests.load(c.book, tableGuests, guestKey.bytes, parseGuestKey)
+		},
 		func() ([]error, error) { return c.joins.load(c.book, tableJoins, keyBytes, parseKey) },
-		func() ([]error, error) { return c.outbox.load(c.book, tableOutbox, tellKey.bytes, parseTellKey) },
-		c.loadSeen,
+		func() ([]error, error) { return c.outbox.stored.load(c.book, tableOutbox, tellKey.bytes, parseTellKey) },
+		func() ([]error, error) { return c.seen.load(c.book) },
 	} {
 		more, err := read()
 		problems = append(problems, more...)
@@ -179,8 +184,9 @@ func parseKey(b []byte) (k Key, ok bool) {
 // begin does what a start does: it tidies up, and sends what waits.
 func (c *Core) begin(now Now) {
 	c.tidy(now)
-	for k, l := range c.outbox.m {
-		c.sending[k] = &outgoing{letter: l, due: now.Mono}
+	c.beginWays()
+	for k, l := range c.outbox.stored.m {
+		c.outbox.sending[k] = &outgoing{storedTell: l, due: now.Mono}
 	}
 	for _, p := range slices.Collect(maps.Values(c.people.m)) {
 		c.Decided(now, p.Address)

@@ -99,7 +99,7 @@ func (c *Core) Peers(now Now) (list []Peer) {
 	for _, r := range c.requests.m {
 		add(r.Address)
 	}
-	slices.SortFunc(list, func(a, b Peer) int { return slices.Compare(a.Address[:], b.Address[:]) })
+	slices.SortFunc(list, func(a, b Peer) int { return compare(a.Address, b.Address) })
 	return list
 }
 
@@ -119,32 +119,23 @@ func (c *Core) Offers() (list []Offer) {
 	return list
 }
 
-// Read returns the states that a book has while no daemon runs. It writes nothing.
-func Read(b Book, self anode.Address, now time.Time) ([]Peer, error) {
-	c := &Core{cfg: Config{Self: self, Book: b}, book: b, seen: map[Key]*ring{}}
-	if _, err := c.load(); err != nil {
-		return nil, err
-	}
-	return c.Peers(Now{Wall: now}), nil
-}
-
 // tidy deletes what is over, at a start.
 func (c *Core) tidy(now Now) {
 	x := c.begun(now)
-	c.tidyInvites(x)
+	c.invites.tidy(x)
 	for k, r := range c.requests.m {
 		if r.over(now.Wall) {
 			c.requests.drop(x, k)
 		}
 	}
-	for k, l := range c.outbox.m {
-		if c.stale(now, &outgoing{letter: l}) {
+	for k, l := range c.outbox.stored.m {
+		if l.stale(now) {
 			c.outbox.drop(x, k)
 		}
 	}
-	for k := range c.seen {
+	for k := range c.seen.rings {
 		if !c.let(k) {
-			c.forgetSeen(x, k)
+			c.seen.forget(x, k)
 		}
 	}
 	x.commit() // what cannot be deleted does no harm

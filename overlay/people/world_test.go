@@ -45,6 +45,7 @@ type party struct {
 	invited  map[anode.Address][8]byte
 	joins    map[anode.Address]Join
 	tried    map[anode.Address]mono.Time
+	known    map[anode.Address]Ways
 	events   []Event
 	tells    int
 	told     []Told
@@ -95,10 +96,11 @@ func (p *party) start() {
 		delete(o.invited, p.addr)
 	}
 	p.sessions, p.invited, p.joins, p.tried = map[anode.Address]bool{}, map[anode.Address][8]byte{}, map[anode.Address]Join{}, map[anode.Address]mono.Time{}
+	p.known = map[anode.Address]Ways{}
 	core, problems, err := New(Config{
 		Self: p.addr, Book: p.book, Name: func() string { return p.name }, Services: func() []Service { return p.services },
 		Secret: func() [32]byte { return p.secret }, Policy: func() Policy { return p.policy },
-		Ways: func(anode.Address) ([]wire.Endpoint, []Relay) { return nil, nil },
+		Found: func(anode.Address) []wire.Endpoint { return nil },
 		Random: func(b []byte) {
 			for i := range b {
 				b[i] = byte(p.w.rng.Uint32())
@@ -146,6 +148,8 @@ func (p *party) act() {
 			if a.ID == [8]byte{} {
 				delete(p.joins, a.Issuer)
 			}
+		case Know:
+			p.known[a.Address] = a.Ways
 		case Secret:
 			if p.secret == [32]byte{} {
 				p.secret = a.Secret
@@ -287,7 +291,7 @@ func (p *party) join(l invite.Link, mine bool) Joined {
 
 func (p *party) ask(o *party, note string) {
 	p.w.Helper()
-	p.must(p.core.Ask(p.w.now, o.addr, "", note, false))
+	p.must(p.core.Ask(p.w.now, AskRequest{Address: o.addr, Note: note}))
 }
 
 func (p *party) accept(o *party) string {

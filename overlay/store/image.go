@@ -267,11 +267,14 @@ type element struct {
 	child      uint64
 }
 
-// elements reads those of a page whose keys ascend from low and stay below high.
+// elements reads those of a page. Its first key must be low, which is the key that the branch above has
+// for the page, and all must ascend and stay below high; nil: nothing is above. bbolt finds the element
+// of a page that it has changed by this key. If the keys differ, it adds a second element and leaves the
+// first one behind, which then leads to a page that is free.
 func elements(b []byte, low, high []byte) (list []element, leaf bool, err error) {
 	flags, n := order.Uint16(b[8:]), int(order.Uint16(b[10:]))
 	leaf = flags == flagLeaf
-	if !leaf && flags != flagBranch || n == 0 && !leaf || pageHeader+n*elementSize > len(b) {
+	if !leaf && flags != flagBranch || n == 0 && (!leaf || low != nil) || pageHeader+n*elementSize > len(b) {
 		return nil, leaf, errors.New("it is damaged")
 	}
 	data := int64(pageHeader + n*elementSize)
@@ -292,7 +295,10 @@ func elements(b []byte, low, high []byte) (list []element, leaf bool, err error)
 			return nil, leaf, errors.New("it is damaged")
 		}
 		x.key, x.value = b[pos:pos+size:pos+size], b[pos+size:pos+size+value:pos+size+value]
-		if (i > 0 && bytes.Compare(list[i-1].key, x.key) >= 0) || bytes.Compare(x.key, low) < 0 || high != nil && bytes.Compare(x.key, high) >= 0 {
+		if i == 0 && low != nil && !bytes.Equal(x.key, low) {
+			return nil, leaf, errors.New("its first key is not the one that leads to it")
+		}
+		if i > 0 && bytes.Compare(list[i-1].key, x.key) >= 0 || high != nil && bytes.Compare(x.key, high) >= 0 {
 			return nil, leaf, errors.New("its keys are out of order")
 		}
 		list = append(list, x)

@@ -76,7 +76,7 @@ type RevokeRequest struct {
 type JoinRequest struct {
 	Link string `json:"link"`
 	As   string `json:"as"`  // what the issuer is to be called here; empty: the name in the link
-	Ask  bool   `json:"ask"` // ask only, and approve nothing yet
+	Ask  bool   `json:"ask"` // ask only, and let the issuer in when it lets us in
 	Note string `json:"note"`
 	Mine bool   `json:"mine"` // the issuer is another device of ours
 }
@@ -99,7 +99,7 @@ const (
 	JoinTrying JoinState = "trying" // the issuer does not answer yet; it goes on until the link expires
 	JoinDone   JoinState = "joined"
 	JoinAsked  JoinState = "asked" // the link let nobody in; the issuer was asked, and decides
-	JoinDead   JoinState = "dead"  // the link is expired, used or revoked, and so the issuer said
+	JoinDead   JoinState = "dead"  // the link let nobody in, and the issuer does not let itself be asked
 )
 
 // AskRequest asks a peer to let us in.
@@ -107,7 +107,7 @@ type AskRequest struct {
 	Address   anode.Address `json:"address"`
 	Name      string        `json:"name"` // what it is to be called here
 	Note      string        `json:"note"`
-	Endpoints []book.Place  `json:"endpoints"`
+	Endpoints []book.Place  `json:"endpoints"` // where it may be; names of machines are resolved now
 }
 
 // Asked says whether the question got there.

@@ -122,7 +122,7 @@ type daemon struct {
 	proxies  proxies
 	local    *proxy.Service
 	secret   *secret
-	people   *society
+	people   *peopleService
 	names    *nameService
 }
 
@@ -175,7 +175,7 @@ func (d *daemon) open() error {
 	}
 	d.zones = d.newZones()
 	d.names = d.newNames()
-	if d.people, err = d.newSociety(d.secret, d.names.offers); err != nil {
+	if d.people, err = d.newPeople(d.secret, d.names.offers); err != nil {
 		return err
 	}
 	d.names.friends, d.people.offered = d.people.friendServices, d.names.again

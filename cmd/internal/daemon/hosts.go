@@ -73,13 +73,17 @@ func systemResolver(ctx context.Context, name string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 }
 
-func (d *daemon) newHosts() *hosts {
-	resolve := d.options.Resolve
-	if resolve == nil {
-		resolve = systemResolver
+// resolver returns what resolves the names of machines.
+func (d *daemon) resolver() Resolver {
+	if d.options.Resolve != nil {
+		return d.options.Resolve
 	}
+	return systemResolver
+}
+
+func (d *daemon) newHosts() *hosts {
 	watch := func(kinds ...overlay.EventKind) hostEvents { return d.node.Watch(kinds...) }
-	return &hosts{node: d.node, self: d.identity.Address().ULA(), watch: watch, resolve: resolve, network: platform.Watch, log: d.log}
+	return &hosts{node: d.node, self: d.identity.Address().ULA(), watch: watch, resolve: d.resolver(), network: platform.Watch, log: d.log}
 }
 
 // run resolves until ctx ends.

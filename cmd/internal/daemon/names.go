@@ -307,18 +307,15 @@ func (n *nameService) listen() (*dns.Sockets, error) {
 	port := n.settings.Port
 	n.mu.Unlock()
 	at := n.self.ULA().Addr()
-	s, err := dns.Listen(at, port)
+	s, err := dns.Listen(netip.AddrPortFrom(at, port))
 	problem := ""
 	if err != nil && port != dns.OtherPort {
 		problem = err.Error()
-		var again error
-		if s, again = dns.Listen(at, dns.OtherPort); again == nil {
-			err = nil
-		} else {
-			err = errors.Join(err, again)
+		var other error
+		if s, other = dns.Listen(netip.AddrPortFrom(at, dns.OtherPort)); other != nil {
+			return nil, errors.Join(err, other)
 		}
-	}
-	if err != nil {
+	} else if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -20,18 +19,16 @@ import (
 	"anodenet/overlay/book"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/people"
-	"anodenet/platform"
 )
 
-// society is what people say to each other: it runs a people.Core on a goroutine of its own, and
-// does what it wants.
+// peopleService runs a people.Core on a goroutine of its own, feeds it, and carries out its actions.
 //
 //	node's loop --Heard, Told, Up, Refused--> inbox --> core --Commit--> book, node's loop
 //	control socket --verbs------------------> calls -->      --Tell----> senders --> node
 //	node's events --decisions---------------> inbox
 //
 // No timer runs while nothing is due.
-type society struct {
+type peopleService struct {
 	self anode.Address
 	book *book.Book
 	log  *slog.Logger
@@ -39,6 +36,7 @@ type society struct {
 
 	settings atomic.Pointer[config.People]
 	host     string // the host's name, as a peer's
+	resolve  Resolver
 	secret   *secret
 
 	inbox inbox
@@ -54,7 +52,7 @@ type society struct {
 	core     *people.Core
 	ctx      context.Context // run's; nil before
 	services func() []people.Service
-	offered  func() // friends offer other services; nil: nobody wants to know. Set before run
+	offered  func() // is called when friends offer other services; nil: nobody asked. Set before run
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed at each change
@@ -68,19 +66,19 @@ const (
 	sendPatience = 10 * time.Second
 )
 
-// newSociety reads the tables. services returns what friends are told that this machine offers.
-func (d *daemon) newSociety(secret *secret, services func() []people.Service) (*society, error) {
+// newPeople reads the tables. services returns what friends are told that this machine offers.
+func (d *daemon) newPeople(secret *secret, services func() []people.Service) (*peopleService, error) {
 	host, _ := os.Hostname()
-	s := &society{
+	s := &peopleService{
 		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services,
-		host: ownName(host), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
+		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
 		peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.settings.Store(&d.cfg.People)
 	core, problems, err := people.New(people.Config{
 		Self: s.self, Book: peopleBook{d.book, s}, Name: s.name, Services: services, Secret: secret.get, Policy: s.policy,
-		Ways: s.ways, Random: func(b []byte) { rand.Read(b) },
+		Found: s.found, Random: func(b []byte) { rand.Read(b) },
 	}, moment())
 	for _, problem := range problems {
 		d.log.Warn("people", "err", problem)
@@ -109,17 +107,17 @@ func ownName(host string) string {
 }
 
 // moment is now.
-func moment() people.Now { return people.Now{Wall: time.Now(), Mono: mono.At(platform.BootTime())} }
+func moment() people.Now { return people.Now{Wall: clock{}.Now(), Mono: mono.At(clock{}.Since())} }
 
 // name is what this machine is called by others.
-func (s *society) name() string {
+func (s *peopleService) name() string {
 	if n := s.settings.Load().Name; n != "" {
 		return n
 	}
 	return s.host
 }
 
-func (s *society) policy() people.Policy {
+func (s *peopleService) policy() people.Policy {
 	switch s.settings.Load().Requests {
 	case config.RequestsOff:
 		return people.FromNobody
@@ -129,20 +127,20 @@ func (s *society) policy() people.Policy {
 	return people.FromAll
 }
 
-// ways are where a peer was found.
-func (s *society) ways(a anode.Address) (list []wire.Endpoint, relays []people.Relay) {
+// found returns where a peer was found.
+func (s *peopleService) found(a anode.Address) (list []wire.Endpoint) {
 	for _, e := range append(s.book.Learned(a), s.book.Get(a).Endpoints...) {
 		if e.Kind != wire.Ethernet {
 			list = append(list, e)
 		}
 	}
-	return list, nil
+	return list
 }
 
 // peopleBook is the book, whose changes the node follows once it runs.
 type peopleBook struct {
 	*book.Book
-	s *society
+	s *peopleService
 }
 
 // Commit makes an edit in one transaction.
@@ -154,22 +152,22 @@ func (b peopleBook) Commit(e book.Edit, now time.Time) (book.Change, error) {
 }
 
 // Heard takes a TELL; see overlay.People.
-func (s *society) Heard(h overlay.Heard) bool {
+func (s *peopleService) Heard(h overlay.Heard) bool {
 	return s.inbox.put(h, h.Standing < book.Added && h.Invitation == overlay.InvitationID{})
 }
 
 // Told takes the answer to a TELL; see overlay.People. Anybody may send one; only one to a TELL that was sent gets on.
-func (s *society) Told(a anode.Address, m wire.ToldMsg) {
+func (s *peopleService) Told(a anode.Address, m wire.ToldMsg) {
 	if s.sent.take(m.ID) {
 		s.inbox.put(toldBy{a, m}, false)
 	}
 }
 
 // Up takes a session that is confirmed; see overlay.People.
-func (s *society) Up(u overlay.Up) { s.inbox.put(u, false) }
+func (s *peopleService) Up(u overlay.Up) { s.inbox.put(u, false) }
 
 // Invitation returns the key of an invitation of ours; see overlay.People.
-func (s *society) Invitation(id overlay.InvitationID, from anode.Address) (psk [32]byte, ok bool) {
+func (s *peopleService) Invitation(id overlay.InvitationID, from anode.Address) (psk [32]byte, ok bool) {
 	o := (*s.open.Load())[id]
 	if o == nil || !o.Admits(from, time.Now()) {
 		return psk, false
@@ -178,12 +176,12 @@ func (s *society) Invitation(id overlay.InvitationID, from anode.Address) (psk [
 }
 
 // Refused takes that the issuer of an invitation knows nothing of it; see overlay.People.
-func (s *society) Refused(issuer anode.Address, id overlay.InvitationID) {
+func (s *peopleService) Refused(issuer anode.Address, id overlay.InvitationID) {
 	s.inbox.put(refusal{issuer, id}, false)
 }
 
 // run does what people say and want until ctx ends.
-func (s *society) run(ctx context.Context) error {
+func (s *peopleService) run(ctx context.Context) error {
 	s.ctx = ctx
 	defer s.wait()
 	watch := s.node.Watch(overlay.EventDecided)
@@ -217,14 +215,14 @@ func (s *society) run(ctx context.Context) error {
 }
 
 // wait waits for all that run began.
-func (s *society) wait() {
+func (s *peopleService) wait() {
 	close(s.ended)
 	s.peers.running.Wait()
 	s.other.running.Wait()
 }
 
 // wind sets the timer to what is due next; nil: nothing is.
-func (s *society) wind(t *time.Timer) <-chan time.Time {
+func (s *peopleService) wind(t *time.Timer) <-chan time.Time {
 	now := moment()
 	next := s.core.Next(now)
 	if next == mono.Never {
@@ -236,7 +234,7 @@ func (s *society) wind(t *time.Timer) <-chan time.Time {
 }
 
 // follow puts what people decide into the inbox.
-func (s *society) follow(ctx context.Context, w *overlay.Watch) {
+func (s *peopleService) follow(ctx context.Context, w *overlay.Watch) {
 	for {
 		events, err := w.Next(ctx)
 		if err != nil {
@@ -256,7 +254,7 @@ func (s *society) follow(ctx context.Context, w *overlay.Watch) {
 }
 
 // event gives the core what happened.
-func (s *society) event(x any) {
+func (s *peopleService) event(x any) {
 	now := moment()
 	switch x := x.(type) {
 	case overlay.Heard:
@@ -282,7 +280,7 @@ func hostOf(endpoint string) netip.Addr {
 }
 
 // act does what the core wants.
-func (s *society) act(ctx context.Context) {
+func (s *peopleService) act(ctx context.Context) {
 	did := false
 	for list := s.core.Take(); len(list) > 0; list = s.core.Take() {
 		did = true
@@ -296,12 +294,14 @@ func (s *society) act(ctx context.Context) {
 	}
 }
 
-func (s *society) doOne(ctx context.Context, a people.Action) {
+func (s *peopleService) doOne(ctx context.Context, a people.Action) {
 	switch a := a.(type) {
 	case people.Tell:
 		s.tell(ctx, a)
 	case people.Told:
 		_ = s.node.TellBack(ctx, a.To, a.Msg) // without a session, the TELL comes again
+	case people.Know:
+		_ = s.node.Know(ctx, a.Address, a.Ways.Endpoints, relaysAt(a.Ways.Relays)) // it fails when the node ends
 	case people.Join:
 		s.join(ctx, a)
 	case people.Secret:
@@ -312,7 +312,7 @@ func (s *society) doOne(ctx context.Context, a people.Action) {
 }
 
 // tell sends a TELL, beside what else goes on: it may wait for a session.
-func (s *society) tell(ctx context.Context, t people.Tell) {
+func (s *peopleService) tell(ctx context.Context, t people.Tell) {
 	via := &s.peers
 	if s.book.Standing(t.To) != book.Added {
 		via = &s.other
@@ -327,18 +327,22 @@ func (s *society) tell(ctx context.Context, t people.Tell) {
 	})
 }
 
-func (s *society) join(ctx context.Context, j people.Join) {
-	g := overlay.Guest{Issuer: j.Issuer, ID: j.ID, PSK: j.PSK, Endpoints: j.Endpoints, Until: j.Until}
-	for _, r := range j.Relays {
-		g.Relays = append(g.Relays, overlay.RelayAt(r))
-	}
+func (s *peopleService) join(ctx context.Context, j people.Join) {
+	g := overlay.Invitation{Issuer: j.Issuer, ID: j.ID, PSK: j.PSK, Endpoints: j.Ways.Endpoints, Relays: relaysAt(j.Ways.Relays), Until: j.Until}
 	if err := s.node.Join(ctx, g); err != nil && ctx.Err() == nil {
 		s.log.Warn("the link is not tried", "peer", j.Issuer.ID(), "err", err)
 	}
 }
 
-// publish makes what others read that which the core has now.
-func (s *society) publish() {
+func relaysAt(list []people.Relay) (relays []overlay.RelayAt) {
+	for _, r := range list {
+		relays = append(relays, overlay.RelayAt(r))
+	}
+	return relays
+}
+
+// publish copies from the core what other goroutines read.
+func (s *peopleService) publish() {
 	if open, changed := s.core.OpenInvitations(); changed {
 		s.open.Store(&open)
 	}
@@ -348,8 +352,8 @@ func (s *society) publish() {
 	s.count = s.core.Counters()
 }
 
-// wakeWaiting wakes who waits for a change.
-func (s *society) wakeWaiting() {
+// wakeWaiting wakes the calls of until.
+func (s *peopleService) wakeWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)
@@ -357,7 +361,7 @@ func (s *society) wakeWaiting() {
 }
 
 // do runs a function with the core, on its goroutine.
-func (s *society) do(ctx context.Context, f func(*people.Core)) error {
+func (s *peopleService) do(ctx context.Context, f func(*people.Core)) error {
 	done := make(chan struct{})
 	select {
 	case s.calls <- func(c *people.Core) { f(c); close(done) }:
@@ -371,7 +375,7 @@ func (s *society) do(ctx context.Context, f func(*people.Core)) error {
 }
 
 // until runs a function with the core again and again, at each change, until it returns true or a time is over.
-func (s *society) until(ctx context.Context, most time.Duration, f func(*people.Core) bool) error {
+func (s *peopleService) until(ctx context.Context, most time.Duration, f func(*people.Core) bool) error {
 	limit := time.NewTimer(most)
 	defer limit.Stop()
 	for {
@@ -393,18 +397,18 @@ func (s *society) until(ctx context.Context, most time.Duration, f func(*people.
 }
 
 // Set takes up other settings, and tells friends what is new.
-func (s *society) Set(ctx context.Context, c config.People) error {
+func (s *peopleService) Set(ctx context.Context, c config.People) error {
 	s.settings.Store(&c)
 	return s.ServicesChanged(ctx)
 }
 
 // ServicesChanged tells friends that this machine offers other services.
-func (s *society) ServicesChanged(ctx context.Context) error {
+func (s *peopleService) ServicesChanged(ctx context.Context) error {
 	return s.do(ctx, func(c *people.Core) { c.ProfileChanged(moment()) })
 }
 
 // Count adds what was dropped.
-func (s *society) Count(c map[string]uint64) {
+func (s *peopleService) Count(c map[string]uint64) {
 	s.mu.Lock()
 	n := s.count
 	s.mu.Unlock()
@@ -423,7 +427,7 @@ func (s *society) Count(c map[string]uint64) {
 }
 
 // logEvent reports what happened.
-func (s *society) logEvent(e people.Event) {
+func (s *peopleService) logEvent(e people.Event) {
 	attrs := []any{"peer", e.Address.ID(), "name", e.Name}
 	if !e.Via.IsZero() {
 		attrs = append(attrs, "via", s.shown(e.Via))
@@ -466,7 +470,7 @@ func wordsOf(k people.EventKind) string {
 }
 
 // shown is a peer's name, or its short ID.
-func (s *society) shown(a anode.Address) string {
+func (s *peopleService) shown(a anode.Address) string {
 	if a.IsZero() {
 		return ""
 	}
@@ -477,10 +481,10 @@ func (s *society) shown(a anode.Address) string {
 }
 
 // takeSecret takes up the network's secret, which the issuer of our invitation told us.
-func (s *society) takeSecret(ctx context.Context, a people.Secret) {
+func (s *peopleService) takeSecret(ctx context.Context, a people.Secret) {
 	taken, err := s.secret.set(a.Secret)
 	if err != nil {
-		s.log.Error("the network's secret is not kept", "peer", s.shown(a.From), "err", err)
+		s.log.Error("the network's secret that came with an invitation is not kept", "peer", s.shown(a.From), "err", err)
 	}
 	if !taken {
 		return
@@ -493,7 +497,4 @@ func (s *society) takeSecret(ctx context.Context, a people.Secret) {
 	s.core.ProfileChanged(moment())
 }
 
-var _ overlay.People = (*society)(nil)
-
-// errInUse says that this machine is in a network with another secret.
-var errInUse = errors.New("this machine is in a network with another secret")
+var _ overlay.People = (*peopleService)(nil)

@@ -17,7 +17,7 @@ import (
 const answerPatience = 3 * time.Second
 
 // with runs a verb with the core.
-func with[T any](ctx context.Context, s *society, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
+func with[T any](ctx context.Context, s *peopleService, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
 	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, moment()) }); failed != nil {
 		return v, failed
 	}
@@ -25,7 +25,7 @@ func with[T any](ctx context.Context, s *society, verb func(c *people.Core, now 
 }
 
 // Invite issues an invitation, or a business card.
-func (s *society) Invite(ctx context.Context, r control.InviteRequest) (control.Invited, error) {
+func (s *peopleService) Invite(ctx context.Context, r control.InviteRequest) (control.Invited, error) {
 	link := invite.Link{Address: s.self, Name: s.name()}
 	var reply control.Invited
 	if !r.Card {
@@ -38,7 +38,7 @@ func (s *society) Invite(ctx context.Context, r control.InviteRequest) (control.
 			return reply, err
 		}
 	}
-	endpoints, relays, err := s.node.Doors(ctx)
+	endpoints, relays, err := s.node.Candidates(ctx)
 	if err != nil {
 		s.log.Debug("the link has no endpoints", "err", err)
 	}
@@ -70,7 +70,7 @@ func reachable(endpoints []wire.Endpoint, relays []overlay.RelayAt) string {
 }
 
 // Invitations lists the invitations that were issued.
-func (s *society) Invitations(ctx context.Context) (control.Invitations, error) {
+func (s *peopleService) Invitations(ctx context.Context) (control.Invitations, error) {
 	reply := control.Invitations{Invitations: []control.Invitation{}}
 	err := s.do(ctx, func(c *people.Core) {
 		for _, v := range c.Invitations(moment()) {
@@ -94,13 +94,13 @@ func guestsOf(list []people.Guest) []control.Guest {
 }
 
 // Revoke ends an invitation.
-func (s *society) Revoke(ctx context.Context, r control.RevokeRequest) (control.Invitation, error) {
+func (s *peopleService) Revoke(ctx context.Context, r control.RevokeRequest) (control.Invitation, error) {
 	v, err := with(ctx, s, func(c *people.Core, now people.Now) (people.Invitation, error) { return c.Revoke(now, r.ID) })
 	return invitationOf(v), err
 }
 
 // Join uses a link, or says how that goes, after a moment if it is not decided.
-func (s *society) Join(ctx context.Context, r control.JoinRequest) (control.Joined, error) {
+func (s *peopleService) Join(ctx context.Context, r control.JoinRequest) (control.Joined, error) {
 	link, err := invite.Parse(r.Link)
 	if err != nil {
 		return control.Joined{}, err
@@ -119,7 +119,7 @@ func (s *society) Join(ctx context.Context, r control.JoinRequest) (control.Join
 }
 
 // joinedOf says in words how a join goes.
-func (s *society) joinedOf(j people.Joined) control.Joined {
+func (s *peopleService) joinedOf(j people.Joined) control.Joined {
 	reply := control.Joined{Address: j.Address, Name: j.Name, Own: j.Own, State: control.JoinState(j.State)}
 	if j.Failed {
 		reply.Why, reply.Try = whyFailed(j), "ask "+s.shown(j.Address)+" for another link"
@@ -135,17 +135,16 @@ func whyFailed(j people.Joined) string {
 		return "the link was used by somebody else"
 	case j.Why == people.Over:
 		return "the link has expired or was revoked"
-	case j.Why == people.Shut:
+	case j.Why == people.Removed:
 		return "this machine was removed since it used the link"
 	}
 	return "the link was used, has expired or was revoked"
 }
 
 // Ask asks a peer to let us in.
-func (s *society) Ask(ctx context.Context, r control.AskRequest) (control.Asked, error) {
-	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) {
-		return struct{}{}, c.Ask(now, r.Address, r.Name, r.Note, false)
-	})
+func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.Asked, error) {
+	q := people.AskRequest{Address: r.Address, Name: r.Name, Note: r.Note, Ways: people.Ways{Endpoints: s.endpointsOf(ctx, r.Endpoints)}}
+	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) { return struct{}{}, c.Ask(now, q) })
 	if err != nil {
 		return control.Asked{}, err
 	}
@@ -158,8 +157,25 @@ func (s *society) Ask(ctx context.Context, r control.AskRequest) (control.Asked,
 	return reply, err
 }
 
+// endpointsOf returns the endpoints among places, and those that the names of machines have now.
+func (s *peopleService) endpointsOf(ctx context.Context, places []book.Place) []wire.Endpoint {
+	endpoints, hosts := book.Split(places)
+	ctx, cancel := context.WithTimeout(ctx, queryLimit)
+	defer cancel()
+	for _, h := range hosts {
+		addrs, err := s.resolve(ctx, h.Name)
+		if err != nil {
+			s.log.Warn("a name is not resolved", "host", h.Name, "err", err)
+		}
+		for _, a := range addrs[:min(len(addrs), maxHostAddrs)] {
+			endpoints = append(endpoints, h.At(a.Unmap()))
+		}
+	}
+	return endpoints
+}
+
 // Requests lists who waits for a decision.
-func (s *society) Requests(ctx context.Context) (control.Requests, error) {
+func (s *peopleService) Requests(ctx context.Context) (control.Requests, error) {
 	reply := control.Requests{Requests: []control.Request{}}
 	err := s.do(ctx, func(c *people.Core) {
 		for _, r := range c.Requests(moment()) {
@@ -169,12 +185,12 @@ func (s *society) Requests(ctx context.Context) (control.Requests, error) {
 	return reply, err
 }
 
-func (s *society) requestOf(r people.Request) control.Request {
+func (s *peopleService) requestOf(r people.Request) control.Request {
 	return control.Request{Address: r.Address, ID: r.Address.ID(), Name: r.Name, Note: r.Note, Via: s.shown(r.Via), Since: r.Since, State: control.State(r.State.String())}
 }
 
 // Accept lets in who asked or was introduced.
-func (s *society) Accept(ctx context.Context, r control.AcceptRequest) (control.Accepted, error) {
+func (s *peopleService) Accept(ctx context.Context, r control.AcceptRequest) (control.Accepted, error) {
 	return with(ctx, s, func(c *people.Core, now people.Now) (control.Accepted, error) {
 		name, err := c.Accept(now, r.Address, r.As)
 		return control.Accepted{Address: r.Address, Name: name, State: control.State(c.State(now, r.Address).String())}, err
@@ -182,7 +198,7 @@ func (s *society) Accept(ctx context.Context, r control.AcceptRequest) (control.
 }
 
 // Decline refuses who asked or was introduced, and blocks it if that is wanted.
-func (s *society) Decline(ctx context.Context, r control.DeclineRequest) (control.Request, error) {
+func (s *peopleService) Decline(ctx context.Context, r control.DeclineRequest) (control.Request, error) {
 	q, err := with(ctx, s, func(c *people.Core, now people.Now) (people.Request, error) { return c.Decline(now, r.Address) })
 	if err == nil && r.Block {
 		_, err = s.node.BlockPeer(ctx, r.Address, true)
@@ -191,7 +207,7 @@ func (s *society) Decline(ctx context.Context, r control.DeclineRequest) (contro
 }
 
 // Introduce makes two peers known to each other.
-func (s *society) Introduce(ctx context.Context, r control.IntroduceRequest) (control.Introduced, error) {
+func (s *peopleService) Introduce(ctx context.Context, r control.IntroduceRequest) (control.Introduced, error) {
 	to, err := with(ctx, s, func(c *people.Core, now people.Now) ([]anode.Address, error) {
 		return c.Introduce(now, r.A, r.B, r.Note)
 	})
@@ -214,7 +230,7 @@ func (s *society) Introduce(ctx context.Context, r control.IntroduceRequest) (co
 }
 
 // SetMine says whether a peer is another device of ours.
-func (s *society) SetMine(ctx context.Context, r control.MineRequest) error {
+func (s *peopleService) SetMine(ctx context.Context, r control.MineRequest) error {
 	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) {
 		return struct{}{}, c.SetMine(now, r.Address, r.Mine)
 	})
@@ -222,37 +238,22 @@ func (s *society) SetMine(ctx context.Context, r control.MineRequest) error {
 }
 
 // States returns the states of all who are not strangers.
-func (s *society) States(ctx context.Context) (control.States, error) {
+func (s *peopleService) States(ctx context.Context) (control.States, error) {
 	reply := control.States{States: []control.PeerState{}}
 	err := s.do(ctx, func(c *people.Core) {
 		for _, p := range c.Peers(moment()) {
-			reply.States = append(reply.States, stateOf(p, s.shown))
+			reply.States = append(reply.States, s.stateOf(p))
 		}
 	})
 	return reply, err
 }
 
-func stateOf(p people.Peer, shown func(anode.Address) string) control.PeerState {
+func (s *peopleService) stateOf(p people.Peer) control.PeerState {
 	v := control.PeerState{Address: p.Address, State: control.State(p.State.String()), Name: p.Name, Mine: p.Mine, Said: p.Said, Left: p.Left, Via: []string{}}
 	for _, a := range p.Via {
-		v.Via = append(v.Via, shown(a))
+		v.Via = append(v.Via, s.shown(a))
 	}
 	return v
 }
 
-// ReadStates returns the states that a book has while no daemon runs.
-func ReadStates(b *book.Book, self anode.Address) (control.States, error) {
-	reply := control.States{States: []control.PeerState{}}
-	list, err := people.Read(b, self, time.Now())
-	for _, p := range list {
-		reply.States = append(reply.States, stateOf(p, func(a anode.Address) string {
-			if n := b.Get(a).Name; n != "" {
-				return n
-			}
-			return a.ID().String()
-		}))
-	}
-	return reply, err
-}
-
-var _ control.People = (*society)(nil)
+var _ control.People = (*peopleService)(nil)

@@ -42,6 +42,10 @@ func openSecret(c config.Secret, o Options) (*secret, error) {
 	return s, err
 }
 
+// errInUse says that this machine is in a network with another secret. Sessions with the issuer need both
+// machines to have the same one.
+var errInUse = errors.New("this machine is in a network with another secret; try: the same secret on both machines, or no secret here")
+
 // get returns the secret.
 func (s *secret) get() [32]byte {
 	s.mu.Lock()

@@ -19,7 +19,7 @@ const (
 type offers map[anode.Address][]dns.Service
 
 // publishOffers has names know the services of friends, as soon as they are others.
-func (s *society) publishOffers() {
+func (s *peopleService) publishOffers() {
 	next := offers{}
 	for _, p := range s.core.Offers() {
 		for _, x := range p.Services {
@@ -50,7 +50,7 @@ func equalServices(a, b []dns.Service) bool {
 }
 
 // friendServices returns the services that friends told us of. Any goroutine may call it.
-func (s *society) friendServices() map[anode.Address][]dns.Service { return *s.offer.Load() }
+func (s *peopleService) friendServices() map[anode.Address][]dns.Service { return *s.offer.Load() }
 
 // peopleServices returns our own services as friends are told of them.
 func peopleServices(list []dns.Service) (services []people.Service) {

@@ -67,7 +67,7 @@ func TestPublishOffers(t *testing.T) {
 	}
 	core, _, err := people.New(people.Config{
 		Self: self, Book: b, Name: func() string { return "me" }, Services: func() []people.Service { return nil }, Secret: func() [32]byte { return [32]byte{} },
-		Policy: func() people.Policy { return people.FromAll }, Ways: func(anode.Address) ([]wire.Endpoint, []people.Relay) { return nil, nil },
+		Policy: func() people.Policy { return people.FromAll }, Found: func(anode.Address) []wire.Endpoint { return nil },
 		Random: func(b []byte) { rand.Read(b) },
 	}, now)
 	if err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
+	"anodenet/overlay/book"
 	"anodenet/overlay/vnet"
 )
 
@@ -247,4 +249,26 @@ func TestAsk(t *testing.T) {
 	if s := a.waitState(t, idb, control.StateFriend); s.Name != "bee" {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestAskAt: somebody whom nothing leads to is asked where the user says that it is.
+func TestAskAt(t *testing.T) {
+	list := crowd(t, 2)
+	for i, m := range list {
+		m.configure(t, "people.name = \""+string(rune('a'+i))+"\"\ndiscovery.quiet = [\"10.0.0.0/24\"]\n")
+	}
+	a, b := list[0], list[1].start(t)
+	a.options.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
+	}
+	a.start(t)
+	places, err := book.ParsePlaces("udp:bee.example:8737")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := a.client.Ask(t.Context(), control.AskRequest{Address: b.identity(t), Endpoints: places})
+	if err != nil || !v.Told {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	b.waitState(t, a.identity(t), control.StateAsking)
 }

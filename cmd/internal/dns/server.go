@@ -102,26 +102,13 @@ type Sockets struct {
 	tcp *net.TCPListener
 }
 
-// Listen opens sockets on the first of some ports that can be had for both. Its error says why
-// none can, in words.
-func Listen(at netip.Addr, ports ...uint16) (*Sockets, error) {
-	var errs []error
-	for _, port := range ports {
-		s, err := listen(netip.AddrPortFrom(at, port))
-		if err == nil {
-			return s, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
-
-func listen(at netip.AddrPort) (*Sockets, error) {
+// Listen opens both sockets; with port 0, on one that the system chooses. Its error says in words why it cannot.
+func Listen(at netip.AddrPort) (*Sockets, error) {
 	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		return nil, portError(at, err)
 	}
-	at = udp.LocalAddr().(*net.UDPAddr).AddrPort() // of a port that the system chose
+	at = udp.LocalAddr().(*net.UDPAddr).AddrPort() // with the port that the system chose
 	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		return nil, errors.Join(portError(at, err), udp.Close())

@@ -9,32 +9,32 @@ import (
 	"anodenet/overlay/path"
 )
 
-// Doors lists where a guest can reach this node now, for a link: at most 4 endpoints, the most
+// Candidates lists where a guest can reach this node now, for a link: at most 4 endpoints, the most
 // promising first, and at most 2 relays that forward to it for anybody.
 //
 // The endpoints are public addresses of our interfaces, those that the router mapped to us, how the
 // outside sees us if it is the same for everybody, and then private addresses, which serve guests on
 // the same network. All are of UDP.
-func (n *Node) Doors(ctx context.Context) (endpoints []wire.Endpoint, relays []RelayAt, err error) {
+func (n *Node) Candidates(ctx context.Context) (endpoints []wire.Endpoint, relays []RelayAt, err error) {
 	err = n.call(ctx, func(l *loop) error {
-		endpoints, relays = l.reach.doors(), l.zones.doors()
+		endpoints, relays = l.reach.candidates(), l.zones.candidates()
 		return nil
 	})
 	return endpoints, relays, err
 }
 
 const (
-	maxDoors  = 4
-	maxDoors6 = 2 // of them public addresses of IPv6, of which an interface may have many
+	maxCandidates  = 4
+	maxCandidates6 = 2 // of them public addresses of IPv6, of which an interface may have many
 )
 
-// doors lists where a guest may reach us directly; see Node.Doors.
-func (r *reach) doors() []wire.Endpoint {
+// candidates lists where a guest may reach us directly; see Node.Candidates.
+func (r *reach) candidates() []wire.Endpoint {
 	public, private := r.l.links.addresses(r.l.isOverlay)
 	port := r.l.n.conns[0].LocalPort()
 	var list []netip.AddrPort
 	add := func(a netip.AddrPort) {
-		if len(list) < maxDoors && !slices.Contains(list, a) {
+		if len(list) < maxCandidates && !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
@@ -43,7 +43,7 @@ func (r *reach) doors() []wire.Endpoint {
 		if a.Is6() {
 			six++
 		}
-		if a.Is4() || six <= maxDoors6 {
+		if a.Is4() || six <= maxCandidates6 {
 			add(netip.AddrPortFrom(a, port))
 		}
 	}

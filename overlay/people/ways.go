@@ -1,0 +1,70 @@
+package people
+
+import (
+	"maps"
+	"slices"
+
+	"anodenet/anode"
+	"anodenet/anode/invite"
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+)
+
+// Ways are where a peer can be reached, as a link, an introduction or the user says. They are kept as
+// long as the peer: after a restart nothing else may lead to it.
+type Ways struct {
+	Endpoints []wire.Endpoint `json:"endpoints,omitempty"`
+	Relays    []Relay         `json:"relays,omitempty"`
+}
+
+// IsZero reports whether there are none.
+func (w Ways) IsZero() bool { return len(w.Endpoints)+len(w.Relays) == 0 }
+
+// check reports why an endpoint cannot be used.
+func (w Ways) check() error {
+	for _, e := range w.Endpoints {
+		if err := book.CheckEndpoint(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waysOf returns the ways that a link has.
+func waysOf(l invite.Link) (w Ways) {
+	w.Endpoints = l.Endpoints
+	for _, r := range l.Relays {
+		w.Relays = append(w.Relays, Relay(r))
+	}
+	return w
+}
+
+// maxKnown is how many endpoints of a peer are kept, and how many relays.
+const maxKnown = 8
+
+// know has a transaction keep the ways to a peer, whose record the caller writes. No ways change nothing.
+func (p *person) know(x *tx, w Ways) {
+	if w.IsZero() {
+		return
+	}
+	p.Ways = Ways{slices.Clone(w.Endpoints[:min(len(w.Endpoints), maxKnown)]), slices.Clone(w.Relays[:min(len(w.Relays), maxKnown)])}
+	x.do(Know{p.Address, p.Ways})
+}
+
+// forgetWays has a transaction end the use of the ways to a peer.
+func (c *Core) forgetWays(x *tx, k Key) {
+	if p := c.people.m[k]; !p.Ways.IsZero() {
+		x.do(Know{Address: p.Address})
+	}
+}
+
+// beginWays has the peers looked for where they were before a restart.
+func (c *Core) beginWays() {
+	for _, p := range slices.SortedFunc(maps.Values(c.people.m), func(a, b person) int { return compare(a.Address, b.Address) }) {
+		if !p.Ways.IsZero() {
+			c.do(Know{p.Address, p.Ways})
+		}
+	}
+}
+
+func compare(a, b anode.Address) int { return slices.Compare(a[:], b[:]) }
