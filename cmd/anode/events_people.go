@@ -30,9 +30,9 @@ func occasion(o daemon.Occasion) (e event, ok bool) {
 	e = event{Peer: p}
 	switch o.Kind {
 	case people.EventAsks:
-		e.Type, e.Message, e.Try = eventAsks, who+" asks to be let in"+byWhom(", introduced by ", o.Via)+noteWords(o.Text), decide
+		e.Type, e.Message, e.Try = eventAsks, claim(p)+" asks to be let in"+byWhom(", introduced by ", o.Via)+noteWords(o.Text), decide
 	case people.EventIntroduced:
-		e.Type, e.Message, e.Try = eventIntroduced, who+" is introduced"+byWhom(" by ", o.Via)+noteWords(o.Text), decide
+		e.Type, e.Message, e.Try = eventIntroduced, claim(p)+" is introduced"+byWhom(" by ", o.Via)+noteWords(o.Text), decide
 	case people.EventGuest:
 		e.Type, e.Message = eventGuest, who+" joined by your invitation "+o.Text[:min(len(o.Text), shownID)]
 	case people.EventLate:
@@ -43,7 +43,7 @@ func occasion(o daemon.Occasion) (e event, ok bool) {
 		}
 		e.Type, e.Message = eventFriend, who+" lets this machine in"
 	case people.EventLeft:
-		e.Type, e.Message, e.Try = eventLeft, who+" has removed this machine", "anode peers remove "+peerWord(p)
+		e.Type, e.Message, e.Try = eventLeft, who+" has removed this machine", "anode peers remove "+p.ID.String()
 	case people.EventBrought:
 		e.Type, e.Message = eventBrought, who+" was let in"+byWhom(" by your machine ", o.Via)
 	case people.EventTaken:
@@ -55,15 +55,15 @@ func occasion(o daemon.Occasion) (e event, ok bool) {
 		}
 		e.Type, e.Message, e.Try = eventJoin, who+" did not let this machine in, and is asked now: "+o.Failed, "ask for another link"
 	default:
-		e.Type, e.Message, e.Try = eventRefused, who+" did not take what it was told: "+info2.Clean(o.Text), "anode why "+peerWord(p)
+		e.Type, e.Message, e.Try = eventRefused, who+" did not take what it was told: "+info2.Clean(o.Text), "anode why "+p.ID.String()
 	}
 	return e, true
 }
 
-// peerWord is what a peer is called in commands.
-func peerWord(p *eventPeer) string {
-	if p.Name != "" {
-		return p.Name
+// claim names somebody who is no peer: anybody can say that it is north.
+func claim(p *eventPeer) string {
+	if said := saidWord(p.Name); said != "" {
+		return p.ID.String() + ", who says it is " + said + ","
 	}
 	return p.ID.String()
 }
