@@ -249,6 +249,8 @@ func (t *tells) up(p *peer.Peer, s *seal.Session, at string) {
 	}
 	if s.Invited() && s.Initiator() {
 		t.joined(p, s)
+	} else if !s.Invited() {
+		t.met(p)
 	}
 	if s.Invited() || p.Standing() >= book.Added {
 		t.people().Up(Up{p.Address, p.Standing(), s.Invitation(), s.Invited() && !s.Initiator(), at})

@@ -71,6 +71,10 @@ type joins struct{ of map[*peer.Peer]*join }
 //	   ^  |                                |
 //	   |  '--- the issuer knows nothing ---+---> over: People.Refused
 //	   '----------- the session ended -----'
+//
+// The issuer makes the ordinary session when it has added the guest. If it does not, it may have started
+// anew in between, and know nothing of the session: then the guest tries an ordinary one, and then the
+// invitation again.
 type join struct {
 	Guest
 	invitation seal.Invitation
@@ -79,6 +83,8 @@ type join struct {
 	tried      mono.Time // the last time
 	pause      time.Duration
 	in         bool // there was a session by the invitation
+	wanted     bool // and an ordinary one was tried since the last try
+	up         bool // an ordinary one came up since the join began
 }
 
 const (
@@ -163,7 +169,14 @@ func (t *tells) refused(p *peer.Peer) {
 // joined notes that there is a session by an invitation.
 func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	if x := t.joins.of[p]; x != nil && x.ID == s.Invitation() {
-		x.in = true
+		x.in, x.wanted, x.next = true, false, t.l.now.Add(joinAgain)
+	}
+}
+
+// met notes that there is another ordinary session with a peer.
+func (t *tells) met(p *peer.Peer) {
+	if x := t.joins.of[p]; x != nil {
+		x.up = true
 	}
 }
 
@@ -197,14 +210,23 @@ func (t *tells) tickJoins() mono.Time {
 	return next
 }
 
-// over reports whether a join has come to its end.
+// over reports whether a join has come to its end. An ordinary session from before does not count: the
+// issuer may have gone since, and people wait for one that comes up.
 func (t *tells) over(p *peer.Peer, x *join) bool {
-	return t.l.now >= x.until || x.in && p.Current(t.l.now) && p.Admits() == wire.StandingAdded
+	return t.l.now >= x.until || x.in && x.up && p.Current(t.l.now) && p.Admits() == wire.StandingAdded
 }
 
 // try tries to join a peer once.
 func (t *tells) try(p *peer.Peer, x *join) {
 	l, patience := t.l, laterTry
+	if x.in && !x.wanted {
+		x.wanted, x.tried, x.next = true, l.now, l.now.Add(laterTry)
+		p.Proceed(l.now)
+		p.Join(l.now, &x.invitation, laterTry) // unless the issuer was heard just now
+		l.touch(p)
+		return
+	}
+	x.wanted = false
 	if x.pause == 0 {
 		patience, x.pause = firstTry, joinPause
 	}

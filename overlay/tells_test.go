@@ -743,3 +743,52 @@ func TestJoinLater(t *testing.T) {
 		letIn(t, a, b)
 	})
 }
+
+// An issuer that is killed in the middle of a join, whenever, and starts again: the join ends soon, without anybody
+// saying anything.
+func TestJoinAfterKill(t *testing.T) {
+	for _, c := range []struct {
+		secret byte
+		met    bool // they had a session before, as strangers
+	}{{0, false}, {0, true}, {7, false}} {
+		const most = 8 * time.Second
+		secret := [32]byte{c.secret}
+		var worst time.Duration
+		for at := time.Millisecond; at < 16*time.Millisecond; at += 500 * time.Microsecond {
+			bubble(t, func(t *testing.T, w *vnet.World) {
+				a, b := newHost(t, w.Host("a"), secret), newHost(t, w.Host("b"), [32]byte{})
+				lan(w, "lan", 0, a.n.host, b.n.host)
+				a.n.start()
+				b.n.start()
+				defer b.n.stop()
+				a.begin()
+				b.begin()
+				settle(time.Second)
+				if c.met {
+					if _, err := b.n.ping(a.n, time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.join(a.invite(1))
+				settle(at)
+				a.n.stop()
+				settle(time.Second)
+				a.n.start()
+				defer a.n.stop()
+				a.begin()
+				began := time.Now()
+				for over := false; !over && time.Since(began) < 3*time.Minute; settle(100 * time.Millisecond) {
+					b.n.call(t.Context(), func(l *loop) error { over = len(l.tells.joins.of) == 0; return nil })
+					_, _, ordinary, _, _, _ := b.saw()
+					over = over && ordinary > 0
+				}
+				took := time.Since(began)
+				worst = max(worst, took)
+				if took > most {
+					t.Errorf("%+v, killed after %v: the join ends %v after the start", c, at, took)
+				}
+			})
+		}
+		t.Logf("%+v: the join ends %v after the start at most", c, worst)
+	}
+}

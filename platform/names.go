@@ -88,6 +88,7 @@ const (
 	ManagerDnsmasq        = "dnsmasq"
 	ManagerUnbound        = "unbound"
 	ManagerResolvconf     = "resolvconf"
+	ManagerLocal          = "local" // on this machine, of which no more is known
 	ManagerNone           = "none"
 )
 

@@ -43,6 +43,8 @@ func findForeign(root fs.FS) otherNames {
 		return otherNames{ManagerResolvconf, PageResolvconf}
 	case strings.Contains(header, "NetworkManager"):
 		return otherNames{ManagerNetworkManager, ""}
+	case local:
+		return otherNames{ManagerLocal, ""}
 	}
 	return otherNames{ManagerNone, ""}
 }
@@ -81,6 +83,9 @@ func foreignReport(f otherNames, why string) NameReport {
 		r.Try = "anode dns instructions " + f.page
 	case f.manager == ManagerNetworkManager:
 		r.Try = "install systemd-resolved, which NetworkManager then uses\n" + withoutSystem
+	case f.manager == ManagerLocal:
+		r.Why += "; another resolver of this machine answers programs, and is not changed by itself"
+		r.Try = "anode dns instructions\n" + withoutSystem
 	default:
 		r.Try = "install and start systemd-resolved\n" + withoutSystem
 	}

@@ -66,6 +66,8 @@ var (
 )
 
 const (
+	invitedSilence = 10 * time.Second // after which a session by an invitation may have ended at the other side
+
 	proofs     = 7               // keepalives by which a guest proves that it has the key: 16 s
 	lingersFor = 2 * time.Second // what is under way in a session that an ordinary one has replaced
 )
@@ -83,14 +85,14 @@ func (s *Session) Refused() bool { return s.refused }
 
 // Join begins a handshake by an invitation of the other side's, in place of any that is under
 // way, and goes on with it for a while. It does nothing if one by it is under way, or if there is
-// a session by it in which the other side was heard.
+// a session by it in which the other side was heard just now: it may have started anew since, and know nothing of it.
 func (s *Set) Join(now time.Duration, i *Invitation, patience time.Duration) error {
 	now = max(now, 1)
 	s.timers.joined = now - giveUp + patience
 	if s.attempt != nil && s.attempt.invitation != nil && *s.attempt.invitation == *i {
 		return nil
 	}
-	if x := s.Invited(now); x != nil && x.invitation == i.ID && x.heard() {
+	if x := s.Invited(now); x != nil && x.invitation == i.ID && x.heard() && now-time.Duration(x.received.Load()) < invitedSilence {
 		return nil
 	}
 	return s.begin(now, i)

@@ -86,7 +86,7 @@ func namesPairs(v control.NamesView) (list [][2]string) {
 		add("services", fmt.Sprintf("%s of this machine, for friends", count(v.Services, "service")))
 	}
 	add("resolver", resolverWords(v.Resolver))
-	if v.Resolver.Error != "" {
+	if v.Resolver.Error != "" && v.Resolver.Why == "" { // which says the same for people
 		add("error", oneLine(v.Resolver.Error))
 	}
 	if !v.Resolver.Applied {

@@ -69,7 +69,7 @@ func (a *app) dnsInstructions() *cobra.Command {
 // printPage prints a page, or which there are if none is wanted and none fits.
 func (a *app) printPage(v control.NamesView, wanted string) error {
 	if v.Server == nil {
-		return &failure{exitFailed, "no DNS server is running: " + oneLine(cmp.Or(v.Off, v.Problem)), "anode dns"}
+		return noNameServer(v)
 	}
 	if wanted = cmp.Or(wanted, v.Resolver.Instructions); wanted == "" {
 		if v.Resolver.Applied {
@@ -91,6 +91,14 @@ func (a *app) printPage(v control.NamesView, wanted string) error {
 		fmt.Fprintf(a.out, "\nThen this must print %s:\n\n    getent ahostsv6 self.%s\n", v.Server.Addr(), v.Suffix)
 	}
 	return nil
+}
+
+// noNameServer says why the daemon answers no DNS, and what knows the names all the same.
+func noNameServer(v control.NamesView) error {
+	if v.Off != "" {
+		return &failure{exitFailed, "no DNS server is running: " + v.Off, "anode ip NAME"}
+	}
+	return &failure{exitFailed, "no DNS server is running: " + oneLine(v.Problem), "anode dns"}
 }
 
 // server returns where DNS is answered, with a separator before the port.

@@ -102,11 +102,7 @@ func (answer dnsAnswer) judge() error {
 // askNames asks the daemon's server for a name.
 func askNames(v control.NamesView, text, word string) (dnsAnswer, error) {
 	if v.Server == nil {
-		why := v.Off
-		if why == "" {
-			why = v.Problem
-		}
-		return dnsAnswer{}, &failure{exitFailed, "no DNS server is running: " + oneLine(why), "anode dns"}
+		return dnsAnswer{}, noNameServer(v)
 	}
 	name, usual := wholeName(text, v.Suffix)
 	if word == "" {

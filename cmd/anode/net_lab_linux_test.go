@@ -205,10 +205,13 @@ func (h *host) start(args ...string) *process {
 		h.t.Fatal(err)
 	}
 	defer log.Close()
-	p := &process{t: h.t, cmd: exec.Command(args[0], args[1:]...), log: log.Name(), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, h.dir
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	h.do(func() { err = p.cmd.Start() })
+	p := &process{t: h.t, log: log.Name(), done: make(chan struct{})}
+	h.do(func() { // here, where the program is looked for in the host's own mounts
+		p.cmd = exec.Command(args[0], args[1:]...)
+		p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, h.dir
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		err = p.cmd.Start()
+	})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -98,6 +98,9 @@ func Host(a netip.Addr) netip.Addr { return masked(a, 32, 64) }
 // Site is the network that one party has as a rule: an IPv4 /24, or an IPv6 /56.
 func Site(a netip.Addr) netip.Addr { return masked(a, 24, 56) }
 
+// Region is the network that one provider has as a rule: an IPv4 /16, or an IPv6 /32.
+func Region(a netip.Addr) netip.Addr { return masked(a, 16, 32) }
+
 func masked(a netip.Addr, four, six int) netip.Addr {
 	bits := six
 	if a = a.Unmap().WithZone(""); a.Is4() {

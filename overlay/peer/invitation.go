@@ -74,6 +74,16 @@ func (p *Peer) promote(now mono.Time) {
 	}
 }
 
+// Proceed makes an ordinary session with the machines that have one by their invitation, also if there is an
+// older one: it may have ended at the other side, which is to say anew whether it has added us.
+func (p *Peer) Proceed(now mono.Time) {
+	for _, m := range p.known {
+		if s := m.set.Invited(now.Duration()); s != nil && s.Initiator() {
+			m.renew(now, renewEvery)
+		}
+	}
+}
+
 // Use makes handshakes from now on with env's Local, which has another network secret. Sessions
 // that are up stay.
 func (p *Peer) Use(now mono.Time) {

@@ -3,6 +3,7 @@ package people
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"runtime"
@@ -293,6 +294,53 @@ func fakeAddress() anode.Address {
 		panic(err)
 	}
 	return id.Address()
+}
+
+// A slow flood, by which a room of places for strangers is always full, keeps nobody waiting for more than a
+// minute who comes from elsewhere: not when it began in many regions before, nor when it comes from one region after
+// another, nor when a provider has all its networks.
+func TestSlowFlood(t *testing.T) {
+	for name, hostOf := range map[string]func(i int) netip.Addr{
+		"forty regions":        func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, byte(i % 40), byte(i), 1}) },
+		"one after another":    func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, byte(i / 60), byte(i), 1}) },
+		"networks of a region": func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, 1, byte(i), byte(i >> 8)}) },
+		"an IPv6 provider": func(i int) netip.Addr {
+			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(i >> 8), byte(i), 15: 1})
+		},
+		"networks of ten":       func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, byte(i % 10), byte(i / 10), 1}) },
+		"hosts of ten networks": func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, 1, byte(i % 10), byte(i / 10)}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 7, "a")
+			a := w.of("a")
+			since, took := map[*party]mono.Time{}, map[*party]time.Duration{}
+			for i := range 3000 { // 5 a second, for 10 minutes
+				a.core.Heard(w.now, Heard{From: fakeAddress(), Host: hostOf(i), Msg: wire.TellMsg{ID: id(uint64(i)), Kind: wire.TellAsk}})
+				a.act()
+				w.step()
+				w.step()
+				if i%600 == 500 {
+					h := w.add(fmt.Sprint("honest", i/600))
+					h.host = netip.AddrFrom4([4]byte{192, byte(i / 600), 2, 7})
+					h.ask(a, "it is me")
+					since[h] = w.now.Mono
+				}
+				for h, at := range since {
+					if _, ok := took[h]; !ok && a.state(h) == Asking {
+						took[h] = w.now.Mono.Sub(at)
+					}
+				}
+			}
+			for h := range since {
+				if d, ok := took[h]; !ok || d > time.Minute {
+					t.Errorf("%s is listed after %v: %v", h.name, d, ok)
+				} else if a.state(h) != Asking {
+					t.Errorf("%s was pushed out", h.name)
+				}
+			}
+			t.Logf("they are listed after %v", slices.Sorted(maps.Values(took)))
+		})
+	}
 }
 
 // The list is full of what came over days: who is pushed out is told, and asks again.

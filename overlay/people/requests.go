@@ -10,7 +10,6 @@ import (
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
-	"anodenet/overlay/mono"
 )
 
 // request is somebody who waits for a decision here: it asked, friends introduced it, or both.
@@ -134,8 +133,8 @@ func firstBy(list []anode.Address) (a anode.Address) {
 	return a
 }
 
-// makeRoom has a transaction drop a request of a class if there are too many: the oldest of the network, and
-// there of the host, that most came from; or of the friend who introduced most. Its sender is told, and asks again
+// makeRoom has a transaction drop a request of a class if there are too many: the oldest of the region, there
+// of the network, and there of the host, that most came from; or of the friend who introduced most. Its sender is told, and asks again
 // after a while.
 func (c *Core) makeRoom(x *tx, of class) {
 	var list []request
@@ -149,13 +148,8 @@ func (c *Core) makeRoom(x *tx, of class) {
 	if len(list) < [...]int{ofStrangers: maxAsks, ofIntroduced: maxIntros, ofDeclined: maxDeclined}[of] {
 		return
 	}
-	for _, by := range []func(request) netip.Addr{
-		func(r request) netip.Addr { return mono.Site(r.Host) }, func(r request) netip.Addr { return r.Host },
-	} {
-		if of == ofStrangers {
-			most := mostOf(list, by)
-			list = slices.DeleteFunc(list, func(r request) bool { return by(r) != most })
-		}
+	if of == ofStrangers {
+		list = crowdOf(list, func(r request) netip.Addr { return r.Host })
 	}
 	if of == ofIntroduced {
 		most := mostIntroduced(list)

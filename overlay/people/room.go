@@ -13,16 +13,23 @@ import (
 )
 
 // room is where the ASKs of strangers wait to be listed. They are listed at strangerRate and no faster,
-// so who comes first must not matter: of those that wait, the next is of the network from
-// which none was listed for the longest time, and within it of such a host. A flood so costs a
-// stranger of another network one turn, wherever the flood comes from.
+// so who comes first must not matter: of those that wait, the next is of the region from which none was
+// listed for the longest time; within it, of such a network, and there of such a host. Of regions from
+// which none was listed, the first and the last that came take turns: a crowd of them that is there
+// already does not keep a newcomer waiting, nor do newcomers one that is there. A flood so costs a
+// stranger of another region one turn or two, wherever the flood comes from, as long as it comes from
+// fewer regions than there are places.
 //
 // What is here was not answered, so its sender repeats it, and may lose its place to others.
 type room struct {
 	waiting []waiting
 	bucket  mono.Bucket
-	served  map[netip.Addr]mono.Time // when one of a host or network was last listed
+	places  [3]map[netip.Addr]seenAt // regions, networks and hosts
+	turns   uint                     // how many were listed
 }
+
+// seenAt is when a host, network or region first waited, and when one of it was last listed; 0: none was.
+type seenAt struct{ came, served mono.Time }
 
 // waiting is an ASK that waits.
 type waiting struct {
@@ -35,12 +42,15 @@ type waiting struct {
 	again    mono.Time // and last
 }
 
-func (w waiting) site() netip.Addr { return mono.Site(w.host) }
+// levels are where an ASK comes from, from the region down to the host.
+func levels(host netip.Addr) [3]netip.Addr {
+	return [...]netip.Addr{mono.Region(host), mono.Site(host), host}
+}
 
 const (
 	roomSize  = 64
 	roomHost  = 4   // of one host
-	servedMax = 256 // hosts and networks; beyond, the oldest is forgotten
+	placesMax = 256 // of each level; beyond, the one of which nothing new was noted for the longest time is forgotten
 	roomWait  = time.Minute
 )
 
@@ -61,11 +71,27 @@ func (r *room) enter(w waiting) {
 	if n, oldest := r.of(func(o waiting) bool { return o.host == w.host }); n >= roomHost {
 		r.waiting = slices.Delete(r.waiting, oldest, oldest+1)
 	} else if len(r.waiting) >= roomSize {
-		most := mostOf(r.waiting, waiting.site)
-		_, oldest := r.of(func(o waiting) bool { return o.site() == most })
+		crowd := crowdOf(r.waiting, func(o waiting) netip.Addr { return o.host })
+		_, oldest := r.of(func(o waiting) bool { return o.from == crowd[0].from })
 		r.waiting = slices.Delete(r.waiting, oldest, oldest+1)
 	}
 	r.waiting = append(r.waiting, w)
+	for k, a := range levels(w.host) {
+		if _, ok := r.places[k][a]; !ok {
+			r.note(k, a, seenAt{came: w.at})
+		}
+	}
+}
+
+// crowdOf returns those of the region, there of the network, and there of the host that most of a list are of, in their
+// order.
+func crowdOf[E any](list []E, host func(E) netip.Addr) []E {
+	for level := range levels(netip.Addr{}) {
+		at := func(e E) netip.Addr { return levels(host(e))[level] }
+		most := mostOf(list, at)
+		list = slices.DeleteFunc(slices.Clone(list), func(e E) bool { return at(e) != most })
+	}
+	return list
 }
 
 // of counts those that fit, and returns the first of them.
@@ -114,33 +140,40 @@ func (r *room) pick(now mono.Time) (w waiting, ok bool) {
 	}
 	w = r.waiting[best]
 	r.waiting = slices.Delete(r.waiting, best, best+1)
-	r.note(w.site(), now)
-	r.note(w.host, now)
+	r.turns++
+	for k, a := range levels(w.host) {
+		r.note(k, a, seenAt{r.places[k][a].came, now})
+	}
 	return w, true
 }
 
 // before reports whether v is listed before w.
 func (r *room) before(v, w waiting) bool {
-	if a, b := r.served[v.site()], r.served[w.site()]; a != b {
-		return a < b
-	}
-	if a, b := r.served[v.host], r.served[w.host]; a != b {
-		return a < b
+	of := levels(w.host)
+	for k, a := range levels(v.host) {
+		x, y := r.places[k][a], r.places[k][of[k]]
+		switch {
+		case x.served != y.served:
+			return x.served < y.served
+		case x.came != y.came:
+			return x.came < y.came == (r.turns%2 == 0)
+		}
 	}
 	return v.at < w.at
 }
 
-// note remembers when one of a host or network was listed. The networks of two kinds of prefixes do
-// not clash: a host is never the first address of its network but by chance, which costs a turn.
-func (r *room) note(a netip.Addr, now mono.Time) {
-	if r.served == nil {
-		r.served = map[netip.Addr]mono.Time{}
+// note remembers a region, network or host.
+func (r *room) note(level int, a netip.Addr, s seenAt) {
+	of := r.places[level]
+	if of == nil {
+		of = map[netip.Addr]seenAt{}
+		r.places[level] = of
 	}
-	if _, ok := r.served[a]; !ok && len(r.served) >= servedMax {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(r.served)), func(x, y netip.Addr) int { return cmp.Compare(r.served[x], r.served[y]) })
-		delete(r.served, oldest)
+	if _, ok := of[a]; !ok && len(of) >= placesMax {
+		last := func(a netip.Addr) mono.Time { return max(of[a].came, of[a].served) }
+		delete(of, slices.MinFunc(slices.Collect(maps.Keys(of)), func(x, y netip.Addr) int { return cmp.Compare(last(x), last(y)) }))
 	}
-	r.served[a] = now
+	of[a] = s
 }
 
 // leave takes an ASK out.

@@ -60,7 +60,8 @@ var pauses = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8
 const (
 	askPause    = time.Minute
 	askPauseMax = time.Hour
-	askAgain    = 24 * time.Hour // once it arrived and until it is answered
+	busyPause   = 15 * time.Second // after TellTooMuch, twice that the next time: askRate allows another one by then
+	askAgain    = 24 * time.Hour   // once it arrived and until it is answered
 	askFor      = 30 * 24 * time.Hour
 	askRounds   = 3 // sessions of a run in which a peer is asked that answers nothing: it may be no version that can
 )
@@ -263,7 +264,7 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	}
 	if m.Status == wire.TellTooMuch {
 		o.refused++
-		o.due = now.Mono.Add(min(askPauseMax, askPause<<min(o.refused-1, 8)))
+		o.due = now.Mono.Add(min(askPauseMax, busyPause<<min(o.refused-1, 8)))
 		return
 	}
 	x := c.begun(now)

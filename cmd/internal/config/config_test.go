@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -215,6 +216,9 @@ func TestProblems(t *testing.T) {
 		{"service key", "[[services]]\nport = 1\ntype = \"http\"\nports = 2\n", []string{`4:1: unknown key "services.ports"; did you mean "services.port"?`}},
 		{"one service", "[services]\nport = 1\n", []string{`1:2: services: want [[services]]`}},
 		{"service twice", "[[services]]\nport = 1\ntype = \"http\"\n[[services]]\nport = 2\ntype = \"http\"\n", []string{`4:3: services.name: two services of type http have the same name`}},
+		{"texts", "[[services]]\nport = 1\ntype = \"a\"\ntxt = [" + strings.Repeat("\"x\",", 9) + "]\n[[services]]\nport = 2\ntype = \"b\"\ntxt = [\" x\"]\n[[services]]\nport = 2\ntype = \"b\"\ntxt = [\"a\u202eb\"]\n",
+			[]string{`1:3: services.txt: more than 8`, `5:3: services.txt: want texts`, `9:3: services.txt: want texts`}},
+		{"much to tell", manyTexts(), []string{`1:3: services: names, types and texts have 4`}},
 		{"services", strings.Repeat("[[services]]\nport = 1\ntype = \"http\"\n", 17), []string{`1:3: services: 17 are more than the 16`}},
 		{"rate", "[relay]\nclient_rate = \"fast\"\n", []string{`2:15: relay.client_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not the text "fast"`}},
 		{"negative rate", "[relay]\ntotal_rate = -1\n", []string{`2:14: relay.total_rate: want a rate of at least 1kB a second, such as "100Mbit" or "12MB", or 0, not -1`}},
@@ -669,4 +673,12 @@ func TestLANProblems(t *testing.T) {
 	if err != nil || c.LAN.IP4.IsValid() {
 		t.Errorf("off: %v, %v", c.LAN.IP4, err)
 	}
+}
+
+// manyTexts is services of which each may be told, and not all of them.
+func manyTexts() (text string) {
+	for i := range 12 {
+		text += fmt.Sprintf("[[services]]\nport = %d\ntype = \"a%d\"\ntxt = [\"%s\", \"%s\"]\n", i+1, i, strings.Repeat("x", 199), strings.Repeat("y", 199))
+	}
+	return text
 }

@@ -85,6 +85,13 @@ func (f *file) serviceList(at where, x any) {
 			f.problem(f.origin(inner.value), "services: want a port and a type, not "+describe(x))
 		}
 	}
+	size := 0
+	for _, s := range f.config.Services {
+		size += s.Size()
+	}
+	if size > dns.MaxSize {
+		f.problem(f.origin(at.key), fmt.Sprintf("services: names, types and texts have %d bytes together, and friends are told %d at most", size, dns.MaxSize))
+	}
 }
 
 // service takes an entry of [[services]].

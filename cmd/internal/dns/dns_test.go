@@ -388,6 +388,36 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query []byte, tcp bool) { checkAnswer(t, s.Snapshot, query, tcp) })
 }
 
+// FuzzServices: whatever a friend says that it offers, every answer about it is sound.
+func FuzzServices(f *testing.F) {
+	a, self := newAddress(f, 0), newAddress(f, 0)
+	f.Add("web", "http", "tcp", "path=/", uint16(80), 1)
+	f.Add("a.b", "x\x00y", "udp", strings.Repeat("x", 300), uint16(0), 10000)
+	f.Add(strings.Repeat("n", 63), strings.Repeat("t", 15), "tcp", strings.Repeat("x", 255), uint16(1), 16)
+	f.Add("", "http", "tcp", "\xff", uint16(1), 2)
+	f.Fuzz(func(t *testing.T, name, kind, proto, text string, port uint16, count int) {
+		c := Contents{Suffix: suffix, Self: self, Peers: []Peer{{Address: a, Name: "north"}}, Services: map[anode.Address][]Service{}}
+		for i := range min(max(count, 0), 10000) {
+			c.Services[a] = append(c.Services[a], Service{Port: port + uint16(i), Proto: proto, Type: kind, Name: name, TXT: []string{text}})
+		}
+		s := New(c)
+		fronts := []string{"", "_services._dns-sd._udp.", "_services._dns-sd._udp.north.", "north."}
+		for _, k := range []string{"_http._tcp.", "_" + kind + "._" + proto + "."} {
+			fronts = append(fronts, k, k+"north.", name+"."+k+"north.", k+name+".north.")
+		}
+		for _, front := range fronts {
+			full, err := dnsmessage.NewName(front + suffix + ".")
+			for _, q := range []dnsmessage.Type{dnsmessage.TypeSRV, dnsmessage.TypeTXT, dnsmessage.TypePTR, dnsmessage.TypeAAAA, dnsmessage.TypeALL} {
+				m := dnsmessage.Message{Header: dnsmessage.Header{ID: 1}, Questions: []dnsmessage.Question{{Name: full, Type: q, Class: dnsmessage.ClassINET}}}
+				if b, packed := m.Pack(); err == nil && packed == nil {
+					checkAnswer(t, s, b, false)
+					checkAnswer(t, s, b, true)
+				}
+			}
+		}
+	})
+}
+
 // checkAnswer checks what holds of every reply.
 func checkAnswer(t testing.TB, s *Snapshot, query []byte, tcp bool) {
 	reply := Answer(s, query, tcp)

@@ -33,7 +33,8 @@ const (
 
 // limits is how many datagrams are answered, by source port: programs have others. Of each port
 // a few are always answered. What busy ports ask beyond that shares a budget, so that a flood from
-// many ports leaves the processor to the tunnel, and the others their answers.
+// many ports leaves the processor to the tunnel, and the others their answers: it is the answers that
+// cost, since each wakes its receiver.
 type limits struct {
 	ports [portSlots]struct{ few, more mono.Bucket }
 	busy  mono.Bucket
@@ -43,9 +44,9 @@ type limits struct {
 // one.
 const portSlots = 4096
 
-func fewRate() mono.Rate  { return mono.Rate{PerSecond: 20, Burst: 40} }
-func moreRate() mono.Rate { return mono.Rate{PerSecond: 180, Burst: 360} }
-func busyRate() mono.Rate { return mono.Rate{PerSecond: 2000, Burst: 2000} }
+func fewRate() mono.Rate  { return mono.Rate{PerSecond: 10, Burst: 40} }
+func moreRate() mono.Rate { return mono.Rate{PerSecond: 190, Burst: 360} }
+func busyRate() mono.Rate { return mono.Rate{PerSecond: 500, Burst: 1000} }
 
 // connRate is what one connection may ask, as much as a port.
 func connRate() mono.Rate { return mono.Rate{PerSecond: 200, Burst: 400} }
@@ -164,26 +165,45 @@ func (s *Server) Serve(ctx context.Context, at *Sockets) error {
 	return nil
 }
 
-// datagrams answers queries by UDP until the socket fails.
+// datagrams answers queries by UDP until the socket fails. To be woken costs more than to read ten
+// datagrams. So if the one that it waited for is more than its port may ask, which is a flood, it
+// has others gather for a moment.
 func (s *Server) datagrams(c *net.UDPConn) error {
 	b, scratch := make([]byte, maxQuery), make([]byte, 0, ednsSize)
 	for {
+		asked := time.Now()
 		n, from, err := c.ReadFromUDPAddrPort(b)
 		if err != nil {
 			return err
 		}
+		waited := time.Since(asked) > woken
 		switch {
 		case !s.isOwn(from.Addr()):
 			s.counters.foreign.Add(1)
-			continue
 		case !s.limits.allow(s.now(), from.Port()):
 			s.counters.limited.Add(1)
+		default:
+			s.reply(c, b[:n], from, scratch)
 			continue
 		}
-		if reply := s.answer(b[:n], false, scratch); reply != nil {
-			if _, err := c.WriteToUDPAddrPort(reply, from); err != nil {
-				s.counters.failed.Add(1)
-			}
+		if waited {
+			time.Sleep(gather)
+		}
+	}
+}
+
+// A read that took so long has waited. The socket's buffer takes a quarter of a million datagrams a
+// second for as long as others gather, so none of other programs is lost.
+const (
+	woken  = 20 * time.Microsecond
+	gather = time.Millisecond
+)
+
+// reply answers one datagram. The reply may be made in the scratch buffer.
+func (s *Server) reply(c *net.UDPConn, query []byte, to netip.AddrPort, scratch []byte) {
+	if b := s.answer(query, false, scratch); b != nil {
+		if _, err := c.WriteToUDPAddrPort(b, to); err != nil {
+			s.counters.failed.Add(1)
 		}
 	}
 }

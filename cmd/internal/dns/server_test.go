@@ -147,7 +147,7 @@ func TestLimits(t *testing.T) {
 			quiet++
 		}
 	}
-	if most := 64*(40+5*20) + 2000 + 5*2000; answered > most || answered < most*9/10 {
+	if most := 64*(40+5*10) + 1000 + 5*500; answered > most || answered < most*9/10 {
 		t.Errorf("%d of a flood were answered, want %d", answered, most)
 	}
 	if quiet != 50 {

@@ -3,6 +3,7 @@ package dns
 import (
 	"errors"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -13,7 +14,19 @@ const (
 	maxLabel    = 63  // bytes (RFC 1035)
 	maxText     = 255 // bytes of a text
 	maxTexts    = 400 // bytes of all texts, each with its length (RFC 6763, 6.2)
+	textsMost   = 8   // of a service, as friends are told
+	// MaxSize bounds the sum of all Sizes of one machine, so that what tells friends of them has room.
+	MaxSize = 3 << 10
 )
+
+// Size returns how many bytes tell a friend of the service.
+func (s Service) Size() int {
+	n := 4 + 2 + 1 + len(s.Type) + 1 + len(s.Name) // field, port, protocol
+	for _, t := range s.TXT {
+		n += 1 + len(t)
+	}
+	return n
+}
 
 // Check reports why a service cannot be told, in words.
 func (s Service) Check() error {
@@ -31,11 +44,14 @@ func (s Service) Check() error {
 }
 
 func (s Service) checkTXT() error {
+	if len(s.TXT) > textsMost {
+		return errors.New("txt: more than 8 texts")
+	}
 	sum := 0
 	for _, t := range s.TXT {
 		sum += 1 + len(t)
-		if len(t) == 0 || len(t) > maxText || !utf8.ValidString(t) || strings.ContainsFunc(t, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
-			return errors.New("txt: want texts such as \"path=/\" of 1 to 255 bytes, without control characters")
+		if len(t) == 0 || len(t) > maxText || !utf8.ValidString(t) || strings.ContainsFunc(t, unprintable) || strings.Trim(t, " ") != t {
+			return errors.New("txt: want texts such as \"path=/\" of 1 to 255 bytes, printable, without spaces around them")
 		}
 	}
 	if sum > maxTexts {
@@ -43,6 +59,9 @@ func (s Service) checkTXT() error {
 	}
 	return nil
 }
+
+// unprintable reports whether a rune is none that people see. Friends do not take texts with such.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
 
 func typeFits(t string) bool {
 	if t == "" || len(t) > maxType || t[0] == '-' || t[len(t)-1] == '-' {
