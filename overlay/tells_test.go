@@ -685,6 +685,35 @@ func TestIdleAfterJoin(t *testing.T) {
 	}
 }
 
+// A peer that is removed and joined again while its session is up: the session is reported again, by the
+// same link and by another.
+func TestJoinAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+		lan(w, "lan", 0, a.n.host, b.n.host)
+		a.n.start()
+		b.n.start()
+		defer a.n.stop()
+		defer b.n.stop()
+		a.begin()
+		b.begin()
+		settle(time.Second)
+		g := a.invite(1)
+		for i, link := range []Invitation{g, g, a.invite(1)} {
+			_, _, before, _, _, _ := b.saw()
+			b.join(link)
+			settle(5 * time.Second)
+			if _, _, ordinary, _, _, _ := b.saw(); ordinary == before {
+				t.Errorf("join %d: no ordinary session is reported", i)
+			}
+			if _, err := b.n.RemovePeer(t.Context(), a.n.address0()); err != nil {
+				t.Fatal(err)
+			}
+			settle(100 * time.Millisecond)
+		}
+	})
+}
+
 // An issuer that is asleep is joined when it wakes; meanwhile a guest hardly sends.
 func TestJoinLater(t *testing.T) {
 	bubble(t, func(t *testing.T, w *vnet.World) {

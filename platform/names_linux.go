@@ -96,7 +96,7 @@ func (n *systemNames) apply(ctx context.Context, s NameSettings) error {
 		return err
 	}
 	if err != nil {
-		n.log.Warn("names: programs cannot use them yet", "manager", r.Manager, "why", r.Why, "err", err)
+		n.log.Debug("names: programs cannot use them yet", "manager", r.Manager, "why", r.Why, "err", err)
 	} else {
 		n.log.Info("names: the system asks this node", "manager", r.Manager, "server", s.Server, "domains", s.Domains)
 	}

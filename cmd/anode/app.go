@@ -163,7 +163,7 @@ func (a *app) root() *cobra.Command {
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.zoneCommand(), a.configCommand(), a.doctorCommand(), a.netcheckCommand(), a.versionCommand(), a.manCommand(),
 	)
-	group(root)
+	a.start(group(root))
 	versionFlag(root, a.out)
 	strictDefaults(root)
 	foldHelp(root)

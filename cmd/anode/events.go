@@ -120,7 +120,7 @@ func decisions(was, p overlay.PeerStatus, known bool) (list []event) {
 	switch {
 	case !known && !decided:
 		e := peerEvent(eventFound, p, "")
-		e.Message, e.Try = "found "+e.Message, "anode peers add "+p.Address.String()
+		e.Message, e.Try = "found "+e.Message, "anode peers ask "+p.Address.String()
 		return []event{e}
 	case p.Blocked && !was.Blocked:
 		return []event{peerEvent(eventBlocked, p, " was blocked")}

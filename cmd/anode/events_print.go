@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,7 +38,7 @@ func (t *eventText) print(e event) {
 	case eventStopped:
 		b.WriteString("\n" + e.Message + "\n")
 	case eventFound: // the command fits 80 columns, and can be copied
-		fmt.Fprintf(&b, "%s  %s; to add it, run:\n%s\n", e.Time.Format(time.TimeOnly), e.Message, e.Try)
+		fmt.Fprintf(&b, "%s  %s; to meet it, run:\n%s\n", e.Time.Format(time.TimeOnly), e.Message, e.Try)
 	default:
 		lead, word := e.Time.Format(time.TimeOnly)+"  ", urgency(e.Type)
 		if word == "" {
@@ -138,10 +139,11 @@ func (l *eventLog) Handle(_ context.Context, r slog.Record) error {
 	case r.Level >= slog.LevelWarn:
 		e.Type = eventWarning
 	}
-	if full.cause != "" {
-		e.Message += ": " + full.cause
-	}
 	e.Message, e.Try, _ = strings.Cut(e.Message, "; try: ")
+	if full.cause != "" {
+		cause, try, _ := strings.Cut(full.cause, "; try: ")
+		e.Message, e.Try = e.Message+": "+cause, cmp.Or(try, e.Try)
+	}
 	if len(full.attrs) > 0 {
 		e.Message += " (" + strings.Join(full.attrs, ", ") + ")"
 	}

@@ -49,8 +49,8 @@ Ctrl-C stops and cleans up.
           try: on that machine: anode status; and allow incoming UDP on its port in the firewall
 12:00:00  north (dd9fcbf1d49c786b) is idle: nothing is sent; traffic connects it again
 12:00:00  south (395d77976c9f8031) has another path now: direct udp:192.0.2.9:8737
-12:00:00  found aa2a510d72b2d432; to add it, run:
-anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
+12:00:00  found aa2a510d72b2d432; to meet it, run:
+anode peers ask aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  north (dd9fcbf1d49c786b) is connected: LAN udp:10.0.0.2:8737
 12:00:00  south (395d77976c9f8031) has another path now: relay 314c6a3662ebad08
 12:00:00  314c6a3662ebad08 was removed
@@ -108,8 +108,8 @@ func TestTellerDecides(t *testing.T) {
 	s.Tun = &overlay.TunStatus{Name: "anode0", MTU: 1440}
 	teller.see(s)
 	wantText(t, out.String(), `
-12:00:00  found aa2a510d72b2d432; to add it, run:
-anode peers add aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
+12:00:00  found aa2a510d72b2d432; to meet it, run:
+anode peers ask aeaaaaaaaaaaeot3eqysw235of3gbnjkdmomb344fcynnanqfuuj5xrt2sutc74j
 12:00:00  far (aa2a510d72b2d432) was added
 12:00:00  far (aa2a510d72b2d432) is now named farther
 12:00:00  farther (aa2a510d72b2d432) has no name now

@@ -322,12 +322,12 @@ func (a *app) inviteRevoke() *cobra.Command {
 }
 
 func revokedWords(i control.Invitation) string {
-	text := "revoked " + i.ID
+	text := "revoked " + i.ID[:min(shownID, len(i.ID))]
 	if i.Name != "" {
 		text += ", for " + i.Name
 	}
 	if n := len(i.Guests); n > 0 {
-		text += "; " + plural(n, "guest", "guests") + " that it let in stay: anode peers list"
+		text += "; " + plural(n, "guest that it let in stays", "guests that it let in stay") + ": anode peers list"
 	}
 	return text
 }

@@ -276,6 +276,9 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	if err != nil && limited.Err() == nil {
 		return err
 	}
+	if j.last.Address.IsZero() {
+		j.look(ctx)
+	}
 	if asJSON && !j.last.Address.IsZero() {
 		if err := j.app.json(j.answer()); err != nil {
 			return err
@@ -288,7 +291,7 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	if f := j.result(ctx.Err() != nil); f != nil {
 		return f
 	}
-	for _, line := range j.words() {
+	for _, line := range j.words(ctx) {
 		fmt.Fprintln(j.app.out, line)
 	}
 	return nil
@@ -312,6 +315,21 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-look.C:
+		}
+	}
+}
+
+// look finds out how a join goes that nobody watches long enough for an answer. The daemon has it.
+func (j *joining) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	s, err := j.client.Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, p := range s.Peers {
+		if p.Address.X() == j.link.Address.X() {
+			j.last = control.Joined{Address: p.Address, Name: p.Name, State: control.JoinTrying}
 		}
 	}
 }
@@ -366,7 +384,7 @@ func (j *joining) until() string {
 }
 
 // words is what came of a join, and what to do next.
-func (j *joining) words() []string {
+func (j *joining) words(ctx context.Context) []string {
 	if j.last.State == control.JoinAsked {
 		lines := []string{fmt.Sprintf("asked %s; somebody there decides", j.label())}
 		if !j.request.Ask {
@@ -378,7 +396,7 @@ func (j *joining) words() []string {
 	if own := saidName(j.last.Own); own != "" {
 		first += " as " + own
 	}
-	return []string{first + ".", "next: " + j.next()}
+	return []string{first + ".", "next: " + j.next(ctx)}
 }
 
 // saidName is a name that somebody else chose, if it is a name.
@@ -389,11 +407,12 @@ func saidName(name string) string {
 	return name
 }
 
-// next is the command to try first. The system may not know the names yet, and asking it would tell
-// them to a name server outside.
-func (j *joining) next() string {
+// next is the command to try first. It names the peer as the system knows it only if the system asks
+// the daemon: else a name server outside would be told the name, and would know nothing.
+func (j *joining) next(ctx context.Context) string {
+	names, err := j.client.Names(ctx)
 	switch {
-	case j.status.Tun == nil:
+	case j.status.Tun == nil, j.last.Name != "" && err == nil && !names.Resolver.Applied:
 		return "anode ping " + j.peer()
 	case j.last.Name == "":
 		return "ping " + j.link.Address.ULA().String()
@@ -429,6 +448,7 @@ func (p *progress) line(text string) {
 // end removes it.
 func (p *progress) end() {
 	if p.to != nil && p.shown > 0 {
-		fmt.Fprint(p.to, "\r"+strings.Repeat(" ", p.shown)+"\r")
+		const echo = len("^C") // of a terminal
+		fmt.Fprint(p.to, "\r"+strings.Repeat(" ", min(p.shown+echo, p.width))+"\r")
 	}
 }

@@ -280,6 +280,7 @@ type gamesAnswer struct {
 	Adapter   string  `json:"adapter_name"`
 	Broadcast gameWay `json:"broadcast"` // where 255.255.255.255 leads
 	Multicast gameWay `json:"multicast"` // where IPv4 groups lead
+	Members   int     `json:"members"`   // peers in the virtual LAN
 }
 
 // gameWay is where packets go that name no interface.
@@ -346,7 +347,7 @@ func (a *app) showGames(cmd *cobra.Command, client *control.Client, asJSON bool)
 	}
 	g := gamesAnswer{Schema: schema, LANView: view, Broadcast: gameWayTo("255.255.255.255"), Multicast: gameWayTo("239.255.255.250")}
 	if status.Tun != nil {
-		g.Adapter = status.Tun.Name
+		g.Adapter, g.Members = status.Tun.Name, status.LAN.Members
 	}
 	if asJSON {
 		return a.json(g)
@@ -389,6 +390,8 @@ func (g gamesAnswer) lines() []string {
 	case g.Broadcast.Interface != g.Adapter || g.Multicast.Interface != g.Adapter:
 		lines = append(lines, fmt.Sprintf("but another route leads them to %s and %s: try: ip route get 255.255.255.255",
 			cmp.Or(g.Broadcast.Interface, "nowhere"), cmp.Or(g.Multicast.Interface, "nowhere")))
+	case g.Members == 0:
+		lines = append(lines, "no peer is in the virtual LAN yet; for each, on both machines: anode peers lan NAME on")
 	}
 	return lines
 }

@@ -80,7 +80,8 @@ func (a *app) peersList() *cobra.Command {
 	return cmd
 }
 
-// withRequests adds those who wait for a decision, for people: programs ask for peers requests.
+// withRequests adds those who wait for a decision here or there, for people: programs ask for peers
+// requests.
 func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error) {
 	c, ok := b.(clientBook)
 	if !ok {
@@ -90,11 +91,23 @@ func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error
 	if err != nil && !unknownRequest(err) {
 		return nil, err
 	}
+	add := func(e control.BookEntry, r relation) {
+		if !slices.ContainsFunc(list, func(x entry) bool { return x.Address == e.Address }) {
+			x := entryOf(e)
+			x.relation = r
+			list = append(list, x)
+		}
+	}
 	for _, r := range waiting.Requests {
-		if !slices.ContainsFunc(list, func(e entry) bool { return e.Address == r.Address }) {
-			e := entryOf(control.BookEntry{Address: r.Address})
-			e.relation = relation{Relation: r.State, Said: r.Name}
-			list = append(list, e)
+		add(control.BookEntry{Address: r.Address}, relation{Relation: r.State, Said: r.Name})
+	}
+	states, err := c.client.States(ctx)
+	if err != nil && !unknownRequest(err) {
+		return nil, err
+	}
+	for _, s := range states.States {
+		if s.State == control.StateAsked {
+			add(control.BookEntry{Address: s.Address, Name: s.Name}, relation{Relation: s.State})
 		}
 	}
 	return list, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,7 @@ import (
 type statusView struct {
 	long     bool // the forms and the endpoint of each peer
 	counters bool
+	waiting  int  // how many ask to be let in, or were introduced
 	bridged  bool // the bridge between the text networks is on
 	files    []control.ZoneFile
 	hosts    []peerHost
@@ -51,11 +53,12 @@ func (a *app) statusCommand() *cobra.Command {
 		case err != nil:
 			return err
 		case how.json:
-			return a.json(statusAnswer{status, files, hostsOf(cmd.Context(), client), doorsOf(cmd.Context(), client)})
+			return a.json(statusAnswer{status, files, hostsOf(cmd.Context(), client), doorsOf(cmd.Context(), client), waitingOf(cmd.Context(), client)})
 		case how.tsv:
 			a.tsv(statusTSV(status))
 			return nil
 		}
+		view.waiting = waitingOf(cmd.Context(), client)
 		view.files, view.hosts = files.Files, hostsOf(cmd.Context(), client)
 		if view.doors = doorsOf(cmd.Context(), client); len(view.doors) > 0 {
 			view.names = a.namesOfBook(cmd.Context(), client)
@@ -133,11 +136,24 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 	}
 	facts = append(facts, a.zoneFacts(s, v.files)...)
 	facts = append(append(facts, [2]string{"adapter", adapter}), doors...)
-	return append(facts,
+	facts = append(facts,
 		[2]string{"listens", listenWords(s)},
 		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 		[2]string{"peers", peerCount(s.Peers)})
+	if v.waiting > 0 {
+		facts = append(facts, [2]string{"requests", strconv.Itoa(v.waiting) + " to decide: anode peers requests"})
+	}
+	return facts
+}
+
+// waitingOf returns how many wait for a decision.
+func waitingOf(ctx context.Context, client *control.Client) int {
+	list, err := client.Requests(ctx)
+	if err != nil {
+		return 0
+	}
+	return len(list.Requests)
 }
 
 // refusesIP4 reports whether IPv4 aliases are not used, of which a warning says why.

@@ -44,6 +44,11 @@ func (a *app) upCommand() *cobra.Command {
 			return &eventLog{level: level, print: warn}
 		}
 		options.Doors = func(doors []proxy.Status) { t.doors = doors }
+		options.People = func(o daemon.Occasion) {
+			if e, ok := occasion(o); ok {
+				(&teller{now: a.now, print: t.print}).tell(e) // each event is one write, beside others
+			}
+		}
 		options.Ready = func(ctx context.Context, node *overlay.Node) {
 			t.bridged = bridged(options.Source)
 			tell(ctx, t, node)

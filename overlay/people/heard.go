@@ -174,14 +174,17 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	if name = e.Name; x.edit.Add != nil {
 		name = x.edit.Add.Name
 	}
-	if !x.added(p.Address) || name == "" && p.Guest || p.Mine && !e.Mine {
+	asked := !x.added(p.Address)
+	if asked || name == "" && (p.Guest || p.Unnamed) || p.Mine && !e.Mine {
 		if name == "" {
 			name = c.names.unique(firstOf(p.As, p.Said), p.Address)
 		}
 		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
+		p.Unnamed = true
 	}
+	p.Unnamed = p.Unnamed && name == "" // its PROFILE says its name
 	if !p.Friend {
-		x.do(Event{Kind: EventFriend, Address: p.Address, Name: firstOf(name, p.Said)})
+		x.do(Event{Kind: EventFriend, Address: p.Address, Name: firstOf(name, p.Said), Asked: asked})
 	}
 	p.Let, p.Friend, p.Left, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, "", x.now.Wall, true, false
 	if p.Mine {

@@ -216,7 +216,8 @@ func (c *Core) joinFails(x *tx, a anode.Address, why Reason) {
 	j.Until = x.now.Wall.Add(askFor)
 	c.joins.put(x, a.X(), j)
 	x.do(Join{Issuer: a})
-	x.do(Event{Kind: EventJoin, Address: a, Name: c.names.shown(a)})
+	failed := c.joined(j)
+	x.do(Event{Kind: EventJoin, Address: a, Name: failed.Name, Failed: &failed})
 	x.then(func() {
 		if p := c.person(a); !p.Friend {
 			c.sendAsk(x.now, p)

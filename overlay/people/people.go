@@ -174,7 +174,9 @@ type Event struct {
 	Address anode.Address
 	Name    string        // of the peer here, or that it says
 	Via     anode.Address // who introduced or brought it
-	Text    string        // a note, the end of an invitation's ID, or where somebody came from
+	Text    string        // a note, an invitation's ID, or where somebody came from
+	Asked   bool          // of EventFriend: the peer was only asked before, and is added with it
+	Failed  *Joined       // of EventJoin: the link let nobody in, and why
 }
 
 // Counters are what was dropped, by reason.

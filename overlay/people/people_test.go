@@ -758,3 +758,24 @@ func TestOutboxBounds(t *testing.T) {
 		t.Errorf("%d wait, %d were refused", n, a.core.Counters().OutboxFull)
 	}
 }
+
+// Somebody who was asked without a name gets the one that it says once it has accepted; a name that people
+// took away stays away.
+func TestAskedGetsName(t *testing.T) {
+	w := newWorld(t, 31, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	a.ask(b, "")
+	w.pass(time.Minute)
+	b.accept(a)
+	w.pass(time.Minute)
+	if e := a.book.Get(b.addr); e.Name != "b" || a.count(EventFriend) != 1 {
+		t.Errorf("%+v", e)
+	}
+	_, err := a.book.Rename(b.addr, "")
+	a.decided(b, err)
+	b.core.ProfileChanged(w.now)
+	w.pass(time.Minute)
+	if e := a.book.Get(b.addr); e.Name != "" {
+		t.Errorf("%+v", e)
+	}
+}

@@ -118,11 +118,12 @@ type person struct {
 	Address  anode.Address   `json:"address"`
 	Let      bool            `json:"let,omitempty"` // it is added, or was until people removed it
 	Friend   bool            `json:"friend,omitempty"`
-	Left     bool            `json:"left,omitempty"`   // it says that it removed us
-	Guest    bool            `json:"guest,omitempty"`  // it came with an invitation of ours
-	Spread   bool            `json:"spread,omitempty"` // our other devices were told of it
-	Said     string          `json:"said,omitempty"`   // what it calls itself
-	Calls    string          `json:"calls,omitempty"`  // what it calls us
+	Left     bool            `json:"left,omitempty"`    // it says that it removed us
+	Guest    bool            `json:"guest,omitempty"`   // it came with an invitation of ours
+	Unnamed  bool            `json:"unnamed,omitempty"` // it was added when it let us in, and had not said its name yet
+	Spread   bool            `json:"spread,omitempty"`  // our other devices were told of it
+	Said     string          `json:"said,omitempty"`    // what it calls itself
+	Calls    string          `json:"calls,omitempty"`   // what it calls us
 	Services []Service       `json:"services,omitempty"`
 	By       []anode.Address `json:"by,omitempty"`    // who introduced it
 	Knows    []byte          `json:"knows,omitempty"` // the digest of our PROFILE that it has

@@ -53,6 +53,9 @@ type Options struct {
 	// Doors is called before Ready with what the configuration joins programs and peers by. It
 	// may be nil.
 	Doors func([]proxy.Status)
+	// People is called with what people said and did elsewhere, such as that somebody asks to be let
+	// in. It must not block. It may be nil: then the log has it.
+	People func(Occasion)
 	// Ending is called when the daemon begins to end. It may be nil.
 	Ending func()
 	// ReadOnly means that the state directory is read, and changes are kept in memory.
@@ -175,7 +178,7 @@ func (d *daemon) open() error {
 	}
 	d.zones = d.newZones()
 	d.names = d.newNames()
-	if d.people, err = d.newPeople(d.secret, d.names.offers); err != nil {
+	if d.people, err = d.newPeople(d.secret, d.names.offers, d.options.People); err != nil {
 		return err
 	}
 	d.names.friends, d.people.offered = d.people.friendServices, d.names.again

@@ -387,14 +387,16 @@ func (n *nameService) tellOnce(ctx context.Context) {
 
 // outcome notes what came of telling the resolver.
 func (n *nameService) outcome(err error) {
-	failed := ""
+	failed, why := "", ""
 	if err != nil {
 		failed = err.Error()
+		why = cmp.Or(n.resolver.Describe().Why, failed) // people have no use for the system's words
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if failed != n.failed && failed != "" {
-		n.log.Warn("the system's resolver was not told of the names; try: anode dns", "err", failed)
+		n.log.Warn("other programs do not find peers by name; try: anode dns", "err", why)
+		n.log.Debug("the system's resolver was not told of the names", "err", failed)
 	}
 	n.failed = failed
 }

@@ -38,6 +38,7 @@ type peopleService struct {
 	host     string // the host's name, as a peer's
 	resolve  Resolver
 	secret   *secret
+	occurs   func(Occasion) // nil: the log has what happens
 
 	inbox inbox
 	calls chan func(*people.Core)
@@ -67,10 +68,10 @@ const (
 )
 
 // newPeople reads the tables. services returns what friends are told that this machine offers.
-func (d *daemon) newPeople(secret *secret, services func() []people.Service) (*peopleService, error) {
+func (d *daemon) newPeople(secret *secret, services func() []people.Service, occurs func(Occasion)) (*peopleService, error) {
 	host, _ := os.Hostname()
 	s := &peopleService{
-		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services,
+		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services, occurs: occurs,
 		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
 		peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
@@ -307,7 +308,7 @@ func (s *peopleService) doOne(ctx context.Context, a people.Action) {
 	case people.Secret:
 		s.takeSecret(ctx, a)
 	case people.Event:
-		s.logEvent(a)
+		s.occur(a)
 	}
 }
 
@@ -424,6 +425,33 @@ func (s *peopleService) Count(c map[string]uint64) {
 	c["people_not_sent"] = s.peers.full.Load() + s.other.full.Load()
 	peers, strangers := s.inbox.dropped()
 	c["people_inbox_full"], c["people_strangers_inbox_full"] = peers, strangers
+}
+
+// Occasion is something that people said or did elsewhere, for whoever looks.
+type Occasion struct {
+	Kind    people.EventKind
+	Address anode.Address
+	Name    string // of the peer here, or that it says; empty: none
+	Via     string // name or short ID of who introduced or brought it
+	Text    string // a note, an invitation's ID, or where somebody came from
+	Asked   bool   // of a peer that lets us in: it was only asked before, and is added with it
+	Failed  string // of a join: why the link let nobody in; empty: it did
+}
+
+// occur reports what happened, to who looks or to the log.
+func (s *peopleService) occur(e people.Event) {
+	if s.occurs == nil {
+		s.logEvent(e)
+		return
+	}
+	o := Occasion{Kind: e.Kind, Address: e.Address, Via: s.shown(e.Via), Text: e.Text, Asked: e.Asked}
+	if o.Name = e.Name; o.Name == e.Address.ID().String() {
+		o.Name = ""
+	}
+	if e.Failed != nil {
+		o.Failed = whyFailed(*e.Failed)
+	}
+	s.occurs(o)
 }
 
 // logEvent reports what happened.

@@ -74,7 +74,7 @@ func TestPublishOffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard, ids := 0, byte(0)
-	s := &society{core: core, offered: func() { heard++ }}
+	s := &peopleService{core: core, offered: func() { heard++ }}
 	tells := func(a anode.Address, services ...string) {
 		t.Helper()
 		var f wire.Fields

@@ -201,7 +201,7 @@ func Domain(text string) bool {
 
 // Nearest returns the word that differs least from text, "" if none is close.
 func Nearest(text string, words []string) string {
-	best, nearest := 1+len(text)/3, ""
+	best, nearest := 1+max(0, len(text)-1)/3, "" // of three letters, two others make another word
 	for _, w := range words {
 		if d := distance(text, w); d <= best && (nearest == "" || d < best) {
 			best, nearest = d, w
