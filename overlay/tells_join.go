@@ -132,11 +132,6 @@ func (t *tells) join(g Invitation) error {
 	g.Endpoints = g.Endpoints[:min(len(g.Endpoints), maxGuestEndpoints)]
 	t.joins.of[p] = &join{Invitation: g, invitation: seal.Invitation{ID: g.ID, PSK: g.PSK}, until: l.now.Add(left), next: l.now}
 	l.zones.give(g.Issuer, g.Endpoints, g.Relays)
-	if standing := l.n.book.Standing(g.Issuer); standing >= book.Added && p.Current(l.now) {
-		// A session outlasts that its peer is removed and joined again. It does not come up twice, but
-		// the join waits for it.
-		t.people().Up(Up{Address: g.Issuer, Standing: standing})
-	}
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (ms *machines) invited(now mono.Time) *Machine {
 func (p *Peer) promote(now mono.Time) {
 	for _, m := range p.known {
 		if s := m.set.Invited(now.Duration()); s != nil && p.added() && !s.Initiator() {
-			m.renew(now, renewEvery)
+			m.renew(now, 0) // handshakes by invitations are limited themselves
 		}
 	}
 }
