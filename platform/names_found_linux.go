@@ -49,7 +49,14 @@ func findForeign(root fs.FS) otherNames {
 	return otherNames{ManagerNone, ""}
 }
 
-// readResolvConf returns whether the first server is on this machine, and the comments.
+// The addresses of systemd-resolved's own server (systemd-resolved.service(8)).
+var (
+	stub      = netip.AddrFrom4([4]byte{127, 0, 0, 53})
+	stubProxy = netip.AddrFrom4([4]byte{127, 0, 0, 54})
+)
+
+// readResolvConf returns whether the first server is one of this machine's, other than
+// systemd-resolved, and the comments.
 func readResolvConf(text string) (local bool, header string) {
 	first := true
 	for line := range strings.Lines(text) {
@@ -63,7 +70,7 @@ func readResolvConf(text string) (local bool, header string) {
 		}
 		first = false
 		a, err := netip.ParseAddr(words[1])
-		local = err == nil && a.IsLoopback()
+		local = err == nil && a.IsLoopback() && a != stub && a != stubProxy
 	}
 	return local, header
 }

@@ -158,7 +158,7 @@ func judgeNames(f nameFacts) []finding {
 	const topic = "names"
 	switch {
 	case !f.direct.finds(f.want):
-		return []finding{{topic, bad, fmt.Sprintf("the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.reason()),
+		return []finding{{topic, warn, fmt.Sprintf("programs do not find peers by name: the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.reason()),
 			"anode dns status; then restart the daemon: anode down; anode up", "names_server"}}
 	case f.libc.finds(f.want):
 		return []finding{{topic, fine, "programs find peers by name: " + f.name + " leads to this machine", "", "names"}}

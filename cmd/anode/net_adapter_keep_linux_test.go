@@ -56,9 +56,10 @@ func TestNetAdapterKept(t *testing.T) {
 			a.meets(b)
 			b.meets(a)
 			t.Logf("back after %v", took)
-			if s := a.status().Tun; s.Name != name || len(s.Problems) != 0 || s.Index == 0 {
-				t.Errorf("%+v", s)
-			}
+			within(t, dialWait, "the status to say so", func() bool {
+				s := a.status().Tun
+				return s.Name == name && len(s.Problems) == 0 && s.Index != 0
+			})
 		}, a, b)
 	}
 	if n := strings.Count(a.node.output(), "another program changed the adapter"); n < 8 || n > 30 {
