@@ -118,7 +118,7 @@ func (p *rawPort) read(frame []byte, wait bool) (int, error) {
 	err := p.conn.Read(r.run)
 	r.done()
 	if err != nil {
-		return 0, ErrClosed
+		return 0, p.ended()
 	}
 	if r.err != nil {
 		if r.err == unix.EAGAIN {
@@ -146,9 +146,18 @@ func (p *rawPort) write(frame []byte) error {
 	err := p.conn.Write(w.run)
 	w.done()
 	if err != nil {
-		return ErrClosed
+		return p.ended()
 	}
 	return portError(w.err)
+}
+
+// ended returns why nobody can wait for a queue: it was closed, or else its interface was removed, which
+// the poller may notice before a system call does.
+func (p *rawPort) ended() error {
+	if p.conn.Control(func(uintptr) {}) != nil {
+		return ErrClosed
+	}
+	return ErrGone
 }
 
 // portError recognizes the error of a queue whose interface was removed.
