@@ -35,4 +35,4 @@ if [ -d /run/systemd/system ] && address=$(anode id 2>/dev/null); then
 else
 	echo "Anode is installed. Once its daemon runs, \"anode id\" prints the address of this machine."
 fi
-echo "Next: anode peers add ADDRESS NAME, here and on the other machine. To use it without sudo: usermod -aG anode USER"
+echo "Next: anode invite NAME here, and anode join on the other machine. To use it without sudo: usermod -aG anode USER"
