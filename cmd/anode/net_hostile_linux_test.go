@@ -143,7 +143,9 @@ func TestNetGarbage(t *testing.T) {
 	if n := len(b.status().Peers); n > 300 {
 		t.Errorf("b has met %d peers", n)
 	}
-	if out := a.run("ping", "-6", "-n", "-q", "-i0.01", "-c100", b.ula.String()); !strings.Contains(out, " 100 received") {
+	// The beacon of b that was sent again has it take another peer ID, a while later. What is under way then
+	// is lost.
+	if out := a.run("ping", "-6", "-n", "-q", "-i0.01", "-c100", b.ula.String()); !strings.Contains(out, " 100 received") && !strings.Contains(out, " 99 received") {
 		t.Error(out)
 	}
 	if p := a.peer(b); p.Path.Kind != overlay.PathLAN || strings.Contains(p.Path.Endpoint, "10.0.1.3") {

@@ -23,6 +23,7 @@ type namesView struct {
 	Problem  string            `json:"problem"`
 	Domains  []string          `json:"domains"`
 	Counters map[string]uint64 `json:"counters"`
+	Resolver struct{ Applied bool }
 }
 
 func (h *host) names() (v namesView) {

@@ -61,6 +61,8 @@ func TestNetResolvedFresh(t *testing.T) {
 	start := time.Now()
 	r.fresh()
 	r.anode("join", link, "--as", "north")
+	// Until resolved was told, it would ask the LAN's server.
+	within(t, namesFresh, "resolved to be told", func() bool { return r.names().Resolver.Applied })
 	within(t, namesFresh, "north", func() bool { return r.finds("north", north) })
 	t.Logf("from the daemon's start to the name: %v", time.Since(start).Round(time.Millisecond))
 	north.servesNames()
