@@ -24,6 +24,9 @@ const (
 const (
 	qrColors = "\x1b[38;5;16;48;5;231m"
 	qrEnd    = "\x1b[0m"
+
+	// qrFull is a cell of the first colour. The full block of many fonts leaves a gap to the next cell.
+	qrFull = "\x1b[7m \x1b[27m"
 )
 
 // screen is the size of a terminal that a code has to fit; zeros: there is none.
@@ -124,7 +127,7 @@ func (c qrCode) lines(colors bool) (lines []string) {
 			b.WriteString(halfBlock(upper == colors, lower == colors))
 		}
 		if colors {
-			lines = append(lines, qrColors+b.String()+qrEnd)
+			lines = append(lines, qrColors+strings.ReplaceAll(b.String(), "█", qrFull)+qrEnd)
 		} else {
 			lines = append(lines, b.String())
 		}
