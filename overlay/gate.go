@@ -149,7 +149,7 @@ func endpointBytes(ep link.Endpoint) []byte {
 // What a stranger's packets cost of gate.keys.
 const (
 	costKey   = 1 // of the MAC, once
-	costHello = 1
+	costHello = 2 // so many HELLOs of strangers cost a quarter of a core at most
 )
 
 // authenticate returns the peer whose MAC a packet bears. A stranger's first packet
