@@ -405,7 +405,7 @@ func (a *app) change(ctx context.Context, text string, f func(peerBook, control.
 		return err
 	}
 	defer b.close()
-	peer, err := a.find(ctx, b, text)
+	peer, err := a.findPeer(ctx, b, text)
 	if err != nil {
 		return err
 	}

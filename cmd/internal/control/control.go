@@ -91,7 +91,8 @@ type Resolved struct {
 	ID      anode.ID      `json:"id"`
 	ULA     anode.ULA     `json:"ula"`
 	Name    string        `json:"name"`
-	Known   bool          `json:"known"` // the node has it among its peers
+	Known   bool          `json:"known"`          // the node has it among its peers, or it is this machine
+	Self    bool          `json:"self,omitempty"` // it is this machine, whose name is names.Self
 }
 
 // PingRequest asks for one ping.
