@@ -311,6 +311,7 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	for _, line := range j.words(ctx) {
 		fmt.Fprintln(j.app.out, line)
 	}
+	j.app.noteUnderscore(ctx, j.client, j.last.Name, func(near string) string { return "anode peers rename " + j.last.Name + " " + near })
 	return nil
 }
 

@@ -304,9 +304,9 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, people.ErrNoRequest):
 		return CodeUnknownPeer, "anode peers requests"
 	case errors.Is(err, people.ErrNoInvitation):
-		return CodeInvalid, "anode invite list"
+		return CodeUnknownPeer, "anode invite list"
 	case errors.Is(err, people.ErrNotAdded):
-		return CodeRefused, "anode peers add"
+		return CodeUnknownPeer, "anode peers list"
 	case errors.Is(err, people.ErrOwnLink):
 		return CodeRefused, "anode join LINK on the other machine"
 	case errors.Is(err, people.ErrTooMany), errors.Is(err, people.ErrBounds):
