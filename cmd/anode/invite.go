@@ -64,7 +64,7 @@ func (a *app) inviteCommand() *cobra.Command {
 		Args:              want(0, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, 1 to %d", maxUses))
+	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, `N` of 1 to %d", maxUses))
 	spanVar(cmd.Flags(), &lasts, "for", "the `time` that it works, such as 30m, 24h or 7d; at most 30d")
 	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the guest is another machine of yours: it and your others let each other in")
 	cmd.Flags().BoolVar(&r.Card, "card", false, "a business card: who has the link can ask to be let in, and no more")
