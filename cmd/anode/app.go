@@ -132,8 +132,8 @@ func (a *app) root(args ...string) *cobra.Command {
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
 			"For a user without root, \"anode up --tun none\" makes ~/.local/state/anode, which has the\n" +
 			"socket too, and other commands find it there.\n\n" +
-			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
-			"5 unreachable.",
+			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer\n" +
+			"(or request, invitation, name), 5 unreachable.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {

@@ -91,7 +91,8 @@ type Resolved struct {
 	ID      anode.ID      `json:"id"`
 	ULA     anode.ULA     `json:"ula"`
 	Name    string        `json:"name"`
-	Known   bool          `json:"known"` // the node has it among its peers
+	Known   bool          `json:"known"`          // the node has it among its peers, or it is this machine
+	Self    bool          `json:"self,omitempty"` // it is this machine, whose name is names.Self
 }
 
 // PingRequest asks for one ping.
@@ -303,9 +304,9 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, people.ErrNoRequest):
 		return CodeUnknownPeer, "anode peers requests"
 	case errors.Is(err, people.ErrNoInvitation):
-		return CodeInvalid, "anode invite list"
+		return CodeUnknownPeer, "anode invite list"
 	case errors.Is(err, people.ErrNotAdded):
-		return CodeRefused, "anode peers add"
+		return CodeUnknownPeer, "anode peers list"
 	case errors.Is(err, people.ErrOwnLink):
 		return CodeRefused, "anode join LINK on the other machine"
 	case errors.Is(err, people.ErrTooMany), errors.Is(err, people.ErrBounds):
