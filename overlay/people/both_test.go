@@ -199,10 +199,51 @@ func TestYesTakenBack(t *testing.T) {
 	a.act()
 	b.off = true
 	w.pass(time.Second)
-	w.later(2 * 24 * time.Hour)
-	a.start()
-	if n := len(a.core.people.m); n != 1 { // f
-		t.Errorf("%d records are kept", n)
+	for _, running := range []bool{true, false} {
+		if running {
+			w.later(2 * 24 * time.Hour)
+		} else {
+			a.ask(b, "")
+			a.core.Withdraw(w.now, b.addr)
+			w.now.Wall = w.now.Wall.Add(2 * 24 * time.Hour)
+			a.start()
+		}
+		if n := len(a.core.people.m); n != 1 { // f
+			t.Errorf("%d records are kept", n)
+		}
+	}
+}
+
+// What somebody asks and takes back, again and again, is no way past a bound or a decision.
+func TestAskedAndTakenBack(t *testing.T) {
+	w, _, a, b := introduced(t, 52)
+	c := w.add("c")
+	says := func(p *party, n int, kind wire.TellKind) {
+		a.core.Heard(w.now, Heard{From: p.addr, Host: p.host, Msg: wire.TellMsg{ID: id(uint64(n)), Kind: kind}})
+		a.act()
+	}
+	writes := 0
+	for n := range 100 {
+		says(b, 2*n, wire.TellAsk)
+		if a.core.requests.m[b.addr.X()].Asked {
+			writes++
+		}
+		says(b, 2*n+1, wire.TellBye)
+		w.step()
+	}
+	if writes != 1 || a.count(EventAsks) != 1 {
+		t.Errorf("in 10 s, %d ASKs are listed, with %d events", writes, a.count(EventAsks))
+	}
+	c.ask(a, "")
+	w.pass(time.Second)
+	_, err := a.core.Decline(w.now, c.addr)
+	a.must(err)
+	says(c, 1000, wire.TellBye)
+	w.pass(20 * time.Second)
+	says(c, 1001, wire.TellAsk)
+	w.states("a", "c", Stranger)
+	if last := a.told[len(a.told)-1]; last.To != c.addr || last.Msg.Status != wire.TellNotNow {
+		t.Errorf("who was declined is told %v", last.Msg.Status)
 	}
 }
 
@@ -230,11 +271,20 @@ func TestYesIsOver(t *testing.T) {
 			}
 			a.accept(b)
 			w.pass(time.Minute)
-			w.later(29 * 24 * time.Hour)
-			if n := a.tells; how == "refused" {
-				if a.start(); a.tells != n {
-					t.Error("who refused is asked again")
+			if how == "refused" { // it is not asked again, at a start or when somebody sets the clock
+				asked := len(b.told)
+				a.start()
+				w.pass(time.Second)
+				if len(b.told) != asked {
+					t.Error("it is asked again by a start")
 				}
+				w.now.Wall = w.now.Wall.Add(-3 * 24 * time.Hour)
+				w.later(3 * 24 * time.Hour)
+			}
+			tells := len(b.told)
+			w.later(29 * 24 * time.Hour)
+			if how == "refused" && len(b.told) != tells {
+				t.Error("it is asked again")
 			}
 			if w.states("a", "b", Asked); a.count(EventUnanswered) != 0 {
 				t.Error("over too early")
@@ -359,5 +409,27 @@ func TestAskedAt(t *testing.T) {
 	five := make([]book.Host, book.MaxHosts+1)
 	if err := a.core.Ask(w.now, AskRequest{Address: w.add("c").addr, Ways: Ways{Hosts: five}}); !errors.Is(err, book.ErrEndpoint) {
 		t.Error(err)
+	}
+}
+
+// Whom people add by hand is on no list any more, and a yes that waits is as good as none.
+func TestIntroducedAndAdded(t *testing.T) {
+	w, _, a, b := introduced(t, 50)
+	a.addPeer(b)
+	if r := a.core.Requests(w.now); len(r) != 0 {
+		t.Errorf("%+v", r)
+	}
+	b.accept(a)
+	w.pass(20 * time.Second)
+	w.states("a", "b", Friend, "b", "a", Friend)
+	w, _, a, b = introduced(t, 51)
+	b.off = true
+	a.accept(b)
+	a.addPeer(b)
+	if w.states("a", "b", Approved); len(a.core.Requests(w.now)) != 0 {
+		t.Error("it waits still")
+	}
+	if ok, err := a.core.Withdraw(w.now, b.addr); ok || err != nil {
+		t.Error("a peer is none that was asked", ok, err)
 	}
 }

@@ -304,6 +304,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
 	c.outbox.takeBack(x, k)
+	c.requests.drop(x, k)
 	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()

@@ -55,6 +55,7 @@ func (c *Core) askOn(now Now, p person) {
 		c.askOver(x, p)
 		x.commit() // or at the next start
 	case p.Refused:
+		o.rests = true
 		o.rest(now)
 		c.outbox.sending[tellKey{p.Address.X(), c.outbox.newID()}] = o
 	default:
