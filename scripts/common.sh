@@ -34,17 +34,20 @@ give_back() {
     find "$root" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
 }
 
+# have TOOL reports whether there is a program, or a file if it is named by its path.
+have() { if [[ $1 == /* ]]; then [ -e "$1" ]; else command -v "$1" >/dev/null; fi; }
+
 # need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
 need() {
   local missing=() t
-  for t in "$@"; do command -v "${t%%:*}" >/dev/null || missing+=("${t##*:}"); done
+  for t in "$@"; do have "${t%%:*}" || missing+=("${t##*:}"); done
   [ ${#missing[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
   [ "$(id -u)" = 0 ] || die "please install: ${missing[*]}; try, as root: apt-get install ${missing[*]}"
   echo "installing: ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
     die "apt-get could not install: ${missing[*]}"
-  for t in "$@"; do command -v "${t%%:*}" >/dev/null || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
+  for t in "$@"; do have "${t%%:*}" || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
 }
 
 # need_go finds Go, which sudo often takes off the PATH.

@@ -53,7 +53,7 @@ func (a *app) inviteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invite [NAME]",
 		Short: "Let somebody in by a link, or list or revoke such links",
-		Long: "Make a link that lets somebody in. On the other machine, anode join 'LINK' uses it: both\n" +
+		Long: "Make a link that lets somebody in. On the other machine, anode join asks for it: both\n" +
 			"machines have added each other then, and find each other by name.\n\n" +
 			"NAME is what the guest is called here; without it, what the guest calls itself.\n\n" +
 			"Whoever has the link can use it, so send it to one person alone. By default it works once,\n" +
@@ -147,7 +147,7 @@ func (a *app) inviteWords(i control.Invited, card bool) []string {
 	return append([]string{
 		first,
 		"There:       sudo anode up                  and leave it running",
-		"             sudo anode join 'LINK'         in another terminal",
+		"             sudo anode join                in another terminal; paste the link there",
 		"No anode?    " + installWords(os.Executable()),
 		last,
 	}, reachWords(i.Reachable)...)

@@ -40,9 +40,10 @@ type joinedAnswer struct {
 
 const joinLong = "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
 	"added each other then.\n\n" +
-	"Without LINK, or with -, the link is read from the standard input: so it stays out of\n" +
-	"the shell's history and the list of processes. file:PATH reads it from a file. A line\n" +
-	"break or quotes in a pasted link do no harm.\n\n" +
+	"Without LINK, the link is asked for; - reads it from the standard input, and file:PATH\n" +
+	"from a file. So it stays secret: what is in a command, other users of this machine see\n" +
+	"in the list of processes, and it is kept in the shell's history and the log of sudo.\n" +
+	"A line break or quotes in a pasted link do no harm.\n\n" +
 	"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
 	"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
 	"other side is asked instead, and decides.\n\n" +
@@ -117,6 +118,9 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 	switch {
 	case !file:
 		link, err := invite.Parse(text)
+		if err == nil && !link.Card() && isTerminal(in) {
+			fmt.Fprintln(a.err, inCommand)
+		}
 		return link, linkError(text, err)
 	case path == "":
 		return invite.Link{}, &failure{exitUsage, "file: has no path", "anode join file:PATH"}
@@ -132,6 +136,9 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 	}
 	return a.readLines(ctx, bytes.NewReader(b), false)
 }
+
+// inCommand warns of a link that is an argument.
+const inCommand = "Others may see this link: ps shows it to all users, and the shell and sudo keep it.\nNext time: anode join without it, which asks for the link."
 
 // pasteWait is how long the rest of a pasted text may take before people are asked for it.
 const pasteWait = 500 * time.Millisecond
@@ -217,7 +224,7 @@ func linkError(text string, err error) error {
 	case errors.Is(err, invite.ErrCut):
 		return &failure{exitUsage, "the link is cut off: its end is missing", again}
 	case strings.TrimSpace(text) == "", text == "LINK":
-		return &failure{exitUsage, "there is no link", "anode join 'LINK'; \"anode invite\" on the other machine makes one"}
+		return &failure{exitUsage, "there is no link", "anode join, and paste the link; \"anode invite\" on the other machine makes one"}
 	case bare == nil:
 		return &failure{exitUsage, "that is an address and not a link, so it lets nobody in", "anode peers ask " + address.String()}
 	case strings.HasPrefix(text, "http://"), strings.HasPrefix(text, "https://"):

@@ -308,7 +308,7 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, people.ErrNotAdded):
 		return CodeUnknownPeer, "anode peers list"
 	case errors.Is(err, people.ErrOwnLink):
-		return CodeRefused, "anode join LINK on the other machine"
+		return CodeRefused, "anode join on the other machine"
 	case errors.Is(err, people.ErrTooMany), errors.Is(err, people.ErrBounds):
 		return CodeRefused, "" // the error says what the bound is
 	case errors.Is(err, invite.ErrNotLink):

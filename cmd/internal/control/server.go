@@ -53,7 +53,7 @@ func NewServer(node Node, chat Info2, stop func(), log *slog.Logger) *Server {
 // and closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
-		Handler:           s.handler(ctx),
+		Handler:           s.Handler(ctx),
 		ReadHeaderTimeout: maxRequest,
 		ReadTimeout:       maxRequest,
 		WriteTimeout:      maxPing + maxRequest,
@@ -78,8 +78,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// handler answers requests. When ending ends, those that go on end too.
-func (s *Server) handler(ending context.Context) http.Handler {
+// Handler returns what Serve answers requests with. When ending ends, those that go on end too.
+func (s *Server) Handler(ending context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", get(s.node.Status))
 	mux.HandleFunc("POST /v1/resolve", post(maxRequest, s.resolve))
