@@ -118,7 +118,7 @@ mount -t overlay overlay -o "lowerdir=$tree/etc,upperdir=$over/etc,workdir=$over
 mount -t tmpfs tmpfs /usr/share/dbus-1/system-services
 mount -t tmpfs -o mode=755 tmpfs /run
 echo root:x:0: >/etc/group
-echo root:x:0:0::/root:/bin/bash >/etc/passwd
+printf "%s\n" root:x:0:0::/root:/bin/bash nobody:x:65534:65534::/:/usr/sbin/nologin >/etc/passwd
 n=64100
 for u in messagebus systemd-resolve polkitd sshd anode; do
 	n=$((n + 1))

@@ -58,7 +58,7 @@ func (h *host) listenAll(domains ...string) *nameWatch {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		w.ours = append(w.ours, string(b[12:len(b)-5])) // header, the root, type and class
+		w.ours = append(w.ours, string(b[12:len(b)-4])) // without header, type and class, but with the root
 	}
 	_, err := in(h, func() (struct{}, error) { return struct{}{}, w.open() })
 	if err != nil {
