@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -208,14 +207,6 @@ func TestNetResolvedPolkit(t *testing.T) { eachDebian(t, resolvedPolkit) }
 
 func resolvedPolkit(t *testing.T, d debian) {
 	r := newResolving(t, d)
-	polkitd := "/usr/lib/polkit-1/polkitd"
-	if _, code := r.try("test", "-x", polkitd); code != 0 {
-		need(t, "polkitd; try: ./scripts/fetch-resolved")
-	}
-	rule, err := os.ReadFile("../../scripts/packaging/polkit.rules")
-	if err != nil {
-		t.Fatal(err)
-	}
 	uid := strings.TrimSpace(r.run("sh", "-c", "getent passwd anode | cut -d: -f3"))
 	refused := func(when string, n *namesNode) {
 		t.Helper()
@@ -225,17 +216,13 @@ func resolvedPolkit(t *testing.T, d debian) {
 	}
 	n := r.serveNames(uid)
 	refused("without polkit", n)
-	r.start(polkitd, "--no-debug")
-	within(t, dialWait, "polkit", func() bool {
-		_, code := r.try("dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.PolicyKit1", "/", "org.freedesktop.DBus.Peer.Ping")
-		return code == 0
-	})
+	r.startPolkit()
 	n.cmd.Process.Signal(syscall.SIGUSR1)
 	time.Sleep(300 * time.Millisecond)
 	refused("without the rule", n)
 	n.end(syscall.SIGKILL)
 
-	r.run("sh", "-euc", `printf %s "$1" >/etc/polkit-1/rules.d/50-anode.rules; chmod -R a+rX /etc/polkit-1/rules.d`, "sh", string(rule))
+	r.allowAnode()
 	var m *namesNode
 	within(t, 3*dialWait, "polkit to read the rule", func() bool { // it notices new files a moment later
 		if m != nil {
