@@ -328,8 +328,10 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 		return control.Resolved{}, err
 	}
 	switch {
-	case !b.self.IsZero() && (t.Self || t.ULA == b.self.ULA() || t.ID == b.self.ID()):
-		t.Address = b.self
+	case !b.self.IsZero() && (t.Self || t.Address == b.self || t.ULA == b.self.ULA() || t.ID == b.self.ID()):
+		return control.ResolveSelf(b.self), nil
+	case t.Self:
+		return control.Resolved{}, &failure{exitFailed, "this machine has no address yet: there is no identity in the state directory", "anode up makes one; or --state DIR"}
 	case t.Address.IsZero():
 		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon, only added peers are known)", names.ErrNotFound, text)
 	}
@@ -397,6 +399,19 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 		return r, err
 	}
 	return b.find(ctx, address.String())
+}
+
+// findPeer is find for a verb that needs a peer, which this machine is not.
+func (a *app) findPeer(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
+	r, err := a.find(ctx, b, text)
+	if err == nil && r.Self {
+		return r, errThisMachine()
+	}
+	return r, err
+}
+
+func errThisMachine() error {
+	return &failure{exitFailed, "that is this machine itself, and not a peer", "anode peers list"}
 }
 
 // hostName reports whether a text is a name under the suffix, which DNS servers elsewhere are not

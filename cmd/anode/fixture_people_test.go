@@ -103,7 +103,7 @@ func (p *fixturePeople) Revoke(_ context.Context, r control.RevokeRequest) (cont
 			return i, nil
 		}
 	}
-	return control.Invitation{}, &control.Error{Code: control.CodeInvalid, Message: "no invitation has the ID " + r.ID, Try: "anode invite list"}
+	return control.Invitation{}, &control.Error{Code: control.CodeUnknownPeer, Message: "no invitation has the ID " + r.ID, Try: "anode invite list"}
 }
 
 func (p *fixturePeople) Join(_ context.Context, r control.JoinRequest) (control.Joined, error) {

@@ -108,14 +108,17 @@ func checkNote(cmd *cobra.Command, note string) error {
 // readLink reads the link that the arguments give or name. A link that a blank has broken is
 // several arguments.
 func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite.Link, error) {
-	text := strings.Join(args, "")
+	text := strings.TrimSpace(strings.Join(args, " "))
 	if text == "" || text == "-" {
 		return a.readLines(ctx, in, isTerminal(in))
 	}
 	path, file := strings.CutPrefix(text, "file:")
-	if !file {
+	switch {
+	case !file:
 		link, err := invite.Parse(text)
 		return link, linkError(text, err)
+	case path == "":
+		return invite.Link{}, &failure{exitUsage, "file: has no path", "anode join file:PATH"}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -146,6 +149,7 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 	lines := linesOf(ctx, in)
 	patience := time.NewTimer(pasteWait)
 	defer patience.Stop()
+	pasting := true // what comes at once: in a letter, the link is behind some lines
 	for text := ""; ; {
 		select {
 		case <-ctx.Done():
@@ -153,10 +157,11 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			return invite.Link{}, ctx.Err()
 		case <-patience.C:
 			if text != "" {
+				pasting = false
 				ask("The link is not complete. Paste the rest, or press Enter to stop: ")
 			}
 		case line, more := <-lines:
-			if more && line == "" && text == "" {
+			if more && line == "" && (!asks || text == "" || pasting && !hasScheme(text)) {
 				continue
 			}
 			if !more || line == "" {
@@ -196,6 +201,9 @@ func bareAddress(l invite.Link) bool {
 	return l.Card() && l.Expires.IsZero() && l.Name == "" && len(l.Endpoints)+len(l.Relays) == 0
 }
 
+// hasScheme reports whether a link may have begun in a text.
+func hasScheme(text string) bool { return strings.Contains(strings.ToLower(text), "anode:") }
+
 // linkError says why a text is no link, and what to do.
 func linkError(text string, err error) error {
 	const again = "copy the whole line again, from \"anode:\" to its end"
@@ -207,12 +215,21 @@ func linkError(text string, err error) error {
 		return &failure{exitUsage, "the link has a wrong character, or one too many or too few", again}
 	case errors.Is(err, invite.ErrCut):
 		return &failure{exitUsage, "the link is cut off: its end is missing", again}
-	case strings.TrimSpace(text) == "":
+	case strings.TrimSpace(text) == "", text == "LINK":
 		return &failure{exitUsage, "there is no link", "anode join 'LINK'; \"anode invite\" on the other machine makes one"}
 	case bare == nil:
 		return &failure{exitUsage, "that is an address and not a link, so it lets nobody in", "anode peers ask " + address.String()}
+	case strings.HasPrefix(text, "http://"), strings.HasPrefix(text, "https://"):
+		return &failure{exitUsage, "that is the address of a web page and not a link of Anode, which begins with \"anode:\"", "\"anode invite\" on the other machine makes one"}
+	case isFile(text):
+		return &failure{exitUsage, "that is a file and not a link", "anode join file:" + text}
 	}
 	return &failure{exitUsage, "not a link: it begins with \"anode:\"", "\"anode invite\" on the other machine makes one"}
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // mayJoin returns why a link cannot be used here.
@@ -294,6 +311,7 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	for _, line := range j.words(ctx) {
 		fmt.Fprintln(j.app.out, line)
 	}
+	j.app.noteUnderscore(ctx, j.client, j.last.Name, func(near string) string { return "anode peers rename " + j.last.Name + " " + near })
 	return nil
 }
 

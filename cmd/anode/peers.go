@@ -248,6 +248,9 @@ func (a *app) peersAdd() *cobra.Command {
 	lan := cmd.Flags().Bool("lan", false, "put it into this machine's virtual LAN too (see \"anode lan\")")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkPetname(strings.Join(args[1:], "")); err != nil {
+			return err
+		}
 		address, given, err := a.wholeWith(cmd, args[0], endpoints, *yes)
 		if err != nil {
 			return err
@@ -358,6 +361,9 @@ func (a *app) peersRename() *cobra.Command {
 		Use: "rename PEER NAME", Short: "Change the name of a peer (\"\" removes it)", Args: want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPetname(args[1]); err != nil {
+				return err
+			}
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
 				done := " is now " + args[1]
 				if args[1] == "" {
@@ -405,7 +411,7 @@ func (a *app) change(ctx context.Context, text string, f func(peerBook, control.
 		return err
 	}
 	defer b.close()
-	peer, err := a.find(ctx, b, text)
+	peer, err := a.findPeer(ctx, b, text)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,38 @@ import (
 	"anodenet/overlay/book"
 )
 
+// askedAnswer is the JSON of peers ask.
+type askedAnswer struct {
+	Schema int `json:"schema"`
+	control.Asked
+}
+
+// acceptedAnswer is the JSON of peers accept.
+type acceptedAnswer struct {
+	Schema int `json:"schema"`
+	control.Accepted
+}
+
+// declinedAnswer is the JSON of peers decline.
+type declinedAnswer struct {
+	Schema int `json:"schema"`
+	control.Request
+	Blocked bool `json:"blocked"`
+}
+
+// introducedAnswer is the JSON of peers introduce.
+type introducedAnswer struct {
+	Schema int `json:"schema"`
+	control.Introduced
+}
+
+// setAnswer is the JSON of peers set.
+type setAnswer struct {
+	Schema int `json:"schema"`
+	control.Resolved
+	Mine bool `json:"mine"`
+}
+
 // requestsAnswer is the JSON of peers requests.
 type requestsAnswer struct {
 	Schema int `json:"schema"`
@@ -40,6 +72,7 @@ func (a *app) peersAsk() *cobra.Command {
 	cmd.Flags().StringVar(&r.Note, "note", "", "a `text` for the other side, such as who you are")
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached: `udp:HOST:PORT`, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkPetname(r.Name); err != nil {
 			return err
@@ -57,6 +90,9 @@ func (a *app) peersAsk() *cobra.Command {
 		asked, err := client.Ask(cmd.Context(), r)
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return a.json(askedAnswer{schema, asked})
 		}
 		fmt.Fprintln(a.out, askedWords(asked))
 		return nil
@@ -202,6 +238,7 @@ func (a *app) peersAccept() *cobra.Command {
 		ValidArgsFunction: a.completeRequest,
 	}
 	cmd.Flags().StringVar(&as, "as", "", "what the peer is called here, a `name` (default the one that it says)")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkPetname(as); err != nil {
 			return err
@@ -217,6 +254,9 @@ func (a *app) peersAccept() *cobra.Command {
 			accepted, err := client.AcceptPeer(cmd.Context(), control.AcceptRequest{Address: r.Address, As: as})
 			if err != nil {
 				return err
+			}
+			if *asJSON {
+				return a.json(acceptedAnswer{schema, accepted})
 			}
 			fmt.Fprintln(a.out, acceptedWords(accepted))
 			return nil
@@ -256,10 +296,14 @@ func (a *app) peersDecline() *cobra.Command {
 		ValidArgsFunction: a.completeRequest,
 	}
 	block := cmd.Flags().Bool("block", false, "ignore everything from it, including pings, until \"anode peers unblock\"")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.decide(cmd.Context(), args[0], func(client *control.Client, r control.Request) error {
 			if _, err := client.Decline(cmd.Context(), control.DeclineRequest{Address: r.Address, Block: *block}); err != nil {
 				return err
+			}
+			if *asJSON {
+				return a.json(declinedAnswer{schema, r, *block})
 			}
 			done := "declined "
 			if *block {
@@ -297,6 +341,7 @@ func (a *app) peersIntroduce() *cobra.Command {
 		ValidArgsFunction: a.completeBoth,
 	}
 	cmd.Flags().StringVar(&note, "note", "", "a `text` for both")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkNote(cmd, note); err != nil {
 			return err
@@ -316,6 +361,10 @@ func (a *app) peersIntroduce() *cobra.Command {
 		done, err := client.Introduce(cmd.Context(), control.IntroduceRequest{A: both[0].Address, B: both[1].Address, Note: note})
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			done.Told, done.Wait = append([]anode.Address{}, done.Told...), append([]anode.Address{}, done.Wait...) // no null
+			return a.json(introducedAnswer{schema, done})
 		}
 		fmt.Fprintln(a.out, introducedWords(both, done))
 		return nil
@@ -360,6 +409,7 @@ func (a *app) peersSet() *cobra.Command {
 		ValidArgsFunction: a.completePeer(0),
 	}
 	cmd.Flags().BoolVar(&mine, "mine", false, "whether it is another machine of yours")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("mine") {
 			return usage(cmd, "nothing to set: want --mine or --mine=false")
@@ -372,6 +422,9 @@ func (a *app) peersSet() *cobra.Command {
 		}
 		if err := client.SetMine(cmd.Context(), control.MineRequest{Address: peer.Address, Mine: mine}); err != nil {
 			return namePeer(err, peer)
+		}
+		if *asJSON {
+			return a.json(setAnswer{schema, peer, mine})
 		}
 		fmt.Fprintln(a.out, labelOf(peer.Name, peer.ID)+mineWords(mine))
 		return nil

@@ -113,6 +113,7 @@ func TestLinkLines(t *testing.T) {
 		"broken":            l[:50] + "\r\n" + l[50:90] + "\r\n" + l[90:] + "\r\n\r\nBye",
 		"words around":      "Hello,\nhere it is:\n> " + l[:80] + "\n> " + l[80:] + "\n-- \nN.\n",
 		"blank lines first": "\n\n" + l + "\n",
+		"a letter":          "Hi,\n\nhere it is:\n\n" + l + "\n\nBye",
 	} {
 		got, err := a.readLines(t.Context(), strings.NewReader(text), true)
 		if err != nil || got.String() != l {

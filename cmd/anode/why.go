@@ -99,8 +99,11 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	finding, cancel := context.WithTimeout(ctx, whyFind)
 	defer cancel()
 	found, err := a.find(finding, clientBook{client}, text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return w, s, silence(finding, err)
+	case found.Self:
+		return w, s, &failure{exitFailed, "that is this machine itself, which needs no path", "anode doctor"}
 	}
 	ping := pingUntil(ctx, client, found.Address)
 	if s, err = settled(ctx, client, found.Address); err != nil {
@@ -108,9 +111,6 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	}
 	asking, stop := context.WithTimeout(ctx, checkLimit)
 	defer stop()
-	if found.Address == s.Address {
-		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
-	}
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
 			p = gated(outsideChecked(asking, p), gateOf(asking, client, s))

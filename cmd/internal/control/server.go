@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"anodenet/anode"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
@@ -209,8 +210,11 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	case !t.ID.IsZero():
 		a, err = s.node.ResolveID(ctx, t.ID)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return Resolved{}, fmt.Errorf("%s: %w", r.Peer, err)
+	case a == status.Address:
+		return ResolveSelf(a), nil
 	}
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
 }
@@ -218,7 +222,7 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 // resolveAlias returns the peer that has an IPv4 address.
 func resolveAlias(s overlay.Status, a string) (Resolved, error) {
 	if a == s.LAN.Alias {
-		return Resolve(names.Peer{Address: s.Address}, true), nil
+		return ResolveSelf(s.Address), nil
 	}
 	for _, p := range s.Peers {
 		if p.Alias == a {
@@ -230,7 +234,14 @@ func resolveAlias(s overlay.Status, a string) (Resolved, error) {
 
 // Resolve returns a peer in all its forms.
 func Resolve(p names.Peer, known bool) Resolved {
-	return Resolved{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, known}
+	return Resolved{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Known: known}
+}
+
+// ResolveSelf returns this machine in all its forms. Its name is the one that it has in DNS.
+func ResolveSelf(a anode.Address) Resolved {
+	r := Resolve(names.Peer{Address: a, Name: names.Self}, true)
+	r.Self = true
+	return r
 }
 
 func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
