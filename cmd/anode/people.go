@@ -116,11 +116,11 @@ func askedWords(r control.Asked) string {
 
 func (a *app) peersRequests() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "requests", Short: "List who asks to be let in, whom a peer introduced, and whom you asked", Args: want(0, 0),
+		Use: "requests", Short: "List who asks, who was introduced, and whom you asked", Args: want(0, 0),
 		Long: "List who waits for a decision. STATE is what there is to decide:\n" +
 			"  asking      it asks to be let in; you are connected when you accept\n" +
 			"  introduced  a peer told both of you; you are connected when both accept\n" +
-			"  asked       you accepted it, or asked it; you are connected when it accepts too\n\n" +
+			"  asked       you accepted or asked it; you are connected when it accepts too\n\n" +
 			"Names and notes are what these say themselves: anybody can claim any name. The ID cannot be\n" +
 			"forged; compare it with what \"anode id\" prints on the other machine.",
 		ValidArgsFunction: cobra.NoFileCompletions,

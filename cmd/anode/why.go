@@ -66,7 +66,7 @@ func (a *app) whyCommand() *cobra.Command {
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
 			"If the path leads through a relay: why there is no direct one. It sends pings until one\nis answered, five at most.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
-			"Codes in \"code\" of --json, beside up, unreachable, asked, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
+			"Codes in \"code\" of --json, beside up, unreachable, asked, no_adapter,\nroute_stolen, route_missing and route_local:\n" + codesHelp(peerReasons()) +
 			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()) +
 			"\nCodes of notes about zone files, as in doctor: zone_unreachable, zone_no_file, zone_stale,\nzone_no_relay, zone_peer.\nThe code of the note on a path by TCP or HTTP: not_udp.\n",
 		GroupID:           groupPeople,
