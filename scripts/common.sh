@@ -7,7 +7,8 @@ PATH=$PATH:/usr/sbin:/sbin # where su leaves them out
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # usage prints the comment that a script begins with, and ends it.
-usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$self"; exit 2; }
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$self"; exit "${1:-2}"; }
+case "${1:-}" in -h | --help) usage 0 ;; esac
 
 # as_root ARGUMENT... runs the script again as root if a user started it: namespaces need
 # that. Root has Go caches of its own, so nothing in those of the user ends up as root's.
@@ -20,18 +21,25 @@ as_root() {
   for v in ANODE BUILT CI CROSS DEBIAN_MIRROR FUZZ GOFLAGS GOPROXY GOSUMDB GOTOOLCHAIN ROUNDS SECONDS_EACH TMPDIR http_proxy https_proxy no_proxy; do
     [ -z "${!v:-}" ] || keep+=("$v=${!v}")
   done
-  need_sudo "$@"
-  echo "Network namespaces need root: running the rest by sudo."
-  sudo true || die "network namespaces need root, and sudo refused; try, as root: $self $*"
+  ask_sudo "$@"
   exec sudo -H env "${keep[@]}" "$self" "$@"
 }
 
-need_sudo() { command -v sudo >/dev/null || die "network namespaces need root, and there is no sudo; try, as root: $self $*"; }
+# ask_sudo ARGUMENT... says what sudo is for, before it asks for a password.
+ask_sudo() {
+  [ -z "${asked:-}" ] || return 0
+  local why="network namespaces and missing packages need root" as="try, as root: $self${*:+ $*}"
+  command -v sudo >/dev/null || die "$why, and there is no sudo; $as"
+  echo "N${why:1}: running the rest by sudo."
+  sudo true || die "$why, and sudo refused; $as"
+  asked=yes
+}
 
-# give_back FILE makes what was written into the tree since FILE the user's who called sudo.
+# give_back FILE [DIR] makes what was written into the tree, or DIR, since FILE the user's who called sudo.
 give_back() {
-  [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$root")" != "$SUDO_UID" ] ||
-    find "$root" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
+  local dir=${2:-$root}
+  [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$dir")" != "$SUDO_UID" ] ||
+    find "$dir" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
 }
 
 # need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
@@ -54,8 +62,8 @@ need_go() {
   export PATH GOFLAGS="${GOFLAGS:-} -buildvcs=false" CGO_ENABLED="${CGO_ENABLED:-0}"
 }
 
-# in_git runs git on the tree, which may be another user's. No git, no answer.
-in_git() { git -c safe.directory="$root" -C "$root" "$@" 2>/dev/null; }
+# in_git runs git on the tree, which may be another user's, and writes nothing there. No git, no answer.
+in_git() { git --no-optional-locks -c safe.directory="$root" -C "$root" "$@" 2>/dev/null; }
 commit() { in_git rev-parse HEAD || echo unknown; }
 # epoch exports the date of all that is built: the commit's, so that two builds are equal.
 epoch() { export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(in_git log -1 --format=%ct || echo 0)}; }
