@@ -35,11 +35,12 @@ ask_sudo() {
   asked=yes
 }
 
-# give_back FILE [DIR] makes what was written into the tree, or DIR, since FILE the user's who called sudo.
+# give_back [DIR TEST...] makes what root has in the tree the user's who called sudo, also what a run
+# left that was killed; or what passes the tests of find in DIR.
 give_back() {
-  local dir=${2:-$root}
+  local dir=${1:-$root}
   [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$dir")" != "$SUDO_UID" ] ||
-    find "$dir" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
+    find "$dir" -xdev -uid 0 "${@:2}" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
 }
 
 # need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
