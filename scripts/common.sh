@@ -43,17 +43,27 @@ give_back() {
     find "$dir" -xdev -uid 0 "${@:2}" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
 }
 
-# need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
+# need TOOL:PACKAGE... installs the Debian packages whose tools are missing; a package of several words is several.
 need() {
   local missing=() t
-  for t in "$@"; do command -v "${t%%:*}" >/dev/null || missing+=("${t##*:}"); done
+  for t in "$@"; do command -v "${t%%:*}" >/dev/null || missing+=(${t##*:}); done
   [ ${#missing[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
   [ "$(id -u)" = 0 ] || die "please install: ${missing[*]}; try, as root: apt-get install ${missing[*]}"
   echo "installing: ${missing[*]}"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
-    die "apt-get could not install: ${missing[*]}"
+  { apt-get update -qq && install_quietly "${missing[@]}"; } >/dev/null 2>&1 || die "apt-get could not install: ${missing[*]}"
   for t in "$@"; do command -v "${t%%:*}" >/dev/null || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
+}
+
+# install_quietly PACKAGE... installs packages without what they recommend, such as mail servers, and
+# for their programs only: no service of theirs starts, now or with the system. What starts and
+# enables services does nothing in this mount namespace.
+install_quietly() {
+  DEBIAN_FRONTEND=noninteractive unshare --mount sh -ec '
+    for f in /usr/sbin/invoke-rc.d /usr/sbin/update-rc.d /usr/bin/deb-systemd-invoke /usr/bin/deb-systemd-helper; do
+      [ ! -e $f ] || mount --bind /bin/true $f
+    done
+    exec apt-get install -y -qq --no-install-recommends "$@"' sh "$@"
 }
 
 # need_go finds Go, which sudo often takes off the PATH.
