@@ -73,8 +73,8 @@ need_go() {
   export PATH GOFLAGS="${GOFLAGS:-} -buildvcs=false" CGO_ENABLED="${CGO_ENABLED:-0}"
 }
 
-# in_git runs git on the tree, which may be another user's, and writes nothing there. No git, no answer.
-in_git() { git --no-optional-locks -c safe.directory="$root" -C "$root" "$@" 2>/dev/null; }
+# in_git runs git on the tree, which may be another user's. No git, no answer.
+in_git() { git -c safe.directory="$root" -C "$root" "$@" 2>/dev/null; }
 commit() { in_git rev-parse HEAD || echo unknown; }
 # epoch exports the date of all that is built: the commit's, so that two builds are equal.
 epoch() { export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(in_git log -1 --format=%ct || echo 0)}; }
