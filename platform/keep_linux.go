@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -356,7 +357,10 @@ func difference(from, to map[way]bool) []way {
 			list = append(list, w)
 		}
 	}
-	slices.SortFunc(list, func(a, b way) int { return cmp.Or(cmp.Compare(a.table, b.table), a.to.Compare(b.to)) })
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(cmp.Compare(a.table, b.table), a.to.Compare(b.to)) < 0
+	})
 	return list
 }
 
@@ -499,7 +503,7 @@ func (k *Keeper) report(problems []Problem) {
 	if k.blind != nil {
 		problems = append(problems, Problem{ProblemWatch, "changes of the interface cannot be watched: " + k.blind.Error()})
 	}
-	slices.SortFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Code, b.Code) })
+	sort.Slice(problems, func(i, j int) bool { return problems[i].Code < problems[j].Code })
 	before := k.problems
 	k.problems = problems
 	k.mu.Unlock()

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -24,7 +24,7 @@ func (a *app) printFindings(list []finding, all bool) {
 	if !all && slices.ContainsFunc(list, func(f finding) bool { return f.Verdict != fine }) {
 		list, short = shorten(list)
 	}
-	slices.SortStableFunc(list, func(x, y finding) int { return cmp.Compare(x.Verdict.rank(), y.Verdict.rank()) })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Verdict.rank() < list[j].Verdict.rank() })
 	width := 0
 	for _, f := range list {
 		if n := ansi.StringWidth(f.Check); n <= maxTopic {

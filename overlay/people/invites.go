@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -364,11 +365,12 @@ func (c *Core) Invitations(now Now) (list []Invitation) {
 			list = append(list, c.invitationOf(id, v))
 		}
 	}
-	slices.SortFunc(list, func(a, b Invitation) int {
-		if n := b.Created.Compare(a.Created); n != 0 {
-			return n
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		if !a.Created.Equal(b.Created) {
+			return a.Created.After(b.Created)
 		}
-		return strings.Compare(a.ID, b.ID)
+		return a.ID < b.ID
 	})
 	return list
 }

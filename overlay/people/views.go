@@ -1,7 +1,7 @@
 package people
 
 import (
-	"slices"
+	"sort"
 	"time"
 
 	"anodenet/anode"
@@ -33,7 +33,7 @@ func (c *Core) Requests(now Now) (list []Request) {
 			list = append(list, c.requestOf(r))
 		}
 	}
-	slices.SortFunc(list, func(a, b Request) int { return a.Since.Compare(b.Since) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Since.Before(list[j].Since) })
 	return list
 }
 
@@ -99,7 +99,7 @@ func (c *Core) Peers(now Now) (list []Peer) {
 	for _, r := range c.requests.m {
 		add(r.Address)
 	}
-	slices.SortFunc(list, func(a, b Peer) int { return compare(a.Address, b.Address) })
+	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
 	return list
 }
 

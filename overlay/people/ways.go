@@ -1,8 +1,8 @@
 package people
 
 import (
-	"maps"
 	"slices"
+	"sort"
 
 	"anodenet/anode"
 	"anodenet/anode/invite"
@@ -60,10 +60,15 @@ func (c *Core) forgetWays(x *tx, k Key) {
 
 // beginWays has the peers looked for where they were before a restart.
 func (c *Core) beginWays() {
-	for _, p := range slices.SortedFunc(maps.Values(c.people.m), func(a, b person) int { return compare(a.Address, b.Address) }) {
+	var list []Know
+	for _, p := range c.people.m {
 		if !p.Ways.IsZero() {
-			c.do(Know{p.Address, p.Ways})
+			list = append(list, Know{p.Address, p.Ways})
 		}
+	}
+	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
+	for _, k := range list {
+		c.do(k)
 	}
 }
 

@@ -36,7 +36,7 @@
 //
 // A request that names a peer must have a whole address. An error is any status except
 // 200, with {"code", "message", "try"} as its body. Who may connect is decided by the
-// socket's mode: 0660 and the group anode if the system has one, else 0600.
+// socket's mode: 0660 and the group anode if the system has one (on Linux, in /etc/group), else 0600.
 package control
 
 import (

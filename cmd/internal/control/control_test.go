@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -453,7 +452,7 @@ func TestListen(t *testing.T) {
 		t.Fatalf("a dead socket is replaced: %v", err)
 	}
 	want := fs.FileMode(0o600)
-	if _, err := user.LookupGroup(group); err == nil && os.Getuid() == 0 {
+	if _, ok := GroupID(); ok && os.Getuid() == 0 {
 		want = 0o660
 	}
 	info, err := os.Stat(path)
