@@ -55,10 +55,11 @@ type entry struct {
 // relation is what was agreed between a peer and this machine. Only a daemon knows it.
 type relation struct {
 	Relation control.State `json:"relation,omitempty"`
-	Mine     bool          `json:"mine,omitempty"` // another machine of the same person
-	Via      []string      `json:"via,omitempty"`  // who brought it
-	Said     string        `json:"said,omitempty"` // what it calls itself
-	Left     bool          `json:"left,omitempty"` // it told that it removed this machine
+	Mine     bool          `json:"mine,omitempty"`    // another machine of the same person
+	Via      []string      `json:"via,omitempty"`     // who brought it
+	Said     string        `json:"said,omitempty"`    // what it calls itself
+	Left     bool          `json:"left,omitempty"`    // it told that it removed this machine
+	Refused  bool          `json:"refused,omitempty"` // of one that was asked: it takes no question, or has declined an earlier one
 }
 
 // entryOf returns an entry without what only a daemon knows.
@@ -145,7 +146,7 @@ func (b clientBook) relations(ctx context.Context) (map[anode.Address]relation, 
 	}
 	of := map[anode.Address]relation{}
 	for _, s := range states.States {
-		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left}
+		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left, s.Refused}
 	}
 	return of, nil
 }

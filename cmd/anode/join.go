@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -250,25 +251,23 @@ func (a *app) mayJoin(status overlay.Status, l invite.Link, as string) error {
 			taken = append(taken, p.Name)
 		}
 	}
-	return takenError(name, taken)
+	if free := freeName(name, taken); free != name {
+		return takenError(name, "the same command with --as "+free)
+	}
+	return nil
 }
 
-// takenError returns an error if a name is one of those of others, and offers a free one.
-func takenError(name string, taken []string) error {
-	of := map[string]bool{}
-	for _, t := range taken {
-		of[t] = true
+// freeName returns a name, or if it is one of those of others, the one with a number that the daemon would take.
+func freeName(name string, taken []string) string {
+	if !slices.Contains(taken, name) {
+		return name
 	}
-	if name == "" || !of[name] {
-		return nil
-	}
-	for n := 2; ; n++ {
-		suffix := fmt.Sprintf("-%d", n)
-		free := name[:min(len(name), book.MaxName-len(suffix))] + suffix
-		if !of[free] {
-			return &failure{exitFailed, fmt.Sprintf("you have another peer named %q", name), "the same command with --as " + free}
-		}
-	}
+	return book.FreeName(name, func(free string) bool { return !slices.Contains(taken, free) })
+}
+
+// takenError says that another peer has a name. try is the command with one that is free.
+func takenError(name, try string) error {
+	return &failure{exitFailed, fmt.Sprintf("you have another peer named %q", name), try}
 }
 
 // joining is a join that is watched.

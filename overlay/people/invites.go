@@ -250,7 +250,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	x, p := c.begun(now), c.person(u.Address)
 	name := v.Name
 	if name == "" {
-		name = firstOf(c.requests.m[u.Address.X()].Name, p.Said)
+		name = firstOf(p.As, c.requests.m[u.Address.X()].Name, p.Said)
 	}
 	name = c.names.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}

@@ -176,6 +176,11 @@ func (r *room) note(level int, a netip.Addr, s seenAt) {
 	of[a] = s
 }
 
+// holds reports whether an ASK of a key waits.
+func (r *room) holds(k Key) bool {
+	return slices.ContainsFunc(r.waiting, func(o waiting) bool { return o.from.X() == k })
+}
+
 // leave takes an ASK out.
 func (r *room) leave(k Key) {
 	r.waiting = slices.DeleteFunc(r.waiting, func(o waiting) bool { return o.from.X() == k })

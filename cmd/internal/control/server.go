@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,7 +198,11 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	if a, err := netip.ParseAddr(strings.TrimSpace(r.Peer)); err == nil && a.Is4() {
 		return resolveAlias(status, a.String())
 	}
-	t, err := names.FindHost(Known(status.Peers), s.suffix(), r.Peer)
+	known, err := s.known(ctx, status)
+	if err != nil {
+		return Resolved{}, err
+	}
+	t, err := names.FindHost(known, s.suffix(), r.Peer)
 	if err != nil {
 		return Resolved{}, err
 	}
@@ -217,6 +222,30 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 		return ResolveSelf(a), nil
 	}
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
+}
+
+// known lists who may be meant by a text: the peers, those that were heard, and those that were asked, which have names
+// here too.
+func (s *Server) known(ctx context.Context, status overlay.Status) ([]names.Peer, error) {
+	list := Known(status.Peers)
+	if s.people == nil {
+		return list, nil
+	}
+	requests, err := s.people.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range requests.Requests {
+		if r.State != StateAsked {
+			continue
+		}
+		if slices.ContainsFunc(list, func(p names.Peer) bool { return p.Decided && p.Name == r.As }) {
+			r.As = "" // a peer got the name since
+		}
+		list = slices.DeleteFunc(list, func(p names.Peer) bool { return p.Address == r.Address && !p.Decided })
+		list = append(list, names.Peer{Address: r.Address, Name: r.As, Decided: true})
+	}
+	return list, nil
 }
 
 // resolveAlias returns the peer that has an IPv4 address.
@@ -266,6 +295,11 @@ func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
 	change, err := s.node.RemovePeer(ctx, r.Address)
 	s.act(ctx, change, err)
+	if errors.Is(err, book.ErrUnknownPeer) && s.people != nil { // it may be one that was only asked
+		if was, failed := s.people.Withdraw(ctx, r.Address); was || failed != nil {
+			err = failed
+		}
+	}
 	return Done{}, err
 }
 
