@@ -72,7 +72,7 @@ func TestStrangerHelloCost(t *testing.T) {
 		}
 	}
 	t.Logf("%.0f allocations; sent: %v", allocs, sent)
-	if allocs > 400 {
+	if allocs > 370 {
 		t.Errorf("%.0f allocations for a HELLO", allocs)
 	}
 	if sent[wire.Welcome] < 200 || len(sent) != 1 {
