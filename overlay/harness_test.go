@@ -327,6 +327,11 @@ func ip6(text string) []byte {
 	return wire.IP6Msg{Flow: 6 << 28, NextHeader: 59, HopLimit: 64, Payload: []byte(text)}.Append([]byte{byte(wire.IP6)})
 }
 
+// gotText reports whether a text has arrived from a node.
+func (n *testNode) gotText(from *testNode, text string) bool {
+	return slices.ContainsFunc(n.dev.delivered(), func(d delivered) bool { return d.from == from.address0().ULA() && d.msg == string(ip6(text)) })
+}
+
 // heard checks that a text arrived from a node, exactly times times.
 func (n *testNode) heard(from *testNode, text string, times int) {
 	n.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"anodenet/anode/wire"
@@ -23,8 +24,9 @@ func (n *Node) Status(ctx context.Context) (s Status, err error) {
 	if err != nil {
 		return Status{}, err
 	}
-	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { // here, as the loop has other things to do
-		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:]))
+	sort.Slice(s.Peers, func(i, j int) bool { // here, as the loop has other things to do
+		a, b := &s.Peers[i], &s.Peers[j]
+		return cmp.Or(cmp.Compare(rankName(a), rankName(b)), cmp.Compare(a.Name, b.Name), slices.Compare(a.Address[:], b.Address[:])) < 0
 	})
 	return s, nil
 }
@@ -90,7 +92,7 @@ func tunStatus(d Device) *TunStatus {
 }
 
 // rankName puts added peers before strangers.
-func rankName(p PeerStatus) int {
+func rankName(p *PeerStatus) int {
 	if p.Allowed || p.Blocked {
 		return 0
 	}

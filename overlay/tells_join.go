@@ -161,10 +161,11 @@ func (t *tells) refused(p *peer.Peer) {
 	t.people().Refused(p.Address, x.ID)
 }
 
-// joined notes that there is a session by an invitation.
+// joined notes that there is a session by an invitation. The issuer is there, so that pauses are short
+// again if the session leads to nothing.
 func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	if x := t.joins.of[p]; x != nil && x.ID == s.Invitation() {
-		x.in, x.wanted, x.next = true, false, t.l.now.Add(joinAgain)
+		x.in, x.wanted, x.next, x.pause = true, false, t.l.now.Add(joinAgain), 0
 	}
 }
 

@@ -792,3 +792,59 @@ func TestJoinAfterKill(t *testing.T) {
 		t.Logf("%+v: the join ends %v after the start at most", c, worst)
 	}
 }
+
+// Who was asked, or was introduced, is a stranger whatever was told in a session: nothing of it is trusted by the
+// adapter, and no stream is taken, before both are added. Then the same session carries all.
+func TestAskedIsAStranger(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{}), newHost(t, w.Host("b"), [32]byte{})
+		lan(w, "lan", 0, a.n.host, b.n.host)
+		both := [2][2]*someone{{a, b}, {b, a}}
+		for _, x := range both {
+			x[0].n.start()
+			defer x[0].n.stop()
+			x[0].n.dev.strictly = true
+		}
+		settle(time.Second)
+		for _, x := range both {
+			if err := x[0].n.Tell(t.Context(), x[1].n.address0(), wire.TellMsg{ID: newTellID(), Kind: wire.TellAsk}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(time.Second)
+		for _, x := range both {
+			if len(x[1].heard) == 0 {
+				t.Fatal("no session: that proves nothing")
+			}
+			x[0].n.say(x[1].n, "let me in")
+			x[0].n.call(t.Context(), func(l *loop) error {
+				p := l.peers.get(x[1].n.address0())
+				if p.Standing() != book.Stranger {
+					t.Errorf("the other side is %v", p.Standing())
+				}
+				r := p.Route.Load()
+				l.shell.Seal(p.Contact, r, ip6("by a program of the attacker's"), 0)
+				l.shell.Seal(p.Contact, r, []byte{byte(wire.SOpen), 0, 0, 0, 1}, 0)
+				return nil
+			})
+		}
+		settle(time.Second)
+		for _, x := range both {
+			if d := x[0].n.dev.delivered(); len(d) > 0 {
+				t.Errorf("delivered: %+v", d)
+			}
+		}
+		for _, x := range both {
+			if _, err := x[0].n.AddPeer(t.Context(), Peer{Address: x[1].n.address0()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(time.Second)
+		for _, x := range both {
+			x[0].n.say(x[1].n, "here I am")
+		}
+		settle(time.Second)
+		a.n.heard(b.n, "here I am", 1)
+		b.n.heard(a.n, "here I am", 1)
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"anodenet/anode"
@@ -365,11 +366,12 @@ func (z *zones) status() []ZoneStatus {
 		}
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b ZoneStatus) int {
+	sort.Slice(list, func(i, j int) bool { // one's own first
+		a, b := &list[i], &list[j]
 		if a.Own != b.Own {
-			return map[bool]int{true: -1, false: 1}[a.Own]
+			return a.Own
 		}
-		return cmp.Compare(a.Zone, b.Zone)
+		return a.Zone < b.Zone
 	})
 	return list
 }

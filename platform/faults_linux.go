@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +99,7 @@ func (k *Keeper) routeFaults(have map[way]bool) (list []fault) {
 	maps.DeleteFunc(ours, func(_ way, own bool) bool { return !own })
 	if missing := difference(ours, k.applied.ways); len(missing) > 0 {
 		list = append(list, fault{ProblemRoutes, routesText("no", missing), routesText("the", missing),
-			func() error { return k.iface.addRoutes(missing) }})
+			func() error { return k.addRoutes(missing) }})
 	}
 	if extra := difference(k.applied.ways, ours); len(extra) > 0 {
 		list = append(list, fault{ProblemUnwanted, routesText("an old", extra), "removed it",
@@ -106,6 +107,17 @@ func (k *Keeper) routeFaults(have map[way]bool) (list []fault) {
 	}
 	return list
 }
+
+// addRoutes adds routes once packets to our own address are taken as ours, or after a moment. If a route
+// to the zone came first, a program that sends to our own address just then would have its packets go into
+// the adapter: a connected socket keeps the way that it has chosen.
+func (k *Keeper) addRoutes(list []way) error {
+	_ = k.untilLocal(localMoment) // then routes to others are still better than none
+	return k.iface.addRoutes(list)
+}
+
+// localMoment is how long routes wait for the address.
+const localMoment = 300 * time.Millisecond
 
 // routesText names one route and counts the others.
 func routesText(article string, list []way) string {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +114,7 @@ func (k *Keeper) open(ifname string) (err error) {
 		}
 	}
 	k.finish(found.link)
-	return k.untilLocal()
+	return k.untilLocal(localLimit)
 }
 
 // alone makes sure that nobody else has a queue of a TUN device. Between its making and its getting
@@ -356,7 +357,10 @@ func difference(from, to map[way]bool) []way {
 			list = append(list, w)
 		}
 	}
-	slices.SortFunc(list, func(a, b way) int { return cmp.Or(cmp.Compare(a.table, b.table), a.to.Compare(b.to)) })
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(cmp.Compare(a.table, b.table), a.to.Compare(b.to)) < 0
+	})
 	return list
 }
 
@@ -499,7 +503,7 @@ func (k *Keeper) report(problems []Problem) {
 	if k.blind != nil {
 		problems = append(problems, Problem{ProblemWatch, "changes of the interface cannot be watched: " + k.blind.Error()})
 	}
-	slices.SortFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Code, b.Code) })
+	sort.Slice(problems, func(i, j int) bool { return problems[i].Code < problems[j].Code })
 	before := k.problems
 	k.problems = problems
 	k.mu.Unlock()
@@ -560,17 +564,19 @@ func (k *Keeper) finish(s linkState) {
 	}
 }
 
+// localLimit is how long the kernel may take to accept the address.
+const localLimit = 2 * time.Second
+
 // untilLocal waits until packets to the address are taken as ours. The kernel
 // completes an address in a work queue, also without duplicate address detection, and
 // drops what comes before that.
-func (k *Keeper) untilLocal() error {
-	for range 2000 {
+func (k *Keeper) untilLocal(limit time.Duration) error {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if index, err := k.iface.conn.leadsTo(k.settings.ULA); err == nil && index == loopbackIndex {
 			return nil
 		}
-		time.Sleep(time.Millisecond)
 	}
-	return errors.New("wait for the address: the kernel did not accept it within two seconds")
+	return fmt.Errorf("wait for the address: the kernel did not accept it within %v", limit)
 }
 
 func configureError(ifname string, err error) error {

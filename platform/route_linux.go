@@ -1,11 +1,10 @@
 package platform
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sort"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -60,7 +59,7 @@ func CoveringPrefixes(adapter string, addrs ...netip.Addr) ([]Covering, error) {
 			others = append(others, Covering{Prefix: p, Index: routes[i].LinkIndex, Name: name})
 		}
 	}
-	slices.SortStableFunc(others, func(a, b Covering) int { return cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()) })
+	sort.SliceStable(others, func(i, j int) bool { return others[i].Prefix.Bits() > others[j].Prefix.Bits() })
 	var list []Covering
 	for _, a := range addrs {
 		for _, c := range others {

@@ -7,7 +7,8 @@ PATH=$PATH:/usr/sbin:/sbin # where su leaves them out
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # usage prints the comment that a script begins with, and ends it.
-usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$self"; exit 2; }
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$self"; exit "${1:-2}"; }
+case "${1:-}" in -h | --help) usage 0 ;; esac
 
 # as_root ARGUMENT... runs the script again as root if a user started it: namespaces need
 # that. Root has Go caches of its own, so nothing in those of the user ends up as root's.
@@ -20,31 +21,52 @@ as_root() {
   for v in ANODE BUILT CI CROSS DEBIAN_MIRROR FUZZ GOFLAGS GOPROXY GOSUMDB GOTOOLCHAIN ROUNDS SECONDS_EACH TMPDIR http_proxy https_proxy no_proxy; do
     [ -z "${!v:-}" ] || keep+=("$v=${!v}")
   done
-  need_sudo "$@"
-  echo "Network namespaces need root: running the rest by sudo."
-  sudo true || die "network namespaces need root, and sudo refused; try, as root: $self $*"
+  ask_sudo "$@"
   exec sudo -H env "${keep[@]}" "$self" "$@"
 }
 
-need_sudo() { command -v sudo >/dev/null || die "network namespaces need root, and there is no sudo; try, as root: $self $*"; }
-
-# give_back FILE makes what was written into the tree since FILE the user's who called sudo.
-give_back() {
-  [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$root")" != "$SUDO_UID" ] ||
-    find "$root" -uid 0 -newer "$1" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
+# ask_sudo ARGUMENT... says what sudo is for, before it asks for a password.
+ask_sudo() {
+  [ -z "${asked:-}" ] || return 0
+  local why="network namespaces and missing packages need root" as="try, as root: $self${*:+ $*}"
+  command -v sudo >/dev/null || die "$why, and there is no sudo; $as"
+  echo "N${why:1}: running the rest by sudo."
+  sudo true || die "$why, and sudo refused; $as"
+  asked=yes
 }
 
-# need TOOL:PACKAGE... installs the Debian packages whose tools are missing.
+# have TOOL reports whether there is a program, or a file if it is named by its path.
+have() { if [[ $1 == /* ]]; then [ -e "$1" ]; else command -v "$1" >/dev/null; fi; }
+
+# give_back [DIR TEST...] makes what root has in the tree the user's who called sudo, also what a run
+# left that was killed; or what passes the tests of find in DIR.
+give_back() {
+  local dir=${1:-$root}
+  [ -z "${SUDO_UID:-}" ] || [ "$(stat -c %u "$dir")" != "$SUDO_UID" ] ||
+    find "$dir" -xdev -uid 0 "${@:2}" -exec chown -h "$SUDO_UID:$SUDO_GID" {} +
+}
+
+# need TOOL:PACKAGE... installs the Debian packages whose tools are missing; a package of several words is several.
 need() {
   local missing=() t
-  for t in "$@"; do command -v "${t%%:*}" >/dev/null || missing+=("${t##*:}"); done
+  for t in "$@"; do have "${t%%:*}" || missing+=(${t##*:}); done
   [ ${#missing[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
   [ "$(id -u)" = 0 ] || die "please install: ${missing[*]}; try, as root: apt-get install ${missing[*]}"
   echo "installing: ${missing[*]}"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
-    die "apt-get could not install: ${missing[*]}"
-  for t in "$@"; do command -v "${t%%:*}" >/dev/null || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
+  { apt-get update -qq && install_quietly "${missing[@]}"; } >/dev/null 2>&1 || die "apt-get could not install: ${missing[*]}"
+  for t in "$@"; do have "${t%%:*}" || die "there is still no ${t%%:*}, and ${t##*:} is installed"; done
+}
+
+# install_quietly PACKAGE... installs packages without what they recommend, such as mail servers, and
+# for their programs only: no service of theirs starts, now or with the system. What starts and
+# enables services does nothing in this mount namespace.
+install_quietly() {
+  DEBIAN_FRONTEND=noninteractive unshare --mount sh -ec '
+    for f in /usr/sbin/invoke-rc.d /usr/sbin/update-rc.d /usr/bin/deb-systemd-invoke /usr/bin/deb-systemd-helper; do
+      [ ! -e $f ] || mount --bind /bin/true $f
+    done
+    exec apt-get install -y -qq --no-install-recommends "$@"' sh "$@"
 }
 
 # need_go finds Go, which sudo often takes off the PATH.

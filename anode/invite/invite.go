@@ -18,8 +18,8 @@
 // DNS record, and a business card too.
 //
 // Links are copied by hand, by mail and by chat. So Parse ignores white space anywhere, quotes,
-// the marks of quoted mail, text before "anode:", and punctuation behind the link. The check
-// notices what is cut off or mistyped.
+// the marks of mail, text around the link, punctuation behind it, and a lost "anode:". The check
+// notices what is cut off or mistyped, and where a link ends.
 //
 // The token never crosses the network. Both sides compute from it
 //

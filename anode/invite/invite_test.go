@@ -144,6 +144,18 @@ func TestForms(t *testing.T) {
 		"escapes":                s[:at] + "\x1b\x00\x7f" + s[at:],
 		"a query":                s + "?from=mail",
 		"markup":                 "**`" + s + "`**",
+		"words behind":           s + " bye, see you",
+		"words around":           "Here is my link: " + s + "\nSee you!\nPS: anode: it is a program",
+		"words in parentheses":   "Use it (" + s + ") today",
+		"a link of a web page":   "[join](" + s + ")",
+		"lines of mail":          "Hi,\n\n" + s[:75] + "=\r\n" + s[75:140] + "=\r\n" + s[140:] + "\r\n\r\n-- \r\nme",
+		"a mark of mail":         strings.Replace(s, ":", "=3A", 1),
+		"an address bar":         "https://example.org/?q=" + strings.Replace(strings.Replace(s, ":", "%3A", 1), "/", "%2F", 1),
+		"slashes of a web page":  strings.Replace(s, ":", "://", 1),
+		"without the scheme":     s[len("anode:"):],
+		"in words without it":    "the link is " + s[len("anode:"):at] + "\n" + s[at:] + " and that is it",
+		"behind a damaged one":   s[:at] + "0" + s[at+1:] + "\n" + s,
+		"before a damaged one":   s + "\n" + s[:at] + "0" + s[at+1:],
 	} {
 		got, err := Parse(text)
 		if err != nil || !reflect.DeepEqual(got, l) {
@@ -216,7 +228,7 @@ func TestTypo(t *testing.T) {
 
 func TestNotLinks(t *testing.T) {
 	s := full(t).String()
-	for _, text := range []string{"", " ", "hello", "https://example.org/", s[len("anode:"):], strings.Repeat(" ", 5000) + s,
+	for _, text := range []string{"", " ", "hello", "https://example.org/", "https://example.org/" + s[len("anode:"):len(s)-3], strings.Repeat(" ", 5000) + s,
 		s + strings.Repeat("aaaaaaaa", 60), s + s[75:]} {
 		if _, err := Parse(text); !errors.Is(err, ErrNotLink) {
 			t.Errorf("%.40q: %v", text, err)

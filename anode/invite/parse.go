@@ -16,17 +16,36 @@ var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 
 // Parse reads a link, as people copy it. Its errors are ErrNotLink and ErrCut, which say what is
 // wrong. A link that has expired is read like any other.
+//
+// All that follows the scheme is one link, if that has a right check. Else the check says where
+// a link ends that has a text behind it, and where one begins that has lost its scheme: both are
+// accepted with a check alone.
 func Parse(text string) (Link, error) {
 	if len(text) > maxText {
 		return Link{}, fmt.Errorf("%w: it has %d characters", ErrNotLink, len(text))
 	}
-	text = bare(text)
-	at := strings.LastIndex(text, scheme)
+	words := wordsOf(text)
+	whole := strings.Join(words, "")
+	at := strings.LastIndex(whole, scheme)
 	if at < 0 {
+		if l, ok := search(words); ok {
+			return l, nil
+		}
 		return Link{}, fmt.Errorf("%w: it has no %q", ErrNotLink, scheme)
 	}
-	text, _, _ = strings.Cut(text[at+len(scheme):], "?")
-	text = strings.TrimRight(text, ".,;:!)]}")
+	l, err := parseWhole(whole[at+len(scheme):])
+	if err != nil {
+		if found, ok := search(words); ok {
+			return found, nil
+		}
+	}
+	return l, err
+}
+
+// parseWhole reads what follows the scheme.
+func parseWhole(text string) (Link, error) {
+	text, _, _ = strings.Cut(text, "?")
+	text = strings.TrimRight(strings.TrimPrefix(text, "//"), ".,;:!)]}")
 	address, payload, more := strings.Cut(text, "/")
 	l, err := parseAddress(address, more)
 	if err != nil || !more {
@@ -49,13 +68,62 @@ func Parse(text string) (Link, error) {
 	}
 }
 
+// Characters of a link after the scheme.
+const (
+	addressSpan = 64
+	longAddress = addressSpan + len("-CCCC") // with its check
+	maxSpan     = longAddress + len("/") + MaxPayload*8/5
+)
+
+// search returns the first link with a check that is some whole words of a text, the first of
+// which may have the scheme, or what else ends with a colon, before it.
+func search(words []string) (Link, bool) {
+	for i, first := range words {
+		first = strings.TrimLeft(first[strings.LastIndex(first, ":")+1:], "/([{")
+		if l, ok := searchFrom(first, words[i+1:]); ok {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+// searchFrom adds words to a text until it is a link with a check, or can be none.
+func searchFrom(text string, words []string) (Link, bool) {
+	for {
+		address, _, more := strings.Cut(text, "/")
+		if len(address) > longAddress || len(text) > maxSpan || text == "" {
+			return Link{}, false
+		}
+		if more {
+			if _, err := parseAddress(address, true); err != nil {
+				return Link{}, false
+			}
+			break
+		}
+		if len(words) == 0 {
+			return Link{}, false
+		}
+		text, words = text+words[0], words[1:]
+	}
+	for {
+		l, err := parseWhole(text)
+		if err == nil {
+			return l, true
+		}
+		if len(words) == 0 || len(text) > maxSpan {
+			return Link{}, false
+		}
+		text, words = text+words[0], words[1:]
+	}
+}
+
 // parseAddress reads the part before the slash. more is whether there is one.
 func parseAddress(text string, more bool) (Link, error) {
 	a, err := anode.ParseAddress(text)
 	switch {
 	case err == nil:
 		return Link{Address: a}, nil
-	case !more && len(text) < len(anode.Address{}.String()):
+	case !more && len(text) < addressSpan:
 		return Link{}, cutOff()
 	default:
 		return Link{}, typo()
@@ -99,16 +167,25 @@ func typo() error   { return fmt.Errorf("%w: %w", ErrCut, anode.ErrTypo) }
 // around it, into it, and before its lines.
 const ornaments = "<>\"'`|*_\\“”‘’«»"
 
-// bare returns a text in small letters without white space, ornaments, and characters that
-// cannot be seen.
-func bare(text string) string {
-	return strings.Map(func(r rune) rune {
+// spelt are what mail and browsers write for characters of a link.
+var spelt = strings.NewReplacer("=3a", ":", "%3a", ":", "=2f", "/", "%2f", "/")
+
+// wordsOf returns the words of a text in small letters without ornaments, characters that
+// cannot be seen, and the mark with which mail breaks a line.
+func wordsOf(text string) (words []string) {
+	small := strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsSpace(r), unicode.IsControl(r), unicode.Is(unicode.Cf, r), strings.ContainsRune(ornaments, r):
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), strings.ContainsRune(ornaments, r):
 			return -1
 		case r >= 'A' && r <= 'Z':
 			return r + ('a' - 'A')
 		}
 		return r
 	}, text)
+	for w := range strings.FieldsSeq(small) {
+		words = append(words, spelt.Replace(strings.TrimRight(w, "=")))
+	}
+	return words
 }

@@ -118,6 +118,82 @@ func TestJoinWithoutTheKey(t *testing.T) {
 	}
 }
 
+// An invitation's ID with the key of another one, both of them live, is like one without the key.
+func TestJoinWithAnothersKey(t *testing.T) {
+	for _, secret := range secrets {
+		w, a, b, x, g := newJoin(t, secret)
+		second := &Invitation{ID: InvitationID{4, 5, 6}, PSK: [32]byte{6, 5, 4}}
+		x.keys[second.ID] = second.PSK
+		a.join(&Invitation{g.ID, second.PSK})
+		w.run(9 * time.Second)
+		if len(a.set.live) != 0 || len(b.set.live) != 0 || b.set.greatest != (Stamp{}) || a.errs[ErrAuth] == 0 || a.errs[ErrRefused] != 0 {
+			t.Errorf("secret %x: %d and %d sessions, a's errors %v", secret[:1], len(a.set.live), len(b.set.live), a.errs)
+		}
+		a.join(second)
+		w.run(9 * time.Second)
+		if p := a.set.Invited(w.now); p == nil || p.Invitation() != second.ID {
+			t.Errorf("secret %x: no session by the right one", secret[:1])
+		}
+	}
+}
+
+// Handshake messages in the place of others: each is refused, and changes nothing.
+func TestJoinMessagesExchanged(t *testing.T) {
+	for _, secret := range secrets {
+		w, a, b, x, g := newJoin(t, secret)
+		second := &Invitation{ID: InvitationID{4, 5, 6}, PSK: [32]byte{6, 5, 4}}
+		x.keys[second.ID] = second.PSK
+		c := w.add("c", 3, 7) // another issuer, with the same invitations
+		c.local.PSK, c.local.Invitation = secret, b.local.Invitation
+		c.set = NewSet(c.local, address(a), 0)
+		b.set.SetStanding(true, true) // answered without an invitation too
+		a.local.PSK = secret
+		w.drop = func(*packet) bool { return true }
+
+		// kinds of handshakes that a begins
+		begin := map[string]func() error{
+			"first":    func() error { return a.set.Join(w.now, g, 30*time.Second) },
+			"second":   func() error { return a.set.Join(w.now, second, 30*time.Second) },
+			"ordinary": func() error { return a.set.Want(w.now) },
+		}
+		hello := func(kind string) []byte {
+			a.set.abandon(w.now)
+			w.now += 10 * time.Second
+			if err := begin[kind](); err != nil {
+				t.Fatal(err)
+			}
+			do, _ := a.set.Tick(w.now)
+			if do.Hello == nil {
+				t.Fatalf("%s: no HELLO", kind)
+			}
+			return bytes.Clone(do.Hello.Body)
+		}
+		for _, of := range []string{"first", "second", "ordinary"} {
+			h := hello(of)
+			if _, _, err := c.set.OnHello(w.now, 3, h); err == nil || !c.set.Empty() {
+				t.Errorf("%s: another issuer takes the HELLO: %v", of, err)
+			}
+			if _, _, err := a.set.OnHello(w.now, 3, h); err == nil {
+				t.Errorf("%s: the guest takes its own HELLO", of)
+			}
+			reply, _, err := b.set.OnHello(w.now, 3, h)
+			if err != nil {
+				t.Fatalf("%s: %v", of, err)
+			}
+			if _, err := b.set.OnWelcome(w.now, 5, reply.Body); err == nil {
+				t.Errorf("%s: the issuer takes its own WELCOME", of)
+			}
+			for _, in := range []string{"first", "second", "ordinary"} {
+				hello(in)
+				before := a.set.attempt
+				if s, err := a.set.OnWelcome(w.now, 5, reply.Body); err == nil || s != nil || errors.Is(err, ErrRefused) || a.set.attempt != before || len(a.set.live) != 0 {
+					t.Errorf("secret %x: the answer to the %s handshake as one to the %s: %v", secret[:1], of, in, err)
+				}
+			}
+		}
+	}
+}
+
 // An invitation that the issuer does not know: a guest with the same secret, or none as the issuer
 // has none, has an ordinary session then, and knows. One with another secret knows. A stranger in a
 // network with a secret gets no answer.

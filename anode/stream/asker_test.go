@@ -85,7 +85,7 @@ func TestAskerOfStreamThatDoesNotOpen(t *testing.T) {
 		defer c.close()
 		k := &clerk{late: true, delay: 5 * time.Second, taken: make(chan *Conn, 1)}
 		c.ends[1].Otherwise(k)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), firstRTO-100*ms)
 		defer cancel()
 		if _, err := c.ends[0].Dial(ctx, remotes[1], 22); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
@@ -121,7 +121,7 @@ func TestAskerOfStreamTakenBack(t *testing.T) {
 		defer c.close()
 		k := new(patient)
 		c.ends[1].Otherwise(k)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), firstRTO-100*ms) // at firstRTO the S_OPEN could be repeated after its end
 		defer cancel()
 		if _, err := c.ends[0].Dial(ctx, remotes[1], 22); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)

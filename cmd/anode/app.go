@@ -101,7 +101,7 @@ func (f *checkedFile) failure() error {
 // run runs one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	defer func() { a.flush() }() // a command may set it
-	root := a.root()
+	root := a.root(args...)
 	root.SetArgs(args)
 	plainUsage(root, args)
 	err := root.ExecuteContext(ctx)
@@ -121,7 +121,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return f.exit
 }
 
-func (a *app) root() *cobra.Command {
+// root makes the command of the program, with the verbs that a command line with these
+// arguments may be for.
+func (a *app) root(args ...string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "anode",
 		Short: "A flat, encrypted network of the machines that you choose",
@@ -130,8 +132,8 @@ func (a *app) root() *cobra.Command {
 			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
 			"For a user without root, \"anode up --tun none\" makes ~/.local/state/anode, which has the\n" +
 			"socket too, and other commands find it there.\n\n" +
-			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer,\n" +
-			"5 unreachable.",
+			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer\n" +
+			"(or request, invitation, name), 5 unreachable.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
@@ -155,19 +157,33 @@ func (a *app) root() *cobra.Command {
 	)
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
-	root.AddCommand(
+	root.AddCommand(a.verbs(args)...)
+	a.start(group(root))
+	versionFlag(root, a.out)
+	strictDefaults(root)
+	foldHelp(root)
+	return root
+}
+
+// verbs returns all verbs, except for a command line that runs a node. Its process lasts for
+// months, and the code of verbs that it only makes would stay in its memory.
+func (a *app) verbs(args []string) []*cobra.Command {
+	if len(args) > 0 {
+		switch args[0] {
+		case "up":
+			return []*cobra.Command{a.upCommand()}
+		case "daemon":
+			return []*cobra.Command{a.daemonCommand()}
+		}
+	}
+	return []*cobra.Command{
 		a.upCommand(), a.daemonCommand(), a.downCommand(), a.cleanupCommand(),
 		a.statusCommand(), a.idCommand(), a.ipCommand(),
 		a.inviteCommand(), a.joinCommand(), a.peersCommand(), a.whoisCommand(), a.pingCommand(), a.waitCommand(), a.whyCommand(), a.traceCommand(),
 		a.sendCommand(), a.recvCommand(), a.ncCommand(), a.forwardCommand(), a.exposeCommand(), a.lanCommand(), a.gamesCommand(), a.dnsCommand(),
 		a.sayCommand(), a.chatCommand(), a.info2Command(),
 		a.zoneCommand(), a.configCommand(), a.doctorCommand(), a.netcheckCommand(), a.versionCommand(), a.manCommand(),
-	)
-	a.start(group(root))
-	versionFlag(root, a.out)
-	strictDefaults(root)
-	foldHelp(root)
-	return root
+	}
 }
 
 // foldHelp has the help of each verb folded when it is printed: most runs print none.

@@ -55,10 +55,11 @@ type entry struct {
 // relation is what was agreed between a peer and this machine. Only a daemon knows it.
 type relation struct {
 	Relation control.State `json:"relation,omitempty"`
-	Mine     bool          `json:"mine,omitempty"` // another machine of the same person
-	Via      []string      `json:"via,omitempty"`  // who brought it
-	Said     string        `json:"said,omitempty"` // what it calls itself
-	Left     bool          `json:"left,omitempty"` // it told that it removed this machine
+	Mine     bool          `json:"mine,omitempty"`    // another machine of the same person
+	Via      []string      `json:"via,omitempty"`     // who brought it
+	Said     string        `json:"said,omitempty"`    // what it calls itself
+	Left     bool          `json:"left,omitempty"`    // it told that it removed this machine
+	Refused  bool          `json:"refused,omitempty"` // of one that was asked: it takes no question, or has declined an earlier one
 }
 
 // entryOf returns an entry without what only a daemon knows.
@@ -145,7 +146,7 @@ func (b clientBook) relations(ctx context.Context) (map[anode.Address]relation, 
 	}
 	of := map[anode.Address]relation{}
 	for _, s := range states.States {
-		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left}
+		of[s.Address] = relation{s.State, s.Mine, s.Via, s.Said, s.Left, s.Refused}
 	}
 	return of, nil
 }
@@ -328,8 +329,10 @@ func (b storeBook) find(_ context.Context, text string) (control.Resolved, error
 		return control.Resolved{}, err
 	}
 	switch {
-	case !b.self.IsZero() && (t.Self || t.ULA == b.self.ULA() || t.ID == b.self.ID()):
-		t.Address = b.self
+	case !b.self.IsZero() && (t.Self || t.Address == b.self || t.ULA == b.self.ULA() || t.ID == b.self.ID()):
+		return control.ResolveSelf(b.self), nil
+	case t.Self:
+		return control.Resolved{}, &failure{exitFailed, "this machine has no address yet: there is no identity in the state directory", "anode up makes one; or --state DIR"}
 	case t.Address.IsZero():
 		return control.Resolved{}, fmt.Errorf("%w %q (without a daemon, only added peers are known)", names.ErrNotFound, text)
 	}
@@ -397,6 +400,19 @@ func (a *app) find(ctx context.Context, b peerBook, text string) (control.Resolv
 		return r, err
 	}
 	return b.find(ctx, address.String())
+}
+
+// findPeer is find for a verb that needs a peer, which this machine is not.
+func (a *app) findPeer(ctx context.Context, b peerBook, text string) (control.Resolved, error) {
+	r, err := a.find(ctx, b, text)
+	if err == nil && r.Self {
+		return r, errThisMachine()
+	}
+	return r, err
+}
+
+func errThisMachine() error {
+	return &failure{exitFailed, "that is this machine itself, and not a peer", "anode peers list"}
 }
 
 // hostName reports whether a text is a name under the suffix, which DNS servers elsewhere are not

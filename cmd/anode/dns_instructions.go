@@ -79,6 +79,7 @@ func (a *app) printPage(v control.NamesView, wanted string) error {
 		for _, p := range pages() {
 			fmt.Fprintf(a.out, "  %-10s  %s\n", p.name, p.short)
 		}
+		fmt.Fprintln(a.out, "To print one: anode dns instructions "+pages()[0].name)
 		return nil
 	}
 	for _, p := range pages() {

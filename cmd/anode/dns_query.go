@@ -32,6 +32,8 @@ type dnsAnswer struct {
 	Server  string      `json:"server"`
 	Code    string      `json:"code"` // such as NOERROR
 	Records []dnsRecord `json:"records"`
+
+	asked, suffix string // what people wrote, and the domain that the server answers for
 }
 
 // dnsRecord is one record of an answer.
@@ -94,15 +96,41 @@ func (answer dnsAnswer) judge() error {
 	case "NOERROR":
 		return nil
 	case "NXDOMAIN":
-		return &failure{exitUnknownPeer, "no such name: " + answer.Name, "anode peers list"}
+		return answer.unknown()
+	case "REFUSED":
+		return &failure{exitFailed, fmt.Sprintf("the daemon answers for names under %s alone, and not for %s (REFUSED)", answer.suffix, answer.Name), othersTry(answer.Name)}
 	}
 	return &failure{exitFailed, fmt.Sprintf("the server answers %s for %s", answer.Code, answer.Name), "a name under the suffix that \"anode dns\" shows"}
+}
+
+// unknown is the failure of a name that does not exist.
+func (answer dnsAnswer) unknown() error {
+	f := &failure{exitUnknownPeer, "no such name: " + answer.Name, "anode peers list"}
+	_, under := names.Under(answer.asked, answer.suffix)
+	switch {
+	case isIPv6(answer.asked):
+		f.message = "no peer of this machine has the address " + answer.asked
+	case names.Domain(strings.TrimSuffix(answer.asked, ".")) && !under && !strings.HasSuffix(answer.asked, ".arpa"):
+		f.try += "; a name of the internet: " + othersTry(answer.asked)
+	}
+	return f
+}
+
+// othersTry asks the system, which knows other names too.
+func othersTry(name string) string { return "getent ahosts " + name }
+
+func isIPv6(text string) bool {
+	ip, err := netip.ParseAddr(text)
+	return err == nil && ip.Is6()
 }
 
 // askNames asks the daemon's server for a name.
 func askNames(v control.NamesView, text, word string) (dnsAnswer, error) {
 	if v.Server == nil {
 		return dnsAnswer{}, noNameServer(v)
+	}
+	if err := checkQuery(text); err != nil {
+		return dnsAnswer{}, err
 	}
 	name, usual := wholeName(text, v.Suffix)
 	if word == "" {
@@ -116,11 +144,23 @@ func askNames(v control.NamesView, text, word string) (dnsAnswer, error) {
 	if err != nil {
 		return dnsAnswer{}, err
 	}
-	answer := dnsAnswer{schema, strings.TrimSuffix(name, "."), word, v.Server.String(), codeWord(m.RCode), []dnsRecord{}}
+	answer := dnsAnswer{schema, strings.TrimSuffix(name, "."), word, v.Server.String(), codeWord(m.RCode), []dnsRecord{}, text, v.Suffix}
 	for _, r := range m.Answers {
 		answer.Records = append(answer.Records, dnsRecord{strings.TrimSuffix(r.Header.Name.String(), "."), r.Header.TTL, strings.TrimPrefix(r.Header.Type.String(), "Type"), dataOf(r.Body)})
 	}
 	return answer, nil
+}
+
+// checkQuery refuses texts that no name can be made of.
+func checkQuery(text string) error {
+	ip, err := netip.ParseAddr(text)
+	switch {
+	case strings.Trim(text, ".") == "":
+		return &failure{exitUsage, "NAME is empty", "anode dns query self"}
+	case err == nil && !ip.Is6():
+		return &failure{exitUsage, "IPv4 addresses have no names here: " + text, "anode whois " + text}
+	}
+	return nil
 }
 
 // wholeName returns the whole name that a text means, and the type that is usual for it.

@@ -128,11 +128,12 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: "Look at this machine, the daemon and the peers, and report what is wrong or slow, and\n" +
 			"what to do about it. It works without a daemon too. Root sees most.\n\n" +
 			"Verdicts: fine; slow (works, and could be faster); warn (works, and may surprise you);\n" +
-			"bad (does not work). Exit code: 1 if something is bad, else 3 if no daemon runs, else 0.",
+			"bad (does not work). What is fine takes one line if something is not. Exit code: 1 if something is bad, else 3 if no daemon runs, else 0.",
 		GroupID: groupOther,
 		Args:    want(0, 0),
 	}
 	asJSON := jsonFlag(cmd)
+	all := cmd.Flags().Bool("all", false, "show each thing that is fine too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p := a.patient(cmd.Context(), newMachineFacts())
 		defer p.client.Close()
@@ -145,7 +146,7 @@ func (a *app) doctorCommand() *cobra.Command {
 				return err
 			}
 		} else {
-			a.printFindings(findings)
+			a.printFindings(findings, *all)
 		}
 		return verdictOf(findings, p)
 	}

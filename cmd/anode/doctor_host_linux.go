@@ -23,6 +23,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"anodenet/cmd/internal/control"
 	"anodenet/overlay/link"
 	"anodenet/platform"
 )
@@ -88,9 +89,6 @@ func parseStat(line string) string {
 	return state
 }
 
-// socketGroup is the group that may use the control socket.
-const socketGroup = "anode"
-
 func (machineFacts) rights() (r rights, err error) {
 	r.root = os.Geteuid() == 0
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -99,20 +97,16 @@ func (machineFacts) rights() (r rights, err error) {
 		return r, err
 	}
 	r.netAdmin = data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
-	g, err := user.LookupGroup(socketGroup)
-	if err != nil {
+	gid, ok := control.GroupID()
+	if !ok {
 		return r, nil
 	}
 	r.group = true
-	gid, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return r, nil
-	}
 	groups, err := os.Getgroups()
 	r.member = err == nil && slices.Contains(append(groups, os.Getegid()), gid)
 	if u, err := user.Current(); err == nil {
 		listed, err := u.GroupIds()
-		r.listed = err == nil && slices.Contains(listed, g.Gid)
+		r.listed = err == nil && slices.Contains(listed, strconv.Itoa(gid))
 	}
 	return r, nil
 }

@@ -266,7 +266,7 @@ func judgePeers(s overlay.Status) []finding {
 	}
 	switch {
 	case added == 0:
-		list = append(list, finding{topic, warn, "no peer is added yet", "anode invite NAME, and on the other machine anode join LINK", "no_peers"})
+		list = append(list, finding{topic, warn, "no peer is added yet", "anode invite NAME, and on the other machine anode join", "no_peers"})
 	case len(list) == 0:
 		text := fmt.Sprintf("%d added, %d connected", added, up)
 		if up < added {

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -16,21 +16,43 @@ import (
 // long name, has a line of its own.
 const maxTopic = 14
 
-// printFindings prints findings for people: the worst last, where the eye is.
-func (a *app) printFindings(list []finding) {
+// printFindings prints findings for people: the worst last, where the eye is. If there is one that
+// people should see, what is fine takes one line, unless all is wanted: else it fills the screen.
+func (a *app) printFindings(list []finding, all bool) {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(x, y finding) int { return cmp.Compare(x.Verdict.rank(), y.Verdict.rank()) })
+	var short []string
+	if !all && slices.ContainsFunc(list, func(f finding) bool { return f.Verdict != fine }) {
+		list, short = shorten(list)
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Verdict.rank() < list[j].Verdict.rank() })
 	width := 0
 	for _, f := range list {
 		if n := ansi.StringWidth(f.Check); n <= maxTopic {
 			width = max(width, n)
 		}
 	}
+	if len(short) > 0 {
+		text := strings.Join(short, ", ") + " (anode doctor --all says more)"
+		wrapped(a.out, a.columnsOf(), a.painted(string(fine))+"  ", strings.Repeat(" ", len(fine)+2), text)
+	}
 	for _, f := range list {
 		a.printFinding(f, width)
 	}
 	fmt.Fprintln(a.out)
 	wrapped(a.out, a.columnsOf(), "", "", summary(list))
+}
+
+// shorten takes the fine findings without advice out of a list, and returns what they were about.
+func shorten(list []finding) (rest []finding, short []string) {
+	for _, f := range list {
+		switch {
+		case f.Verdict != fine || f.Try != "":
+			rest = append(rest, f)
+		case !slices.Contains(short, f.Check):
+			short = append(short, f.Check)
+		}
+	}
+	return rest, short
 }
 
 func (a *app) printFinding(f finding, width int) {
@@ -53,24 +75,31 @@ func (a *app) printFinding(f finding, width int) {
 // rank orders verdicts, the worst last.
 func (v verdict) rank() int { return slices.Index([]verdict{fine, slow, warn, bad}, v) }
 
-// summary says how many findings of each kind there are.
+// maxNamed is how many checks the summary names of each kind.
+const maxNamed = 4
+
+// summary says how many findings of each kind there are, and where.
 func summary(list []finding) string {
-	count := map[verdict]int{}
+	count, where := map[verdict]int{}, map[verdict][]string{}
 	for _, f := range list {
 		count[f.Verdict]++
+		if at := where[f.Verdict]; !slices.Contains(at, f.Check) {
+			where[f.Verdict] = append(at, f.Check)
+		}
 	}
 	var parts []string
 	for _, kind := range []struct {
 		verdict   verdict
 		one, many string
-	}{{bad, "1 thing is bad", "%d things are bad"}, {warn, "1 warning", "%d warnings"}, {slow, "1 thing could be faster", "%d things could be faster"}} {
-		switch n := count[kind.verdict]; n {
-		case 0:
-		case 1:
-			parts = append(parts, kind.one)
-		default:
-			parts = append(parts, fmt.Sprintf(kind.many, n))
+	}{{bad, "thing is bad", "things are bad"}, {warn, "warning", "warnings"}, {slow, "thing could be faster", "things could be faster"}} {
+		n, at := count[kind.verdict], where[kind.verdict]
+		if n == 0 {
+			continue
 		}
+		if len(at) > maxNamed {
+			at = append(at[:maxNamed:maxNamed], "…")
+		}
+		parts = append(parts, plural(n, kind.one, kind.many)+" ("+strings.Join(at, ", ")+")")
 	}
 	if len(parts) == 0 {
 		return "All is well."

@@ -398,7 +398,7 @@ func TestPrintFindings(t *testing.T) {
 		{"clock", warn, "it shows 1970", "set the clock", "clock_wrong"},
 	}
 	a, out := onTerminal()
-	a.printFindings(list)
+	a.printFindings(list, true)
 	wantText(t, out.String(), `
 fine  adapter   anode0 is up, with its address, MTU 1440
 slow  packets   one per system call (plain)
@@ -413,16 +413,50 @@ bad   peer laptop-of-alice
 bad   firewall  packets are dropped
                 try: let UDP port 8737 in
 
-2 things are bad, 1 warning, 1 thing could be faster.
+2 things are bad (peer laptop-of-alice, firewall), 1 warning (clock), 1 thing
+could be faster (packets).
 `)
 	on := out.String()
 	a, out = onTerminal()
 	a.terminal = false
-	a.printFindings(list)
+	a.printFindings(list, true)
 	wantText(t, out.String(), on) // a pipe is the same
 	a, out = onTerminal()
-	a.printFindings(nil)
+	a.printFindings(nil, false)
 	wantText(t, out.String(), "\n\nAll is well.\n")
+}
+
+// TestPrintFolded: what is fine does not push what is not off the screen.
+func TestPrintFolded(t *testing.T) {
+	list := []finding{{"daemon", bad, "it does not answer", "anode down", "x"}}
+	for i := range 30 {
+		list = append(list, finding{fmt.Sprintf("check%d", i/2), fine, "all is as it should be here, and there is much to say about it", "", "y"})
+	}
+	list = append(list, finding{"reach", fine, "no way to the internet", "connect it", "z"})
+	a, out := onTerminal()
+	a.printFindings(list, false)
+	wantText(t, out.String(), `
+fine  check0, check1, check2, check3, check4, check5, check6, check7, check8,
+      check9, check10, check11, check12, check13, check14 (anode doctor --all
+      says more)
+fine  reach   no way to the internet
+              try: connect it
+bad   daemon  it does not answer
+              try: anode down
+
+1 thing is bad (daemon).
+`)
+	a, out = onTerminal()
+	a.printFindings(list[1:], false)
+	if n := strings.Count(out.String(), "\n"); n < 30 {
+		t.Errorf("all is fine, and %d lines say so", n)
+	}
+	for i := range 6 {
+		list = append(list, finding{fmt.Sprintf("w%d", i), warn, "so", "", "w"})
+	}
+	if got := summary(list); got != "1 thing is bad (daemon), 6 warnings (w0, w1, w2, w3, …)." {
+		t.Error(got)
+	}
 }
 
 // TestExplainPeer: what why says of a peer, from the facts.

@@ -173,7 +173,7 @@ func (a *app) keepDoor(cmd *cobra.Command, client *control.Client, r control.Kee
 
 // peerOf returns the peer that an argument means.
 func (a *app) peerOf(ctx context.Context, client *control.Client, text string) (control.Resolved, error) {
-	return a.find(ctx, clientBook{client}, text)
+	return a.findPeer(ctx, clientBook{client}, text)
 }
 
 // completeTarget completes PEER: as the second argument.

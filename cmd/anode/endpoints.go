@@ -135,7 +135,7 @@ func (a *app) changeEndpoints(cmd *cobra.Command, text string, r control.Endpoin
 		return peer, list, err
 	}
 	defer b.close()
-	if peer, err = a.find(cmd.Context(), b, text); err != nil {
+	if peer, err = a.findPeer(cmd.Context(), b, text); err != nil {
 		return peer, list, err
 	}
 	r.Address = peer.Address

@@ -36,6 +36,7 @@ func TestOccasions(t *testing.T) {
 		{about(people.EventTaken, ""), eventTaken, " was removed by your machine north", ""},
 		{about(people.EventJoin, ""), eventFriend, " lets this machine in: the link was good", ""},
 		{failed, eventJoin, " did not let this machine in, and is asked now: the link was used by somebody else", "ask for another link"},
+		{about(people.EventUnanswered, ""), eventUnanswered, " did not accept within 30 days, and is asked no more", "anode peers ask " + p.Address.String()},
 		{about(people.EventRefused, "ASK: not now"), eventRefused, " did not take what it was told: ASK: not now", "anode why " + id},
 	} {
 		e, ok := occasion(c.o)

@@ -103,7 +103,7 @@ func (p *fixturePeople) Revoke(_ context.Context, r control.RevokeRequest) (cont
 			return i, nil
 		}
 	}
-	return control.Invitation{}, &control.Error{Code: control.CodeInvalid, Message: "no invitation has the ID " + r.ID, Try: "anode invite list"}
+	return control.Invitation{}, &control.Error{Code: control.CodeUnknownPeer, Message: "no invitation has the ID " + r.ID, Try: "anode invite list"}
 }
 
 func (p *fixturePeople) Join(_ context.Context, r control.JoinRequest) (control.Joined, error) {
@@ -158,11 +158,15 @@ func (p *fixturePeople) decide(a anode.Address, what string) (r control.Request)
 
 func (p *fixturePeople) Accept(_ context.Context, r control.AcceptRequest) (control.Accepted, error) {
 	request := p.decide(r.Address, "accept")
-	state := control.StateFriend
-	if request.State == control.StateIntroduced {
+	name, state := cmp.Or(r.As, request.As, request.Name), control.StateFriend
+	if request.State != control.StateAsking {
 		state = control.StateAsked
+		request.State, request.As = state, name
+		p.mu.Lock()
+		p.requests = append(p.requests, request)
+		p.mu.Unlock()
 	}
-	return control.Accepted{Address: r.Address, Name: cmp.Or(r.As, request.Name), State: state}, nil
+	return control.Accepted{Address: r.Address, Name: name, State: state}, nil
 }
 
 func (p *fixturePeople) Decline(_ context.Context, r control.DeclineRequest) (control.Request, error) {
@@ -171,6 +175,17 @@ func (p *fixturePeople) Decline(_ context.Context, r control.DeclineRequest) (co
 		what = "block"
 	}
 	return p.decide(r.Address, what), nil
+}
+
+// Withdraw takes back a yes to one that was asked.
+func (p *fixturePeople) Withdraw(_ context.Context, a anode.Address) (bool, error) {
+	p.mu.Lock()
+	asked := slices.ContainsFunc(p.requests, func(r control.Request) bool { return r.Address == a && r.State == control.StateAsked })
+	p.mu.Unlock()
+	if asked {
+		p.decide(a, "withdraw")
+	}
+	return asked, nil
 }
 
 // Introduce finds A there, and B not.

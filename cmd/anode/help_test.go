@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -80,4 +81,35 @@ func TestCheckedTerminal(t *testing.T) {
 	if a := newApp(f, io.Discard); isTerminal(f) != a.terminal || isTerminal(a.out) != a.terminal || a.eventText(a.out).width == 0 != !a.terminal {
 		t.Errorf("terminal %t, but its output is one: %t", a.terminal, isTerminal(a.out))
 	}
+}
+
+// The process of a node makes no verb but its own, and nobody sees that.
+func TestNodeHasOwnVerbOnly(t *testing.T) {
+	for _, verb := range []string{"up", "daemon"} {
+		a := newApp(io.Discard, io.Discard)
+		for _, cmd := range a.root(verb, "--no-such").Commands() {
+			if name := cmd.Name(); name != verb && name != "help" && name != "completion" {
+				t.Errorf("%s: there is %s", verb, name)
+			}
+		}
+		for _, more := range []string{"--help", "--no-such", "unexpected", "--state"} {
+			lone, all := outcome(a.root(verb, more), verb, more), outcome(a.root(), verb, more)
+			if lone != all || lone == "" {
+				t.Errorf("%s %s: %s\nwith all verbs: %s", verb, more, lone, all)
+			}
+		}
+	}
+}
+
+// outcome returns what a command line prints, and its error.
+func outcome(root *cobra.Command, args ...string) string {
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	if err := root.Execute(); err != nil {
+		f := explain(err)
+		fmt.Fprintf(&out, "%d %s; try: %s", f.exit, f.message, f.try)
+	}
+	return out.String()
 }

@@ -134,10 +134,12 @@ func (a *app) makeSelf(ctx context.Context, zone anode.Zone) (anode.Address, err
 		return anode.Address{}, err
 	}
 	if made {
-		fmt.Fprintf(a.err, madeText, a.state)
+		a.sayMade(a.state)
 	}
 	return id.Address(), nil
 }
 
-// madeText tells people of a new identity; its argument is the state directory.
-const madeText = "made a new identity in %s: back it up, it is this machine's address\n"
+// sayMade tells people of a new identity in a state directory.
+func (a *app) sayMade(state string) {
+	wrapped(a.err, a.columnsOf(), "", "", "made a new identity in "+state+": back it up, it is this machine's address")
+}

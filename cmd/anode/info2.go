@@ -369,7 +369,7 @@ func (a *app) hostOf(ctx context.Context, client *control.Client, host string) (
 	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().Is4() {
 		return addr.Unmap(), nil
 	}
-	peer, err := a.find(ctx, clientBook{client}, host)
+	peer, err := a.findPeer(ctx, clientBook{client}, host)
 	if err == nil && peer.Address != (anode.Address{}) {
 		return peer.ULA.Addr(), nil
 	}

@@ -17,7 +17,6 @@ import (
 	"anodenet/anode/invite"
 	"anodenet/cmd/internal/control"
 	"anodenet/info2"
-	"anodenet/overlay/book"
 )
 
 // Bounds and defaults of an invitation.
@@ -54,7 +53,7 @@ func (a *app) inviteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invite [NAME]",
 		Short: "Let somebody in by a link, or list or revoke such links",
-		Long: "Make a link that lets somebody in. On the other machine, anode join 'LINK' uses it: both\n" +
+		Long: "Make a link that lets somebody in. On the other machine, anode join asks for it: both\n" +
 			"machines have added each other then, and find each other by name.\n\n" +
 			"NAME is what the guest is called here; without it, what the guest calls itself.\n\n" +
 			"Whoever has the link can use it, so send it to one person alone. By default it works once,\n" +
@@ -65,7 +64,7 @@ func (a *app) inviteCommand() *cobra.Command {
 		Args:              want(0, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, 1 to %d", maxUses))
+	cmd.Flags().IntVar(&r.Uses, "uses", 1, fmt.Sprintf("how many guests it lets in, `N` of 1 to %d", maxUses))
 	spanVar(cmd.Flags(), &lasts, "for", "the `time` that it works, such as 30m, 24h or 7d; at most 30d")
 	cmd.Flags().BoolVar(&r.Mine, "mine", false, "the guest is another machine of yours: it and your others let each other in")
 	cmd.Flags().BoolVar(&r.Card, "card", false, "a business card: who has the link can ask to be let in, and no more")
@@ -93,19 +92,11 @@ func checkInvite(cmd *cobra.Command, r control.InviteRequest, lasts time.Duratio
 	case r.Uses < 1 || r.Uses > maxUses:
 		return usage(cmd, "--uses %d: want 1 to %d", r.Uses, maxUses)
 	case lasts < time.Second || lasts > maxSpan:
-		return usage(cmd, "--for: want a time up to 30d, such as 30m, 24h or 7d")
+		return usage(cmd, "--for: want a time of 1s to 30d, such as 30m, 24h or 7d")
 	case r.Card && (cmd.Flags().Changed("uses") || r.Mine):
 		return usage(cmd, "--card: a business card lets nobody in, so --uses and --mine mean nothing")
 	}
 	return nil
-}
-
-// checkPetname refuses a text that is no name for a peer; an empty one is none.
-func checkPetname(name string) error {
-	if name == "" {
-		return nil
-	}
-	return book.CheckName(name)
 }
 
 // invite issues an invitation, and prints it.
@@ -114,7 +105,7 @@ func (a *app) invite(ctx context.Context, r control.InviteRequest, showQR, asJSO
 	defer client.Close()
 	issued, err := client.Invite(ctx, r)
 	if err != nil {
-		return err
+		return inviteFailure(err, r.Name)
 	}
 	link, err := invite.Parse(issued.Link)
 	if err != nil {
@@ -134,6 +125,7 @@ func (a *app) invite(ctx context.Context, r control.InviteRequest, showQR, asJSO
 	for _, line := range a.inviteWords(issued, r.Card) {
 		fmt.Fprintln(a.err, line)
 	}
+	a.noteUnderscore(ctx, client, r.Name, func(near string) string { return "anode invite " + near })
 	if showQR {
 		return a.printQR(link)
 	}
@@ -155,7 +147,7 @@ func (a *app) inviteWords(i control.Invited, card bool) []string {
 	return append([]string{
 		first,
 		"There:       sudo anode up                  and leave it running",
-		"             sudo anode join 'LINK'         in another terminal",
+		"             sudo anode join                in another terminal; paste the link there",
 		"No anode?    " + installWords(os.Executable()),
 		last,
 	}, reachWords(i.Reachable)...)

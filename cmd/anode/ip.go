@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/control"
-	"anodenet/cmd/internal/names"
 )
 
 func (a *app) ipCommand() *cobra.Command {
@@ -41,5 +40,5 @@ func (a *app) selfOr(cmd *cobra.Command, args []string) (control.Resolved, error
 	if err != nil {
 		return control.Resolved{}, err
 	}
-	return control.Resolve(names.Peer{Address: self}, false), nil
+	return control.ResolveSelf(self), nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,9 +40,10 @@ type joinedAnswer struct {
 
 const joinLong = "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
 	"added each other then.\n\n" +
-	"Without LINK, or with -, the link is read from the standard input: so it stays out of\n" +
-	"the shell's history and the list of processes. file:PATH reads it from a file. A line\n" +
-	"break or quotes in a pasted link do no harm.\n\n" +
+	"Without LINK, the link is asked for; - reads it from the standard input, and file:PATH\n" +
+	"from a file. So it stays secret: what is in a command, other users of this machine see\n" +
+	"in the list of processes, and it is kept in the shell's history and the log of sudo.\n" +
+	"A line break or quotes in a pasted link do no harm.\n\n" +
 	"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
 	"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
 	"other side is asked instead, and decides.\n\n" +
@@ -108,14 +110,20 @@ func checkNote(cmd *cobra.Command, note string) error {
 // readLink reads the link that the arguments give or name. A link that a blank has broken is
 // several arguments.
 func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite.Link, error) {
-	text := strings.Join(args, "")
+	text := strings.TrimSpace(strings.Join(args, " "))
 	if text == "" || text == "-" {
 		return a.readLines(ctx, in, isTerminal(in))
 	}
 	path, file := strings.CutPrefix(text, "file:")
-	if !file {
+	switch {
+	case !file:
 		link, err := invite.Parse(text)
+		if err == nil && !link.Card() && isTerminal(in) {
+			fmt.Fprintln(a.err, inCommand)
+		}
 		return link, linkError(text, err)
+	case path == "":
+		return invite.Link{}, &failure{exitUsage, "file: has no path", "anode join file:PATH"}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -128,6 +136,9 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 	}
 	return a.readLines(ctx, bytes.NewReader(b), false)
 }
+
+// inCommand warns of a link that is an argument.
+const inCommand = "Others may see this link: ps shows it to all users, and the shell and sudo keep it.\nNext time: anode join without it, which asks for the link."
 
 // pasteWait is how long the rest of a pasted text may take before people are asked for it.
 const pasteWait = 500 * time.Millisecond
@@ -146,6 +157,7 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 	lines := linesOf(ctx, in)
 	patience := time.NewTimer(pasteWait)
 	defer patience.Stop()
+	pasting := true // what comes at once: in a letter, the link is behind some lines
 	for text := ""; ; {
 		select {
 		case <-ctx.Done():
@@ -153,10 +165,11 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			return invite.Link{}, ctx.Err()
 		case <-patience.C:
 			if text != "" {
+				pasting = false
 				ask("The link is not complete. Paste the rest, or press Enter to stop: ")
 			}
 		case line, more := <-lines:
-			if more && line == "" && text == "" {
+			if more && line == "" && (!asks || text == "" || pasting && !hasScheme(text)) {
 				continue
 			}
 			if !more || line == "" {
@@ -196,6 +209,9 @@ func bareAddress(l invite.Link) bool {
 	return l.Card() && l.Expires.IsZero() && l.Name == "" && len(l.Endpoints)+len(l.Relays) == 0
 }
 
+// hasScheme reports whether a link may have begun in a text.
+func hasScheme(text string) bool { return strings.Contains(strings.ToLower(text), "anode:") }
+
 // linkError says why a text is no link, and what to do.
 func linkError(text string, err error) error {
 	const again = "copy the whole line again, from \"anode:\" to its end"
@@ -207,12 +223,21 @@ func linkError(text string, err error) error {
 		return &failure{exitUsage, "the link has a wrong character, or one too many or too few", again}
 	case errors.Is(err, invite.ErrCut):
 		return &failure{exitUsage, "the link is cut off: its end is missing", again}
-	case strings.TrimSpace(text) == "":
-		return &failure{exitUsage, "there is no link", "anode join 'LINK'; \"anode invite\" on the other machine makes one"}
+	case strings.TrimSpace(text) == "", text == "LINK":
+		return &failure{exitUsage, "there is no link", "anode join, and paste the link; \"anode invite\" on the other machine makes one"}
 	case bare == nil:
 		return &failure{exitUsage, "that is an address and not a link, so it lets nobody in", "anode peers ask " + address.String()}
+	case strings.HasPrefix(text, "http://"), strings.HasPrefix(text, "https://"):
+		return &failure{exitUsage, "that is the address of a web page and not a link of Anode, which begins with \"anode:\"", "\"anode invite\" on the other machine makes one"}
+	case isFile(text):
+		return &failure{exitUsage, "that is a file and not a link", "anode join file:" + text}
 	}
 	return &failure{exitUsage, "not a link: it begins with \"anode:\"", "\"anode invite\" on the other machine makes one"}
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // mayJoin returns why a link cannot be used here.
@@ -233,25 +258,23 @@ func (a *app) mayJoin(status overlay.Status, l invite.Link, as string) error {
 			taken = append(taken, p.Name)
 		}
 	}
-	return takenError(name, taken)
+	if free := freeName(name, taken); free != name {
+		return takenError(name, "the same command with --as "+free)
+	}
+	return nil
 }
 
-// takenError returns an error if a name is one of those of others, and offers a free one.
-func takenError(name string, taken []string) error {
-	of := map[string]bool{}
-	for _, t := range taken {
-		of[t] = true
+// freeName returns a name, or if it is one of those of others, the one with a number that the daemon would take.
+func freeName(name string, taken []string) string {
+	if !slices.Contains(taken, name) {
+		return name
 	}
-	if name == "" || !of[name] {
-		return nil
-	}
-	for n := 2; ; n++ {
-		suffix := fmt.Sprintf("-%d", n)
-		free := name[:min(len(name), book.MaxName-len(suffix))] + suffix
-		if !of[free] {
-			return &failure{exitFailed, fmt.Sprintf("you have another peer named %q", name), "the same command with --as " + free}
-		}
-	}
+	return book.FreeName(name, func(free string) bool { return !slices.Contains(taken, free) })
+}
+
+// takenError says that another peer has a name. try is the command with one that is free.
+func takenError(name, try string) error {
+	return &failure{exitFailed, fmt.Sprintf("you have another peer named %q", name), try}
 }
 
 // joining is a join that is watched.
@@ -294,6 +317,7 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	for _, line := range j.words(ctx) {
 		fmt.Fprintln(j.app.out, line)
 	}
+	j.app.noteUnderscore(ctx, j.client, j.last.Name, func(near string) string { return "anode peers rename " + j.last.Name + " " + near })
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 var manExamples = map[string]string{
 	"": "sudo anode up\n" +
 		"sudo anode invite south\n" +
-		"sudo anode join 'LINK'\n" +
+		"sudo anode join\n" +
 		"ping north.anode.internal\n" +
 		"ssh north.anode.internal",
 	"up":              "sudo anode up\nsudo anode up --relay --zone 192.0.2.1\nsudo anode up --port 8738 --set log.level=debug\nanode up --tun none --socks 1080 --state ~/.anode --socket ~/.anode/socket",

@@ -247,3 +247,31 @@ func TestNetFiles(t *testing.T) {
 		}
 	}, a, b)
 }
+
+// TestNetFilesRestart: a receiver goes on when its daemon is restarted, and so has another adapter.
+// A sender that the other side does not let in is told so.
+func TestNetFilesRestart(t *testing.T) {
+	a, b := upPair(t)
+	in, small := inbox(t, b), filepath.Join(a.dir, "note.txt")
+	if err := os.WriteFile(small, []byte("hello"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	receiver := receive(b, in, "--yes", "--keep")
+	for _, arrived := range []string{": note.txt\n", ": note (2).txt\n", ": note (3).txt\n"} {
+		if out, code := a.tryAnode("send", "--patience", "20", small, "b"); code != 0 || strings.Contains(out, "broke") {
+			t.Errorf("%d: %s", code, out)
+		}
+		within(t, dialWait, arrived, func() bool { return strings.Contains(receiver.output(), arrived) })
+		b.down(syscall.SIGKILL)
+		b.up()
+		a.meets(b)
+	}
+	b.anode("peers", "remove", "a")
+	out, code := a.tryAnode("send", "--patience", "2", small, "b")
+	if code != 5 || strings.Contains(out, "permission denied") || !strings.Contains(out, ": it does not let this machine in\ntry: on that machine: anode peers add") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if code := receiver.end(syscall.SIGINT); code != 0 {
+		t.Errorf("recv ends with %d: %s", code, receiver.output())
+	}
+}

@@ -194,27 +194,35 @@ func TestNetPrograms(t *testing.T) {
 	sound(t, a, b)
 }
 
-// ssh logs in from a on b, and has files sent both ways.
-func ssh(t *testing.T, a, b *host) {
+// sshd runs an SSH server on the host's adapter, which lets root in with a key of a file; it returns the
+// server's public key.
+func (h *host) sshd(authorized string) (server *process, public string) {
+	h.t.Helper()
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd wants it
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	sshd, err := exec.LookPath("sshd")
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	host, user := filepath.Join(b.dir, "host"), filepath.Join(a.dir, "user")
-	for _, key := range []string{host, user} {
-		a.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-	}
-	server := b.start(sshd, "-D", "-e", "-f", "/dev/null", "-h", host,
-		"-o", "ListenAddress="+b.at(22), "-o", "AuthorizedKeysFile="+user+".pub", "-o", "PidFile=none",
+	key := filepath.Join(h.dir, "host")
+	h.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+	server = h.start(sshd, "-D", "-e", "-f", "/dev/null", "-h", key,
+		"-o", "ListenAddress="+h.at(22), "-o", "AuthorizedKeysFile="+authorized, "-o", "PidFile=none",
 		"-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PermitRootLogin=yes")
-	within(t, dialWait, "sshd", func() bool { return strings.Contains(server.output(), "listening") })
-	public, err := os.ReadFile(host + ".pub")
+	within(h.t, dialWait, "sshd", func() bool { return strings.Contains(server.output(), "listening") })
+	b, err := os.ReadFile(key + ".pub")
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
+	return server, string(b)
+}
+
+// ssh logs in from a on b, and has files sent both ways.
+func ssh(t *testing.T, a, b *host) {
+	user := filepath.Join(a.dir, "user")
+	a.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", user)
+	server, public := b.sshd(user + ".pub")
 	known := filepath.Join(a.dir, "known")
 	if err := os.WriteFile(known, fmt.Appendf(nil, "%s %s", b.ula, public), 0o600); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func (h *host) requested(other *host, state string) {
 		}
 		h.decode(h.anode("peers", "requests", "--json"), &list)
 		return slices.ContainsFunc(list.Requests, func(r struct{ Address, State string }) bool {
-			return r.Address == other.address.String() && (r.State == state || r.State == "asking")
+			return r.Address == other.address.String() && r.State == state
 		})
 	})
 }
@@ -40,74 +41,138 @@ func acquainted(f *host, hosts ...*host) {
 	}
 }
 
+// reaches reports whether a TCP connection to another host's port 7 succeeds.
+func (h *host) reaches(other *host, wait time.Duration) bool {
+	errno, _ := h.refusal(other, 7, wait)
+	return errno == 0
+}
+
+// apart has neither of two hosts reach the other's port.
+func apart(t *testing.T, when string, a, b *host) {
+	t.Helper()
+	for _, x := range [][2]*host{{a, b}, {b, a}} {
+		if x[0].reaches(x[1], 500*time.Millisecond) {
+			t.Errorf("%s, %s reaches %s", when, x[0].name, x[1].name)
+		}
+	}
+}
+
+// together has two hosts reach each other's port, both of them within a time from a moment on.
+func together(t *testing.T, when string, a, b *host, from time.Time, most time.Duration) {
+	t.Helper()
+	for _, x := range [][2]*host{{a, b}, {b, a}} {
+		within(t, dialWait, when+", a connection from "+x[0].name, func() bool { return x[0].reaches(x[1], 500*time.Millisecond) })
+	}
+	took := time.Since(from)
+	if t.Logf("%s, both have connected after %v", when, took); took > most {
+		t.Errorf("%s, both have connected only after %v", when, took)
+	}
+}
+
 // TestNetPeopleIntroduce: two who know a third alone are made known to each other. Neither reaches the other
-// before both have accepted, and afterwards they need the third no more. Who was removed and is
+// before both have accepted, whichever did so first, and afterwards they need the third no more. Who was removed and is
 // introduced again by another device of the same person stays out.
 func TestNetPeopleIntroduce(t *testing.T) {
 	t.Parallel()
-	f, a, b := newMachine(t, "f"), newMachine(t, "a"), newMachine(t, "b")
-	join(1, f, a, b)
-	for _, h := range []*host{f, a, b} {
+	f, a, b, c := newMachine(t, "f"), newMachine(t, "a"), newMachine(t, "b"), newMachine(t, "c")
+	join(1, f, a, b, c)
+	for _, h := range []*host{f, a, b, c} {
 		h.fresh(debugging...)
-	}
-	acquainted(f, a, b)
-	for _, h := range []*host{a, b} {
 		h.echoTCP(7)
 	}
-	apart := func(when string, from ...*host) { // pings of strangers are answered
-		t.Helper()
-		for _, h := range from {
-			x := [2]*host{h, b}
-			if h == b {
-				x[1] = a
-			}
-			if errno, _ := x[0].refusal(x[1], 7, 500*time.Millisecond); errno == 0 {
-				t.Errorf("%s, %s reaches %s", when, x[0].name, x[1].name)
-			}
-		}
-	}
-	together := func(when string) {
-		t.Helper()
-		for _, x := range [][2]*host{{a, b}, {b, a}} {
-			within(t, dialWait, when+", a connection from "+x[0].name, func() bool {
-				errno, _ := x[0].refusal(x[1], 7, time.Second)
-				return errno == 0
-			})
-		}
-	}
+	acquainted(f, a, b, c)
 	f.anode("peers", "introduce", "a", "b")
-	a.requested(b, "introduced")
-	b.requested(a, "introduced")
-	apart("introduced", a, b)
+	f.anode("peers", "introduce", "a", "c")
+	for _, x := range [][2]*host{{a, b}, {b, a}, {a, c}, {c, a}} {
+		x[0].requested(x[1], "introduced")
+	}
+	apart(t, "introduced", a, b)
 	a.anode("peers", "accept", b.address.String())
-	b.requested(a, "introduced")
+	c.anode("peers", "accept", a.address.String())
+	a.requested(b, "asked")
+	c.requested(a, "asked")
+	b.requested(a, "asking")
+	a.requested(c, "asking")
 	time.Sleep(time.Second)
-	apart("accepted by one", a) // each decides about its own ports
+	apart(t, "accepted by a", a, b)
+	apart(t, "accepted by c", a, c)
+	if out, code := a.tryAnode("why", "b"); code != 5 || !strings.Contains(out, "connected when b accepts too") {
+		t.Errorf("why b: %d, %s", code, out)
+	}
+
+	// a takes its yes back, and b hears of it. Then a says it again.
+	a.anode("peers", "remove", "b")
+	b.requested(a, "introduced")
+	if s := a.stateOf(b); s != "" {
+		t.Errorf("b is %s", s)
+	}
+	apart(t, "taken back by a", a, b)
+	time.Sleep(10 * time.Second) // one ASK in that time is listed
+	a.anode("peers", "ask", b.address.String(), "--name", "b")
+	b.requested(a, "asking")
+
+	// Both of a and c are killed meanwhile. Who accepts second needs no click of the first.
+	for _, h := range []*host{a, c} {
+		h.down(syscall.SIGKILL)
+		h.up(debugging...)
+	}
+	apart(t, "accepted by a, started anew", a, b)
+	a.requested(b, "asked")
 	b.anode("peers", "accept", a.address.String())
-	accepted := time.Now()
-	together("accepted by both")
-	t.Logf("after both accepted, both have connected after %v", time.Since(accepted))
+	together(t, "accepted by a, then b", a, b, time.Now(), time.Second)
+	a.anode("peers", "accept", c.address.String())
+	together(t, "accepted by c, then a", a, c, time.Now(), time.Second)
 	a.turns(b, "friend")
 	b.turns(a, "friend")
 
 	f.down(syscall.SIGKILL)
-	together("without f")
-	b.down(syscall.SIGKILL)
-	b.up(debugging...)
-	together("after b's restart")
+	together(t, "without f", a, b, time.Now(), dialWait)
+	for _, h := range []*host{a, b} {
+		h.down(syscall.SIGKILL)
+	}
+	for _, h := range []*host{a, b} {
+		h.up(debugging...)
+	}
+	together(t, "after both started anew", a, b, time.Now(), dialWait)
 
 	f.up(debugging...)
 	f.anode("peers", "set", "a", "--mine")
 	a.anode("peers", "set", "f", "--mine")
 	a.anode("peers", "remove", b.address.String())
-	apart("removed", b)
+	if b.reaches(a, 500*time.Millisecond) { // b has not removed a
+		t.Error("removed, b reaches a")
+	}
 	f.anode("peers", "introduce", "a", "b")
 	f.anode("peers", "set", "b", "--mine") // and that introduces it, as one of a's own
 	time.Sleep(2 * time.Second)
 	if s := a.stateOf(b); s == "friend" || s == "approved" {
 		t.Errorf("b, which was removed, is %s again", s)
 	}
-	apart("introduced again", b)
+	if b.reaches(a, 500*time.Millisecond) {
+		t.Error("introduced again, b reaches a")
+	}
+}
+
+// TestNetPeopleBothAtOnce: both accept at the same time, while who introduced them is gone.
+func TestNetPeopleBothAtOnce(t *testing.T) {
+	t.Parallel()
+	f, a, b := newMachine(t, "f"), newMachine(t, "a"), newMachine(t, "b")
+	join(1, f, a, b)
+	for _, h := range []*host{f, a, b} {
+		h.fresh(debugging...)
+		h.echoTCP(7)
+	}
+	acquainted(f, a, b)
+	f.anode("peers", "introduce", "a", "b")
+	a.requested(b, "introduced")
+	b.requested(a, "introduced")
+	f.down(syscall.SIGKILL)
+	atOnce([]*host{a, b}, func(_ int, h *host) {
+		h.anode("peers", "accept", map[*host]*host{a: b, b: a}[h].address.String())
+	})
+	together(t, "accepted by both at once", a, b, time.Now(), time.Second)
+	a.turns(b, "friend")
+	b.turns(a, "friend")
 }
 
 // TestNetPeopleIntroduceNAT: the same behind NATs that no direct path leads through. Who made them known
@@ -123,14 +188,20 @@ func TestNetPeopleIntroduceNAT(t *testing.T) {
 	l.rules()
 	for _, h := range []*host{f, l.a, l.b} {
 		h.fresh(debugging...)
+		h.echoTCP(7)
 	}
 	acquainted(f, l.a, l.b)
 	f.anode("peers", "introduce", "a", "b")
 	l.a.requested(l.b, "introduced")
 	l.b.requested(l.a, "introduced")
+	apart(t, "introduced", l.a, l.b)
 	l.a.anode("peers", "accept", l.b.address.String())
+	l.b.requested(l.a, "asking")
+	apart(t, "accepted by a", l.a, l.b)
 	l.b.anode("peers", "accept", l.a.address.String())
+	accepted := time.Now()
 	t.Logf("after both accepted, the first ping comes after %v", l.a.meets(l.b))
+	together(t, "accepted by both", l.a, l.b, accepted, 2*time.Second)
 	l.b.meets(l.a)
 	l.a.turns(l.b, "friend")
 	l.b.turns(l.a, "friend")
@@ -140,6 +211,11 @@ func TestNetPeopleIntroduceNAT(t *testing.T) {
 	f.down(syscall.SIGKILL)
 	f.up(debugging...)
 	l.a.meets(l.b)
+	for _, h := range []*host{l.a, l.b} {
+		h.down(syscall.SIGKILL)
+		h.up(debugging...)
+	}
+	together(t, "after both started anew", l.a, l.b, time.Now(), dialWait)
 }
 
 // TestNetPeopleRemoved: within a second after a friend was removed, nothing of it gets through, and what

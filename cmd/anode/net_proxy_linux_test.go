@@ -376,7 +376,7 @@ func TestNetNoRoot(t *testing.T) {
 		if s.Tun != nil || len(s.Local) != 3 || s.Local[0].Kind != "expose" || s.Local[0].Owner != "configuration" {
 			t.Errorf("%+v", s)
 		}
-		out, _ := a.tryAnode("doctor", "--state", a.state())
+		out, _ := a.tryAnode("doctor", "--all", "--state", a.state())
 		if !strings.Contains(out, "fine  adapter     none, as it is configured") {
 			t.Error(out)
 		}

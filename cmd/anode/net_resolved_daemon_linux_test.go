@@ -7,15 +7,17 @@ import (
 )
 
 // TestNetResolvedDaemon: the daemon itself, from its start to its end.
-func TestNetResolvedDaemon(t *testing.T) {
-	r, other := newResolving(t), newHost(t, "north")
-	before := r.others()
+func TestNetResolvedDaemon(t *testing.T) { eachDebian(t, resolvedDaemon) }
+
+func resolvedDaemon(t *testing.T, d debian) {
+	r, other := newResolving(t, d), newHost(t, "north")
+	before, etc := r.others(), r.watchEtc()
 	r.identify()
 	r.add(other)
 	r.up()
 	ready := func(name string, want string) func() bool {
 		return func() bool {
-			out, _ := r.try("getent", "ahostsv6", name+"."+namesSuffix)
+			out, _ := r.soon("getent", "ahostsv6", name+"."+namesSuffix)
 			return strings.Contains(out, want)
 		}
 	}
@@ -43,6 +45,7 @@ func TestNetResolvedDaemon(t *testing.T) {
 	if now := r.others(); now != before {
 		t.Errorf("resolved's other settings were\n%s\nand are\n%s", before, now)
 	}
+	etc.untouched(t)
 	step(t, "programs do not ask resolved", func(t *testing.T) {
 		r.run("sh", "-c", "rm /etc/resolv.conf; echo nameserver 10.0.1.2 >/etc/resolv.conf")
 		d := r.doctor(nil)
@@ -51,10 +54,8 @@ func TestNetResolvedDaemon(t *testing.T) {
 			t.Errorf("doctor: %v", d.list())
 		}
 	}, r.host)
-	etc := r.etc()
+	etc = r.watchEtc()
 	r.anode("dns")
 	r.down(syscall.SIGTERM)
-	if now := r.etc(); now != etc {
-		t.Errorf("/etc was\n%s\nand is\n%s", etc, now)
-	}
+	etc.untouched(t)
 }

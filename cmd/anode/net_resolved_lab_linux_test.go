@@ -13,18 +13,42 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"anodenet/platform"
 )
 
-// A machine with Debian's systemd-resolved, on a bus of its own, and beside it a LAN with the DNS
-// server that it asked before:
+// A machine with the user land of Debian 12 or 13, systemd-resolved on a bus of its own, and beside it a
+// LAN with the DNS server that it asked before:
 //
 //	getent, dig, Python, Go, musl -- 127.0.0.53 -- resolved --+-- anode0: a node, or what stands in for one
 //	                                                          '-- eth1: 10.0.1.2, answers everything
 //
-// Its /etc is an overlay, so that all that is written there is seen; /run is its own. Nothing of
-// it is installed: what the system lacks is taken from packages in .cache (scripts/fetch-resolved).
+// Its /usr and /etc are those of packages in .cache (scripts/fetch-resolved), and /run is its own. /etc
+// is an overlay and is watched. The kernel, init and logind are not Debian's: there is no init.
+
+// debian is a version of Debian that scripts/fetch-resolved fetches.
+type debian struct{ name, suite, systemd string }
+
+// eachDebian has a test run in each.
+func eachDebian(t *testing.T, f func(t *testing.T, d debian)) {
+	for _, d := range []debian{{"Debian 12", "bookworm", "systemd 252"}, {"Debian 13", "trixie", "systemd 257"}} {
+		t.Run(d.name, func(t *testing.T) { f(t, d) })
+	}
+}
+
+// tree is where its /usr and /etc are.
+func (d debian) tree(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "..", ".cache", "debian", d.suite))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "packages")); err != nil {
+		need(t, d.name+"'s systemd-resolved; try: ./scripts/fetch-resolved")
+	}
+	return dir
+}
 
 // resolving is the machine. Its daemons are started by the tests.
 type resolving struct {
@@ -61,37 +85,22 @@ func (q *questions) about(word string) (list []string) {
 	return list
 }
 
-// fetched is where scripts/fetch-resolved puts files of packages.
-func fetched(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", "..", ".cache", "resolved"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // newResolving makes the machine with the configuration of resolved, such as "DNSSEC=yes".
-func newResolving(t *testing.T, settings ...string) *resolving {
+func newResolving(t *testing.T, d debian, settings ...string) *resolving {
 	t.Helper()
-	extra := ""
-	if _, err := os.Stat("/usr/lib/systemd/systemd-resolved"); err != nil || os.Getenv("RESOLVED_FETCHED") != "" {
-		extra = fetched(t)
-		if _, err := os.Stat(extra + "/usr/lib/systemd/systemd-resolved"); err != nil {
-			need(t, "systemd-resolved; try: ./scripts/fetch-resolved")
-		}
-	}
-	for _, tool := range []string{"musl-gcc", "dig", "python3", "getent"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			need(t, tool)
-		}
+	tree := d.tree(t)
+	if _, err := exec.LookPath("musl-gcc"); err != nil {
+		need(t, "musl-gcc")
 	}
 	r := &resolving{host: newMachine(t, "names"), test: t, lan: newMachine(t, "lan")}
 	join(1, r.host, r.lan)
 	r.sysctl("ipv6/conf/eth1/disable_ipv6=1") // an address that comes a second later would change what resolved says
 	r.musl = muslProgram(t, r.dir)
 	r.ownMounts()
-	r.run("sh", "-euc", resolvingMounts, "sh", filepath.Join(r.dir, "over"), extra, strings.Join(append([]string{"[Resolve]", "FallbackDNS="}, settings...), "\n"))
+	r.run("sh", "-euc", resolvingMounts, "sh", filepath.Join(r.dir, "over"), tree, strings.Join(append([]string{"[Resolve]", "FallbackDNS="}, settings...), "\n"))
+	if v := r.run("resolvectl", "--version"); !strings.HasPrefix(v, d.systemd+" ") {
+		t.Fatalf("%s has %s", d.name, v)
+	}
 	r.elsewhere = r.lan.answersAll("10.0.1.2:53")
 	r.startBus()
 	r.startResolved()
@@ -99,26 +108,29 @@ func newResolving(t *testing.T, settings ...string) *resolving {
 	return r
 }
 
-// resolvingMounts gives the machine its own /etc, /run and bus. No service is activated.
+// resolvingMounts gives the machine its own /usr, /etc, /run and bus, with what the packages' scripts
+// would have made. No service is activated.
 const resolvingMounts = `
-over=$1 extra=$2 settings=$3
+over=$1 tree=$2 settings=$3
 mkdir "$over"; mount -t tmpfs -o mode=755 tmpfs "$over"; mkdir "$over/etc" "$over/work"
-mount -t overlay overlay -o "lowerdir=/etc,upperdir=$over/etc,workdir=$over/work" /etc
-[ -z "$extra" ] || mount -t overlay overlay -o "lowerdir=$extra/usr:/usr" /usr
-[ ! -d /usr/share/dbus-1/system-services ] || mount -t tmpfs tmpfs /usr/share/dbus-1/system-services
+mount --bind "$tree/usr" /usr; mount -o remount,bind,ro /usr
+mount -t overlay overlay -o "lowerdir=$tree/etc,upperdir=$over/etc,workdir=$over/work" /etc
+mount -t tmpfs tmpfs /usr/share/dbus-1/system-services
 mount -t tmpfs -o mode=755 tmpfs /run
+echo root:x:0: >/etc/group
+printf "%s\n" root:x:0:0::/root:/bin/bash nobody:x:65534:65534::/:/usr/sbin/nologin >/etc/passwd
 n=64100
-for u in messagebus systemd-resolve polkitd anode; do
+for u in messagebus systemd-resolve polkitd sshd anode; do
 	n=$((n + 1))
-	grep -q "^$u:" /etc/group || echo "$u:x:$n:" >>/etc/group
-	grep -q "^$u:" /etc/passwd || echo "$u:x:$n:$n::/:/usr/sbin/nologin" >>/etc/passwd
+	echo "$u:x:$n:" >>/etc/group
+	echo "$u:x:$n:$n::/:/usr/sbin/nologin" >>/etc/passwd
 done
 mkdir -p /run/dbus /run/systemd/resolve /etc/systemd /etc/polkit-1/rules.d
 chown systemd-resolve: /run/systemd/resolve
 rm -rf /etc/systemd/resolved.conf.d /etc/dbus-1/system-local.conf
 echo "$settings" >/etc/systemd/resolved.conf
-sed -i '/^hosts:/d' /etc/nsswitch.conf 2>/dev/null || true
-echo 'hosts: files dns' >>/etc/nsswitch.conf
+printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >/etc/nsswitch.conf
+printf '%s\n' '127.0.0.1 localhost' '::1 localhost' >/etc/hosts
 ln -sfn ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 `
 
@@ -162,12 +174,6 @@ func (r *resolving) stopResolved() {
 	r.t.Helper()
 	r.resolved.end(syscall.SIGTERM)
 	r.run("rm", "-rf", "/run/systemd/resolve/netif")
-}
-
-// etc lists what was written in /etc.
-func (r *resolving) etc() string {
-	r.t.Helper()
-	return r.run("find", filepath.Join(r.dir, "over", "etc"), "-printf", "%p %y %s %T@ %C@\n")
 }
 
 // others is what resolved says of everything but the adapter.
@@ -259,6 +265,42 @@ int main(int argc, char **argv) {
 	return file
 }
 
+// cgoProgram builds a program in Go that has libc look names up. As with program, the path leads to it
+// for as long as this process runs.
+var cgoProgram = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "anode-cgo")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	source, file := filepath.Join(dir, "main.go"), filepath.Join(dir, "resolve")
+	const text = `package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+)
+
+func main() {
+	list, err := net.LookupHost(os.Args[1])
+	if fmt.Println(list, err); err != nil {
+		os.Exit(1)
+	}
+}
+`
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-tags", "netcgo", "-o", file, source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), err
+})
+
 // namesNode is what stands in for a node: an adapter, a DNS server, platform.Names.
 type namesNode struct {
 	*process
@@ -268,19 +310,19 @@ type namesNode struct {
 // serveNames starts it. Words: see TestNetResolvedProgram.
 func (r *resolving) serveNames(words ...string) *namesNode {
 	r.t.Helper()
-	n := &namesNode{r.program("serve", words...), r}
+	n := &namesNode{r.start(r.programArgs("serve", words...)...), r}
 	within(r.t, dialWait, "the adapter's names", func() bool { return n.report() != platform.NameReport{} })
 	return n
 }
 
-// program runs a part of TestNetResolvedProgram.
-func (r *resolving) program(verb string, words ...string) *process {
+// programArgs runs a part of TestNetResolvedProgram.
+func (r *resolving) programArgs(verb string, words ...string) []string {
 	r.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return r.start("env", namesProgram+"="+strings.Join(append([]string{verb}, words...), " "), self, "-test.run=^TestNetResolvedProgram$", "-test.timeout=5m")
+	return []string{"env", namesProgram + "=" + strings.Join(append([]string{verb}, words...), " "), self, "-test.run=^TestNetResolvedProgram$", "-test.timeout=5m"}
 }
 
 // report is the last one that the node wrote.

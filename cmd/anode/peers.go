@@ -43,7 +43,7 @@ func (a *app) peersList() *cobra.Command {
 			"STATE is the connection. RELATION is what was agreed:\n" +
 			"  friend      you let each other in\n" +
 			"  mine        the same, and it is another machine of yours\n" +
-			"  asked       you asked it; it has not answered\n" +
+			"  asked       you said yes to it; you are connected when it says yes too\n" +
 			"  approved    you let it in; whether it lets you in is not known\n" +
 			"  asking      it asks you: anode peers requests\n" +
 			"  introduced  a peer told you of it: anode peers requests\n" +
@@ -99,16 +99,7 @@ func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error
 		}
 	}
 	for _, r := range waiting.Requests {
-		add(control.BookEntry{Address: r.Address}, relation{Relation: r.State, Said: r.Name})
-	}
-	states, err := c.client.States(ctx)
-	if err != nil && !unknownRequest(err) {
-		return nil, err
-	}
-	for _, s := range states.States {
-		if s.State == control.StateAsked {
-			add(control.BookEntry{Address: s.Address, Name: s.Name}, relation{Relation: s.State})
-		}
+		add(control.BookEntry{Address: r.Address, Name: r.As}, relation{Relation: r.State, Said: r.Name, Refused: r.Refused})
 	}
 	return list, nil
 }
@@ -116,6 +107,19 @@ func withRequests(ctx context.Context, b peerBook, list []entry) ([]entry, error
 // undecided reports whether somebody waits for a decision about a peer.
 func (r relation) undecided() bool {
 	return r.Relation == control.StateAsking || r.Relation == control.StateIntroduced
+}
+
+// askedNote says what is waited for.
+func askedNote(e entry) string {
+	return askedUntil(e.Refused) + "; to take your yes back: anode peers remove " + cmp.Or(e.Name, e.ID.String())
+}
+
+// askedUntil says when one that was asked is let in.
+func askedUntil(refused bool) string {
+	if refused {
+		return "it takes no questions, or has declined an earlier one: you are connected if somebody there asks you"
+	}
+	return "you are connected when it accepts too"
 }
 
 // requestNote says how to decide.
@@ -160,6 +164,9 @@ func (a *app) entryRows(list []entry, long bool) [][]string {
 		}
 		if e.undecided() {
 			full = append(full, noteLines(requestNote(e), width)...)
+		}
+		if e.Relation == control.StateAsked {
+			full = append(full, noteLines(askedNote(e), width)...)
 		}
 		if e.Left {
 			full = append(full, noteLines("it has removed this machine", width)...)
@@ -248,6 +255,9 @@ func (a *app) peersAdd() *cobra.Command {
 	lan := cmd.Flags().Bool("lan", false, "put it into this machine's virtual LAN too (see \"anode lan\")")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkPetname(strings.Join(args[1:], "")); err != nil {
+			return err
+		}
 		address, given, err := a.wholeWith(cmd, args[0], endpoints, *yes)
 		if err != nil {
 			return err
@@ -343,7 +353,7 @@ func (a *app) noteAsked(ctx context.Context, b clientBook, address anode.Address
 
 func (a *app) peersRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove PEER", Aliases: []string{"rm"}, Short: "Forget a peer", Args: want(1, 1),
+		Use: "remove PEER", Aliases: []string{"rm"}, Short: "Forget a peer, or take back a yes that it has not answered", Args: want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
@@ -358,6 +368,9 @@ func (a *app) peersRename() *cobra.Command {
 		Use: "rename PEER NAME", Short: "Change the name of a peer (\"\" removes it)", Args: want(2, 2),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPetname(args[1]); err != nil {
+				return err
+			}
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
 				done := " is now " + args[1]
 				if args[1] == "" {
@@ -405,7 +418,7 @@ func (a *app) change(ctx context.Context, text string, f func(peerBook, control.
 		return err
 	}
 	defer b.close()
-	peer, err := a.find(ctx, b, text)
+	peer, err := a.findPeer(ctx, b, text)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,38 @@ import (
 	"anodenet/overlay/book"
 )
 
+// askedAnswer is the JSON of peers ask.
+type askedAnswer struct {
+	Schema int `json:"schema"`
+	control.Asked
+}
+
+// acceptedAnswer is the JSON of peers accept.
+type acceptedAnswer struct {
+	Schema int `json:"schema"`
+	control.Accepted
+}
+
+// declinedAnswer is the JSON of peers decline.
+type declinedAnswer struct {
+	Schema int `json:"schema"`
+	control.Request
+	Blocked bool `json:"blocked"`
+}
+
+// introducedAnswer is the JSON of peers introduce.
+type introducedAnswer struct {
+	Schema int `json:"schema"`
+	control.Introduced
+}
+
+// setAnswer is the JSON of peers set.
+type setAnswer struct {
+	Schema int `json:"schema"`
+	control.Resolved
+	Mine bool `json:"mine"`
+}
+
 // requestsAnswer is the JSON of peers requests.
 type requestsAnswer struct {
 	Schema int `json:"schema"`
@@ -40,6 +72,7 @@ func (a *app) peersAsk() *cobra.Command {
 	cmd.Flags().StringVar(&r.Note, "note", "", "a `text` for the other side, such as who you are")
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "where the peer can be reached: `udp:HOST:PORT`, tcp:HOST:PORT, http://HOST/PATH or https://HOST/PATH; repeatable")
 	yes := cmd.Flags().Bool("yes", false, "accept the address that DNS has for a name")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkPetname(r.Name); err != nil {
 			return err
@@ -58,6 +91,9 @@ func (a *app) peersAsk() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if *asJSON {
+			return a.json(askedAnswer{schema, asked})
+		}
 		fmt.Fprintln(a.out, askedWords(asked))
 		return nil
 	}
@@ -70,6 +106,8 @@ func askedWords(r control.Asked) string {
 	switch {
 	case r.State == control.StateFriend:
 		return label + " lets you in"
+	case r.Refused:
+		return label + " takes no questions, or has declined an earlier one; you are connected if somebody there asks you"
 	case r.Told:
 		return "asked " + label + "; somebody there decides"
 	}
@@ -78,8 +116,11 @@ func askedWords(r control.Asked) string {
 
 func (a *app) peersRequests() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "requests", Short: "List who asks to be let in, and whom a peer introduced", Args: want(0, 0),
-		Long: "List who asks to be let in, and whom a peer introduced.\n\n" +
+		Use: "requests", Short: "List who asks, who was introduced, and whom you asked", Args: want(0, 0),
+		Long: "List who waits for a decision. STATE is what there is to decide:\n" +
+			"  asking      it asks to be let in; you are connected when you accept\n" +
+			"  introduced  a peer told both of you; you are connected when both accept\n" +
+			"  asked       you accepted or asked it; you are connected when it accepts too\n\n" +
 			"Names and notes are what these say themselves: anybody can claim any name. The ID cannot be\n" +
 			"forged; compare it with what \"anode id\" prints on the other machine.",
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -100,42 +141,54 @@ func (a *app) peersRequests() *cobra.Command {
 			fmt.Fprintln(a.out, "Nobody asks to be let in.")
 		default:
 			a.columns(a.requestRows(list.Requests))
-			fmt.Fprintln(a.out, "\nTo decide: anode peers accept ID, or anode peers decline ID")
+			fmt.Fprintln(a.out, "\n"+decideWords(list.Requests))
 		}
 		return nil
 	}
 	return cmd
 }
 
+// decideWords are the commands that decide.
+func decideWords(list []control.Request) string {
+	if slices.ContainsFunc(list, func(r control.Request) bool { return r.State != control.StateAsked }) {
+		return "To decide: anode peers accept ID, or anode peers decline ID"
+	}
+	return "Nobody waits for you. To take a yes back: anode peers decline ID"
+}
+
 // requestRows is the table of requests. Notes are below.
 func (a *app) requestRows(list []control.Request) [][]string {
 	type way = column[control.Request]
+	state := way{"STATE", func(r control.Request) string { return string(r.State) }}
 	said := way{"SAYS", func(r control.Request) string { return cmp.Or(saidWord(r.Name), "-") }}
 	id := way{"ID", func(r control.Request) string { return r.Address.ID().String() }}
 	since := way{"SINCE", func(r control.Request) string { return a.ago(&r.Since) }}
 	via := way{"INTRODUCED BY", func(r control.Request) string { return cmp.Or(info2.Clean(r.Via), "-") }}
 	// The ID is the first thing to look at, and is not cut.
-	rows := arrange(a.columnsOf(), list, layout[control.Request]{16, []way{id, said, since, via}}, layout[control.Request]{16, []way{id, since, via}})
+	rows := arrange(a.columnsOf(), list, layout[control.Request]{16, []way{id, state, said, since, via}}, layout[control.Request]{16, []way{id, state, since, via}})
 	full := [][]string{rows[0]}
 	for i, r := range list {
 		full = append(full, rows[i+1])
 		if note := info2.Clean(r.Note); note != "" {
 			full = append(full, noteLines(strconv.Quote(note), a.columnsOf())...)
 		}
+		if r.State == control.StateAsked {
+			full = append(full, noteLines(strings.TrimPrefix(cmp.Or(r.As, "no name")+" here: ", "no name here: ")+askedUntil(r.Refused), a.columnsOf())...)
+		}
 	}
 	return full
 }
 
 func requestTSV(list []control.Request) [][]string {
-	rows := [][]string{{"ID", "SAYS", "STATE", "SINCE", "VIA", "NOTE", "ADDRESS"}}
+	rows := [][]string{{"ID", "SAYS", "STATE", "SINCE", "VIA", "NOTE", "ADDRESS", "AS"}}
 	for _, r := range list {
-		rows = append(rows, []string{r.Address.ID().String(), info2.Clean(r.Name), string(r.State), r.Since.UTC().Format(time.RFC3339), info2.Clean(r.Via), info2.Clean(r.Note), r.Address.String()})
+		rows = append(rows, []string{r.Address.ID().String(), info2.Clean(r.Name), string(r.State), r.Since.UTC().Format(time.RFC3339), info2.Clean(r.Via), info2.Clean(r.Note), r.Address.String(), r.As})
 	}
 	return rows
 }
 
 // findRequest returns the request that a text means: by its ID, its address, its ULA, the
-// beginning of one of these, or the name that it says, if no other one says the same.
+// beginning of one of these, the name that it gets here, or the name that it says, if no other one says the same.
 func findRequest(list []control.Request, text string) (control.Request, error) {
 	small := strings.ToLower(strings.TrimSpace(text))
 	if small == "" {
@@ -149,6 +202,9 @@ func findRequest(list []control.Request, text string) (control.Request, error) {
 	var found []control.Request
 	for _, r := range list {
 		id := r.Address.ID().String()
+		if r.As != "" && r.As == small {
+			return r, nil
+		}
 		if strings.HasPrefix(id, small) || strings.HasPrefix(r.Address.String(), small) || r.Address.ULA().String() == small || r.Name == strings.TrimSpace(text) {
 			found = append(found, r)
 		}
@@ -171,7 +227,10 @@ const seeRequests = "anode peers requests"
 // requestLabel is a request for people: the ID first, and the name as what it is.
 func requestLabel(r control.Request) string {
 	label := r.Address.ID().String()
-	if said := saidWord(r.Name); said != "" {
+	switch said := saidWord(r.Name); {
+	case r.State == control.StateAsked:
+		return labelOf(r.As, r.Address.ID())
+	case said != "":
 		label += ", who says " + said
 	}
 	return label
@@ -195,28 +254,36 @@ func (a *app) decide(ctx context.Context, text string, f func(*control.Client, c
 func (a *app) peersAccept() *cobra.Command {
 	var as string
 	cmd := &cobra.Command{
-		Use: "accept PEER", Short: "Let in a peer that asks, or that was introduced", Args: want(1, 1),
-		Long: "Let in a peer that asks. One that a peer introduced is added and asked in turn.\n\n" +
+		Use: "accept PEER", Short: "Say yes to a peer that asks, or that was introduced", Args: want(1, 1),
+		Long: "Let in a peer that asks. One that a peer introduced is asked in turn, and let in when it\n" +
+			"accepts too: until both have, neither can reach the other. Your yes holds for 30 days;\n" +
+			"\"anode peers remove\" or \"decline\" takes it back.\n\n" +
 			"PEER is the ID that \"anode peers requests\" shows, its beginning, or the name that the\n" +
 			"peer says if nobody else says it. Anybody can claim any name: compare the ID.",
 		ValidArgsFunction: a.completeRequest,
 	}
 	cmd.Flags().StringVar(&as, "as", "", "what the peer is called here, a `name` (default the one that it says)")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkPetname(as); err != nil {
 			return err
 		}
 		return a.decide(cmd.Context(), args[0], func(client *control.Client, r control.Request) error {
-			b, err := client.Book(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := takenError(cmp.Or(as, saidName(r.Name)), othersNames(b, r.Address)); err != nil {
-				return err
+			if name := cmp.Or(as, saidName(r.Name)); r.State != control.StateAsked || as != "" {
+				b, err := client.Book(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if free := freeName(name, othersNames(b, r.Address)); free != name {
+					return takenError(name, "anode peers accept "+r.Address.ID().String()+" --as "+free)
+				}
 			}
 			accepted, err := client.AcceptPeer(cmd.Context(), control.AcceptRequest{Address: r.Address, As: as})
 			if err != nil {
 				return err
+			}
+			if *asJSON {
+				return a.json(acceptedAnswer{schema, accepted})
 			}
 			fmt.Fprintln(a.out, acceptedWords(accepted))
 			return nil
@@ -241,31 +308,44 @@ func acceptedWords(r control.Accepted) string {
 	case control.StateFriend:
 		return "accepted " + label + ": you let each other in"
 	case control.StateAsked:
-		return "accepted " + label + "; it is asked now, and somebody there decides"
+		return isAsked(r.Name, r.Address.ID())
 	}
 	return "accepted " + label
 }
 
+// isAsked says what is waited for.
+func isAsked(name string, id anode.ID) string {
+	return labelOf(name, id) + " is asked; the two of you are connected when " + cmp.Or(name, id.String()) + " accepts too"
+}
+
 func (a *app) peersDecline() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "decline PEER", Short: "Refuse a peer that asks, or that was introduced", Args: want(1, 1),
-		Long: "Refuse a peer that asks. It is not told, and may ask again; with --block everything from\n" +
-			"it is ignored.\n\n" +
+		Use: "decline PEER", Short: "Refuse a peer that asks or was introduced, or take back a yes", Args: want(1, 1),
+		Long: "Refuse a peer that asks. It is not told, and may ask again after a week; with --block\n" +
+			"everything from it is ignored. If you accepted it, or asked it, and it has not answered,\n" +
+			"your yes is taken back, and it is told.\n\n" +
 			"PEER is the ID that \"anode peers requests\" shows, its beginning, or the name that the\n" +
 			"peer says if nobody else says it.",
 		ValidArgsFunction: a.completeRequest,
 	}
 	block := cmd.Flags().Bool("block", false, "ignore everything from it, including pings, until \"anode peers unblock\"")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.decide(cmd.Context(), args[0], func(client *control.Client, r control.Request) error {
 			if _, err := client.Decline(cmd.Context(), control.DeclineRequest{Address: r.Address, Block: *block}); err != nil {
 				return err
+			}
+			if *asJSON {
+				return a.json(declinedAnswer{schema, r, *block})
 			}
 			done := "declined "
 			if *block {
 				done = "declined and blocked "
 			}
 			fmt.Fprintln(a.out, done+requestLabel(r))
+			if r.State == control.StateAsked {
+				fmt.Fprintln(a.out, "you had said yes to it; that is taken back")
+			}
 			return nil
 		})
 	}
@@ -297,6 +377,7 @@ func (a *app) peersIntroduce() *cobra.Command {
 		ValidArgsFunction: a.completeBoth,
 	}
 	cmd.Flags().StringVar(&note, "note", "", "a `text` for both")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkNote(cmd, note); err != nil {
 			return err
@@ -316,6 +397,10 @@ func (a *app) peersIntroduce() *cobra.Command {
 		done, err := client.Introduce(cmd.Context(), control.IntroduceRequest{A: both[0].Address, B: both[1].Address, Note: note})
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			done.Told, done.Wait = append([]anode.Address{}, done.Told...), append([]anode.Address{}, done.Wait...) // no null
+			return a.json(introducedAnswer{schema, done})
 		}
 		fmt.Fprintln(a.out, introducedWords(both, done))
 		return nil
@@ -360,6 +445,7 @@ func (a *app) peersSet() *cobra.Command {
 		ValidArgsFunction: a.completePeer(0),
 	}
 	cmd.Flags().BoolVar(&mine, "mine", false, "whether it is another machine of yours")
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("mine") {
 			return usage(cmd, "nothing to set: want --mine or --mine=false")
@@ -372,6 +458,9 @@ func (a *app) peersSet() *cobra.Command {
 		}
 		if err := client.SetMine(cmd.Context(), control.MineRequest{Address: peer.Address, Mine: mine}); err != nil {
 			return namePeer(err, peer)
+		}
+		if *asJSON {
+			return a.json(setAnswer{schema, peer, mine})
 		}
 		fmt.Fprintln(a.out, labelOf(peer.Name, peer.ID)+mineWords(mine))
 		return nil

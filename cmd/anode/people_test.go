@@ -113,6 +113,7 @@ func TestLinkLines(t *testing.T) {
 		"broken":            l[:50] + "\r\n" + l[50:90] + "\r\n" + l[90:] + "\r\n\r\nBye",
 		"words around":      "Hello,\nhere it is:\n> " + l[:80] + "\n> " + l[80:] + "\n-- \nN.\n",
 		"blank lines first": "\n\n" + l + "\n",
+		"a letter":          "Hi,\n\nhere it is:\n\n" + l + "\n\nBye",
 	} {
 		got, err := a.readLines(t.Context(), strings.NewReader(text), true)
 		if err != nil || got.String() != l {
@@ -220,11 +221,10 @@ func TestPeopleCompletions(t *testing.T) {
 func TestTaken(t *testing.T) {
 	long := strings.Repeat("n", book.MaxName)
 	for _, c := range []struct{ name, taken, want string }{
-		{"north", "south", ""}, {"", "", ""}, {"north", "north", "--as north-2"}, {"north", "north north-2", "--as north-3"}, {long, long, "--as " + long[:book.MaxName-2] + "-2"},
+		{"north", "south", "north"}, {"", "", ""}, {"north", "north", "north-2"}, {"north", "north north-2", "north-3"}, {long, long, long[:book.MaxName-2] + "-2"},
 	} {
-		err := takenError(c.name, strings.Fields(c.taken))
-		if (err == nil) != (c.want == "") || err != nil && !strings.HasSuffix(explain(err).try, c.want) {
-			t.Errorf("%s: %v", c.name, err)
+		if got := freeName(c.name, strings.Fields(c.taken)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 	if l := (invite.Link{Address: westAddress}); !bareAddress(l) || bareAddress(invite.Link{Address: westAddress, Name: "n"}) {

@@ -47,16 +47,13 @@ func (a *app) pingCommand() *cobra.Command {
 		}
 		client := control.NewClient(a.socket)
 		defer client.Close()
-		peer, err := a.find(cmd.Context(), clientBook{client}, args[0])
+		peer, err := a.findPeer(cmd.Context(), clientBook{client}, args[0])
 		if err != nil {
 			return err
 		}
 		status, err := client.Status(cmd.Context())
 		if err != nil {
 			return err
-		}
-		if peer.Address == status.Address {
-			return &failure{exitFailed, "that is this machine's own address", "another PEER"}
 		}
 		return a.ping(cmd.Context(), client, peer, f, namesOf(status.Peers))
 	}

@@ -22,11 +22,9 @@ const (
 
 // Colours of the code: black and white of the colour cube, which no theme changes.
 const (
-	qrColors = "\x1b[38;5;16;48;5;231m"
-	qrEnd    = "\x1b[0m"
-
-	// qrFull is a cell of the first colour. The full block of many fonts leaves a gap to the next cell.
-	qrFull = "\x1b[7m \x1b[27m"
+	qrBlack = "16"
+	qrWhite = "231"
+	qrEnd   = "\x1b[0m"
 )
 
 // screen is the size of a terminal that a code has to fit; zeros: there is none.
@@ -117,22 +115,42 @@ func shorter(l invite.Link) []shortLink {
 	return list
 }
 
-// lines returns the code in half blocks, two rows of modules a line: black on white if colors
-// is set. Without colours the blocks are the white modules, as terminals are dark in most cases.
+// lines returns the code, two rows of modules a line: in black and white if colors is set. Without
+// colours the blocks are the white modules, as terminals are dark in most cases.
 func (c qrCode) lines(colors bool) (lines []string) {
 	for y := -c.quiet; y < c.code.Size+c.quiet; y += 2 {
 		var b strings.Builder
-		for x := -c.quiet; x < c.code.Size+c.quiet; x++ {
+		for x, last := -c.quiet, ""; x < c.code.Size+c.quiet; x++ {
 			upper, lower := c.code.Black(x, y), c.code.Black(x, y+1)
-			b.WriteString(halfBlock(upper == colors, lower == colors))
+			if !colors {
+				b.WriteString(halfBlock(!upper, !lower))
+				continue
+			}
+			color, cell := qrCell(upper, lower)
+			if color != last {
+				b.WriteString(color)
+			}
+			b.WriteString(cell)
+			last = color
 		}
 		if colors {
-			lines = append(lines, qrColors+strings.ReplaceAll(b.String(), "█", qrFull)+qrEnd)
-		} else {
-			lines = append(lines, b.String())
+			b.WriteString(qrEnd)
 		}
+		lines = append(lines, b.String())
 	}
 	return lines
+}
+
+// qrCell returns a cell of which the halves are black or white, and the colours before it. It has
+// as little painted as possible, and never the upper half: TrueType fonts in most sizes leave a line
+// free above ▀ and around █, which cuts the code in stripes, and zbar reads none of it.
+func qrCell(upper, lower bool) (color, cell string) {
+	name := map[bool]string{true: qrBlack, false: qrWhite}
+	color = "\x1b[38;5;" + name[lower] + ";48;5;" + name[upper] + "m"
+	if upper == lower {
+		return color, " "
+	}
+	return color, "▄"
 }
 
 // halfBlock returns a cell of which the upper and the lower half are painted, or not.
@@ -161,6 +179,9 @@ func (a *app) printQR(l invite.Link) error {
 	}
 	if len(c.leftOut) > 0 {
 		fmt.Fprintf(a.err, "To fit this terminal, the QR code does without %s; a larger window or a smaller font shows all.\n", strings.Join(c.leftOut, " and "))
+	}
+	if a.terminal && !a.color {
+		fmt.Fprintln(a.err, "Without colours, the QR code is right on a dark terminal only.")
 	}
 	for _, line := range c.lines(a.color) {
 		fmt.Fprintln(a.out, line)

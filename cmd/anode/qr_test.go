@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -75,18 +76,48 @@ func TestQRLines(t *testing.T) {
 			t.Fatalf("%d lines", len(lines))
 		}
 		for y, line := range lines {
-			bare := strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(line, qrColors), qrEnd), qrFull, "█")
-			if colors == (bare == line) {
-				t.Fatalf("line %d: %q", y, line)
+			cells := readCells(t, line, colors)
+			if len(cells) != c.size() {
+				t.Fatalf("line %d has %d cells", y, len(cells))
 			}
-			for x, r := range []rune(bare) {
-				upper, lower := r == '█' || r == '▀', r == '█' || r == '▄'
-				if x, y := x-c.quiet, 2*y-c.quiet; c.code.Black(x, y) != (upper == colors) || c.code.Black(x, y+1) != (lower == colors) {
+			for x, cell := range cells {
+				if x, y := x-c.quiet, 2*y-c.quiet; c.code.Black(x, y) != cell[0] || c.code.Black(x, y+1) != cell[1] {
 					t.Fatalf("module %d, %d is wrong", x, y)
 				}
 			}
 		}
 	}
+}
+
+// readCells reads what a line of a code shows, upper and lower halves: true is black. Lines with colours
+// must not paint the upper half of a cell, nor all of it.
+func readCells(t *testing.T, line string, colors bool) (cells [][2]bool) {
+	t.Helper()
+	if !colors {
+		for _, r := range line {
+			cells = append(cells, [2]bool{r != '█' && r != '▀', r != '█' && r != '▄'})
+		}
+		return cells
+	}
+	line, ended := strings.CutSuffix(line, qrEnd)
+	if !ended || strings.ContainsAny(line, "█▀") {
+		t.Fatalf("%q", line)
+	}
+	for _, run := range strings.Split(line, "\x1b[")[1:] {
+		color, text, _ := strings.Cut(run, "m")
+		var painted, around int
+		if _, err := fmt.Sscanf(color, "38;5;%d;48;5;%d", &painted, &around); err != nil {
+			t.Fatal(color, err)
+		}
+		for _, r := range text {
+			cell := [2]bool{around == 16, around == 16}
+			if r == '▄' {
+				cell[1] = painted == 16
+			}
+			cells = append(cells, cell)
+		}
+	}
+	return cells
 }
 
 func TestShorter(t *testing.T) {
@@ -104,36 +135,45 @@ func TestShorter(t *testing.T) {
 	}
 }
 
-// TestQRScreenshot shows the code in a terminal, dark or light, and has another program read a
-// picture of the screen.
+// TestQRScreenshot shows the code in a terminal, dark or light, with fonts in which half blocks leave
+// gaps, and has another program read a picture of the screen, and one such as a camera would make.
 func TestQRScreenshot(t *testing.T) {
-	for _, tool := range []string{"Xvfb", "xterm", "import", "zbarimg"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+	const trueType = "DejaVu Sans Mono"
+	for _, tool := range []string{"Xvfb", "xterm", "import", "convert", "zbarimg", "fc-match"} {
+		_, err := exec.LookPath(tool)
+		orSkip(t, err)
 	}
+	file, err := exec.Command("fc-match", "-f", "%{file}", trueType).Output()
+	if err == nil && !strings.HasSuffix(string(file), "DejaVuSansMono.ttf") {
+		err = fmt.Errorf("no %s, but %s", trueType, file)
+	}
+	orSkip(t, err)
 	people, socket := servePeople(t)
 	display := startScreen(t)
-	for _, c := range []struct{ name, guest, fg, bg, env string }{
-		{"light", "east", "black", "white", ""},
-		{"dark", "east", "white", "black", ""},
-		{"relay", "far", "white", "black", ""},
-		{"no colours", "east", "white", "black", "NO_COLOR=1"},
+	for _, c := range []struct{ name, guest, fg, bg, size, env string }{
+		{"light", "east", "black", "white", "", ""},
+		{"dark", "east", "white", "black", "", ""},
+		{"relay", "far", "white", "black", "", ""},
+		{"no colours", "east", "white", "black", "", "NO_COLOR=1"},
+		{"TrueType", "east", "white", "black", "8", ""},
+		{"TrueType light", "east", "black", "white", "11", ""},
+		{"TrueType relay", "far", "white", "black", "14", ""},
+		{"TrueType no colours", "east", "white", "black", "11", "NO_COLOR=1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			x := exec.CommandContext(ctx, "xterm", "-geometry", "80x24+0+0", "-fg", c.fg, "-bg", c.bg,
-				"-e", "sh", "-c", "anode invite "+c.guest+" --qr; printf '$ '; exec sleep 30")
+			args := []string{"-geometry", "80x24+0+0", "-fg", c.fg, "-bg", c.bg}
+			if c.size != "" {
+				args = append(args, "-fa", trueType, "-fs", c.size)
+			}
+			x := exec.CommandContext(ctx, "xterm", append(args, "-e", "sh", "-c", "anode invite "+c.guest+" --qr; printf '$ '; exec sleep 30")...)
 			x.Env = append(os.Environ(), "DISPLAY="+display, "ANODE_SOCKET="+socket, "LC_ALL=C.UTF-8", c.env)
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer func() { cancel(); _ = x.Wait() }()
-			text := readScreen(ctx, t, display)
+			text, picture := readScreen(ctx, t, display)
 			got, err := invite.Parse(text)
 			want := people.last()
 			if len(want.Relays) == 0 && text != want.QR() {
@@ -142,8 +182,36 @@ func TestQRScreenshot(t *testing.T) {
 			if err != nil || got.Token != want.Token || !slices.Equal(got.Relays, want.Relays) {
 				t.Errorf("got %s, %v", text, err)
 			}
+			if again := readCode(ctx, photograph(ctx, t, picture)); again != text {
+				t.Errorf("a camera reads %q", again)
+			}
 		})
 	}
+}
+
+// orSkip skips a test for want of something, which must be there in CI.
+func orSkip(t *testing.T, missing error) {
+	t.Helper()
+	switch {
+	case missing == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(missing)
+	default:
+		t.Skip(missing)
+	}
+}
+
+// photograph makes of a picture one that is as if held askew, out of focus, dim and noisy.
+func photograph(ctx context.Context, t *testing.T, picture string) string {
+	t.Helper()
+	photo := filepath.Join(t.TempDir(), "photo.jpg")
+	out, err := exec.CommandContext(ctx, "convert", picture, "-filter", "Triangle", "-resize", "150%", "-virtual-pixel", "edge",
+		"-distort", "Perspective", "0,0 36,18 1200,0 1164,54 1200,900 1188,855 0,900 12,891",
+		"-blur", "0x2", "-modulate", "92", "-seed", "7", "-attenuate", "0.35", "+noise", "Gaussian", "-quality", "70", photo).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return photo
 }
 
 func (p *fixturePeople) last() invite.Link {
@@ -192,22 +260,31 @@ func startScreen(t *testing.T) string {
 	return ":" + strings.TrimSpace(line)
 }
 
-// readScreen takes pictures of a screen until there is a code in one.
-func readScreen(ctx context.Context, t *testing.T, display string) string {
+// readScreen takes pictures of a screen until there is a code in one, and returns both.
+func readScreen(ctx context.Context, t *testing.T, display string) (text, picture string) {
 	t.Helper()
-	picture := filepath.Join(t.TempDir(), "screen.png")
+	picture = filepath.Join(t.TempDir(), "screen.png")
 	for ctx.Err() == nil {
 		shot := exec.CommandContext(ctx, "import", "-display", display, "-window", "root", picture)
 		if out, err := shot.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		read := exec.CommandContext(ctx, "zbarimg", "-q", "--raw", picture)
-		read.Stderr = io.Discard
-		if out, err := read.Output(); err == nil && len(out) > 0 {
-			return strings.TrimSpace(string(out))
+		if text := readCode(ctx, picture); text != "" {
+			return text, picture
 		}
 		_ = wait(ctx, 100*time.Millisecond)
 	}
 	t.Fatal("no code was read")
-	return ""
+	return "", ""
+}
+
+// readCode returns the text of the code in a picture; empty: there is none that can be read.
+func readCode(ctx context.Context, picture string) string {
+	read := exec.CommandContext(ctx, "zbarimg", "-q", "--raw", picture)
+	read.Stderr = io.Discard
+	out, err := read.Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -93,7 +93,7 @@ func (a *app) fileSettings(cmd *cobra.Command) (config.Files, error) {
 func (a *app) admit(ctx context.Context, client *control.Client, status overlay.Status, f recvFlags, trust []string) (admission, error) {
 	who := admission{all: f.yes, mute: f.mute}
 	for _, text := range f.from {
-		r, err := a.find(ctx, clientBook{client}, text)
+		r, err := a.findPeer(ctx, clientBook{client}, text)
 		if err != nil {
 			return who, err
 		}

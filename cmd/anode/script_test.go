@@ -69,6 +69,7 @@ func setLinks(e *testscript.Env) error {
 	e.Setenv("WEST_HALF2", l[at:])
 	return errors.Join(
 		os.WriteFile(filepath.Join(e.WorkDir, "east.txt"), []byte(l+"\n"), 0o600),
+		os.WriteFile(filepath.Join(e.WorkDir, "mail.txt"), []byte("Hi,\n\nhere is my link:\n\n"+l[:75]+"=\n"+l[75:100]+"=\n"+l[100:]+"\n\nSee you\n-- \nwest\n"), 0o600),
 		os.WriteFile(filepath.Join(e.WorkDir, "broken.txt"), []byte("Hello,\n> "+l[:70]+"\n> "+l[70:]+"\n> See you\n"), 0o600))
 }
 

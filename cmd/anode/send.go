@@ -37,7 +37,7 @@ func (a *app) sendCommand() *cobra.Command {
 		client := control.NewClient(a.socket)
 		defer client.Close()
 		last := len(args) - 1
-		peer, err := a.find(cmd.Context(), clientBook{client}, args[last])
+		peer, err := a.findPeer(cmd.Context(), clientBook{client}, args[last])
 		if err != nil {
 			return err
 		}
@@ -64,9 +64,6 @@ func (a *app) completeSend(cmd *cobra.Command, args []string, typed string) ([]c
 
 // maySend returns why nothing can be sent to a peer.
 func maySend(status overlay.Status, peer control.Resolved) error {
-	if peer.Address == status.Address {
-		return &failure{exitFailed, "that is this machine's own address", "another PEER"}
-	}
 	added := slices.ContainsFunc(status.Peers, func(p overlay.PeerStatus) bool { return p.Address == peer.Address && p.Allowed })
 	if !added {
 		return &failure{exitUnknownPeer, labelOf(peer.Name, peer.ID) + " is not a peer that you added", "anode peers add ADDRESS"}

@@ -22,7 +22,7 @@ import (
 type statusView struct {
 	long     bool // the forms and the endpoint of each peer
 	counters bool
-	waiting  int  // how many ask to be let in, or were introduced
+	waiting  waiting
 	bridged  bool // the bridge between the text networks is on
 	files    []control.ZoneFile
 	hosts    []peerHost
@@ -141,19 +141,47 @@ func (a *app) nodeFacts(s overlay.Status, v statusView) [][2]string {
 		[2]string{"settings", settingWords(s, v.bridged)},
 		[2]string{"runs", age(time.Duration(s.Uptime)*time.Second) + ", version " + s.Version},
 		[2]string{"peers", peerCount(s.Peers)})
-	if v.waiting > 0 {
-		facts = append(facts, [2]string{"requests", strconv.Itoa(v.waiting) + " to decide: anode peers requests"})
+	if text := v.waiting.words(); text != "" {
+		facts = append(facts, [2]string{"requests", text})
 	}
 	return facts
 }
 
+// waiting is how many wait for a decision here, and of how many this machine waits for one.
+type waiting struct {
+	Requests int `json:"requests"` // that ask to be let in, or were introduced
+	Asked    int `json:"asked"`    // that were asked, and let in when they accept
+}
+
+// words are for people; empty: nobody waits.
+func (w waiting) words() string {
+	var list []string
+	if w.Requests > 0 {
+		list = append(list, strconv.Itoa(w.Requests)+" to decide")
+	}
+	if w.Asked > 0 {
+		list = append(list, strconv.Itoa(w.Asked)+" asked, let in when they accept")
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return strings.Join(list, "; ") + ": anode peers requests"
+}
+
 // waitingOf returns how many wait for a decision.
-func waitingOf(ctx context.Context, client *control.Client) int {
+func waitingOf(ctx context.Context, client *control.Client) (w waiting) {
 	list, err := client.Requests(ctx)
 	if err != nil {
-		return 0
+		return w
 	}
-	return len(list.Requests)
+	for _, r := range list.Requests {
+		if r.State == control.StateAsked {
+			w.Asked++
+		} else {
+			w.Requests++
+		}
+	}
+	return w
 }
 
 // refusesIP4 reports whether IPv4 aliases are not used, of which a warning says why.

@@ -155,33 +155,40 @@ type layout[T any] struct {
 func arrange[T any](width int, list []T, layouts ...layout[T]) (rows [][]string) {
 	for _, l := range layouts {
 		rows = rowsOf(l.columns, list)
-		longest := widthsOf(rows)[0]
-		over := max(0, total(rows)-width)
-		if over == 0 {
-			return rows
-		}
-		if room := longest - over; room >= l.shortest {
-			cutFirst(rows, room)
-			return rows
+		if cutToFit(rows, width, l.shortest) {
+			break
 		}
 	}
 	return rows
 }
 
 func rowsOf[T any](columns []column[T], list []T) [][]string {
-	head := make([]string, len(columns))
-	for i, c := range columns {
-		head[i] = c.head
+	rows := make([][]string, 1+len(list))
+	for i := range rows {
+		rows[i] = make([]string, len(columns))
 	}
-	rows := [][]string{head}
-	for _, x := range list {
-		row := make([]string, len(columns))
-		for i, c := range columns {
-			row[i] = c.cell(x)
+	for k, c := range columns {
+		rows[0][k] = c.head
+		for i, x := range list {
+			rows[1+i][k] = c.cell(x)
 		}
-		rows = append(rows, row)
 	}
 	return rows
+}
+
+// cutToFit reports whether a table fits a width. If need be, it cuts the first column, but to
+// no less than shortest.
+func cutToFit(rows [][]string, width, shortest int) bool {
+	over := max(0, total(rows)-width)
+	if over == 0 {
+		return true
+	}
+	room := widthsOf(rows)[0] - over
+	if room < shortest {
+		return false
+	}
+	cutFirst(rows, room)
+	return true
 }
 
 // cutFirst shortens the cells of the first column to a width.

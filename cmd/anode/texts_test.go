@@ -60,6 +60,36 @@ func TestTextsCommands(t *testing.T) {
 	}
 }
 
+// TestReadmeCommands: the table of commands has all of them. Of a command that is there itself, the
+// verbs below it may be left out, except of these.
+func TestReadmeCommands(t *testing.T) {
+	strict := []string{"invite", "peers", "dns"}
+	there := map[string]bool{"anode dns status": true} // which is "anode dns"
+	_, table, _ := strings.Cut(texts(t)["README.md"], "\n## Commands\n")
+	root := newApp(io.Discard, io.Discard).root()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, quoted := range quotedIn("\n## Commands\n" + table) {
+		if cmd, _, err := root.Find(strings.Fields(quoted)[1:]); err == nil {
+			there[cmd.CommandPath()] = true
+		}
+	}
+	for _, cmd := range root.Commands() {
+		below := cmd.Commands()
+		if there[cmd.CommandPath()] && !slices.Contains(strict, cmd.Name()) {
+			continue
+		}
+		if len(below) == 0 || slices.Contains(strict, cmd.Name()) && cmd.Name() != "peers" {
+			below = append(below, cmd)
+		}
+		for _, c := range below {
+			if !c.Hidden && !there[c.CommandPath()] {
+				t.Errorf("the table of commands lacks %q", c.CommandPath())
+			}
+		}
+	}
+}
+
 // linesToCopy returns the lines of a text that are shown apart from it: those after "$ " in
 // the README, and those indented by four blanks in a topic.
 func linesToCopy(text string) (lines []string) {

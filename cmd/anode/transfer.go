@@ -68,12 +68,14 @@ func (l lines) dial(ctx context.Context, to control.Resolved) (net.Conn, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, peerDialLimit)
 	defer cancel()
-	conn, err := l.system(status).Dial(ctx, netip.AddrPortFrom(to.ULA.Addr(), files.Port))
+	conn, err := system(status, func() int { return status.Tun.Index }).Dial(ctx, netip.AddrPortFrom(to.ULA.Addr(), files.Port))
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, errNobodyReceives
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return nil, errNoAnswer
+	case errors.Is(err, syscall.EACCES): // the daemon's answer to a packet that the peer would drop
+		return nil, errNotLetIn
 	}
 	return conn, plainDial(err)
 }
@@ -110,6 +112,7 @@ func plainDial(err error) error {
 var (
 	errNobodyReceives = errors.New("nobody receives files there")
 	errNoAnswer       = errors.New("no answer")
+	errNotLetIn       = errors.New("it does not let this machine in")
 )
 
 // listen takes connections of peers.
@@ -117,7 +120,7 @@ func (l lines) listen(ctx context.Context, status overlay.Status) (net.Listener,
 	if status.Tun == nil {
 		return listenStreams(ctx, l.client), nil
 	}
-	listener, err := l.system(status).Listen(ctx, files.Port)
+	listener, err := system(status, l.adapter(ctx, status)).Listen(ctx, files.Port)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &failure{exitFailed, fmt.Sprintf("port %d: another program uses it, perhaps another anode recv", files.Port), "wait until that has ended; to find it: ss -tlnp"}
 	}
@@ -125,13 +128,23 @@ func (l lines) listen(ctx context.Context, status overlay.Status) (net.Listener,
 }
 
 // system is the sockets of the operating system, bound to the adapter.
-func (l lines) system(status overlay.Status) chat.Transport {
-	return chat.FromULA(status.ULA.Addr(), func() int {
-		if status.Tun == nil {
-			return 0
+func system(status overlay.Status, index func() int) chat.Transport {
+	return chat.FromULA(status.ULA.Addr(), index)
+}
+
+// adapter returns a function that returns the adapter's index. It asks the daemon each time, since
+// a restarted daemon has made another adapter. While no daemon answers, it is the last one's:
+// nothing comes from there, and nothing else is let in. One goroutine at a time may call it.
+func (l lines) adapter(ctx context.Context, status overlay.Status) func() int {
+	last := status.Tun.Index
+	return func() int {
+		asking, cancel := context.WithTimeout(ctx, checkLimit)
+		defer cancel()
+		if now, err := l.peers(asking); err == nil && now.Tun != nil {
+			last = now.Tun.Index
 		}
-		return status.Tun.Index
-	})
+		return last
+	}
 }
 
 // admission is which peers may send, and whose offers need no question.
@@ -186,6 +199,8 @@ func transferFailure(err error, peer string) error {
 		return &failure{exitFailed, "interrupted", again}
 	case errors.Is(err, errNobodyReceives):
 		return &failure{exitUnreachable, err.Error(), "on that machine: anode recv; then " + again}
+	case errors.Is(err, errNotLetIn):
+		return &failure{exitUnreachable, err.Error(), "on that machine: anode peers add; anode why PEER tells more"}
 	case errors.Is(err, files.ErrStalled):
 		return &failure{exitUnreachable, err.Error(), again}
 	case errors.Is(err, files.ErrNoSpace):

@@ -21,6 +21,7 @@ import (
 	"anodenet/cmd/internal/control"
 	"anodenet/cmd/internal/files"
 	"anodenet/cmd/internal/names"
+	"anodenet/overlay"
 )
 
 // TestSender is who may send, and about whose offers nobody is asked.
@@ -84,7 +85,7 @@ func TestTrustedPeers(t *testing.T) {
 func TestMaySend(t *testing.T) {
 	status := fixtureStatus()
 	of := func(a anode.Address) control.Resolved { return control.Resolve(names.Peer{Address: a}, false) }
-	for a, exit := range map[anode.Address]int{northAddress: 0, selfAddress: exitFailed, strangerAddress: exitUnknownPeer} {
+	for a, exit := range map[anode.Address]int{northAddress: 0, selfAddress: exitUnknownPeer, strangerAddress: exitUnknownPeer} {
 		err := maySend(status, of(a))
 		if (err == nil) != (exit == 0) || err != nil && explain(err).exit != exit {
 			t.Errorf("%v: %v", a.ID(), err)
@@ -178,6 +179,7 @@ func TestTransferFailure(t *testing.T) {
 	}{
 		{context.Canceled, exitFailed, "interrupted", "the same command again: it goes on where it ended"},
 		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNobodyReceives), exitUnreachable, "no progress in 10m0s: nobody receives files there", "on that machine: anode recv; then the same command again: it goes on where it ended"},
+		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNotLetIn), exitUnreachable, "no progress in 10m0s: it does not let this machine in", "on that machine: anode peers add; anode why PEER tells more"},
 		{files.ErrRefused, exitFailed, "north: the other side refused", ""},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailed, "the disk is full", "free some space, then the same command again: it goes on where it ended"},
 	} {
@@ -239,6 +241,24 @@ func TestSendNothing(t *testing.T) {
 	err := a.send(t.Context(), lines{}, control.Resolved{}, []string{filepath.Join(dir, "nothing")}, transferFlags{})
 	if f := explain(err); f.exit != exitFailed || !strings.Contains(f.message, "nothing: no such file") || f.try == "" {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestAdapterNow: a receiver takes what comes by the adapter of a restarted daemon, and by the last
+// one while no daemon answers.
+func TestAdapterNow(t *testing.T) {
+	status := func(index int) overlay.Status { return overlay.Status{Tun: &overlay.TunStatus{Index: index}} }
+	var now overlay.Status
+	var broken error
+	index := lines{peers: func(context.Context) (overlay.Status, error) { return now, broken }}.adapter(t.Context(), status(3))
+	for _, c := range []struct {
+		status overlay.Status
+		err    error
+		want   int
+	}{{status(3), nil, 3}, {overlay.Status{}, control.ErrNoDaemon, 3}, {status(7), nil, 7}, {overlay.Status{}, nil, 7}, {overlay.Status{}, control.ErrSilent, 7}, {status(8), nil, 8}} {
+		if now, broken = c.status, c.err; index() != c.want {
+			t.Errorf("%+v, %v: want %d", c.status.Tun, c.err, c.want)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -39,7 +38,7 @@ func (a *app) upCommand() *cobra.Command {
 			t.print = (&eventJSON{out: a.out}).print
 			warn = t.print
 		}
-		options.Made = func(state string) { fmt.Fprintf(a.err, madeText, state) }
+		options.Made = a.sayMade
 		options.Handler = func(level slog.Leveler) slog.Handler {
 			return &eventLog{level: level, print: warn}
 		}

@@ -34,16 +34,9 @@ func (a *app) waitCommand() *cobra.Command {
 		}
 		client := control.NewClient(a.socket)
 		defer client.Close()
-		peer, err := a.find(cmd.Context(), clientBook{client}, args[0])
+		peer, err := a.findPeer(cmd.Context(), clientBook{client}, args[0])
 		if err != nil {
 			return err
-		}
-		self, err := client.Status(cmd.Context())
-		switch {
-		case err != nil:
-			return err
-		case self.Address == peer.Address:
-			return &failure{exitFailed, "that is this machine's own address", "another PEER"}
 		}
 		w := waiter{client: client, peer: peer, direct: direct}
 		return a.wait(cmd.Context(), &w, timeout)

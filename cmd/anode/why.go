@@ -66,7 +66,7 @@ func (a *app) whyCommand() *cobra.Command {
 		Long: "Explain whether a peer can be reached, by which path, and if not, why and what to do.\n" +
 			"If the path leads through a relay: why there is no direct one. It sends pings until one\nis answered, five at most.\n\n" +
 			"Exit code: 0 if programs can reach the peer, 5 if not, 4 if there is no such peer.\n\n" +
-			"Codes in \"code\" of --json, beside up, unreachable, no_adapter, route_stolen,\nroute_missing and route_local:\n" + codesHelp(peerReasons()) +
+			"Codes in \"code\" of --json, beside up, unreachable, asked, no_adapter,\nroute_stolen, route_missing and route_local:\n" + codesHelp(peerReasons()) +
 			"\nCodes in \"path_code\", why the path is not a better one:\n" + codesHelp(pathReasons()) +
 			"\nCodes of notes about zone files, as in doctor: zone_unreachable, zone_no_file, zone_stale,\nzone_no_relay, zone_peer.\nThe code of the note on a path by TCP or HTTP: not_udp.\n",
 		GroupID:           groupPeople,
@@ -99,8 +99,11 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	finding, cancel := context.WithTimeout(ctx, whyFind)
 	defer cancel()
 	found, err := a.find(finding, clientBook{client}, text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return w, s, silence(finding, err)
+	case found.Self:
+		return w, s, &failure{exitFailed, "that is this machine itself, which needs no path", "anode doctor"}
 	}
 	ping := pingUntil(ctx, client, found.Address)
 	if s, err = settled(ctx, client, found.Address); err != nil {
@@ -108,13 +111,14 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 	}
 	asking, stop := context.WithTimeout(ctx, checkLimit)
 	defer stop()
-	if found.Address == s.Address {
-		return w, s, &failure{exitFailed, "that is this machine's own address", "anode doctor"}
-	}
+	asked, wait := askedOf(asking, client, found.Address)
 	for _, p := range s.Peers {
 		if p.Address == found.Address {
 			p = gated(outsideChecked(asking, p), gateOf(asking, client, s))
 			w = explainPeer(p, s, ping, kernelRoute(newMachineFacts(), s, p))
+			if wait && !p.Allowed && !p.Blocked {
+				w.Says, w.Try, w.Code = whyAsked(asked), "anode peers requests", codeAsked
+			}
 			if list, err := client.Endpoints(asking, control.EndpointsRequest{Address: p.Address}); err == nil {
 				w.Endpoints = &list
 				w.blameHosts()
@@ -125,7 +129,31 @@ func (a *app) why(ctx context.Context, text string) (w whyAnswer, s overlay.Stat
 			return w, s, nil
 		}
 	}
+	if wait {
+		return w, s, &failure{exitUnreachable, whyAsked(asked) + "; it was not heard yet", "anode peers requests"}
+	}
 	return w, s, &failure{exitUnknownPeer, "no peer has the address " + found.Address.String() + ", and it was not heard", "anode peers add " + found.Address.String()}
+}
+
+// codeAsked is the code of a peer that this machine asked, and that has not accepted.
+const codeAsked = "asked"
+
+// askedOf returns the request of a peer that was asked, and whether it was.
+func askedOf(ctx context.Context, client *control.Client, a anode.Address) (control.Request, bool) {
+	list, err := client.Requests(ctx)
+	i := slices.IndexFunc(list.Requests, func(r control.Request) bool { return r.Address == a && r.State == control.StateAsked })
+	if err != nil || i < 0 {
+		return control.Request{}, false
+	}
+	return list.Requests[i], true
+}
+
+// whyAsked says what is waited for.
+func whyAsked(r control.Request) string {
+	if r.Refused {
+		return labelOf(r.As, r.Address.ID()) + " was asked, and takes no questions or has declined an earlier one; the two of you are connected if somebody there asks you"
+	}
+	return isAsked(r.As, r.Address.ID())
 }
 
 // settled returns the status once no attempt to open a direct path to a peer is under way, or

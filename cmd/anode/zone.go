@@ -232,7 +232,7 @@ func (a *app) tellJoined(j daemon.Joined) {
 		fmt.Fprintf(a.out, "this machine is in zone %s already\n", label)
 		return
 	case j.Before.IsZero():
-		fmt.Fprintf(a.err, madeText, a.state)
+		a.sayMade(a.state)
 	}
 	fmt.Fprintf(a.out, "this machine is in zone %s now\n", label)
 	list := [][2]string{{"address", j.After.CheckForm()}, {"ula", j.After.ULA().String()}, {"id", j.After.ID().String()}}

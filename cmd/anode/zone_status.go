@@ -14,9 +14,9 @@ import (
 type statusAnswer struct {
 	overlay.Status
 	control.ZoneFiles
-	Hosts    []peerHost     `json:"peer_hosts"` // the host names among the endpoints that people gave
-	Local    []proxy.Status `json:"local"`      // proxies, and forwarded and exposed ports
-	Requests int            `json:"requests"`   // that wait for a decision
+	Hosts []peerHost     `json:"peer_hosts"` // the host names among the endpoints that people gave
+	Local []proxy.Status `json:"local"`      // proxies, and forwarded and exposed ports
+	waiting
 }
 
 // zoneWords names the zone of a node, and says whether the node relays for it.

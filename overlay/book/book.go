@@ -30,7 +30,7 @@
 package book
 
 import (
-	"slices"
+	"sort"
 	"sync"
 
 	"anodenet/anode"
@@ -139,6 +139,6 @@ func (b *Book) Entries() []Entry {
 			list = append(list, b.shelf.entry(a))
 		}
 	}
-	slices.SortFunc(list, func(x, y Entry) int { return compare(x.Address, y.Address) })
+	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
 	return list
 }

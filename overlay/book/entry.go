@@ -93,34 +93,6 @@ func CheckAddress(a anode.Address) error {
 	return nil
 }
 
-// errReserved is wrapped, beside ErrName, by the error of a name that means something else to
-// programs. Peers that had such a name before it was reserved keep it.
-var errReserved = errors.New("it is reserved, since self.anode.internal is this machine and id.anode.internal has the short IDs")
-
-// CheckName reports why a peer cannot have a name: it has 1 to MaxName letters a-z,
-// digits, - and _, begins with a letter or digit, cannot be read as a short ID, and is not
-// self or id.
-func CheckName(name string) error {
-	switch {
-	case name == "" || len(name) > MaxName:
-		return fmt.Errorf("%w: %q: want 1 to %d characters", ErrName, name, MaxName)
-	case name[0] == '-' || name[0] == '_':
-		return fmt.Errorf("%w: %q: want a letter or digit first", ErrName, name)
-	}
-	for _, r := range name {
-		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return fmt.Errorf("%w: %q: want small letters a-z, digits, - and _", ErrName, name)
-		}
-	}
-	if _, err := anode.ParseID(name); err == nil {
-		return fmt.Errorf("%w: %q would be read as a short ID", ErrName, name)
-	}
-	if name == "self" || name == "id" {
-		return fmt.Errorf("%w: %q: %w", ErrName, name, errReserved)
-	}
-	return nil
-}
-
 // CheckEndpoint reports why an endpoint cannot be used.
 func CheckEndpoint(e wire.Endpoint) error { return checkEndpoint(e) }
 

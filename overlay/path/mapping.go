@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"anodenet/overlay/mono"
@@ -86,7 +87,7 @@ func Classify(samples []Sample, own func(netip.Addr) bool) Mapping {
 			list = append(list, s)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Sample) int { return cmp.Compare(a.At, b.At) })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].At < list[j].At })
 	if len(list) == 0 {
 		return Mapping{}
 	}

@@ -37,6 +37,8 @@ func (c *Core) Heard(now Now, h Heard) {
 		c.heardStranger(now, h)
 	case c.person(h.From).asks():
 		c.heardAsked(now, h)
+	case h.Msg.Kind == wire.TellBye && (c.requests.m[h.From.X()].Asked || c.room.holds(h.From.X())):
+		c.take(now, h, c.heardWithdrawal)
 	default:
 		c.count.NotAllowed++ // strangers are told nothing
 	}
@@ -181,6 +183,10 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 		}
 		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
 		p.Unnamed = true
+		if asked && len(p.Ways.Hosts) > 0 { // from now on the book has them
+			x.edit.Add.Hosts, p.Ways.Hosts = p.Ways.Hosts, nil
+			x.do(Know{p.Address, p.Ways})
+		}
 	}
 	p.Unnamed = p.Unnamed && name == "" // its PROFILE says its name
 	if !p.Friend {
@@ -285,6 +291,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 		x := c.begun(now)
 		c.forget(x, k)
 		c.people.drop(x, k)
+		c.dropIntroductions(x, a)
 		x.commit()
 	case s == book.Added && !p.Let:
 		c.letIn(now, c.person(a))
@@ -297,6 +304,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
 	c.outbox.takeBack(x, k)
+	c.requests.drop(x, k)
 	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()
@@ -316,12 +324,18 @@ func (c *Core) removed(now Now, p person) {
 		}
 	}
 	if p.Friend {
-		c.outbox.post(x, p.Address, wire.TellBye, bye{}.body())
-		c.people.put(x, k, person{Address: p.Address})
+		c.sayLeft(x, p.Address)
 	} else {
 		c.people.drop(x, k)
 	}
 	x.commit()
+}
+
+// sayLeft has a transaction tell somebody that it is let in no more, or that people here do not want to let it in any
+// more. Its record stays until it knows, or does not answer for outboxBye.
+func (c *Core) sayLeft(x *tx, a anode.Address) {
+	c.outbox.post(x, a, wire.TellBye, bye{}.body())
+	c.people.put(x, a.X(), person{Address: a})
 }
 
 // forget has a transaction drop all that waits between a peer and us.

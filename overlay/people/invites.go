@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -249,7 +250,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	x, p := c.begun(now), c.person(u.Address)
 	name := v.Name
 	if name == "" {
-		name = firstOf(c.requests.m[u.Address.X()].Name, p.Said)
+		name = firstOf(p.As, c.requests.m[u.Address.X()].Name, p.Said)
 	}
 	name = c.names.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
@@ -364,11 +365,12 @@ func (c *Core) Invitations(now Now) (list []Invitation) {
 			list = append(list, c.invitationOf(id, v))
 		}
 	}
-	slices.SortFunc(list, func(a, b Invitation) int {
-		if n := b.Created.Compare(a.Created); n != 0 {
-			return n
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		if !a.Created.Equal(b.Created) {
+			return a.Created.After(b.Created)
 		}
-		return strings.Compare(a.ID, b.ID)
+		return a.ID < b.ID
 	})
 	return list
 }

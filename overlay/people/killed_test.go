@@ -2,6 +2,7 @@ package people
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"os"
@@ -87,10 +88,32 @@ func letGuestsIn(dir string) error {
 			o.core.Take()
 		}
 		fmt.Println("full")
-		if err := revokeOld(o.core); err != nil {
+		if err := errors.Join(revokeOld(o.core), sayYes(o.core)); err != nil {
 			return err
 		}
 	}
+}
+
+// sayYes accepts somebody who was introduced, and takes that back, which arrives.
+func sayYes(c *Core) error {
+	a := fakeAddress()
+	k := Key(a.X())
+	x := c.begun(killedNow)
+	c.requests.put(x, k, request{Address: a, Name: "b", By: []anode.Address{fakeAddress()}, Since: start})
+	err := x.commit()
+	if err == nil {
+		_, err = c.Accept(killedNow, a, "")
+	}
+	if err == nil {
+		_, err = c.Withdraw(killedNow, a)
+	}
+	for out := range c.outbox.sending {
+		if out.to == k {
+			c.Told(killedNow, a, wire.ToldMsg{ID: out.id})
+		}
+	}
+	c.Take()
+	return err
 }
 
 // revokeOld keeps few invitations.
@@ -104,7 +127,7 @@ func revokeOld(c *Core) error {
 }
 
 // TestKilled kills the issuer at any moment of 100 runs: the uses that are spent, the guests that are noted, and the
-// peers that were let in agree.
+// peers that were let in agree; and who was accepted waits for no decision.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	a := fakeAddress()
@@ -153,9 +176,20 @@ func checkKilled(t *testing.T, dir string) (spent int) {
 			guests++
 		}
 	}
-	for _, p := range o.core.people.m {
+	for k, p := range o.core.people.m {
 		if p.Guest && p.Let {
 			people++
+		}
+		if _, listed := o.core.requests.m[k]; listed && p.asks() {
+			t.Errorf("%s was accepted, and waits for a decision", p.Address.ID())
+		}
+		if p.gone() && !o.core.outbox.holdsBye(k, killedNow) {
+			t.Errorf("%s is not told that a yes was taken back", p.Address.ID())
+		}
+		if p.asks() { // the next child has room
+			if _, err := o.core.Withdraw(killedNow, p.Address); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if guests != len(o.core.invites.guests.m) {

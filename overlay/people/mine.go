@@ -60,7 +60,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	case !e.Added && c.book.Removed(i.Address, x.now.Wall):
 		return
 	case !e.Added:
-		name = c.names.unique(i.Name, i.Address)
+		name = c.names.unique(firstOf(c.person(i.Address).As, i.Name), i.Address)
 	}
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}

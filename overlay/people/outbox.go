@@ -39,6 +39,7 @@ type outgoing struct {
 	due     mono.Time // mono.Never: with the next session
 	refused int       // how often it was too much
 	once    bool      // it does not wait for a session
+	rests   bool      // it is an ASK that was refused: it is not sent, and only says when our yes is over
 	rounds  int       // how often a session was used to send it again
 }
 
@@ -148,6 +149,16 @@ func (o *outbox) takeBack(x *tx, to Key) {
 	}
 }
 
+// holdsBye reports whether a BYE for a peer waits on the disk that is not stale.
+func (o *outbox) holdsBye(to Key, now Now) bool {
+	for k, l := range o.stored.m {
+		if k.to == to && l.Kind == wire.TellBye && !l.stale(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // stop ends the sending of the TELLs to a peer that which picks.
 func (o *outbox) stop(to Key, which func(*outgoing) bool) {
 	for k, t := range o.sending {
@@ -190,6 +201,11 @@ func (o *outbox) pause(t *outgoing) time.Duration {
 func (t storedTell) stale(now Now) bool {
 	age := now.Wall.Sub(t.Since)
 	return age > outboxFor || t.Kind == wire.TellBye && age > outboxBye
+}
+
+// rest has a TELL be due when it is too old.
+func (t *outgoing) rest(now Now) {
+	t.due = now.Mono.Add(t.Since.Add(outboxFor).Sub(now.Wall) + time.Second)
 }
 
 // flush sends everything that waits for a session with a peer.

@@ -3,9 +3,13 @@
 //
 //	stranger --ask--> asked ----ACCEPT or their ASK----> friend --remove--> stranger (tombstone)
 //	stranger <-ASK--- asking ---accept-----------------> friend
-//	stranger --INTRO by a friend--> introduced --accept--> approved --their ASK--> friend
+//	stranger --INTRO by a friend--> introduced --accept--> asked --ACCEPT or their ASK--> friend
 //	stranger --a link--> approved, on both sides --ASK, ACCEPT--> friend
 //	any ------block----> blocked
+//
+// Who was asked is let in when it has said yes as well, by an ACCEPT or an ASK of its own, and not before: so
+// neither side of an introduction is reachable before both have accepted it. Our yes is on the disk. It holds until it
+// is taken back, or for 30 days, in any order of the two, and the friend who introduced them need not be there.
 //
 // A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
 // follows from the standing and from the tables here. A request costs one record, and gives no
@@ -164,6 +168,7 @@ const (
 	EventLeft       EventKind = "left"       // a peer says that it removed us
 	EventBrought    EventKind = "brought"    // a device of ours brought a peer
 	EventTaken      EventKind = "taken"      // the device that brought a peer removed it
+	EventUnanswered EventKind = "unanswered" // people here said yes, and the other side never did: that is over
 	EventJoin       EventKind = "join"       // a join is done, or does not go on
 	EventRefused    EventKind = "refused"    // a peer does not take what we told it
 )
@@ -207,7 +212,7 @@ type Core struct {
 	seen     seen
 
 	// of this run alone
-	marks   map[Key]*mark // of added peers alone
+	marks   map[Key]*mark // of peers that are added or were asked
 	room    room
 	actions []Action
 	held    mono.Time // nothing is due before: the Store could not be written
@@ -231,7 +236,8 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, names: namer{cfg.Book}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, names: namer{book: cfg.Book}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c.names.asked = c.askedAs
 	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
 		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
 	if problems, err = c.load(); err != nil {

@@ -505,9 +505,17 @@ func TestIntroduction(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	f.off = true
-	a.accept(b)
+	if name := a.accept(b); name != "b" || a.accept(b) != "b" {
+		t.Error(name)
+	}
 	w.pass(20 * time.Second)
-	w.states("a", "b", Approved, "b", "a", Asking)
+	w.states("a", "b", Asked, "b", "a", Asking)
+	if a.standing(b) != book.Stranger {
+		t.Error("b is let in before it has accepted")
+	}
+	if r := a.core.Requests(w.now); len(r) != 1 || r[0].State != Asked || r[0].Via != f.addr || r[0].As != "b" {
+		t.Errorf("%+v", r)
+	}
 	b.accept(a)
 	w.pass(20 * time.Second)
 	w.states("a", "b", Friend, "b", "a", Friend)
@@ -633,7 +641,7 @@ func TestNames(t *testing.T) {
 	a.must(err)
 	for offered, want := range map[string]string{
 		"east": "east-2", "East": "east-2", "my_box.local": "my-box-local", "self": "self-2", "id": "id-2", "": "", "__": "", "\x1b[31mred": "31mred",
-		"ünster": "nster", "055b413c40ef750d": "055b413c40ef750d-2", strings.Repeat("x", 100): strings.Repeat("x", 59),
+		"ünster": "nster", "055b413c40ef750d": "055b413c40ef750d-2", strings.Repeat("x", 100): strings.Repeat("x", 63), "v4": "v4-2", "localhost": "localhost-2",
 	} {
 		if got := a.core.names.unique(offered, c.addr); got != want {
 			t.Errorf("%q: %q, want %q", offered, got, want)

@@ -81,7 +81,7 @@ func (c *Core) heardStranger(now Now, h Heard) {
 		c.told(h, wire.TellDone)
 	case listed && r.Asked && r.Address == h.From && r.Name == firstOf(a.Name, r.Name) && r.Note == firstOf(a.Note, r.Note):
 		c.told(h, wire.TellDone)
-	case listed && r.Asked && now.Wall.Sub(r.Heard).Abs() < time.Duration(float64(time.Second)/askRate.PerSecond):
+	case listed && now.Wall.Sub(r.Heard).Abs() < time.Duration(float64(time.Second)/askRate.PerSecond):
 		c.count.TooMuch++
 	case listed:
 		c.list(now, waiting{from: h.From, id: h.Msg.ID, ask: a, host: h.Host, endpoint: h.Endpoint})
@@ -192,6 +192,8 @@ func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
 	case c.book.Get(h.From).Mine:
 		c.brought(x, h.From, i)
 	case c.book.Standing(i.Address) == book.Added:
+	case c.person(i.Address).asks():
+		c.introducedAgain(x, h.From, i)
 	case c.cfg.Policy() == FromNobody:
 		return wire.TellNotNow
 	default:
@@ -204,11 +206,11 @@ func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
 func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	k := Key(i.Address.X())
 	r, listed := c.requests.m[k]
-	if r.Declined && !r.over(x.now.Wall) || containsKey(r.By, by) {
-		return
-	}
 	if !listed || r.over(x.now.Wall) {
 		r = request{Address: i.Address, Since: x.now.Wall}
+	}
+	if r.Declined || containsKey(r.By, by) {
+		return
 	}
 	was := r.class()
 	r.Name, r.Note = firstOf(r.Name, clean(i.Name, maxName)), firstOf(r.Note, i.Note)
@@ -226,6 +228,19 @@ func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	x.do(Event{Kind: EventIntroduced, Address: i.Address, Name: r.Name, Via: by, Text: i.Note})
 }
 
+// introducedAgain takes an introduction of somebody to whom people here have said yes already.
+func (c *Core) introducedAgain(x *tx, by anode.Address, i intro) {
+	p := c.person(i.Address)
+	if containsKey(p.By, by) || len(p.By) >= book.MaxVia {
+		return
+	}
+	p.By = append(slices.Clone(p.By), by)
+	if p.Ways.IsZero() {
+		p.know(x, Ways{Endpoints: i.Endpoints, Relays: i.Relays})
+	}
+	c.people.put(x, i.Address.X(), p)
+}
+
 // request returns who waits for a decision under an address.
 func (c *Core) request(now Now, a anode.Address) (request, error) {
 	r, ok := c.requests.m[a.X()]
@@ -235,9 +250,13 @@ func (c *Core) request(now Now, a anode.Address) (request, error) {
 	return r, nil
 }
 
-// Accept lets in who asked or was introduced, and returns the name that it gets: as, or else the one
-// that it says, made unique.
+// Accept says yes to who asked or was introduced, and returns the name that it gets: as, or else the one
+// that it says, made unique. Who asked has said yes itself, and is let in. Who was only introduced is asked, and
+// let in when it says yes too: an ASK or ACCEPT of its own says so. To accept it again changes nothing.
 func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err error) {
+	if p := c.person(a); p.asks() && as == "" {
+		return p.As, nil
+	}
 	r, err := c.request(now, a)
 	if err != nil {
 		return "", err
@@ -245,36 +264,93 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	if err := c.names.given(as, r.Address); err != nil {
 		return "", err
 	}
+	if name = as; name == "" {
+		name = c.names.unique(r.Name, r.Address)
+	}
+	if !r.Asked {
+		return name, c.Ask(now, AskRequest{Address: r.Address, Name: name})
+	}
 	x := c.begun(now)
-	name = firstOf(as, c.names.unique(r.Name, r.Address))
 	x.edit.Add = &book.Entry{Address: r.Address, Name: name, Endpoints: r.Endpoints}
 	p := c.person(r.Address)
-	p.By = r.By
+	p.By, p.Said = r.By, r.Name
 	p.know(x, Ways{Relays: r.Relays}) // the book has the endpoints
-	if r.Asked {
-		p.Said = r.Name
-		c.befriend(x, p)
-		return name, x.commit()
-	}
-	c.outbox.takeBack(x, a.X())
-	p.Let, p.Asked, p.Via = true, now.Wall, firstBy(r.By)
-	c.people.put(x, a.X(), p)
-	c.requests.drop(x, a.X())
-	x.then(func() { c.sendAsk(now, p) })
+	c.befriend(x, p)
 	return name, x.commit()
 }
 
-// Decline refuses a request for a week. The other side is told only if it asks again.
+// Decline refuses a request for a week, also one to which people here said yes before. The other side is told
+// only if it asks again, or was asked.
 func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
+	x, k := c.begun(now), Key(a.X())
 	r, err := c.request(now, a)
+	was := c.requestOf(r)
+	if p := c.person(a); p.asks() {
+		was, err = c.askOf(p), nil
+		r = request{Address: a, Name: p.Said, By: p.By}
+		c.withdraw(x, p)
+	}
 	if err != nil {
 		return Request{}, err
 	}
-	x, was := c.begun(now), c.requestOf(r)
 	r.Declined, r.Since = true, now.Wall
 	c.makeRoom(x, ofDeclined)
-	c.requests.put(x, a.X(), r)
+	c.requests.put(x, k, r)
+	x.then(func() { c.room.leave(k) })
 	return was, x.commit()
+}
+
+// Withdraw takes back that people here said yes to somebody who has not said it too. It returns false if there is no
+// such person.
+func (c *Core) Withdraw(now Now, a anode.Address) (bool, error) {
+	p := c.person(a)
+	if !p.asks() {
+		return false, nil
+	}
+	x := c.begun(now)
+	c.withdraw(x, p)
+	return true, x.commit()
+}
+
+// withdraw has a transaction forget our yes. The other side may have our ASK on its list, and is told.
+func (c *Core) withdraw(x *tx, p person) {
+	c.forget(x, p.Address.X())
+	c.sayLeft(x, p.Address)
+}
+
+// dropIntroductions has a transaction forget whom a friend introduced who is blocked now, unless they asked or
+// others introduced them too. To whom people here said yes, they said it.
+func (c *Core) dropIntroductions(x *tx, by anode.Address) {
+	for k, r := range c.requests.m {
+		if !containsKey(r.By, by) || r.Declined {
+			continue
+		}
+		r.By = slices.DeleteFunc(slices.Clone(r.By), func(a anode.Address) bool { return sameKey(a, by) })
+		if len(r.By) > 0 || r.Asked {
+			c.requests.put(x, k, r)
+		} else {
+			c.requests.drop(x, k)
+		}
+	}
+}
+
+// heardWithdrawal takes the BYE of somebody who takes back an ASK about which nothing was decided here.
+func (c *Core) heardWithdrawal(x *tx, h Heard) wire.TellStatus {
+	if b, err := parseBye(h.Msg.Body); err != nil || b != (bye{}) {
+		return wire.TellMalformed
+	}
+	k := Key(h.From.X())
+	r := c.requests.m[k]
+	switch {
+	case !r.Asked, r.Declined:
+	case len(r.By) > 0:
+		r.Asked, r.ID, r.Host = false, wire.TellID{}, netip.Addr{}
+		c.requests.put(x, k, r)
+	default:
+		c.requests.drop(x, k)
+	}
+	x.then(func() { c.room.leave(k) })
+	return wire.TellDone
 }
 
 // maxAsked is how many we ask at a time who are no peers.
@@ -286,10 +362,10 @@ type AskRequest struct {
 	Name    string // that it gets here when it lets us in; empty: the one that it says
 	Note    string
 	Mine    bool // it is another device of ours
-	Ways    Ways // where it may be
+	Ways    Ways // where it may be, beside where a friend who introduced it says
 }
 
-// Ask asks somebody to let us in, who is let in when it does. Somebody who asked us is let in at once.
+// Ask asks somebody to let us in, who is let in when it does and not before. Somebody who asked us is let in at once.
 func (c *Core) Ask(now Now, r AskRequest) error {
 	a := r.Address
 	switch s := c.book.Standing(a); {
@@ -301,7 +377,8 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 	if err := errors.Join(c.names.given(r.Name, a), r.Ways.check()); err != nil {
 		return err
 	}
-	if _, err := c.request(now, a); err == nil {
+	known, err := c.request(now, a)
+	if err == nil && known.Asked {
 		_, err := c.Accept(now, a, r.Name)
 		return errors.Join(err, c.alsoMine(now, a, r.Mine))
 	}
@@ -314,6 +391,11 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 	}
 	x := c.begun(now)
 	c.outbox.takeBack(x, a.X())
+	if err == nil { // a friend introduced it
+		p.By, p.Via, p.Said = known.By, firstBy(known.By), known.Name
+		r.Ways.Endpoints, r.Ways.Relays = slices.Concat(r.Ways.Endpoints, known.Endpoints), slices.Concat(r.Ways.Relays, known.Relays)
+		c.requests.drop(x, a.X())
+	}
 	p.Let = c.book.Standing(a) == book.Added
 	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, r.Name, clean(r.Note, maxNote), r.Mine
 	p.know(x, r.Ways)
@@ -358,6 +440,7 @@ func (c *Core) postIntro(x *tx, to, of anode.Address, name, note string, mine bo
 // Waits reports whether a TELL of a kind to a peer has not arrived yet.
 func (c *Core) Waits(to anode.Address, kind wire.TellKind) bool {
 	return c.outbox.has(to.X(), func(o *outgoing) bool {
-		return o.Kind == kind && (kind != wire.TellAsk || !c.people.m[to.X()].AskTold)
+		p := c.people.m[to.X()]
+		return o.Kind == kind && (kind != wire.TellAsk || !p.AskTold && !p.Refused)
 	})
 }

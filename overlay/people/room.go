@@ -201,6 +201,11 @@ func (p *places) note(a netip.Addr, s seenAt) {
 	*e.Value.(*place) = place{a, s}
 }
 
+// holds reports whether an ASK of a key waits.
+func (r *room) holds(k Key) bool {
+	return slices.ContainsFunc(r.waiting, func(o waiting) bool { return o.from.X() == k })
+}
+
 // leave takes an ASK out.
 func (r *room) leave(k Key) {
 	r.waiting = slices.DeleteFunc(r.waiting, func(o waiting) bool { return o.from.X() == k })

@@ -132,7 +132,7 @@ type person struct {
 	// of our ASK
 	Asked   time.Time     `json:"asked,omitzero"` // zero: never
 	AskTold bool          `json:"ask_told,omitempty"`
-	Refused bool          `json:"refused,omitempty"` // it does not let itself be asked
+	Refused bool          `json:"refused,omitempty"` // it does not let itself be asked; our yes stays
 	Note    string        `json:"note,omitempty"`
 	Via     anode.Address `json:"via,omitzero"`
 	As      string        `json:"as,omitempty"`   // its name here, once it accepts
@@ -146,8 +146,11 @@ func (c *Core) person(a anode.Address) person {
 	return p
 }
 
-// asks reports whether we wait for an answer of somebody who is not added.
-func (p person) asks() bool { return !p.Asked.IsZero() && !p.Refused && !p.Let }
+// asks reports whether people here said yes to somebody who is not added, and who has not said the same.
+func (p person) asks() bool { return !p.Asked.IsZero() && !p.Let }
+
+// gone reports whether nothing is between a peer and us but a BYE that it did not get yet.
+func (p person) gone() bool { return p.Asked.IsZero() && !p.Let }
 
 // load reads the tables.
 func (c *Core) load() (problems []error, err error) {
@@ -192,7 +195,7 @@ func (c *Core) begin(now Now) {
 	for _, p := range slices.Collect(maps.Values(c.people.m)) {
 		c.Decided(now, p.Address)
 		if p, ok := c.people.m[p.Address.X()]; ok && p.asks() {
-			c.sendAsk(now, p)
+			c.askOn(now, p)
 		}
 	}
 	c.ProfileChanged(now)

@@ -17,26 +17,61 @@ func (c *Core) resend(now Now) {
 		}
 		if o.stale(now) {
 			c.giveUp(now, k)
-			continue
+		} else if o.rests {
+			o.rest(now)
+		} else {
+			c.outbox.try(now, k, o)
 		}
-		c.outbox.try(now, k, o)
 	}
 }
 
 // giveUp forgets a TELL that is too old.
 func (c *Core) giveUp(now Now, k tellKey) {
-	x := c.begun(now)
+	x, p := c.begun(now), c.people.m[k.to]
 	c.outbox.drop(x, k)
-	if p := c.people.m[k.to]; c.outbox.sending[k].Kind == wire.TellAsk && c.book.Standing(p.Address) != book.Added {
+	switch kind := c.outbox.sending[k].Kind; {
+	case kind == wire.TellAsk && p.asks():
+		c.askOver(x, p)
+	case kind == wire.TellBye && p.gone():
 		c.people.drop(x, k.to)
 	}
 	x.commit()
 }
 
+// askOver has a transaction forget that people here said yes to somebody who never answered.
+func (c *Core) askOver(x *tx, p person) {
+	k := Key(p.Address.X())
+	x.do(Event{Kind: EventUnanswered, Address: p.Address, Name: firstOf(p.As, p.Said), Via: firstBy(p.By)})
+	c.forget(x, k)
+	c.people.drop(x, k)
+}
+
+// askOn goes on with an ASK after a start.
+func (c *Core) askOn(now Now, p person) {
+	o := c.askFor(p)
+	switch {
+	case o.stale(now):
+		x := c.begun(now)
+		c.askOver(x, p)
+		x.commit() // or at the next start
+	case p.Refused:
+		o.rests = true
+		o.rest(now)
+		c.outbox.sending[tellKey{p.Address.X(), c.outbox.newID()}] = o
+	default:
+		c.sendAsk(now, p)
+	}
+}
+
 // sendAsk asks a peer, in place of an ASK that is on its way.
 func (c *Core) sendAsk(now Now, p person) {
+	c.outbox.replace(now, c.askFor(p), isAsk)
+}
+
+// askFor returns the ASK for a peer.
+func (c *Core) askFor(p person) *outgoing {
 	body := ask{clean(c.cfg.Name(), maxName), p.Note, p.Via}.body()
-	c.outbox.replace(now, &outgoing{storedTell: storedTell{p.Address, wire.TellAsk, body, p.Asked}}, isAsk)
+	return &outgoing{storedTell: storedTell{p.Address, wire.TellAsk, body, p.Asked}}
 }
 
 // profileFor returns the PROFILE for a friend. The network's secret is for guests of ours.
@@ -99,19 +134,24 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	case o.Kind == wire.TellProfile && m.Status == wire.TellDone:
 		p.Knows = digest(o.Body)
 		c.people.put(x, k.to, p)
-	case o.Kind == wire.TellBye && c.book.Standing(p.Address) != book.Added && p.Asked.IsZero():
+	case o.Kind == wire.TellBye && p.gone():
 		c.people.drop(x, k.to)
 	}
 	x.commit() // if it fails, it is sent again with the next session, and taken for what came before
 }
 
 // askTold notes that an ASK arrived. One that is not answered is said again some day, and soon if the other side
-// says that others that asked took its place.
+// says that others that asked took its place. One that is refused is not said again; but our yes stays, and an ASK of
+// the other side's is welcome.
 func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatus) {
 	p.AskTold, p.Refused = s == wire.TellDone, s != wire.TellDone
 	c.people.put(x, k.to, p)
-	if s == wire.TellDone && c.book.Standing(p.Address) != book.Added {
-		again := &outgoing{storedTell: o.storedTell, due: x.now.Mono.Add(askAgain), tries: len(pauses)}
-		x.then(func() { c.outbox.sending[k] = again })
+	if !p.asks() {
+		return
 	}
+	again := &outgoing{storedTell: o.storedTell, tries: len(pauses), rests: p.Refused}
+	if again.rest(x.now); !again.rests {
+		again.due = min(again.due, x.now.Mono.Add(askAgain))
+	}
+	x.then(func() { c.outbox.sending[k] = again })
 }

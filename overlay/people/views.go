@@ -1,21 +1,23 @@
 package people
 
 import (
-	"slices"
+	"sort"
 	"time"
 
 	"anodenet/anode"
 	"anodenet/overlay/book"
 )
 
-// Request is somebody who waits for a decision.
+// Request is somebody who waits for a decision here, or of whom we wait for one.
 type Request struct {
 	Address anode.Address
 	Name    string // that it says
+	As      string // that it gets here; of Asked alone
 	Note    string
 	Via     anode.Address // who introduced it; zero: nobody
 	Since   time.Time
-	State   State // Asking or Introduced
+	State   State // Asking, Introduced or Asked
+	Refused bool  // of Asked: it takes no question, or has declined an earlier one
 }
 
 func (c *Core) requestOf(r request) Request {
@@ -26,14 +28,23 @@ func (c *Core) requestOf(r request) Request {
 	return q
 }
 
-// Requests returns who waits for a decision, oldest first.
+func (c *Core) askOf(p person) Request {
+	return Request{Address: p.Address, Name: p.Said, As: p.As, Note: p.Note, Via: firstBy(p.By), Since: p.Asked, State: Asked, Refused: p.Refused}
+}
+
+// Requests returns who waits for a decision, and whom we asked, oldest first.
 func (c *Core) Requests(now Now) (list []Request) {
 	for _, r := range c.requests.m {
 		if !r.Declined && !r.over(now.Wall) {
 			list = append(list, c.requestOf(r))
 		}
 	}
-	slices.SortFunc(list, func(a, b Request) int { return a.Since.Compare(b.Since) })
+	for _, p := range c.people.m {
+		if p.asks() {
+			list = append(list, c.askOf(p))
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Since.Before(list[j].Since) })
 	return list
 }
 
@@ -47,6 +58,7 @@ type Peer struct {
 	Said     string          // what it calls itself
 	Calls    string          // what it calls us
 	Left     bool            // it says that it removed us
+	Refused  bool            // of Asked: it takes no question, or has declined an earlier one
 	Services []Service
 }
 
@@ -68,7 +80,7 @@ func (c *Core) Peer(now Now, a anode.Address) Peer {
 	case e.Added:
 		v.State = Approved
 	case p.asks():
-		v.State, v.Name = Asked, p.As
+		v.State, v.Name, v.Refused = Asked, p.As, p.Refused
 	case r.Declined || r.over(now.Wall):
 	case r.Asked:
 		v.State, v.Said, v.Via = Asking, r.Name, r.By
@@ -99,7 +111,7 @@ func (c *Core) Peers(now Now) (list []Peer) {
 	for _, r := range c.requests.m {
 		add(r.Address)
 	}
-	slices.SortFunc(list, func(a, b Peer) int { return compare(a.Address, b.Address) })
+	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
 	return list
 }
 
@@ -131,6 +143,11 @@ func (c *Core) tidy(now Now) {
 	for k, l := range c.outbox.stored.m {
 		if l.stale(now) {
 			c.outbox.drop(x, k)
+		}
+	}
+	for k, p := range c.people.m {
+		if p.gone() && !c.outbox.holdsBye(k, now) {
+			c.people.drop(x, k)
 		}
 	}
 	for k := range c.seen.rings {

@@ -1,8 +1,9 @@
 package people
 
 import (
-	"maps"
+	"fmt"
 	"slices"
+	"sort"
 
 	"anodenet/anode"
 	"anodenet/anode/invite"
@@ -15,10 +16,11 @@ import (
 type Ways struct {
 	Endpoints []wire.Endpoint `json:"endpoints,omitempty"`
 	Relays    []Relay         `json:"relays,omitempty"`
+	Hosts     []book.Host     `json:"hosts,omitempty"` // names of machines, of somebody who was asked: those of peers are in the book
 }
 
 // IsZero reports whether there are none.
-func (w Ways) IsZero() bool { return len(w.Endpoints)+len(w.Relays) == 0 }
+func (w Ways) IsZero() bool { return len(w.Endpoints)+len(w.Relays)+len(w.Hosts) == 0 }
 
 // check reports why an endpoint cannot be used.
 func (w Ways) check() error {
@@ -26,6 +28,9 @@ func (w Ways) check() error {
 		if err := book.CheckEndpoint(e); err != nil {
 			return err
 		}
+	}
+	if len(w.Hosts) > book.MaxHosts {
+		return fmt.Errorf("%w: more than %d host names for one peer", book.ErrEndpoint, book.MaxHosts)
 	}
 	return nil
 }
@@ -47,7 +52,7 @@ func (p *person) know(x *tx, w Ways) {
 	if w.IsZero() {
 		return
 	}
-	p.Ways = Ways{slices.Clone(w.Endpoints[:min(len(w.Endpoints), maxKnown)]), slices.Clone(w.Relays[:min(len(w.Relays), maxKnown)])}
+	p.Ways = Ways{slices.Clone(w.Endpoints[:min(len(w.Endpoints), maxKnown)]), slices.Clone(w.Relays[:min(len(w.Relays), maxKnown)]), slices.Clone(w.Hosts)}
 	x.do(Know{p.Address, p.Ways})
 }
 
@@ -60,10 +65,15 @@ func (c *Core) forgetWays(x *tx, k Key) {
 
 // beginWays has the peers looked for where they were before a restart.
 func (c *Core) beginWays() {
-	for _, p := range slices.SortedFunc(maps.Values(c.people.m), func(a, b person) int { return compare(a.Address, b.Address) }) {
+	var list []Know
+	for _, p := range c.people.m {
 		if !p.Ways.IsZero() {
-			c.do(Know{p.Address, p.Ways})
+			list = append(list, Know{p.Address, p.Ways})
 		}
+	}
+	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
+	for _, k := range list {
+		c.do(k)
 	}
 }
 

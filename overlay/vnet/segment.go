@@ -36,6 +36,7 @@ type Segment struct {
 	mtu  int
 	link Link
 	taps []func(Packet)
+	evil func(Packet) []Packet // nil: nobody meddles
 	ifs  []*Interface
 }
 
@@ -71,6 +72,17 @@ func (s *Segment) Tap(f func(Packet)) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.taps = append(s.taps, f)
+}
+
+// Meddle has f decide what becomes of each UDP packet put onto the segment from now on: it
+// arrives as the packets that f returns, each at the host with the address in its To, the sender
+// included, and no sooner than its At. Of the link they have only the delay. Nil restores the
+// link. f may be called from any goroutine, one call at a time; it must not block, nor call
+// methods of what is in the world.
+func (s *Segment) Meddle(f func(Packet) []Packet) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.evil = f
 }
 
 // Interface joins a host to a segment.
@@ -187,6 +199,10 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 		return
 	}
 	i.tap(&p)
+	if s.evil != nil && p.icmp == nil && p.seg == nil {
+		i.meddle(p, next)
+		return
+	}
 	l := s.link
 	if i.link != nil {
 		l = *i.link
@@ -213,13 +229,39 @@ func (i *Interface) transmit(p packet, next netip.Addr) {
 	}
 }
 
+// meddle delivers what the segment's meddler makes of p.
+func (i *Interface) meddle(p packet, next netip.Addr) {
+	now := time.Now()
+	for _, x := range i.seg.evil(i.seg.seen(&p)) {
+		next := next
+		if x.To != p.to {
+			next = x.To.Addr()
+		}
+		p := packet{from: x.From, to: x.To, data: x.Data, hops: p.hops}
+		at, all := now, i.broadcast(next)
+		if x.At.After(now) {
+			at = x.At
+		}
+		for _, to := range i.seg.ifs {
+			if all && to != i || to.has(next) {
+				i.arrive(to, p, at.Add(max(Tick, i.seg.link.Delay)))
+			}
+		}
+	}
+}
+
+// seen returns a packet as taps and meddlers get it.
+func (s *Segment) seen(p *packet) Packet {
+	return Packet{At: time.Now(), Segment: s.name, From: p.from, To: p.to, Data: p.data}
+}
+
 // tap shows p to the taps of the segment.
 func (i *Interface) tap(p *packet) {
 	s := i.seg
 	if len(s.taps) == 0 || p.icmp != nil || p.seg != nil {
 		return
 	}
-	seen := Packet{At: time.Now(), Segment: s.name, From: p.from, To: p.to, Data: p.data}
+	seen := s.seen(p)
 	for _, f := range s.taps {
 		i.host.w.tapped = append(i.host.w.tapped, func() { f(seen) })
 	}

@@ -534,6 +534,36 @@ func TestTap(t *testing.T) {
 	})
 }
 
+// Somebody in the middle alters, redirects, reflects, delays and drops.
+func TestMeddle(t *testing.T) {
+	in(t, func(t *testing.T, w *World) {
+		s, n := lan(t, w, Link{Loss: 1, Delay: time.Millisecond}, 3)
+		s.Meddle(func(p Packet) []Packet {
+			back, aside, late := p, p, p
+			back.From, back.To = p.To, p.From
+			aside.To, aside.Data = netip.MustParseAddrPort("10.0.0.3:8737"), []byte("aside")
+			late.At, late.Data = p.At.Add(time.Hour), []byte("late")
+			return []Packet{back, aside, late}
+		})
+		if err := n[0].send("x", at("10.0.0.2:8737")); err != nil {
+			t.Fatal(err)
+		}
+		n[0].want("x")
+		n[2].want("aside")
+		if c := w.Counters(); c["delivered"] != 2 {
+			t.Errorf("%v before the late one comes", c)
+		}
+		time.Sleep(time.Hour)
+		n[1].want("late")
+		s.Meddle(nil)
+		s.SetLink(Link{})
+		if err := n[0].send("as it is", at("10.0.0.2:8737")); err != nil {
+			t.Fatal(err)
+		}
+		n[1].want("as it is")
+	})
+}
+
 func TestCloseWorld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := New(1)

@@ -7,6 +7,10 @@ configure) [ -z "$2" ] && new=yes || new= ;;
 2) new= ;;
 *) exit 0 ;;
 esac
+if [ -e /etc/anode/.removed ]; then
+	rm /etc/anode/.removed
+	new=yes
+fi
 
 make_user() {
 	if command -v systemd-sysusers >/dev/null; then

@@ -8,3 +8,5 @@ esac
 command -v systemctl >/dev/null || exit 0
 [ ! -d /run/systemd/system ] || systemctl stop anode.service
 systemctl -q disable anode.service
+# dpkg calls the next installation an upgrade while the configuration is there.
+[ "$1" != remove ] || [ ! -d /etc/anode ] || : >/etc/anode/.removed

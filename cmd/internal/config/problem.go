@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -48,13 +49,14 @@ func (list Problems) sorted() error {
 	if len(list) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(list, func(a, b Problem) int {
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i].Origin, &list[j].Origin
 		return cmp.Or(
-			cmp.Compare(a.Origin.Kind, b.Origin.Kind),
-			cmp.Compare(a.Origin.Line, b.Origin.Line),
-			cmp.Compare(a.Origin.Column, b.Origin.Column),
-			cmp.Compare(a.Origin.Name, b.Origin.Name),
-		)
+			cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Name, b.Name),
+		) < 0
 	})
 	return list
 }

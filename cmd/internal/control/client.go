@@ -111,28 +111,36 @@ func call[Answer any](ctx context.Context, c *Client, method, path string, reque
 
 // callFor is a call to which the daemon must have answered within a limit.
 func callFor[Answer any](ctx context.Context, c *Client, limit time.Duration, method, path string, request any) (answer Answer, err error) {
-	limited, cancel := context.WithTimeoutCause(ctx, limit, ErrSilent)
-	defer cancel()
-	if answer, err = exchange[Answer](limited, c, method, path, request); err != nil && context.Cause(limited) == ErrSilent {
-		return answer, fmt.Errorf("%w (%s)", ErrSilent, c.socket)
-	}
+	err = c.exchange(ctx, limit, method, path, request, &answer)
 	return answer, err
 }
 
-func exchange[Answer any](ctx context.Context, c *Client, method, path string, request any) (answer Answer, err error) {
+// exchange sends a request and reads the answer, a pointer, within a limit. It is not generic:
+// there are thirty kinds of answers, and each would have its own copy.
+func (c *Client) exchange(ctx context.Context, limit time.Duration, method, path string, request, answer any) error {
+	limited, cancel := context.WithTimeoutCause(ctx, limit, ErrSilent)
+	defer cancel()
+	err := c.read(limited, method, path, request, answer)
+	if err != nil && context.Cause(limited) == ErrSilent {
+		return fmt.Errorf("%w (%s)", ErrSilent, c.socket)
+	}
+	return err
+}
+
+func (c *Client) read(ctx context.Context, method, path string, request, answer any) error {
 	body, err := c.ask(ctx, method, path, request)
 	if err != nil {
-		return answer, err
+		return err
 	}
 	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, maxAnswer))
 	if err != nil {
-		return answer, c.explain(ctx, err)
+		return c.explain(ctx, err)
 	}
-	if err := json.Unmarshal(b, &answer); err != nil {
-		return answer, fmt.Errorf("%s: the daemon's answer: %w", c.socket, err)
+	if err := json.Unmarshal(b, answer); err != nil {
+		return fmt.Errorf("%s: the daemon's answer: %w", c.socket, err)
 	}
-	return answer, nil
+	return nil
 }
 
 // ask sends a request and returns the body of an answer that is no error.

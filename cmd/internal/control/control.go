@@ -36,7 +36,7 @@
 //
 // A request that names a peer must have a whole address. An error is any status except
 // 200, with {"code", "message", "try"} as its body. Who may connect is decided by the
-// socket's mode: 0660 and the group anode if the system has one, else 0600.
+// socket's mode: 0660 and the group anode if the system has one (on Linux, in /etc/group), else 0600.
 package control
 
 import (
@@ -91,7 +91,8 @@ type Resolved struct {
 	ID      anode.ID      `json:"id"`
 	ULA     anode.ULA     `json:"ula"`
 	Name    string        `json:"name"`
-	Known   bool          `json:"known"` // the node has it among its peers
+	Known   bool          `json:"known"`          // the node has it among its peers, or it is this machine
+	Self    bool          `json:"self,omitempty"` // it is this machine, whose name is names.Self
 }
 
 // PingRequest asks for one ping.
@@ -303,11 +304,11 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, people.ErrNoRequest):
 		return CodeUnknownPeer, "anode peers requests"
 	case errors.Is(err, people.ErrNoInvitation):
-		return CodeInvalid, "anode invite list"
+		return CodeUnknownPeer, "anode invite list"
 	case errors.Is(err, people.ErrNotAdded):
-		return CodeRefused, "anode peers add"
+		return CodeUnknownPeer, "anode peers list"
 	case errors.Is(err, people.ErrOwnLink):
-		return CodeRefused, "anode join LINK on the other machine"
+		return CodeRefused, "anode join on the other machine"
 	case errors.Is(err, people.ErrTooMany), errors.Is(err, people.ErrBounds):
 		return CodeRefused, "" // the error says what the bound is
 	case errors.Is(err, invite.ErrNotLink):

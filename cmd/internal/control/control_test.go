@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -305,8 +304,11 @@ func TestResolve(t *testing.T) {
 		{"no", Resolve(names.Peer{Address: north, Name: "north"}, true)},
 		{unknown.String(), Resolve(names.Peer{Address: unknown}, false)},
 		{far.ULA().String(), Resolve(names.Peer{Address: far}, false)},
-		{node.self.ULA().String(), Resolve(names.Peer{Address: node.self}, false)},
-		{node.self.ID().String(), Resolve(names.Peer{Address: node.self}, false)},
+		{node.self.String(), ResolveSelf(node.self)},
+		{node.self.ULA().String(), ResolveSelf(node.self)},
+		{node.self.ID().String(), ResolveSelf(node.self)},
+		{"self", ResolveSelf(node.self)},
+		{"self.anode.internal", ResolveSelf(node.self)},
 	} {
 		if got, err := c.Resolve(ctx, test.text); err != nil || got != test.want {
 			t.Errorf("%q: %+v, %v; want %+v", test.text, got, err, test.want)
@@ -450,7 +452,7 @@ func TestListen(t *testing.T) {
 		t.Fatalf("a dead socket is replaced: %v", err)
 	}
 	want := fs.FileMode(0o600)
-	if _, err := user.LookupGroup(group); err == nil && os.Getuid() == 0 {
+	if _, ok := GroupID(); ok && os.Getuid() == 0 {
 		want = 0o660
 	}
 	info, err := os.Stat(path)

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -51,14 +49,12 @@ func listenAt(path string) (net.Listener, error) {
 // admitGroup sets the socket's group and mode. Without the group, only the owner may use it.
 func admitGroup(path string) error {
 	mode := fs.FileMode(0o600)
-	if g, err := user.LookupGroup(group); err == nil {
-		if gid, err := strconv.Atoi(g.Gid); err == nil {
-			switch err := os.Lchown(path, -1, gid); {
-			case err == nil:
-				mode = 0o660
-			case !errors.Is(err, fs.ErrPermission): // we are neither root nor in the group
-				return err
-			}
+	if gid, ok := GroupID(); ok {
+		switch err := os.Lchown(path, -1, gid); {
+		case err == nil:
+			mode = 0o660
+		case !errors.Is(err, fs.ErrPermission): // we are neither root nor in the group
+			return err
 		}
 	}
 	return os.Chmod(path, mode)

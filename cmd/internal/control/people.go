@@ -20,6 +20,8 @@ type People interface {
 	Requests(ctx context.Context) (Requests, error)
 	Accept(ctx context.Context, r AcceptRequest) (Accepted, error)
 	Decline(ctx context.Context, r DeclineRequest) (Request, error)
+	// Withdraw takes back a yes that the other side has not answered. It returns false if there is none.
+	Withdraw(ctx context.Context, a anode.Address) (bool, error)
 	Introduce(ctx context.Context, r IntroduceRequest) (Introduced, error)
 	SetMine(ctx context.Context, r MineRequest) error
 	States(ctx context.Context) (States, error)
@@ -115,39 +117,42 @@ type Asked struct {
 	Address anode.Address `json:"address"`
 	Name    string        `json:"name"`
 	State   State         `json:"state"`
-	Told    bool          `json:"told"` // it arrived; else it is repeated when the peer is there
+	Told    bool          `json:"told"`    // it arrived; else it is repeated when the peer is there
+	Refused bool          `json:"refused"` // it arrived, and the peer takes no question, or has declined an earlier one
 }
 
-// Request is somebody who asks to be let in, or whom a peer introduced.
+// Request is somebody who asks to be let in, or whom a peer introduced; or of whom this machine waits for an answer.
 type Request struct {
 	Address anode.Address `json:"address"`
 	ID      anode.ID      `json:"id"`
 	Name    string        `json:"name"` // that it says
-	Note    string        `json:"note"`
-	Via     string        `json:"via"` // name or ID of who introduced it; empty: nobody
+	As      string        `json:"as"`   // that it gets here; of one that was asked alone
+	Note    string        `json:"note"` // its own, or that of who introduced it; ours if it was asked
+	Via     string        `json:"via"`  // name or ID of who introduced it; empty: nobody
 	Since   time.Time     `json:"since"`
-	State   State         `json:"state"` // asking or introduced
+	State   State         `json:"state"`   // asking, introduced or asked
+	Refused bool          `json:"refused"` // of one that was asked: it takes no question, or has declined an earlier one
 }
 
-// Requests are those that wait for a decision, oldest first.
+// Requests are those that wait for a decision, here or there, oldest first.
 type Requests struct {
 	Requests []Request `json:"requests"`
 }
 
-// AcceptRequest lets in somebody who asked or was introduced.
+// AcceptRequest says yes to somebody who asked or was introduced.
 type AcceptRequest struct {
 	Address anode.Address `json:"address"`
 	As      string        `json:"as"`
 }
 
-// Accepted is who was let in.
+// Accepted is to whom yes was said: a friend now, or asked. That one is let in when it says yes too, and not before.
 type Accepted struct {
 	Address anode.Address `json:"address"`
 	Name    string        `json:"name"`
 	State   State         `json:"state"`
 }
 
-// DeclineRequest refuses somebody who asked or was introduced.
+// DeclineRequest refuses somebody who asked or was introduced, or takes back a yes to one that has not answered.
 type DeclineRequest struct {
 	Address anode.Address `json:"address"`
 	Block   bool          `json:"block"`
@@ -179,7 +184,7 @@ type State string
 const (
 	StateStranger   State = "stranger"
 	StateAsking     State = "asking"     // it asked us
-	StateAsked      State = "asked"      // we asked it
+	StateAsked      State = "asked"      // we said yes and asked it; it is let in when it says yes too
 	StateIntroduced State = "introduced" // a friend made it known to us
 	StateApproved   State = "approved"   // we let it in; it has not said that it lets us in
 	StateFriend     State = "friend"     // both let each other in
@@ -192,9 +197,10 @@ type PeerState struct {
 	State   State         `json:"state"`
 	Name    string        `json:"name"`
 	Mine    bool          `json:"mine"`
-	Via     []string      `json:"via"`  // which of our devices or friends brought it
-	Said    string        `json:"said"` // what it calls itself
-	Left    bool          `json:"left"` // it told us that it removed us
+	Via     []string      `json:"via"`     // which of our devices or friends brought it
+	Said    string        `json:"said"`    // what it calls itself
+	Left    bool          `json:"left"`    // it told us that it removed us
+	Refused bool          `json:"refused"` // of one that was asked: it takes no question, or has declined an earlier one
 }
 
 // States are the states of all who are not strangers.
@@ -261,12 +267,12 @@ func (c *Client) Ask(ctx context.Context, r AskRequest) (Asked, error) {
 	return call[Asked](ctx, c, http.MethodPost, "people/ask", r)
 }
 
-// Requests lists who waits for a decision.
+// Requests lists who waits for a decision, here or there.
 func (c *Client) Requests(ctx context.Context) (Requests, error) {
 	return call[Requests](ctx, c, http.MethodGet, "people/requests", nil)
 }
 
-// AcceptPeer lets somebody in who asked or was introduced.
+// AcceptPeer says yes to somebody who asked or was introduced.
 func (c *Client) AcceptPeer(ctx context.Context, r AcceptRequest) (Accepted, error) {
 	return call[Accepted](ctx, c, http.MethodPost, "people/accept", r)
 }

@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"anodenet/anode"
 	"anodenet/cmd/internal/names"
 	"anodenet/overlay"
 	"anodenet/overlay/book"
@@ -51,7 +53,7 @@ func NewServer(node Node, chat Info2, stop func(), log *slog.Logger) *Server {
 // and closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
-		Handler:           s.handler(ctx),
+		Handler:           s.Handler(ctx),
 		ReadHeaderTimeout: maxRequest,
 		ReadTimeout:       maxRequest,
 		WriteTimeout:      maxPing + maxRequest,
@@ -76,8 +78,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// handler answers requests. When ending ends, those that go on end too.
-func (s *Server) handler(ending context.Context) http.Handler {
+// Handler returns what Serve answers requests with. When ending ends, those that go on end too.
+func (s *Server) Handler(ending context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", get(s.node.Status))
 	mux.HandleFunc("POST /v1/resolve", post(maxRequest, s.resolve))
@@ -196,7 +198,11 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	if a, err := netip.ParseAddr(strings.TrimSpace(r.Peer)); err == nil && a.Is4() {
 		return resolveAlias(status, a.String())
 	}
-	t, err := names.FindHost(Known(status.Peers), s.suffix(), r.Peer)
+	known, err := s.known(ctx, status)
+	if err != nil {
+		return Resolved{}, err
+	}
+	t, err := names.FindHost(known, s.suffix(), r.Peer)
 	if err != nil {
 		return Resolved{}, err
 	}
@@ -209,16 +215,43 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	case !t.ID.IsZero():
 		a, err = s.node.ResolveID(ctx, t.ID)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return Resolved{}, fmt.Errorf("%s: %w", r.Peer, err)
+	case a == status.Address:
+		return ResolveSelf(a), nil
 	}
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
+}
+
+// known lists who may be meant by a text: the peers, those that were heard, and those that were asked, which have names
+// here too.
+func (s *Server) known(ctx context.Context, status overlay.Status) ([]names.Peer, error) {
+	list := Known(status.Peers)
+	if s.people == nil {
+		return list, nil
+	}
+	requests, err := s.people.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range requests.Requests {
+		if r.State != StateAsked {
+			continue
+		}
+		if slices.ContainsFunc(list, func(p names.Peer) bool { return p.Decided && p.Name == r.As }) {
+			r.As = "" // a peer got the name since
+		}
+		list = slices.DeleteFunc(list, func(p names.Peer) bool { return p.Address == r.Address && !p.Decided })
+		list = append(list, names.Peer{Address: r.Address, Name: r.As, Decided: true})
+	}
+	return list, nil
 }
 
 // resolveAlias returns the peer that has an IPv4 address.
 func resolveAlias(s overlay.Status, a string) (Resolved, error) {
 	if a == s.LAN.Alias {
-		return Resolve(names.Peer{Address: s.Address}, true), nil
+		return ResolveSelf(s.Address), nil
 	}
 	for _, p := range s.Peers {
 		if p.Alias == a {
@@ -230,7 +263,14 @@ func resolveAlias(s overlay.Status, a string) (Resolved, error) {
 
 // Resolve returns a peer in all its forms.
 func Resolve(p names.Peer, known bool) Resolved {
-	return Resolved{p.Address, p.Address.ID(), p.Address.ULA(), p.Name, known}
+	return Resolved{Address: p.Address, ID: p.Address.ID(), ULA: p.Address.ULA(), Name: p.Name, Known: known}
+}
+
+// ResolveSelf returns this machine in all its forms. Its name is the one that it has in DNS.
+func ResolveSelf(a anode.Address) Resolved {
+	r := Resolve(names.Peer{Address: a, Name: names.Self}, true)
+	r.Self = true
+	return r
 }
 
 func (s *Server) ping(ctx context.Context, r PingRequest) (overlay.PingReply, error) {
@@ -255,6 +295,11 @@ func (s *Server) add(ctx context.Context, r AddRequest) (Added, error) {
 func (s *Server) remove(ctx context.Context, r RemoveRequest) (Done, error) {
 	change, err := s.node.RemovePeer(ctx, r.Address)
 	s.act(ctx, change, err)
+	if errors.Is(err, book.ErrUnknownPeer) && s.people != nil { // it may be one that was only asked
+		if was, failed := s.people.Withdraw(ctx, r.Address); was || failed != nil {
+			err = failed
+		}
+	}
 	return Done{}, err
 }
 

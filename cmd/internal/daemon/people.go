@@ -51,7 +51,8 @@ type peopleService struct {
 
 	// of run's goroutine
 	core     *people.Core
-	ctx      context.Context // run's; nil before
+	places   map[anode.Address]people.Ways // of those who are asked where names of machines lead
+	ctx      context.Context               // run's; nil before
 	services func() []people.Service
 	offered  func() // is called when friends offer other services; nil: nobody asked. Set before run
 
@@ -73,7 +74,7 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service, occ
 	s := &peopleService{
 		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services, occurs: occurs,
 		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
-		peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
+		places: map[anode.Address]people.Ways{}, peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.settings.Store(&d.cfg.People)
@@ -94,14 +95,9 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service, occ
 
 // ownName makes a name of that of the host, up to its first dot.
 func ownName(host string) string {
-	host, _, _ = strings.Cut(strings.ToLower(host), ".")
-	name := strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, host), "-")
-	if name = name[:min(len(name), invite.MaxName)]; book.CheckName(name) != nil || name == "localhost" {
+	host, _, _ = strings.Cut(host, ".")
+	name := book.NameFrom(host, invite.MaxName)
+	if book.CheckName(name) != nil {
 		return ""
 	}
 	return name
@@ -302,7 +298,7 @@ func (s *peopleService) doOne(ctx context.Context, a people.Action) {
 	case people.Told:
 		_ = s.node.TellBack(ctx, a.To, a.Msg) // without a session, the TELL comes again
 	case people.Know:
-		_ = s.node.Know(ctx, a.Address, a.Ways.Endpoints, relaysAt(a.Ways.Relays)) // it fails when the node ends
+		s.know(ctx, a)
 	case people.Join:
 		s.join(ctx, a)
 	case people.Secret:
@@ -318,7 +314,11 @@ func (s *peopleService) tell(ctx context.Context, t people.Tell) {
 	if s.book.Standing(t.To) != book.Added {
 		via = &s.other
 	}
+	at, named := s.places[t.To]
 	via.send(func() {
+		if named {
+			s.resolveAsked(ctx, t.To, at)
+		}
 		s.sent.note(t.Msg.ID)
 		ctx, cancel := context.WithTimeout(ctx, sendPatience)
 		defer cancel()
@@ -489,6 +489,8 @@ func wordsOf(k people.EventKind) string {
 		return "another device of yours brought a peer"
 	case people.EventTaken:
 		return "another device of yours removed a peer that it had brought"
+	case people.EventUnanswered:
+		return "a peer that was asked has not answered; it is asked no more"
 	case people.EventJoin:
 		return "the join with a link has ended"
 	case people.EventRefused:

@@ -143,7 +143,8 @@ func whyFailed(j people.Joined) string {
 
 // Ask asks a peer to let us in.
 func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.Asked, error) {
-	q := people.AskRequest{Address: r.Address, Name: r.Name, Note: r.Note, Ways: people.Ways{Endpoints: s.endpointsOf(ctx, r.Endpoints)}}
+	q := people.AskRequest{Address: r.Address, Name: r.Name, Note: r.Note}
+	q.Ways.Endpoints, q.Ways.Hosts = book.Split(r.Endpoints)
 	_, err := with(ctx, s, func(c *people.Core, now people.Now) (struct{}, error) { return struct{}{}, c.Ask(now, q) })
 	if err != nil {
 		return control.Asked{}, err
@@ -151,30 +152,13 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 	var reply control.Asked
 	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
 		p := c.Peer(moment(), r.Address)
-		reply = control.Asked{Address: r.Address, Name: p.Name, State: control.State(p.State.String()), Told: !c.Waits(r.Address, wire.TellAsk)}
+		reply = control.Asked{Address: r.Address, Name: p.Name, State: control.State(p.State.String()), Told: !c.Waits(r.Address, wire.TellAsk), Refused: p.Refused}
 		return reply.Told
 	})
 	return reply, err
 }
 
-// endpointsOf returns the endpoints among places, and those that the names of machines have now.
-func (s *peopleService) endpointsOf(ctx context.Context, places []book.Place) []wire.Endpoint {
-	endpoints, hosts := book.Split(places)
-	ctx, cancel := context.WithTimeout(ctx, queryLimit)
-	defer cancel()
-	for _, h := range hosts {
-		addrs, err := s.resolve(ctx, h.Name)
-		if err != nil {
-			s.log.Warn("a name is not resolved", "host", h.Name, "err", err)
-		}
-		for _, a := range addrs[:min(len(addrs), maxHostAddrs)] {
-			endpoints = append(endpoints, h.At(a.Unmap()))
-		}
-	}
-	return endpoints
-}
-
-// Requests lists who waits for a decision.
+// Requests lists who waits for a decision, and whom we asked.
 func (s *peopleService) Requests(ctx context.Context) (control.Requests, error) {
 	reply := control.Requests{Requests: []control.Request{}}
 	err := s.do(ctx, func(c *people.Core) {
@@ -186,15 +170,21 @@ func (s *peopleService) Requests(ctx context.Context) (control.Requests, error) 
 }
 
 func (s *peopleService) requestOf(r people.Request) control.Request {
-	return control.Request{Address: r.Address, ID: r.Address.ID(), Name: r.Name, Note: r.Note, Via: s.shown(r.Via), Since: r.Since, State: control.State(r.State.String())}
+	return control.Request{Address: r.Address, ID: r.Address.ID(), Name: r.Name, As: r.As, Note: r.Note, Via: s.shown(r.Via), Since: r.Since,
+		State: control.State(r.State.String()), Refused: r.Refused}
 }
 
-// Accept lets in who asked or was introduced.
+// Accept says yes to who asked or was introduced.
 func (s *peopleService) Accept(ctx context.Context, r control.AcceptRequest) (control.Accepted, error) {
 	return with(ctx, s, func(c *people.Core, now people.Now) (control.Accepted, error) {
 		name, err := c.Accept(now, r.Address, r.As)
 		return control.Accepted{Address: r.Address, Name: name, State: control.State(c.State(now, r.Address).String())}, err
 	})
+}
+
+// Withdraw takes back a yes that the other side has not answered.
+func (s *peopleService) Withdraw(ctx context.Context, a anode.Address) (bool, error) {
+	return with(ctx, s, func(c *people.Core, now people.Now) (bool, error) { return c.Withdraw(now, a) })
 }
 
 // Decline refuses who asked or was introduced, and blocks it if that is wanted.
@@ -249,7 +239,7 @@ func (s *peopleService) States(ctx context.Context) (control.States, error) {
 }
 
 func (s *peopleService) stateOf(p people.Peer) control.PeerState {
-	v := control.PeerState{Address: p.Address, State: control.State(p.State.String()), Name: p.Name, Mine: p.Mine, Said: p.Said, Left: p.Left, Via: []string{}}
+	v := control.PeerState{Address: p.Address, State: control.State(p.State.String()), Name: p.Name, Mine: p.Mine, Said: p.Said, Left: p.Left, Refused: p.Refused, Via: []string{}}
 	for _, a := range p.Via {
 		v.Via = append(v.Via, s.shown(a))
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,18 +199,40 @@ func TestIntroduce(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-f.ended
-	if _, err := a.client.AcceptPeer(t.Context(), control.AcceptRequest{Address: idb}); err != nil {
-		t.Fatal(err)
+	accepted, err := a.client.AcceptPeer(t.Context(), control.AcceptRequest{Address: idb, As: "bee"})
+	if err != nil || accepted.State != control.StateAsked || accepted.Name != "bee" {
+		t.Fatalf("%+v, %v", accepted, err)
 	}
 	r, err := b.client.Requests(t.Context())
 	if err != nil || len(r.Requests) != 1 || r.Requests[0].Via != "a" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	b.waitState(t, ida, control.StateAsking)
+	if s := a.waitState(t, idb, control.StateAsked); s.Name != "bee" {
+		t.Errorf("%+v", s)
+	}
+	if p, err := a.client.Resolve(t.Context(), "bee"); err != nil || p.Address != idb {
+		t.Errorf("by the name that it gets: %+v, %v", p, err)
+	}
+	// The yes can be taken back, and said again. b is told.
+	if err := a.client.Remove(t.Context(), control.RemoveRequest{Address: idb}); err != nil {
+		t.Fatal(err)
+	}
+	b.waitState(t, ida, control.StateIntroduced)
+	if err := a.client.Remove(t.Context(), control.RemoveRequest{Address: idb}); !isCode(err, control.CodeUnknownPeer) {
+		t.Errorf("there is no yes: %v", err)
+	}
+	if _, err := a.client.Ask(t.Context(), control.AskRequest{Address: idb, Name: "bee"}); err != nil {
+		t.Fatal(err)
+	}
+	b.waitState(t, ida, control.StateAsking)
+	a.waitState(t, idb, control.StateAsked)
 	if _, err := b.client.AcceptPeer(t.Context(), control.AcceptRequest{Address: ida, As: "alan"}); err != nil {
 		t.Fatal(err)
 	}
-	a.waitState(t, idb, control.StateFriend)
+	if s := a.waitState(t, idb, control.StateFriend); s.Name != "bee" {
+		t.Errorf("%+v", s)
+	}
 	b.waitState(t, ida, control.StateFriend)
 }
 
@@ -258,7 +281,14 @@ func TestAskAt(t *testing.T) {
 		m.configure(t, "people.name = \""+string(rune('a'+i))+"\"\ndiscovery.quiet = [\"10.0.0.0/24\"]\n")
 	}
 	a, b := list[0], list[1].start(t)
+	var asked atomic.Int32
 	a.options.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+		switch asked.Add(1) {
+		case 1: // the machine has moved since
+			return []netip.Addr{netip.MustParseAddr("10.0.0.77")}, nil
+		case 2:
+			return nil, errors.New("no answer")
+		}
 		return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
 	}
 	a.start(t)
@@ -267,8 +297,16 @@ func TestAskAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, err := a.client.Ask(t.Context(), control.AskRequest{Address: b.identity(t), Endpoints: places})
-	if err != nil || !v.Told {
+	if err != nil {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	b.waitState(t, a.identity(t), control.StateAsking)
+	if _, err := b.client.AcceptPeer(t.Context(), control.AcceptRequest{Address: a.identity(t)}); err != nil {
+		t.Fatal(err)
+	}
+	a.waitState(t, b.identity(t), control.StateFriend)
+	e, err := a.client.Endpoints(t.Context(), control.EndpointsRequest{Address: b.identity(t)})
+	if err != nil || len(e.Hosts) != 1 || e.Hosts[0].Endpoint.String() != places[0].String() {
+		t.Errorf("%+v, %v", e, err)
+	}
 }

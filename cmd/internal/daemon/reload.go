@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
+	"sort"
 	"strings"
 
 	"anodenet/anode"
@@ -249,7 +249,7 @@ func (r *reloader) takeLog(ctx context.Context, next config.Log, taken []config.
 	if !said {
 		r.setLog(next)
 	}
-	slices.SortFunc(taken, func(a, b config.Change) int { return strings.Compare(a.Key, b.Key) })
+	sort.Slice(taken, func(i, j int) bool { return taken[i].Key < taken[j].Key })
 	for _, c := range taken {
 		r.log.Info("a setting changed", "key", c.Key, "old", c.Old, "new", c.New)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -443,11 +444,12 @@ func (s *zones) show() {
 	for z, f := range s.list {
 		list = append(list, s.shownFile(z, f))
 	}
-	slices.SortFunc(list, func(a, b control.ZoneFile) int {
+	sort.Slice(list, func(i, j int) bool { // one's own first
+		a, b := &list[i], &list[j]
 		if a.Own != b.Own {
-			return map[bool]int{true: -1, false: 1}[a.Own]
+			return a.Own
 		}
-		return cmp.Compare(a.Zone, b.Zone)
+		return a.Zone < b.Zone
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -43,8 +43,9 @@
 // checked. The name is never one that exists. A journal, .anode-recv-ID in the folder that
 // receives, holds which names were chosen and which files are complete. It has each name
 // before a file or directory gets it, so that a receiver that was killed finds them again. One
-// process has it open at a time. It is removed when the transfer is over. ID depends on the sender's address and the names that
-// it sends, so the same command goes on after any kind of end.
+// process has it open at a time. It is removed when the transfer is over; if the receiver is killed just then,
+// the next receiver in the folder removes it, an hour later or more. ID depends on the sender's address and the
+// names that it sends, so the same command goes on after any kind of end.
 //
 // Everything that is opened, made or renamed goes through an os.Root: no name and no symbolic
 // link leads out of the folder.

@@ -23,6 +23,7 @@ import (
 //	{"naming":"a/x","local":"a (2)/x","size":7,"time":0,"root":"…"}  the file is about to get its name
 //	{"done":"a/x","local":"a (2)/x","size":7,"time":0,"root":"…"}
 //	{"synced":true}                                     all before is on the disk
+//	{"over":true}                                       the sender is about to hear that all is here
 type record struct {
 	Version int    `json:"version,omitempty"`
 	Dir     string `json:"dir,omitempty"`
@@ -35,6 +36,7 @@ type record struct {
 	Time    int64  `json:"time,omitempty"`
 	Root    []byte `json:"root,omitempty"`
 	Synced  bool   `json:"synced,omitempty"`
+	Over    bool   `json:"over,omitempty"`
 }
 
 // complete is a file that was received.
@@ -53,6 +55,7 @@ type past struct {
 	parts  map[string]string   // and of those that were
 	naming map[string]complete // partial files that may have got their names
 	done   map[string]complete
+	over   bool // the last record says so
 }
 
 // partSuffix ends the names of partial files.
@@ -80,6 +83,7 @@ func readJournal(r io.Reader, windows bool) (p past, whole int64) {
 			return p, whole
 		}
 		whole += int64(len(line))
+		p.over = rec.Over
 		switch {
 		case rec.Done != "":
 			unsynced = append(unsynced, rec.Done)
@@ -201,8 +205,7 @@ func (j *journal) read(f *os.File, windows bool) error {
 	if err != nil {
 		return err
 	}
-	there, err := j.root.Lstat(j.name) // a link would lead to another file, which is about to be cut
-	if err != nil || !os.SameFile(info, there) || !info.Mode().IsRegular() || !ours(info) || !single(info) {
+	if !own(j.root, j.name, info) { // a file that is about to be cut
 		return j.unfit(foreignJournal)
 	}
 	var whole int64
@@ -254,6 +257,15 @@ func (j *journal) close() {
 	if j.file != nil {
 		j.file.Close()
 	}
+}
+
+// end notes that the transfer is over. A receiver that is killed from here on leaves the journal to
+// the next one, which removes it (sweep).
+func (j *journal) end() error {
+	if j.file == nil {
+		return nil
+	}
+	return j.write(record{Over: true})
 }
 
 // remove removes the journal: the transfer is over.

@@ -46,6 +46,7 @@ func Receive(ctx context.Context, l net.Listener, c ReceiveConfig) error {
 		return err
 	}
 	defer root.Close()
+	sweep(root, time.Now())
 	r := &receiver{config: c, root: root, agreed: map[agreement]bool{}, arrivals: make(chan *arrival), broken: make(chan error, 1), greeting: map[string]bool{}}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup

@@ -563,6 +563,9 @@ func (t *transfer) end() (verdict, error) {
 	if err := t.report(true); err != nil {
 		return cut, err
 	}
+	if err := t.folder.journal.end(); err != nil {
+		return cut, local(err)
+	}
 	if err := t.w.send(kindFinish, binary.BigEndian.AppendUint32(nil, uint32(t.outcome.Files))); err != nil {
 		return cut, err
 	}

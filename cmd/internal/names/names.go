@@ -8,7 +8,8 @@
 //	055b413c40ef750d                  a short ID
 //	nor, aeaaaaaad4, fd00::55b, 055b  the beginning of one of these, if of one peer only
 //
-// or a host name, as other programs write it (Host):
+// or self, which is this machine and never a peer; or a host name, as other programs write it
+// (Host):
 //
 //	north.anode.internal, git.north.anode.internal, 055b413c40ef750d.id.anode.internal
 //
@@ -94,13 +95,16 @@ type Target struct {
 	Address anode.Address // a whole address; with Known, the peer's
 	ULA     anode.ULA     // a whole ULA that no known peer has
 	ID      anode.ID      // a whole short ID that no known peer has
-	Self    bool          // this machine, by its host name; nothing else is set
+	Self    bool          // this machine, by the word or the host name; nothing else is set
 }
 
 // Find returns what a text means. Its error is an *AmbiguousError or a *MalformedError, or
 // wraps ErrNotFound.
 func Find(peers []Peer, text string) (Target, error) {
 	text = strings.TrimSpace(text)
+	if Lower(text) == Self { // before names: an old book may have a peer named so
+		return Target{Self: true}, nil
+	}
 	if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name != "" && p.Name == text }); i >= 0 {
 		return known(peers[i]), nil
 	}

@@ -51,6 +51,8 @@ func TestFind(t *testing.T) {
 		{"check form", a.CheckForm(), known(north)},
 		{"check form in a link", "anode:" + strings.ToUpper(a.CheckForm()), known(north)},
 		{"another address with its check", stranger.CheckForm(), Target{Address: stranger}},
+		{"self", "self", Target{Self: true}},
+		{"self in capitals", " SELF\n", Target{Self: true}},
 		{"another address", stranger.String(), Target{Address: stranger}},
 		{"another ULA", stranger.ULA().String(), Target{ULA: stranger.ULA()}},
 		{"another ID", stranger.ID().String(), Target{ID: stranger.ID()}},
@@ -127,6 +129,20 @@ func TestStrangersComeLast(t *testing.T) {
 	var ambiguous *AmbiguousError
 	if _, err := Find(peers, "ae"); !errors.As(err, &ambiguous) || len(ambiguous.Candidates) != 2 {
 		t.Errorf("two begin so who were decided on: %v", err)
+	}
+}
+
+// The word self is this machine, whatever a peer's name begins with, or an old book says.
+func TestSelf(t *testing.T) {
+	north, south, _ := three(t)
+	north.Name, south.Name = "self", "selfie"
+	for _, text := range []string{"self", "Self", "self.anode.internal"} {
+		if got, err := FindHost([]Peer{north, south}, Suffix, text); err != nil || got != (Target{Self: true}) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	if got, err := Find([]Peer{south}, "sel"); err != nil || got != known(south) {
+		t.Errorf("a beginning: %+v, %v", got, err)
 	}
 }
 
