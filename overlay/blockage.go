@@ -31,6 +31,14 @@ type blockage struct {
 	known []uplink // the latest last
 	keep  *meta
 	works [scopes]witnesses
+	where whereabouts
+}
+
+// whereabouts are the present network's uplinks, computed when its routes are others than before.
+type whereabouts struct {
+	route4, route6 link.Route
+	of             [scopes]uplink
+	known          bool
 }
 
 // scope is a part of the network.
@@ -81,8 +89,18 @@ func newBlockage(l *loop, keep *meta) blockage {
 	return s
 }
 
-func (s *blockage) here(of scope) (n uplink) {
-	x := &s.l.links.state
+func (s *blockage) here(of scope) uplink {
+	x, w := &s.l.links.state, &s.where
+	if !w.known || w.route4 != x.Route4 || w.route6 != x.Route6 {
+		*w = whereabouts{route4: x.Route4, route6: x.Route6, known: true}
+		for of := range w.of {
+			w.of[of] = uplinkOf(x, scope(of))
+		}
+	}
+	return w.of[of]
+}
+
+func uplinkOf(x *link.State, of scope) (n uplink) {
 	b := fmt.Appendf(nil, "%v %v", x.Route4, x.Route6)
 	if of == onLink {
 		b = append(b, " links"...)

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
+	"time"
 
 	"anodenet/anode/seal"
 	"anodenet/anode/wire"
@@ -16,10 +18,12 @@ import (
 type gate struct {
 	l       *loop
 	keys    mono.Networks // key agreements with strangers
+	spare   mono.Networks // more of them, for HELLOs from regions that had few, when keys has nothing left
 	beacons mono.Bucket   // of strangers: answered by EPC_REQ (draft 4.2.6)
 	whois   mono.Bucket   // of strangers, by broadcast
 	friends mono.Networks // announcements to friends; the sender is not known
 	cookies seal.Cookies
+	starved mono.Time // when keys last had nothing left for a stranger's HELLO
 }
 
 var (
@@ -28,7 +32,7 @@ var (
 )
 
 func newGate(l *loop) gate {
-	return gate{l: l, keys: mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site},
+	return gate{l: l, spare: mono.Networks{Each: spareEach, Total: spareTotal, Prefix: mono.Region}, keys: mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site},
 		friends: mono.Networks{Each: friendsEach, Total: friendsTotal, Prefix: func(a netip.Addr) netip.Addr { return a }}}
 }
 
@@ -116,13 +120,46 @@ func (g *gate) withoutMAC(h *wire.Header, msg []byte, ep link.Endpoint) {
 	}
 }
 
-// underLoad reports whether handshakes have to show a cookie.
-func (g *gate) underLoad() bool { return len(g.l.n.inbox.unsigned) > unsignedInbox/4 }
+// starvedFor is for how long strangers have to show a cookie after one was refused for want of keys: what
+// anybody can send from addresses that are not his takes nothing from those who answer.
+const starvedFor = 10 * time.Second
+
+// underLoad reports whether a handshake of somebody has to show a cookie.
+func (g *gate) underLoad(sender *wire.Party) bool {
+	if len(g.l.n.inbox.unsigned) > unsignedInbox/4 {
+		return true
+	}
+	return g.l.now.Sub(g.starved) < starvedFor && !slices.ContainsFunc(g.l.peers.from(sender), added)
+}
+
+func added(p *peer.Peer) bool { return p.Standing() >= book.Added }
+
+// A crowd of strangers from a few regions takes keys and hardly any of spare: each region has three HELLOs there, and
+// one every two seconds. So somebody from elsewhere does not wait until he is lucky.
+var (
+	spareEach  = mono.Rate{PerSecond: 0.5 * (costKey + costHello), Burst: 3 * (costKey + costHello)}
+	spareTotal = mono.Rate{PerSecond: 30 * (costKey + costHello), Burst: 30 * (costKey + costHello)}
+)
+
+// afford takes the cost of a stranger's packet, of which hello says whether it is a HELLO, and reports whether there was as much.
+func (g *gate) afford(from netip.Addr, cost float64, hello bool) bool {
+	if g.keys.Take(g.l.now, from, cost) {
+		return true
+	}
+	if hello {
+		g.starved = g.l.now
+		if g.spare.Take(g.l.now, from, cost) {
+			return true
+		}
+	}
+	g.l.n.counters.count(dBudget)
+	return false
+}
 
 // cookie answers HELLOs without a cookie by a COOKIE while there are too many, and
 // reports whether to go on.
 func (g *gate) cookie(h *wire.Header, msg []byte, ep link.Endpoint) bool {
-	if !g.underLoad() {
+	if !g.underLoad(&h.Sender) {
 		return true
 	}
 	hello, err := seal.ParseHello(msg)
@@ -149,7 +186,7 @@ func endpointBytes(ep link.Endpoint) []byte {
 // What a stranger's packets cost of gate.keys.
 const (
 	costKey   = 1 // of the MAC, once
-	costHello = 2 // so many HELLOs of strangers cost a quarter of a core at most
+	costHello = 2 // so many HELLOs of strangers cost a sixth of a core at most
 )
 
 // authenticate returns the peer whose MAC a packet bears. A stranger's first packet
@@ -165,8 +202,7 @@ func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer
 			continue
 		}
 		agreed := p.HasKey()
-		if !agreed && p.Standing() < book.Added && !g.keys.Take(g.l.now, ep.Addr.Addr(), cost) {
-			n.counters.count(dBudget)
+		if !agreed && p.Standing() < book.Added && !g.afford(ep.Addr.Addr(), cost, paid) {
 			return nil, false
 		}
 		if mac, err := p.Key(); err == nil && mac.Verify(b, &g.l.shell.scratch) {
@@ -190,8 +226,7 @@ func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint, cost 
 	case n.book.Standing(h.Sender.Address) == book.Blocked:
 		n.counters.count(dBlocked)
 		return nil
-	case !g.keys.Take(g.l.now, ep.Addr.Addr(), cost):
-		n.counters.count(dBudget)
+	case !g.afford(ep.Addr.Addr(), cost, h.Type == wire.Hello):
 		return nil
 	}
 	k, err := seal.SharedKey(n.cfg.Identity, h.Sender.Address)

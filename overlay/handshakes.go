@@ -10,8 +10,7 @@ import (
 // hello answers a handshake.
 func (s *signals) hello(m *message) error {
 	p := m.peer
-	if p.Standing() < book.Added && !m.paid && !s.l.gate.keys.Take(s.l.now, m.from.Addr.Addr(), costHello) {
-		s.l.n.counters.count(dBudget)
+	if p.Standing() < book.Added && !m.paid && !s.l.gate.afford(m.from.Addr.Addr(), costHello, true) {
 		return nil
 	}
 	w, ok := s.l.way(m)

@@ -27,7 +27,7 @@ type peers struct {
 
 func newPeers(x *index) peers {
 	return peers{index: x, byAddress: map[anode.Address]*peer.Peer{}, sources: map[*peer.Peer][]link.Endpoint{},
-		strangers: strangers{of: map[*peer.Peer]stranger{}, site: map[netip.Addr]int{}}}
+		strangers: strangers{of: map[*peer.Peer]int{}, site: map[netip.Addr]int{}}}
 }
 
 func (t *peers) get(a anode.Address) *peer.Peer { return t.byAddress[a] }
@@ -53,12 +53,14 @@ func (t *peers) remove(p *peer.Peer) {
 // places by site, so that one host cannot take them all; places are kept for those
 // that a local program wants to speak with.
 type strangers struct {
-	of   map[*peer.Peer]stranger
+	of   map[*peer.Peer]int // where each is in list
+	list []stranger         // in no order; each arrival at a full table looks at all of them
 	site map[netip.Addr]int // how many of each came
 	came int
 }
 
 type stranger struct {
+	peer     *peer.Peer
 	site     netip.Addr // invalid: somebody here began
 	answered bool       // it has said what it had to say
 }
@@ -72,7 +74,9 @@ const (
 )
 
 func (s *strangers) note(p *peer.Peer, site netip.Addr) {
-	s.of[p] = stranger{site: site}
+	s.forget(p)
+	s.of[p] = len(s.list)
+	s.list = append(s.list, stranger{peer: p, site: site})
 	if site.IsValid() {
 		s.site[site]++
 		s.came++
@@ -81,13 +85,21 @@ func (s *strangers) note(p *peer.Peer, site netip.Addr) {
 
 // uninvited reports whether a peer is a stranger who came to us, and nobody here has
 // anything to say to it.
-func (s *strangers) uninvited(p *peer.Peer) bool { return s.of[p].site.IsValid() && !p.Waits() }
+func (s *strangers) uninvited(p *peer.Peer) bool {
+	k, ok := s.of[p]
+	return ok && s.list[k].site.IsValid() && !p.Waits()
+}
 
 func (s *strangers) forget(p *peer.Peer) {
-	x, ok := s.of[p]
+	k, ok := s.of[p]
 	if !ok {
 		return
 	}
+	x, last := s.list[k], len(s.list)-1
+	s.list[k] = s.list[last]
+	s.of[s.list[k].peer] = k
+	s.list[last] = stranger{}
+	s.list = s.list[:last]
 	delete(s.of, p)
 	if x.site.IsValid() {
 		s.came--
@@ -100,7 +112,9 @@ func (s *strangers) forget(p *peer.Peer) {
 // oldest returns the stranger that was silent longest of those that may go: with
 // site valid, one of that site; with came, one that came to us.
 func (s *strangers) oldest(now mono.Time, came bool, site netip.Addr) (old *peer.Peer) {
-	for p, x := range s.of {
+	for k := range s.list {
+		x := &s.list[k]
+		p := x.peer
 		if came && !x.site.IsValid() || site.IsValid() && x.site != site || old != nil && p.Seen() >= old.Seen() ||
 			p.Waits() || now.Sub(p.Seen()) < strangerGrace && p.Inbound.Load() != nil {
 			continue
@@ -119,9 +133,8 @@ func (l *loop) passing() bool {
 
 // answered notes that a stranger was answered what it said.
 func (s *strangers) answered(p *peer.Peer) {
-	if x, ok := s.of[p]; ok {
-		x.answered = true
-		s.of[p] = x
+	if k, ok := s.of[p]; ok {
+		s.list[k].answered = true
 	}
 }
 
@@ -130,8 +143,10 @@ func (s *strangers) answered(p *peer.Peer) {
 func (s *strangers) any(now mono.Time, site netip.Addr) *peer.Peer {
 	var list [strangersMax]*peer.Peer
 	n, answered := 0, false
-	for p, x := range s.of {
-		if !x.site.IsValid() || site.IsValid() && x.site != site || p.Waits() || p.Invited(now) || answered && !x.answered {
+	for k := range s.list {
+		x := &s.list[k]
+		p := x.peer
+		if !x.site.IsValid() || site.IsValid() && x.site != site || answered && !x.answered || p.Waits() || p.Guest(now) {
 			continue
 		}
 		if x.answered && !answered {

@@ -24,6 +24,8 @@ type crowd struct {
 	answer []Heard
 	first  map[anode.Address]time.Duration
 	by     map[netip.AddrPort]*visitor
+	issued seal.Invitation
+	guests map[anode.Address]time.Duration // when each proved the invitation
 }
 
 type moment struct {
@@ -49,9 +51,15 @@ func (q *moments) Pop() any {
 
 func newCrowd(tb testing.TB, peers int) *crowd {
 	c := &crowd{scaleWorld: newScaleWorld(tb, peers), delay: 50 * time.Millisecond, heard: map[anode.Address]int{}, first: map[anode.Address]time.Duration{},
-		by: map[netip.AddrPort]*visitor{}}
+		by: map[netip.AddrPort]*visitor{}, guests: map[anode.Address]time.Duration{}}
 	c.n.cfg.People = c
 	return c
+}
+
+// issue has the node know one invitation.
+func (c *crowd) issue() seal.Invitation {
+	c.issued = seal.Invitation{ID: InvitationID{1, 2, 3}, PSK: [32]byte{4, 5, 6}}
+	return c.issued
 }
 
 func (c *crowd) Heard(h Heard) bool {
@@ -63,10 +71,16 @@ func (c *crowd) Heard(h Heard) bool {
 }
 
 func (c *crowd) Told(anode.Address, wire.ToldMsg) {}
-func (c *crowd) Up(Up)                            {}
+func (c *crowd) Up(u Up) {
+	if _, ok := c.guests[u.Address]; !ok && u.Issued {
+		c.guests[u.Address] = c.clock.since
+	}
+}
 func (c *crowd) Refused(anode.Address, InvitationID) {
 }
-func (c *crowd) Invitation(InvitationID, anode.Address) (psk [32]byte, ok bool) { return psk, false }
+func (c *crowd) Invitation(id InvitationID, _ anode.Address) (psk [32]byte, ok bool) {
+	return c.issued.PSK, id == c.issued.ID
+}
 
 func (c *crowd) later(d time.Duration, do func()) {
 	c.order++
@@ -119,6 +133,7 @@ type visitor struct {
 	chain int           // of tries
 	next  time.Duration // of the Set
 	tell  wire.TellMsg
+	guest *seal.Invitation // it comes with this, and asks nothing; nil: with none
 }
 
 func (c *crowd) visitor(a netip.Addr) *visitor {
@@ -131,6 +146,13 @@ func (c *crowd) visitor(a netip.Addr) *visitor {
 // come begins, and says it when there is a session.
 func (v *visitor) come() {
 	v.set = seal.NewSet(v.local, v.node, 0)
+	if v.guest != nil {
+		if err := v.set.Join(v.c.clock.since, v.guest, 30*time.Second); err != nil {
+			v.c.tb.Error(err)
+		}
+		v.tick()
+		return
+	}
 	v.set.Want(v.c.clock.since)
 	v.tick()
 	v.say()
@@ -218,6 +240,10 @@ func (v *visitor) receive(p []byte) {
 	switch h.Type {
 	case wire.EPCReq:
 		v.send(v.plain(wire.EPC, msg))
+	case wire.Cookie:
+		if m, err := v.set.OnCookie(now, msg); err == nil && m != nil {
+			v.send(v.plain(wire.Hello, m.Body))
+		}
 	case wire.Welcome:
 		if _, err := v.set.OnWelcome(now, h.SenderPeer, msg); err == nil && v.tries > 0 {
 			v.tries = 0

@@ -437,7 +437,7 @@ func TestNothingGrows(t *testing.T) {
 func TestBrokenTLVs(t *testing.T) {
 	w, a, b := newWorld(t, 1)
 	stamp := stampOf(epoch)
-	state, err := newHandshake(a.local, address(b), true, new([32]byte))
+	state, err := newHandshake(a.local, address(b), true, new([32]byte), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,7 +451,7 @@ func TestBrokenTLVs(t *testing.T) {
 	a.set.Want(w.now)
 	a.set.Tick(w.now)
 	h := a.set.attempt.hello
-	state, err = newHandshake(b.local, address(a), false, new([32]byte))
+	state, err = newHandshake(b.local, address(a), false, new([32]byte), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

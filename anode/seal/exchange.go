@@ -38,7 +38,7 @@ func (s *Set) OnHello(now time.Duration, senderPeerID uint8, body []byte) (reply
 		}
 	}
 
-	state, err := newHandshake(s.local, s.peer, false, &s.local.PSK)
+	state, err := newHandshake(s.local, s.peer, false, &s.local.PSK, s.mac)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,8 +23,9 @@ const prologue = "anode sealed 1"
 //
 // Both static keys are known beforehand, being in the addresses. It ends with one key
 // for each direction, the initiator's first. The preshared key counts in message 2 alone: the
-// responder may replace it between the messages.
-func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte) (*noise.HandshakeState, error) {
+// responder may replace it between the messages. mac is the one shared with the peer, whose key is what ss is:
+// it saves that key agreement, and may be nil.
+func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte, mac *MAC) (*handshake, error) {
 	public, err := peer.PublicKey()
 	if err != nil {
 		return nil, err
@@ -34,9 +35,9 @@ func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte) (
 	if !initiator {
 		first, second = peer, own
 	}
-	d := &p256{static: l.Identity.PrivateKey(), peer: public, compressed: peer[7:]}
-	return noise.NewHandshakeState(noise.Config{
-		CipherSuite:           noise.NewCipherSuite(d, noise.CipherAESGCM, noise.HashSHA256),
+	d := &p256{static: l.Identity.PrivateKey(), peer: point{[dhSize]byte(peer[7:]), public}, mac: mac}
+	state, err := noise.NewHandshakeState(noise.Config{
+		CipherSuite:           noise.NewCipherSuite(d, lateAESGCM{}, noise.HashSHA256),
 		Random:                l.random(),
 		Pattern:               noise.HandshakeKK,
 		Initiator:             initiator,
@@ -46,17 +47,24 @@ func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte) (
 		StaticKeypair:         noise.DHKey{Private: []byte(handleStatic), Public: own[7:]},
 		PeerStatic:            peer[7:],
 	})
+	return &handshake{state, d}, err
+}
+
+// handshake is a handshake under way.
+type handshake struct {
+	*noise.HandshakeState
+	dh *p256
 }
 
 // readMessage reads a handshake message. Of a bad one nothing remains, so that the
 // true one can still be read.
-func readMessage(h *noise.HandshakeState, msg []byte) (payload []byte, send, recv *noise.CipherState, err error) {
+func readMessage(h *handshake, msg []byte) (payload []byte, send, recv *noise.CipherState, err error) {
 	// The library rolls back all failures except those of DH, and DH fails only for
 	// what is not a point.
 	if len(msg) < dhSize+wire.TagSize {
 		return nil, nil, nil, ErrBody
 	}
-	if _, err := anode.Decompress(msg[:dhSize]); err != nil {
+	if _, err := h.dh.public([dhSize]byte(msg)); err != nil {
 		return nil, nil, nil, fmt.Errorf("%w: %w", ErrAuth, err)
 	}
 	payload, send, recv, err = h.ReadMessage(nil, msg)
@@ -70,10 +78,17 @@ func readMessage(h *noise.HandshakeState, msg []byte) (payload []byte, send, rec
 // bytes, results the X coordinate, 32 bytes. Private keys stay in crypto/ecdh; what
 // Noise holds instead are handles.
 type p256 struct {
-	static     *ecdh.PrivateKey
-	ephemeral  *ecdh.PrivateKey
-	peer       *ecdh.PublicKey
-	compressed []byte // peer's
+	static    *ecdh.PrivateKey
+	ephemeral *ecdh.PrivateKey
+	mac       *MAC  // shared with the peer; nil: not known
+	peer      point // its static key
+	other     point // the last that was none of the peer's static key: its ephemeral one
+}
+
+// point is a public key, compressed and not.
+type point struct {
+	compressed [dhSize]byte
+	key        *ecdh.PublicKey
 }
 
 const (
@@ -102,18 +117,59 @@ func (d *p256) DH(private, public []byte) ([]byte, error) {
 	if string(private) == handleEphemeral {
 		key = d.ephemeral
 	}
-	if key == nil {
+	if key == nil || len(public) != dhSize {
 		return nil, errors.New("seal: no such key")
 	}
-	peer := d.peer
-	if !bytes.Equal(public, d.compressed) {
-		var err error
-		if peer, err = anode.Decompress(public); err != nil {
-			return nil, err
-		}
+	peer, err := d.public([dhSize]byte(public))
+	if err != nil {
+		return nil, err
+	}
+	if key == d.static && peer == d.peer.key && d.mac != nil {
+		return bytes.Clone(d.mac.key[:]), nil
 	}
 	return key.ECDH(peer)
 }
 
+// public decompresses a public key, unless it was the last one.
+func (d *p256) public(b [dhSize]byte) (*ecdh.PublicKey, error) {
+	for _, p := range []*point{&d.peer, &d.other} {
+		if p.key != nil && p.compressed == b {
+			return p.key, nil
+		}
+	}
+	key, err := anode.Decompress(b[:])
+	if err == nil {
+		d.other = point{b, key}
+	}
+	return key, err
+}
+
 func (*p256) DHLen() int     { return dhSize }
 func (*p256) DHName() string { return "P256" }
+
+// lateAESGCM is Noise's AESGCM. A key is expanded when something is first sealed or opened with it: a handshake
+// has seven, and uses two.
+type lateAESGCM struct{}
+
+func (lateAESGCM) CipherName() string               { return noise.CipherAESGCM.CipherName() }
+func (lateAESGCM) Cipher(key [32]byte) noise.Cipher { return &lateCipher{key: key} }
+
+type lateCipher struct {
+	key    [32]byte
+	cipher noise.Cipher // nil until it is needed
+}
+
+func (c *lateCipher) expand() noise.Cipher {
+	if c.cipher == nil {
+		c.cipher = noise.CipherAESGCM.Cipher(c.key)
+	}
+	return c.cipher
+}
+
+func (c *lateCipher) Encrypt(out []byte, n uint64, ad, plaintext []byte) []byte {
+	return c.expand().Encrypt(out, n, ad, plaintext)
+}
+
+func (c *lateCipher) Decrypt(out []byte, n uint64, ad, ciphertext []byte) ([]byte, error) {
+	return c.expand().Decrypt(out, n, ad, ciphertext)
+}

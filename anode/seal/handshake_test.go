@@ -202,7 +202,7 @@ func TestForwardSecrecy(t *testing.T) {
 	}
 
 	// The initiator's key, in a fresh initiator: WELCOME answers another ephemeral key.
-	i, err := newHandshake(la, identity(t, 2).Address(), true, &la.PSK)
+	i, err := newHandshake(la, identity(t, 2).Address(), true, &la.PSK, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestForwardSecrecy(t *testing.T) {
 		t.Errorf("the initiator's key reads WELCOME: %v", err)
 	}
 	// The initiator's key does not read HELLO either: that takes the responder's.
-	r, err := newHandshake(&Local{Identity: identity(t, 1)}, identity(t, 1).Address(), false, &psk)
+	r, err := newHandshake(&Local{Identity: identity(t, 1)}, identity(t, 1).Address(), false, &psk, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestForwardSecrecy(t *testing.T) {
 
 	// The responder's key reads HELLO (so that no user data is in there), and ends
 	// with other keys, since the ephemeral one behind WELCOME is lost.
-	r, err = newHandshake(lb, identity(t, 1).Address(), false, &lb.PSK)
+	r, err = newHandshake(lb, identity(t, 1).Address(), false, &lb.PSK, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +261,52 @@ func TestHandshakesDiffer(t *testing.T) {
 	_ = b
 }
 
+// The key of the MAC is what the static keys agree on: a handshake that is given it is the same, and one that is
+// given another key fails.
+func TestHandshakeWithMAC(t *testing.T) {
+	la, lb := &Local{Identity: identity(t, 1), PeerID: 1}, &Local{Identity: identity(t, 2), PeerID: 2}
+	key, err := SharedKey(la.Identity, lb.Identity.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := key
+	wrong[0] ^= 1
+	for _, c := range []struct {
+		name string
+		a, b *MAC
+		err  error
+	}{
+		{"both", NewMAC(key), NewMAC(key), nil},
+		{"the initiator", NewMAC(key), nil, nil},
+		{"the responder", nil, NewMAC(key), nil},
+		{"another key", nil, NewMAC(wrong), ErrAuth},
+	} {
+		x, y := NewSet(la, lb.Identity.Address(), 0), NewSet(lb, la.Identity.Address(), 0)
+		x.SetMAC(c.a)
+		y.SetMAC(c.b)
+		if err := x.Want(1); err != nil {
+			t.Fatal(err)
+		}
+		do, _ := x.Tick(1)
+		reply, pending, err := y.OnHello(1, 1, do.Hello.Body)
+		if !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.err)
+		}
+		if err != nil {
+			continue
+		}
+		s, err := x.OnWelcome(1, 2, reply.Body)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		n, _ := s.Reserve(0, 1, 1)
+		if _, err := pending.Open(make([]byte, 100), s.Seal(nil, n, []byte("x")), 1); err != nil {
+			t.Errorf("%s: the keys differ: %v", c.name, err)
+		}
+	}
+}
+
 func BenchmarkHandshake(b *testing.B) {
 	la := &Local{Identity: identity(b, 1), PeerID: 1}
 	lb := &Local{Identity: identity(b, 2), PeerID: 2}
@@ -288,8 +334,16 @@ func BenchmarkOnHello(b *testing.B) {
 	x := NewSet(la, lb.Identity.Address(), 0)
 	x.begin(1, nil)
 	body := x.attempt.message(x.peerID).Body
+	key, err := SharedKey(lb.Identity, la.Identity.Address())
+	if err != nil {
+		b.Fatal(err)
+	}
+	mac := NewMAC(key)
+	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := NewSet(lb, la.Identity.Address(), 0).OnHello(1, 1, body); err != nil {
+		y := NewSet(lb, la.Identity.Address(), 0)
+		y.SetMAC(mac)
+		if _, _, err := y.OnHello(1, 1, body); err != nil {
 			b.Fatal(err)
 		}
 	}

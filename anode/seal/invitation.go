@@ -3,6 +3,7 @@ package seal
 import (
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/flynn/noise"
@@ -113,6 +114,11 @@ func (s *Set) Invited(now time.Duration) (newest *Session) {
 		}
 	}
 	return newest
+}
+
+// Guest reports whether there is a session by an invitation, confirmed or pending.
+func (s *Set) Guest(now time.Duration) bool {
+	return s.Invited(now) != nil || slices.ContainsFunc(s.pending, (*Session).Invited)
 }
 
 // Use has handshakes from now on made with another Local, such as one with another network

@@ -347,7 +347,7 @@ func TestIssuersKeyTellsNoToken(t *testing.T) {
 	}
 	// With the issuer's key alone: message 1 opens, and says which.
 	thief := &Local{Identity: b.local.Identity, PeerID: 5}
-	state, err := newHandshake(thief, address(a), false, &[32]byte{})
+	state, err := newHandshake(thief, address(a), false, &[32]byte{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestIssuersKeyTellsNoToken(t *testing.T) {
 				t.Errorf("he reads the session: %v", err)
 			}
 		}
-		if state, err = newHandshake(thief, address(a), false, &[32]byte{}); err != nil {
+		if state, err = newHandshake(thief, address(a), false, &[32]byte{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, _, err = readMessage(state, h.Noise); err != nil {

@@ -23,7 +23,8 @@ func deriveKey(raw []byte, n int) []byte {
 	return key
 }
 
-// SharedKey is the key of the MAC between us and a peer, the same on both sides.
+// SharedKey is the key of the MAC between us and a peer, the same on both sides: the result of the
+// key agreement as it is, whose 32 bytes are as many as the key's.
 func SharedKey(id *anode.Identity, peer anode.Address) (key [32]byte, err error) {
 	public, err := peer.PublicKey()
 	if err != nil {
@@ -39,6 +40,7 @@ func SharedKey(id *anode.Identity, peer anode.Address) (key [32]byte, err error)
 // MAC is CMAC-AES-256 (RFC 4493 with AES-256, draft 2.5). It is never changed, so any
 // number of goroutines may use it, each with a Scratch of its own.
 type MAC struct {
+	key    [32]byte // as SharedKey returns it
 	block  cipher.Block
 	k1, k2 [16]byte // XORed into the last block: a full one, a padded one
 }
@@ -56,7 +58,7 @@ func NewMAC(key [32]byte) *MAC {
 	if err != nil {
 		panic(err) // a 32-byte key is always right
 	}
-	m := &MAC{block: block}
+	m := &MAC{key: key, block: block}
 	var x [16]byte
 	block.Encrypt(x[:], x[:])
 	m.k1 = double(x)

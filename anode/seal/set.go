@@ -145,6 +145,7 @@ type Set struct {
 	peerID   uint8 // 0: not known yet
 	admitted bool  // we let the peer in, and say so
 	trusted  bool  // it is told where we are
+	mac      *MAC  // shared with the peer; nil: not known
 
 	live    []*Session // confirmed, oldest first
 	pending []*Session
@@ -163,7 +164,7 @@ type Set struct {
 
 // attempt is our outstanding handshake.
 type attempt struct {
-	state      *noise.HandshakeState
+	state      *handshake
 	invitation *Invitation // by which it is made; nil: none
 	hello      Hello
 	began      time.Duration
@@ -184,6 +185,9 @@ func (s *Set) PeerID() uint8 { return s.peerID }
 // SetStanding says what handshakes from now on tell the peer: whether we let it in, and,
 // only to who is trusted, where we are. A Set is made for a peer to which neither applies.
 func (s *Set) SetStanding(admitted, trusted bool) { s.admitted, s.trusted = admitted, trusted }
+
+// SetMAC says which MAC is shared with the peer. Its key saves each handshake from now on one of four key agreements.
+func (s *Set) SetMAC(m *MAC) { s.mac = m }
 
 // Outstanding reports whether our HELLO with this index is waiting for its answer.
 func (s *Set) Outstanding(index uint16) bool {
@@ -209,13 +213,16 @@ func (s *Set) Absorb(now time.Duration, other *Set) {
 	} else {
 		s.timers.wanted = max(s.timers.wanted, other.timers.wanted)
 	}
-	*other = Set{local: other.local, peer: other.peer, admitted: other.admitted, trusted: other.trusted}
+	*other = Set{local: other.local, peer: other.peer, admitted: other.admitted, trusted: other.trusted, mac: other.mac}
 }
 
 // Empty reports whether there are no sessions and no handshake.
 func (s *Set) Empty() bool {
 	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
 }
+
+// Unproved reports whether there is nothing but sessions of the peer's handshakes in which nothing came yet.
+func (s *Set) Unproved() bool { return len(s.pending) > 0 && len(s.live) == 0 && s.attempt == nil }
 
 // Live returns all sessions on which to receive, those first that may be sent on.
 func (s *Set) Live() []*Session { return slices.Concat(s.live, s.pending) }
@@ -297,7 +304,7 @@ func (s *Set) begin(now time.Duration, i *Invitation) error {
 	if i != nil {
 		psk, said.Invitation = &i.PSK, i.ID
 	}
-	state, err := newHandshake(s.local, s.peer, true, psk)
+	state, err := newHandshake(s.local, s.peer, true, psk, s.mac)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ func (p *Peer) Hello(now mono.Time, peerID uint8, body []byte, ep link.Endpoint,
 		}
 		m = newMachine(p, peerID)
 	}
+	m.set.SetMAC(p.key)
 	reply, pending, err := m.set.OnHello(now.Duration(), peerID, body)
 	if errors.Is(err, seal.ErrUninvited) || errors.Is(err, seal.ErrLater) {
 		return err

@@ -55,6 +55,12 @@ func (p *Peer) Leave(now mono.Time) {
 // Invited reports whether there is a confirmed session by an invitation.
 func (ms *machines) Invited(now mono.Time) bool { return ms.invited(now) != nil }
 
+// Guest reports whether there is a session by an invitation, which may be pending still. How many of those that
+// prove nothing there can be is bounded by the handshakes that are made by one invitation.
+func (ms *machines) Guest(now mono.Time) bool {
+	return slices.ContainsFunc(ms.known, func(m *Machine) bool { return m.set.Guest(now.Duration()) })
+}
+
 // invited returns a machine with a confirmed session by an invitation, or nil.
 func (ms *machines) invited(now mono.Time) *Machine {
 	k := slices.IndexFunc(ms.known, func(m *Machine) bool { return m.set.Invited(now.Duration()) != nil })

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -197,6 +199,9 @@ func (m *Machine) check(now mono.Time, shook bool) (next mono.Time) {
 		if r.Try > 0 && m.peer.Standing() < book.Relay && m.set.Empty() {
 			continue // nobody here wants this stranger: one question has to do
 		}
+		if m.peer.Standing() < book.Relay && m.set.Unproved() {
+			continue // our WELCOME asks already: what comes back in its session proves the way
+		}
 		m.ask(now, r)
 		m.prove(now, r)
 		if !shook && (r.Try == 0 || r.Early) && r.Origin != path.Roamed && !r.Burst && m.hello != nil && m.set.Unanswered(now.Duration()) > 0 {
@@ -349,9 +354,20 @@ func (m *Machine) route(now mono.Time) {
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.routed = now
-		m.peer.env.Log.Info("path", "peer", m.peer.Label(), "endpoint", best.Endpoint, "relayed", !best.Direct(), "rtt", best.RTT)
+		m.logPath(&best)
 		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
+	}
+}
+
+// logPath reports the way in use. Strangers come as they like, and must not fill a disk.
+func (m *Machine) logPath(best *path.Info) {
+	level := slog.LevelInfo
+	if m.peer.Standing() < book.Relay {
+		level = slog.LevelDebug
+	}
+	if log := m.peer.env.Log; log.Enabled(context.Background(), level) {
+		log.Log(context.Background(), level, "path", "peer", m.peer.Label(), "endpoint", best.Endpoint, "relayed", !best.Direct(), "rtt", best.RTT)
 	}
 }
 

@@ -787,3 +787,22 @@ func TestAskedGetsName(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// BenchmarkRoom is what an ASK costs in a flood from thousands of hosts.
+func BenchmarkRoom(b *testing.B) {
+	var r room
+	k := 0
+	enter := func() {
+		var x anode.Address
+		x[10], x[11], x[12] = byte(k>>16), byte(k>>8), byte(k)
+		r.enter(waiting{from: x, host: netip.AddrFrom4([4]byte{100, byte(64 + k%10), byte(k / 10), byte(1 + k/2560)}), at: mono.At(time.Duration(k) * time.Millisecond)})
+		k++
+	}
+	for range 10_000 {
+		enter()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		enter()
+	}
+}

@@ -150,7 +150,11 @@ func (c *Core) makeRoom(x *tx, of class) {
 		return
 	}
 	if of == ofStrangers {
-		list = crowdOf(list, func(r request) netip.Addr { return r.Host })
+		var crowd []request
+		for _, i := range crowdOf(len(list), func(i, level int) netip.Addr { return levels(list[i].Host)[level] }) {
+			crowd = append(crowd, list[i])
+		}
+		list = crowd
 	}
 	if of == ofIntroduced {
 		most := mostIntroduced(list)

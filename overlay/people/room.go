@@ -1,8 +1,7 @@
 package people
 
 import (
-	"cmp"
-	"maps"
+	"container/list"
 	"net/netip"
 	"slices"
 	"time"
@@ -24,8 +23,8 @@ import (
 type room struct {
 	waiting []waiting
 	bucket  mono.Bucket
-	places  [3]map[netip.Addr]seenAt // regions, networks and hosts
-	turns   uint                     // how many were listed
+	places  [3]places // regions, networks and hosts
+	turns   uint      // how many were listed
 }
 
 // seenAt is when a host, network or region first waited, and when one of it was last listed; 0: none was.
@@ -37,6 +36,7 @@ type waiting struct {
 	id       wire.TellID
 	ask      ask
 	host     netip.Addr
+	levels   [3]netip.Addr // of host
 	endpoint string
 	at       mono.Time // when it came first
 	again    mono.Time // and last
@@ -60,7 +60,7 @@ var strangerRate = mono.Rate{PerSecond: 0.1, Burst: 6}
 // enter takes an ASK in, in place of an earlier one of the same key, or of the one that has waited longest of
 // whoever has most.
 func (r *room) enter(w waiting) {
-	w.again = w.at
+	w.again, w.levels = w.at, levels(w.host)
 	r.waiting = slices.DeleteFunc(r.waiting, func(o waiting) bool {
 		if o.from.X() == w.from.X() {
 			w.at = o.at
@@ -71,27 +71,29 @@ func (r *room) enter(w waiting) {
 	if n, oldest := r.of(func(o waiting) bool { return o.host == w.host }); n >= roomHost {
 		r.waiting = slices.Delete(r.waiting, oldest, oldest+1)
 	} else if len(r.waiting) >= roomSize {
-		crowd := crowdOf(r.waiting, func(o waiting) netip.Addr { return o.host })
-		_, oldest := r.of(func(o waiting) bool { return o.from == crowd[0].from })
+		oldest := crowdOf(len(r.waiting), func(i, level int) netip.Addr { return r.waiting[i].levels[level] })[0]
 		r.waiting = slices.Delete(r.waiting, oldest, oldest+1)
 	}
 	r.waiting = append(r.waiting, w)
-	for k, a := range levels(w.host) {
-		if _, ok := r.places[k][a]; !ok {
-			r.note(k, a, seenAt{came: w.at})
+	for k, a := range w.levels {
+		if _, ok := r.places[k].of[a]; !ok {
+			r.places[k].note(a, seenAt{came: w.at})
 		}
 	}
 }
 
-// crowdOf returns those of the region, there of the network, and there of the host that most of a list are of, in their
-// order.
-func crowdOf[E any](list []E, host func(E) netip.Addr) []E {
-	for level := range levels(netip.Addr{}) {
-		at := func(e E) netip.Addr { return levels(host(e))[level] }
-		most := mostOf(list, at)
-		list = slices.DeleteFunc(slices.Clone(list), func(e E) bool { return at(e) != most })
+// crowdOf returns which of n are of the region, there of the network, and there of the host that most are of, in
+// their order. at returns where one is from.
+func crowdOf(n int, at func(i, level int) netip.Addr) (of []int) {
+	of = make([]int, n)
+	for i := range of {
+		of[i] = i
 	}
-	return list
+	for level := range levels(netip.Addr{}) {
+		most := mostOf(of, func(i int) netip.Addr { return at(i, level) })
+		of = slices.DeleteFunc(of, func(i int) bool { return at(i, level) != most })
+	}
+	return of
 }
 
 // of counts those that fit, and returns the first of them.
@@ -108,8 +110,8 @@ func (r *room) of(fits func(waiting) bool) (n, first int) {
 }
 
 // mostOf returns the value that most of a list have.
-func mostOf[E any](list []E, of func(E) netip.Addr) (most netip.Addr) {
-	counts := map[netip.Addr]int{}
+func mostOf(list []int, of func(int) netip.Addr) (most netip.Addr) {
+	counts := make(map[netip.Addr]int, len(list))
 	for _, e := range list {
 		v := of(e)
 		if counts[v]++; counts[v] > counts[most] {
@@ -141,17 +143,16 @@ func (r *room) pick(now mono.Time) (w waiting, ok bool) {
 	w = r.waiting[best]
 	r.waiting = slices.Delete(r.waiting, best, best+1)
 	r.turns++
-	for k, a := range levels(w.host) {
-		r.note(k, a, seenAt{r.places[k][a].came, now})
+	for k, a := range w.levels {
+		r.places[k].note(a, seenAt{r.places[k].get(a).came, now})
 	}
 	return w, true
 }
 
 // before reports whether v is listed before w.
 func (r *room) before(v, w waiting) bool {
-	of := levels(w.host)
-	for k, a := range levels(v.host) {
-		x, y := r.places[k][a], r.places[k][of[k]]
+	for k := range r.places {
+		x, y := r.places[k].get(v.levels[k]), r.places[k].get(w.levels[k])
 		switch {
 		case x.served != y.served:
 			return x.served < y.served
@@ -162,18 +163,42 @@ func (r *room) before(v, w waiting) bool {
 	return v.at < w.at
 }
 
-// note remembers a region, network or host.
-func (r *room) note(level int, a netip.Addr, s seenAt) {
-	of := r.places[level]
-	if of == nil {
-		of = map[netip.Addr]seenAt{}
-		r.places[level] = of
+// places are the regions, networks or hosts that are remembered. order has that one last of which something new
+// was noted last.
+type places struct {
+	of    map[netip.Addr]*list.Element
+	order list.List // of *place
+}
+
+type place struct {
+	addr netip.Addr
+	seenAt
+}
+
+func (p *places) get(a netip.Addr) seenAt {
+	if e := p.of[a]; e != nil {
+		return e.Value.(*place).seenAt
 	}
-	if _, ok := of[a]; !ok && len(of) >= placesMax {
-		last := func(a netip.Addr) mono.Time { return max(of[a].came, of[a].served) }
-		delete(of, slices.MinFunc(slices.Collect(maps.Keys(of)), func(x, y netip.Addr) int { return cmp.Compare(last(x), last(y)) }))
+	return seenAt{}
+}
+
+// note remembers what is new of one.
+func (p *places) note(a netip.Addr, s seenAt) {
+	e := p.of[a]
+	switch {
+	case e != nil:
+	case len(p.of) < placesMax:
+		if p.of == nil {
+			p.of = map[netip.Addr]*list.Element{}
+		}
+		e = p.order.PushBack(new(place))
+	default:
+		e = p.order.Front()
+		delete(p.of, e.Value.(*place).addr)
 	}
-	of[a] = s
+	p.order.MoveToBack(e)
+	p.of[a] = e
+	*e.Value.(*place) = place{a, s}
 }
 
 // holds reports whether an ASK of a key waits.

@@ -36,18 +36,12 @@ func (r *routes) want() {
 
 // run passes on what is wanted whenever the book changes, until ctx ends.
 func (r *routes) run(ctx context.Context) error {
-	w := r.node.Watch()
+	w := r.node.Watch(overlay.EventDecided)
 	defer w.Close()
 	for {
 		r.want()
-		for decided := false; !decided; {
-			list, err := w.Next(ctx)
-			if err != nil {
-				return nil
-			}
-			decided = slices.ContainsFunc(list, func(e overlay.Event) bool {
-				return e.Kind == overlay.EventDecided || e.Kind == overlay.EventMissed
-			})
+		if _, err := w.Next(ctx); err != nil {
+			return nil
 		}
 	}
 }

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"anodenet/cmd/internal/chat"
 	"anodenet/overlay"
+	"anodenet/overlay/book"
 )
 
 // chatNode is the node as the chat sees it; the node is made after the chat, and
@@ -25,20 +27,28 @@ func (n chatNode) Peers(ctx context.Context) ([]chat.Peer, error) {
 }
 
 // followPeers tells the chat when the peers, or which of them can be reached, have
-// changed, until ctx ends.
+// changed, until ctx ends. Strangers who come and go are none of its business.
 func (d *daemon) followPeers(ctx context.Context) error {
-	w := d.node.Watch()
+	w := d.node.Watch(overlay.EventDecided, overlay.EventPeer)
 	defer w.Close()
 	for {
-		if _, err := w.Next(ctx); err != nil {
+		list, err := w.Next(ctx)
+		if err != nil {
 			return nil
 		}
-		d.chat.PeersChanged()
+		if slices.ContainsFunc(list, d.concernsPeers) {
+			d.chat.PeersChanged()
+		}
 		select { // many events may come at once
 		case <-time.After(settleFor):
 		case <-ctx.Done():
 		}
 	}
+}
+
+// concernsPeers reports whether an event is about peers that people decided about.
+func (d *daemon) concernsPeers(e overlay.Event) bool {
+	return e.Kind != overlay.EventPeer || d.book.Standing(e.Address) != book.Stranger
 }
 
 // settleFor is how long events are collected.
