@@ -93,8 +93,8 @@ func (s *blockage) here(of scope) uplink {
 	x, w := &s.l.links.state, &s.where
 	if !w.known || w.route4 != x.Route4 || w.route6 != x.Route6 {
 		*w = whereabouts{route4: x.Route4, route6: x.Route6, known: true}
-		for of := range w.of {
-			w.of[of] = uplinkOf(x, scope(of))
+		for k := range w.of {
+			w.of[k] = uplinkOf(x, scope(k))
 		}
 	}
 	return w.of[of]

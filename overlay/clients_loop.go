@@ -217,8 +217,7 @@ func (s *clients) message(c *client, h *wire.Header, msg []byte, ep link.Endpoin
 func (s *clients) peer(c *client, t wire.Type, ep link.Endpoint) *peer.Peer {
 	p := s.l.peers.get(c.address)
 	if p == nil && t == wire.Hello {
-		if !s.l.gate.keys.Allow(s.l.now, ep.Addr.Addr()) {
-			s.l.n.counters.count(dBudget)
+		if !s.l.gate.afford(ep.Addr.Addr(), costKey) {
 			return nil
 		}
 		p, _ = s.l.meet(c.address, ep.Addr.Addr())

@@ -345,7 +345,7 @@ func (f *finder) neighbour(h *wire.Header, ep link.Endpoint, b *mono.Bucket, r m
 	case f.l.shell.hides(ep):
 		f.l.n.counters.count(dHidden)
 		return nil
-	case !b.Allow(f.l.now, r), p == nil && !f.l.gate.keys.Allow(f.l.now, ep.Addr.Addr()):
+	case !b.Allow(f.l.now, r), p == nil && !f.l.gate.others.Allow(f.l.now, ep.Addr.Addr()):
 		f.l.n.counters.count(dBudget)
 		return nil
 	}

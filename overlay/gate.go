@@ -17,11 +17,12 @@ import (
 // what costs a key agreement comes after it.
 type gate struct {
 	l       *loop
-	keys    mono.Networks // key agreements with strangers
+	keys    mono.Networks // key agreements with strangers who send HELLOs
 	spare   mono.Networks // more of them, for HELLOs from regions that had few, when keys has nothing left
 	beacons mono.Bucket   // of strangers: answered by EPC_REQ (draft 4.2.6)
 	whois   mono.Bucket   // of strangers, by broadcast
 	friends mono.Networks // announcements to friends; the sender is not known
+	others  mono.Networks // key agreements with strangers for anything else, for which nobody shows a cookie
 	cookies seal.Cookies
 	starved mono.Time // when keys last had nothing left for a stranger's HELLO
 }
@@ -32,8 +33,13 @@ var (
 )
 
 func newGate(l *loop) gate {
-	return gate{l: l, spare: mono.Networks{Each: spareEach, Total: spareTotal, Prefix: mono.Region}, keys: mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site},
-		friends: mono.Networks{Each: friendsEach, Total: friendsTotal, Prefix: func(a netip.Addr) netip.Addr { return a }}}
+	return gate{
+		l:       l,
+		keys:    mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 500, Burst: 500}, Prefix: mono.Site},
+		others:  mono.Networks{Each: mono.Rate{PerSecond: 50, Burst: 50}, Total: mono.Rate{PerSecond: 200, Burst: 200}, Prefix: mono.Site},
+		spare:   mono.Networks{Each: spareEach, Total: spareTotal, Prefix: mono.Region},
+		friends: mono.Networks{Each: friendsEach, Total: friendsTotal, Prefix: func(a netip.Addr) netip.Addr { return a }},
+	}
 }
 
 // signed takes an unsealed packet of which a lane has found that it bears the MAC of an
@@ -120,37 +126,47 @@ func (g *gate) withoutMAC(h *wire.Header, msg []byte, ep link.Endpoint) {
 	}
 }
 
-// starvedFor is for how long strangers have to show a cookie after one was refused for want of keys: what
-// anybody can send from addresses that are not his takes nothing from those who answer.
+// starvedFor is for how long strangers must show a cookie after the HELLO of one found no key agreement left, so that
+// packets with forged sources cannot use up what others need.
 const starvedFor = 10 * time.Second
 
-// underLoad reports whether a handshake of somebody has to show a cookie.
-func (g *gate) underLoad(sender *wire.Party) bool {
+// mustShowCookie reports whether a sender's HELLO needs a cookie: the inbox fills up, or strangers found no key
+// agreement left lately and the sender is not added.
+func (g *gate) mustShowCookie(sender *wire.Party) bool {
 	if len(g.l.n.inbox.unsigned) > unsignedInbox/4 {
 		return true
 	}
-	return g.l.now.Sub(g.starved) < starvedFor && !slices.ContainsFunc(g.l.peers.from(sender), added)
+	return g.l.now.Sub(g.starved) < starvedFor && !slices.ContainsFunc(g.l.peers.from(sender), isAdded)
 }
 
-func added(p *peer.Peer) bool { return p.Standing() >= book.Added }
+func isAdded(p *peer.Peer) bool { return p.Standing() >= book.Added }
 
-// A crowd of strangers from a few regions takes keys and hardly any of spare: each region has three HELLOs there, and
-// one every two seconds. So somebody from elsewhere does not wait until he is lucky.
+// spare is for HELLOs from regions that sent few: each has three at once, and one every two seconds. Without it a crowd
+// from few regions would leave nothing to everybody else.
 var (
 	spareEach  = mono.Rate{PerSecond: 0.5 * (costKey + costHello), Burst: 3 * (costKey + costHello)}
 	spareTotal = mono.Rate{PerSecond: 30 * (costKey + costHello), Burst: 30 * (costKey + costHello)}
 )
 
-// afford takes the cost of a stranger's packet, of which hello says whether it is a HELLO, and reports whether there was as much.
-func (g *gate) afford(from netip.Addr, cost float64, hello bool) bool {
+// afford takes what a stranger's HELLO costs, and reports whether there was as much.
+func (g *gate) afford(from netip.Addr, cost float64) bool {
 	if g.keys.Take(g.l.now, from, cost) {
 		return true
 	}
-	if hello {
+	if g.keys.Spent(g.l.now, cost) {
 		g.starved = g.l.now
-		if g.spare.Take(g.l.now, from, cost) {
-			return true
-		}
+	}
+	if g.spare.Take(g.l.now, from, cost) {
+		return true
+	}
+	g.l.n.counters.count(dBudget)
+	return false
+}
+
+// affordOther takes the key agreement with a stranger for a packet that is no HELLO, and reports whether there was one.
+func (g *gate) affordOther(from netip.Addr) bool {
+	if g.others.Allow(g.l.now, from) {
+		return true
 	}
 	g.l.n.counters.count(dBudget)
 	return false
@@ -159,7 +175,7 @@ func (g *gate) afford(from netip.Addr, cost float64, hello bool) bool {
 // cookie answers HELLOs without a cookie by a COOKIE while there are too many, and
 // reports whether to go on.
 func (g *gate) cookie(h *wire.Header, msg []byte, ep link.Endpoint) bool {
-	if !g.underLoad(&h.Sender) {
+	if !g.mustShowCookie(&h.Sender) {
 		return true
 	}
 	hello, err := seal.ParseHello(msg)
@@ -183,41 +199,46 @@ func endpointBytes(ep link.Endpoint) []byte {
 	return append(a[:], byte(ep.Addr.Port()>>8), byte(ep.Addr.Port()))
 }
 
-// What a stranger's packets cost of gate.keys.
+// What a stranger's HELLO costs of gate.keys.
 const (
 	costKey   = 1 // of the MAC, once
-	costHello = 2 // so many HELLOs of strangers cost a sixth of a core at most
+	costHello = 2 // keys pay for 167 HELLOs of strangers a second, and spare for 30 more
 )
 
 // authenticate returns the peer whose MAC a packet bears. A stranger's first packet
 // costs a key agreement, of which each site has a budget; paid: that of its HELLO is paid for as well.
 func (g *gate) authenticate(h *wire.Header, b []byte, ep link.Endpoint) (p *peer.Peer, paid bool) {
 	n := g.l.n
-	known, cost := g.l.peers.from(&h.Sender), float64(costKey)
-	if paid = h.Type == wire.Hello; paid {
-		cost += costHello
-	}
+	known, hello := g.l.peers.from(&h.Sender), h.Type == wire.Hello
 	for _, p := range known {
 		if p.Standing() == book.Blocked {
 			continue
 		}
 		agreed := p.HasKey()
-		if !agreed && p.Standing() < book.Added && !g.afford(ep.Addr.Addr(), cost, paid) {
+		if !agreed && p.Standing() < book.Added && !g.affordFirst(hello, ep) {
 			return nil, false
 		}
 		if mac, err := p.Key(); err == nil && mac.Verify(b, &g.l.shell.scratch) {
-			return p, paid && !agreed
+			return p, hello && !agreed
 		}
 	}
 	if len(known) > 0 {
 		n.counters.count(dMAC)
 		return nil, false
 	}
-	return g.authenticateNew(h, b, ep, cost), paid
+	return g.authenticateNew(h, b, ep), hello
 }
 
-// authenticateNew is authenticate for a sender that is not known. Its packet costs so much.
-func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint, cost float64) *peer.Peer {
+// affordFirst pays for a stranger's first packet: a HELLO for all that comes of it.
+func (g *gate) affordFirst(hello bool, ep link.Endpoint) bool {
+	if hello {
+		return g.afford(ep.Addr.Addr(), costKey+costHello)
+	}
+	return g.affordOther(ep.Addr.Addr())
+}
+
+// authenticateNew is authenticate for a sender that is not known.
+func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint) *peer.Peer {
 	n := g.l.n
 	switch {
 	case !h.Sender.Full():
@@ -226,7 +247,7 @@ func (g *gate) authenticateNew(h *wire.Header, b []byte, ep link.Endpoint, cost 
 	case n.book.Standing(h.Sender.Address) == book.Blocked:
 		n.counters.count(dBlocked)
 		return nil
-	case !g.afford(ep.Addr.Addr(), cost, h.Type == wire.Hello):
+	case !g.affordFirst(h.Type == wire.Hello, ep):
 		return nil
 	}
 	k, err := seal.SharedKey(n.cfg.Identity, h.Sender.Address)

@@ -10,7 +10,7 @@ import (
 // hello answers a handshake.
 func (s *signals) hello(m *message) error {
 	p := m.peer
-	if p.Standing() < book.Added && !m.paid && !s.l.gate.afford(m.from.Addr.Addr(), costHello, true) {
+	if p.Standing() < book.Added && !m.paid && !s.l.gate.afford(m.from.Addr.Addr(), costHello) {
 		return nil
 	}
 	w, ok := s.l.way(m)

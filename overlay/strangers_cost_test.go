@@ -80,12 +80,17 @@ func TestStrangerHelloCost(t *testing.T) {
 	}
 }
 
-// spoof has HELLOs come from addresses that are not their senders', so many a second, until a time: nobody answers
-// there.
-func (c *crowd) spoof(perSecond int, end time.Duration) {
+// spoof has packets of a type come from addresses that are not their senders', so many a second, until a time: nobody
+// answers there. Their MACs are wrong if they are no HELLOs.
+func (c *crowd) spoof(t wire.Type, perSecond int, end time.Duration) {
 	var list [][]byte
 	for k := range 256 { // that they come again does not matter where none is answered
-		list = append(list, c.strangerHello(k).packet)
+		h := c.strangerHello(k)
+		if t != wire.Hello {
+			h.packet = h.plain(t, make([]byte, 16))
+			h.packet[len(h.packet)-1] ^= 1
+		}
+		list = append(list, h.packet)
 	}
 	k := 0
 	var next func()
@@ -101,12 +106,18 @@ func (c *crowd) spoof(perSecond int, end time.Duration) {
 	c.later(0, next)
 }
 
-// HELLOs from forged addresses, ten times as many as there are key agreements for, take nothing from strangers who
+// Packets from forged addresses, ten times as many as there are key agreements for, take nothing from strangers who
 // answer: those show a cookie.
-func TestForgedHellosAndStrangers(t *testing.T) {
+func TestForgedPacketsAndStrangers(t *testing.T) {
+	for _, of := range []wire.Type{wire.Hello, wire.EPCReq, wire.EPI} {
+		t.Run(of.String(), func(t *testing.T) { forgedAndStrangers(t, of) })
+	}
+}
+
+func forgedAndStrangers(t *testing.T, of wire.Type) {
 	c := newCrowd(t, 1)
 	began := c.clock.since
-	c.spoof(1700, began+20*time.Second)
+	c.spoof(of, 1700, began+20*time.Second)
 	var honest []*visitor
 	for k := range 20 {
 		c.later(3*time.Second+time.Duration(k)*500*time.Millisecond, func() {
@@ -122,7 +133,11 @@ func TestForgedHellosAndStrangers(t *testing.T) {
 			t.Errorf("stranger %d: heard %v, after %v", k, ok, took)
 		}
 	}
-	t.Logf("%d HELLOs without a cookie, %d for which there was no key agreement", c.n.counters[dCookie].Load(), c.n.counters[dBudget].Load())
+	cookies, refused := c.n.counters[dCookie].Load(), c.n.counters[dBudget].Load()
+	t.Logf("%d HELLOs without a cookie, %d packets for which there was no key agreement", cookies, refused)
+	if of == wire.Hello && cookies == 0 || of != wire.Hello && refused == 0 {
+		t.Error("there were too few forged packets to matter")
+	}
 }
 
 // Strangers who name invitations that do not exist, 250 a second, do not keep out a guest with a good one.

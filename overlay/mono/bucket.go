@@ -92,6 +92,12 @@ func (n *Networks) Take(now Time, a netip.Addr, k float64) bool {
 	return slot.Take(now, k, n.Each) && n.total.Take(now, k, n.Total)
 }
 
+// Spent reports whether there are fewer than k tokens of all networks together.
+func (n *Networks) Spent(now Time, k float64) bool {
+	n.total.refill(now, n.Total)
+	return n.total.used+k > n.Total.Burst
+}
+
 // Host is the network that one host has as a rule: its IPv4 address, or its IPv6 /64.
 func Host(a netip.Addr) netip.Addr { return masked(a, 32, 64) }
 
