@@ -358,7 +358,7 @@ func TestMutations(t *testing.T) {
 		case err == nil && strings.Contains(text, "/"): // else it is an address, which has no check
 
 			t.Fatalf("%q was read: %+v", text, got)
-		case err != nil && !errors.Is(err, ErrCut) && !errors.Is(err, ErrNotLink):
+		case err != nil && !errors.Is(err, ErrCut) && !errors.Is(err, ErrNotLink) && !errors.Is(err, ErrSeveral):
 			t.Fatalf("%q: %v", text, err)
 		}
 	}
@@ -403,7 +403,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		l, err := Parse(text)
 		if err != nil {
-			if !reflect.DeepEqual(l, Link{}) || !errors.Is(err, ErrCut) && !errors.Is(err, ErrNotLink) {
+			if !reflect.DeepEqual(l, Link{}) || !errors.Is(err, ErrCut) && !errors.Is(err, ErrNotLink) && !errors.Is(err, ErrSeveral) {
 				t.Fatal(l, err)
 			}
 			return
@@ -431,6 +431,35 @@ func roundTrip(t *testing.T, l Link) {
 	for _, text := range []string{l.String(), l.QR()} {
 		if back, err := Parse(text); err != nil || !reflect.DeepEqual(back, l) {
 			t.Fatalf("%+v became %+v, %v", l, back, err)
+		}
+	}
+}
+
+// TestTwoLinks refuses texts with links to two machines: what else is in a text must not decide which one is meant.
+func TestTwoLinks(t *testing.T) {
+	north, other := full(t), full(t)
+	id, err := anode.NewIdentity(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Address = id.Address()
+	n, o := north.String(), other.String()
+	damaged := n[:len(n)-9] + n[len(n)-8:]
+	for what, text := range map[string]string{
+		"one after the other":                n + "\n" + o,
+		"without schemes":                    n[len("anode:"):] + " " + o[len("anode:"):],
+		"the first without its scheme":       "x: " + o[len("anode:"):] + "\n" + n,
+		"the same, and words behind":         "x: " + o[len("anode:"):] + "\n" + n + " thanks",
+		"a right one without before damaged": "x: " + o[len("anode:"):] + "\n" + damaged,
+		"words between":                      "first " + o + " and then " + n + " see you",
+	} {
+		if l, err := Parse(text); !errors.Is(err, ErrSeveral) {
+			t.Errorf("%s: %v, %v", what, l.Address.ID(), err)
+		}
+	}
+	for what, text := range map[string]string{"twice": n + "\n" + n, "words around": "for you: " + n + " see you", "twice, without schemes": n[len("anode:"):] + " or " + n[len("anode:"):]} {
+		if l, err := Parse(text); err != nil || l.Address != north.Address {
+			t.Errorf("%s: %v, %v", what, l.Address.ID(), err)
 		}
 	}
 }

@@ -14,32 +14,60 @@ const scheme = "anode:"
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Parse reads a link, as people copy it. Its errors are ErrNotLink and ErrCut, which say what is
+// Parse reads a link, as people copy it. Its errors are ErrNotLink, ErrCut and ErrSeveral, which say what is
 // wrong. A link that has expired is read like any other.
 //
-// All that follows the scheme is one link, if that has a right check. Else the check says where
+// All that follows the last scheme is one link, if that has a right check. Else the check says where
 // a link ends that has a text behind it, and where one begins that has lost its scheme: both are
-// accepted with a check alone.
+// accepted with a check alone. A text must not have links to two addresses, as which one is meant
+// would depend on what else is in it.
 func Parse(text string) (Link, error) {
 	if len(text) > maxText {
 		return Link{}, fmt.Errorf("%w: it has %d characters", ErrNotLink, len(text))
 	}
 	words := wordsOf(text)
 	whole := strings.Join(words, "")
+	found := search(words)
 	at := strings.LastIndex(whole, scheme)
-	if at < 0 {
-		if l, ok := search(words); ok {
-			return l, nil
-		}
+	if at < 0 && len(found) == 0 {
 		return Link{}, fmt.Errorf("%w: it has no %q", ErrNotLink, scheme)
 	}
-	l, err := parseWhole(whole[at+len(scheme):])
-	if err != nil {
-		if found, ok := search(words); ok {
-			return found, nil
+	if at < 0 {
+		return only(found)
+	}
+	rest := whole[at+len(scheme):]
+	l, err := parseWhole(rest)
+	if err == nil {
+		return only(append(found, l))
+	}
+	// The link may end before the text does.
+	address, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+	meant, unread := parseAddress(address, true)
+	switch {
+	case len(found) == 0, unread != nil && likeAddress(address):
+		return Link{}, err
+	case unread == nil:
+		if _, err := only(append(found, meant)); err != nil {
+			return Link{}, err
 		}
 	}
-	return l, err
+	return only(found)
+}
+
+// likeAddress reports whether what follows a scheme is an address, if a damaged one, and not the next words of a text.
+func likeAddress(text string) bool {
+	return len(text) >= addressSpan/2 && strings.Trim(strings.ToLower(text[:addressSpan/2]), "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+// only returns the last of links that must have one address.
+func only(list []Link) (Link, error) {
+	last := list[len(list)-1]
+	for _, l := range list {
+		if l.Address != last.Address {
+			return Link{}, ErrSeveral
+		}
+	}
+	return last, nil
 }
 
 // parseWhole reads what follows the scheme.
@@ -75,16 +103,16 @@ const (
 	maxSpan     = longAddress + len("/") + MaxPayload*8/5
 )
 
-// search returns the first link with a check that is some whole words of a text, the first of
+// search returns the links with a check that are some whole words of a text, the first of
 // which may have the scheme, or what else ends with a colon, before it.
-func search(words []string) (Link, bool) {
+func search(words []string) (list []Link) {
 	for i, first := range words {
 		first = strings.TrimLeft(first[strings.LastIndex(first, ":")+1:], "/([{")
 		if l, ok := searchFrom(first, words[i+1:]); ok {
-			return l, true
+			list = append(list, l)
 		}
 	}
-	return Link{}, false
+	return list
 }
 
 // searchFrom adds words to a text until it is a link with a check, or can be none.

@@ -40,10 +40,10 @@ type joinedAnswer struct {
 
 const joinLong = "Use a link that somebody made by \"anode invite\": anode:ADDRESS/... Both machines have\n" +
 	"added each other then.\n\n" +
-	"Without LINK, the link is asked for; - reads it from the standard input, and file:PATH\n" +
-	"from a file. So it stays secret: what is in a command, other users of this machine see\n" +
-	"in the list of processes, and it is kept in the shell's history and the log of sudo.\n" +
-	"A line break or quotes in a pasted link do no harm.\n\n" +
+	"Without LINK, anode asks for it; - reads it from the standard input, file:PATH from a\n" +
+	"file. Do not put the link into the command: other users of this machine see it in the\n" +
+	"list of processes, and the shell's history and the log of sudo keep it. A line break or\n" +
+	"quotes in a pasted link do no harm.\n\n" +
 	"The other machine may be asleep. The daemon then keeps trying until the link expires, also\n" +
 	"after Ctrl-C; \"anode peers remove PEER\" ends that. If the link was used or revoked, the\n" +
 	"other side is asked instead, and decides.\n\n" +
@@ -119,7 +119,7 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 	case !file:
 		link, err := invite.Parse(text)
 		if err == nil && !link.Card() && isTerminal(in) {
-			fmt.Fprintln(a.err, inCommand)
+			fmt.Fprintln(a.err, linkInCommand)
 		}
 		return link, linkError(text, err)
 	case path == "":
@@ -137,11 +137,11 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 	return a.readLines(ctx, bytes.NewReader(b), false)
 }
 
-// inCommand warns of a link that is an argument.
-const inCommand = "Others may see this link: ps shows it to all users, and the shell and sudo keep it.\nNext time: anode join without it, which asks for the link."
+// linkInCommand warns of a link that is an argument.
+const linkInCommand = "warning: other users see this link in the list of processes, and the shell and sudo\nkeep it\ntry: next time, anode join without it, which asks for the link"
 
 // pasteWait is how long the rest of a pasted text may take before people are asked for it.
-const pasteWait = 500 * time.Millisecond
+const pasteWait = 300 * time.Millisecond
 
 // readLines reads lines until they are a link, or until an empty line. With asks, people are told
 // what is waited for.
@@ -164,7 +164,12 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			ask("\n")
 			return invite.Link{}, ctx.Err()
 		case <-patience.C:
-			if text != "" {
+			l, err := invite.Parse(text)
+			switch {
+			case text == "":
+			case err == nil && !bareAddress(l), errors.Is(err, invite.ErrSeveral):
+				return l, linkError(text, err)
+			default:
 				pasting = false
 				ask("The link is not complete. Paste the rest, or press Enter to stop: ")
 			}
@@ -177,10 +182,7 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 				return l, linkError(text, err)
 			}
 			text += line + "\n"
-			if l, err := invite.Parse(text); err == nil && !bareAddress(l) {
-				return l, nil
-			}
-			patience.Reset(pasteWait)
+			patience.Reset(pasteWait) // there may be another link in what is pasted
 		}
 	}
 }
@@ -221,6 +223,8 @@ func linkError(text string, err error) error {
 		return nil
 	case errors.Is(err, anode.ErrTypo):
 		return &failure{exitUsage, "the link has a wrong character, or one too many or too few", again}
+	case errors.Is(err, invite.ErrSeveral):
+		return &failure{exitUsage, "the text has links to two machines", "paste one of them"}
 	case errors.Is(err, invite.ErrCut):
 		return &failure{exitUsage, "the link is cut off: its end is missing", again}
 	case strings.TrimSpace(text) == "", text == "LINK":
