@@ -183,10 +183,13 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 		}
 		x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine || p.Mine, Via: e.Via}
 		p.Unnamed = true
-		if asked && len(p.Ways.Hosts) > 0 { // from now on the book has them
-			x.edit.Add.Hosts, p.Ways.Hosts = p.Ways.Hosts, nil
-			x.do(Know{p.Address, p.Ways})
+	}
+	if len(p.Ways.Hosts) > 0 { // from now on the book has them
+		if x.edit.Add == nil {
+			x.edit.Add = &book.Entry{Address: p.Address, Name: name, Mine: e.Mine, Via: e.Via}
 		}
+		x.edit.Add.Hosts, p.Ways.Hosts = p.Ways.Hosts, nil
+		x.do(Know{p.Address, p.Ways})
 	}
 	p.Unnamed = p.Unnamed && name == "" // its PROFILE says its name
 	if !p.Friend {
@@ -304,11 +307,13 @@ func (c *Core) Decided(now Now, a anode.Address) {
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
 	c.outbox.takeBack(x, k)
-	c.requests.drop(x, k)
-	if r, asked := c.requests.m[k]; asked && r.Address == p.Address && r.Asked && !r.Declined {
+	if r, listed := c.requests.m[k]; listed && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()
-	} else if x.commit() == nil {
+		return
+	}
+	c.requests.drop(x, k)
+	if x.commit() == nil {
 		c.ask(now, p)
 	}
 }

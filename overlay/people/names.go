@@ -9,8 +9,8 @@ import (
 
 // namer gives peers names that are free: neither in a book nor meant for somebody who was asked.
 type namer struct {
-	book  Book
-	asked func(name string) (a anode.Address, ok bool) // for whom a name is meant
+	book   Book
+	people *table[Key, person]
 }
 
 // unique makes a peer's name from one that somebody offers. If another peer has the name, it gets a number: east-2. It
@@ -19,11 +19,11 @@ func (n namer) unique(offered string, a anode.Address) string {
 	return book.FreeName(book.NameFrom(offered, book.MaxName), func(name string) bool { return n.free(name, a) })
 }
 
-// free reports whether no other peer has a name.
+// free reports whether no other peer has a name, and none was promised it.
 func (n namer) free(name string, a anode.Address) bool {
 	e, taken := n.book.ByName(name)
-	meant, asked := n.asked(name)
-	return (!taken || e.Address == a) && (!asked || sameKey(meant, a))
+	to, promised := n.promised(name)
+	return (!taken || e.Address == a) && (!promised || sameKey(to, a))
 }
 
 // given checks a name that the user gives a peer. If another has it, the error offers one that is free.
@@ -40,9 +40,9 @@ func (n namer) given(name string, a anode.Address) error {
 	return nil
 }
 
-// askedAs returns who was asked and is to have a name.
-func (c *Core) askedAs(name string) (a anode.Address, ok bool) {
-	for _, p := range c.people.m {
+// promised returns who was asked and is to have a name.
+func (n namer) promised(name string) (a anode.Address, ok bool) {
+	for _, p := range n.people.m {
 		if p.asks() && p.As == name && name != "" {
 			return p.Address, true
 		}

@@ -7,13 +7,13 @@
 //	stranger --a link--> approved, on both sides --ASK, ACCEPT--> friend
 //	any ------block----> blocked
 //
-// Who was asked is let in when it has said yes as well, by an ACCEPT or an ASK of its own, and not before: so
-// neither side of an introduction is reachable before both have accepted it. Our yes is on the disk. It holds until it
-// is taken back, or for 30 days, in any order of the two, and the friend who introduced them need not be there.
+// Who was asked is let in when it has accepted too, by an ACCEPT or an ASK of its own, and not before: so
+// neither side of an introduction is reachable before both have accepted it. What was accepted here is on the disk, and holds until it
+// is withdrawn, or for 30 days, in any order of the two, and the friend who introduced them need not be there.
 //
 // A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
 // follows from the standing and from the tables here. A request costs one record, and gives no
-// right and no place in the engine.
+// right and no place in the engine; one of ours does once it is accepted.
 //
 // Core does all of it without a goroutine, a clock or a socket: events go in (Heard, Told, Up,
 // Decided, and the verbs of people), Actions come out. All records have the X coordinate of an
@@ -236,8 +236,8 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, names: namer{book: cfg.Book}, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
-	c.names.asked = c.askedAs
+	c = &Core{cfg: cfg, book: cfg.Book, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c.names = namer{cfg.Book, &c.people}
 	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
 		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
 	if problems, err = c.load(); err != nil {

@@ -35,6 +35,7 @@ const (
 	maxDeclined = 64
 	requestFor  = 30 * 24 * time.Hour
 	declinedFor = 7 * 24 * time.Hour // so long an answer holds
+	saidFor     = 24 * time.Hour     // people are told once in this time of somebody who withdraws an ASK and asks again
 )
 
 func (r request) over(now time.Time) bool {
@@ -109,9 +110,9 @@ func (c *Core) list(now Now, w waiting) {
 	x, k := c.begun(now), Key(w.from.X())
 	r, listed := c.requests.m[k]
 	if !listed || r.over(now.Wall) {
-		r = request{Since: now.Wall}
+		r, listed = request{Since: now.Wall}, false
 	}
-	first := !r.Asked
+	first := !r.Asked && now.Wall.Sub(r.Heard) > saidFor
 	r.Address, r.Asked, r.ID, r.Host, r.Heard = w.from, true, w.id, w.host, now.Wall
 	r.Name, r.Note = firstOf(w.ask.Name, r.Name), firstOf(w.ask.Note, r.Note)
 	if !listed {
@@ -134,9 +135,8 @@ func firstBy(list []anode.Address) (a anode.Address) {
 	return a
 }
 
-// makeRoom has a transaction drop a request of a class if there are too many: the oldest of the region, there
-// of the network, and there of the host, that most came from; or of the friend who introduced most. Its sender is told, and asks again
-// after a while.
+// makeRoom has a transaction drop requests of a class until there is room for one. The sender of one is told, and asks
+// again after a while.
 func (c *Core) makeRoom(x *tx, of class) {
 	var list []request
 	for k, r := range c.requests.m {
@@ -146,26 +146,33 @@ func (c *Core) makeRoom(x *tx, of class) {
 			list = append(list, r)
 		}
 	}
-	if len(list) < [...]int{ofStrangers: maxAsks, ofIntroduced: maxIntros, ofDeclined: maxDeclined}[of] {
-		return
+	for most := [...]int{ofStrangers: maxAsks, ofIntroduced: maxIntros, ofDeclined: maxDeclined}[of]; len(list) >= most; {
+		old := oldestOf(list, of)
+		list = slices.DeleteFunc(list, func(r request) bool { return sameKey(r.Address, old.Address) })
+		c.requests.drop(x, old.Address.X())
+		c.count.Evicted++
+		if old.Asked && of != ofDeclined {
+			x.do(Told{old.Address, wire.ToldMsg{ID: old.ID, Status: wire.TellTooMuch}})
+		}
 	}
-	if of == ofStrangers {
-		var crowd []request
+}
+
+// oldestOf returns the oldest of the requests of a class; of strangers, the one of the region, there of the network, and
+// there of the host, that most came from; of those who were introduced, the one of the friend who introduced most.
+func oldestOf(list []request, of class) request {
+	var crowd []request
+	switch of {
+	case ofStrangers:
 		for _, i := range crowdOf(len(list), func(i, level int) netip.Addr { return levels(list[i].Host)[level] }) {
 			crowd = append(crowd, list[i])
 		}
-		list = crowd
-	}
-	if of == ofIntroduced {
+	case ofIntroduced:
 		most := mostIntroduced(list)
-		list = slices.DeleteFunc(list, func(r request) bool { return firstBy(r.By) != most })
+		crowd = slices.DeleteFunc(slices.Clone(list), func(r request) bool { return firstBy(r.By) != most })
+	default:
+		crowd = list
 	}
-	old := slices.MinFunc(list, func(a, b request) int { return a.Since.Compare(b.Since) })
-	c.requests.drop(x, old.Address.X())
-	c.count.Evicted++
-	if old.Asked && of != ofDeclined {
-		x.do(Told{old.Address, wire.ToldMsg{ID: old.ID, Status: wire.TellTooMuch}})
-	}
+	return slices.MinFunc(crowd, func(a, b request) int { return a.Since.Compare(b.Since) })
 }
 
 func mostIntroduced(list []request) (most anode.Address) {
@@ -228,7 +235,7 @@ func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	x.do(Event{Kind: EventIntroduced, Address: i.Address, Name: r.Name, Via: by, Text: i.Note})
 }
 
-// introducedAgain takes an introduction of somebody to whom people here have said yes already.
+// introducedAgain takes an introduction of somebody whom people here asked already.
 func (c *Core) introducedAgain(x *tx, by anode.Address, i intro) {
 	p := c.person(i.Address)
 	if containsKey(p.By, by) || len(p.By) >= book.MaxVia {
@@ -250,12 +257,12 @@ func (c *Core) request(now Now, a anode.Address) (request, error) {
 	return r, nil
 }
 
-// Accept says yes to who asked or was introduced, and returns the name that it gets: as, or else the one
-// that it says, made unique. Who asked has said yes itself, and is let in. Who was only introduced is asked, and
-// let in when it says yes too: an ASK or ACCEPT of its own says so. To accept it again changes nothing.
+// Accept accepts somebody who asked or was introduced, and returns the name that it gets: as, or else the one
+// that it says, made unique. Who asked has agreed already, and is let in. Who was only introduced is asked, and
+// let in when it accepts too, by an ASK or ACCEPT of its own. To accept it again changes nothing but the name.
 func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err error) {
-	if p := c.person(a); p.asks() && as == "" {
-		return p.As, nil
+	if p := c.person(a); p.asks() {
+		return c.promise(now, p, as)
 	}
 	r, err := c.request(now, a)
 	if err != nil {
@@ -279,7 +286,21 @@ func (c *Core) Accept(now Now, a anode.Address, as string) (name string, err err
 	return name, x.commit()
 }
 
-// Decline refuses a request for a week, also one to which people here said yes before. The other side is told
+// promise changes the name that somebody who was asked gets, and returns it; an empty one leaves it.
+func (c *Core) promise(now Now, p person, as string) (name string, err error) {
+	if as == "" || as == p.As {
+		return p.As, nil
+	}
+	if err := c.names.given(as, p.Address); err != nil {
+		return "", err
+	}
+	x := c.begun(now)
+	p.As = as
+	c.people.put(x, p.Address.X(), p)
+	return as, x.commit()
+}
+
+// Decline refuses a request for a week, also one that people here accepted before. The other side is told
 // only if it asks again, or was asked.
 func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
 	x, k := c.begun(now), Key(a.X())
@@ -300,8 +321,7 @@ func (c *Core) Decline(now Now, a anode.Address) (Request, error) {
 	return was, x.commit()
 }
 
-// Withdraw takes back that people here said yes to somebody who has not said it too. It returns false if there is no
-// such person.
+// Withdraw takes back what somebody was asked who has not answered. It returns false if there is no such person.
 func (c *Core) Withdraw(now Now, a anode.Address) (bool, error) {
 	p := c.person(a)
 	if !p.asks() {
@@ -312,14 +332,14 @@ func (c *Core) Withdraw(now Now, a anode.Address) (bool, error) {
 	return true, x.commit()
 }
 
-// withdraw has a transaction forget our yes. The other side may have our ASK on its list, and is told.
+// withdraw has a transaction forget our ASK. The other side may have it on its list, and is told.
 func (c *Core) withdraw(x *tx, p person) {
 	c.forget(x, p.Address.X())
 	c.sayLeft(x, p.Address)
 }
 
 // dropIntroductions has a transaction forget whom a friend introduced who is blocked now, unless they asked or
-// others introduced them too. To whom people here said yes, they said it.
+// others introduced them too. Those whom people here accepted stay.
 func (c *Core) dropIntroductions(x *tx, by anode.Address) {
 	for k, r := range c.requests.m {
 		if !containsKey(r.By, by) || r.Declined {

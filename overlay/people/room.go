@@ -82,8 +82,8 @@ func (r *room) enter(w waiting) {
 	}
 }
 
-// crowdOf returns which of n are of the region, there of the network, and there of the host that most are of, in
-// their order. at returns where one is from.
+// crowdOf returns the indices of the largest group of n: the region with most, in it the network with most, in it the
+// host with most. at returns where one is from.
 func crowdOf(n int, at func(i, level int) netip.Addr) (of []int) {
 	of = make([]int, n)
 	for i := range of {

@@ -17,7 +17,7 @@ type Request struct {
 	Via     anode.Address // who introduced it; zero: nobody
 	Since   time.Time
 	State   State // Asking, Introduced or Asked
-	Refused bool  // of Asked: it takes no question, or has declined an earlier one
+	Refused bool  // of Asked: it does not take requests, or declined an earlier one
 }
 
 func (c *Core) requestOf(r request) Request {
@@ -58,7 +58,7 @@ type Peer struct {
 	Said     string          // what it calls itself
 	Calls    string          // what it calls us
 	Left     bool            // it says that it removed us
-	Refused  bool            // of Asked: it takes no question, or has declined an earlier one
+	Refused  bool            // as in Request
 	Services []Service
 }
 

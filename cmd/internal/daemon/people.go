@@ -51,8 +51,8 @@ type peopleService struct {
 
 	// of run's goroutine
 	core     *people.Core
-	places   map[anode.Address]people.Ways // of those who are asked where names of machines lead
-	ctx      context.Context               // run's; nil before
+	places   map[anode.Address]*people.Ways // of those who are asked where names of machines lead
+	ctx      context.Context                // run's; nil before
 	services func() []people.Service
 	offered  func() // is called when friends offer other services; nil: nobody asked. Set before run
 
@@ -74,7 +74,7 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service, occ
 	s := &peopleService{
 		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services, occurs: occurs,
 		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
-		places: map[anode.Address]people.Ways{}, peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
+		places: map[anode.Address]*people.Ways{}, peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.settings.Store(&d.cfg.People)
@@ -314,9 +314,9 @@ func (s *peopleService) tell(ctx context.Context, t people.Tell) {
 	if s.book.Standing(t.To) != book.Added {
 		via = &s.other
 	}
-	at, named := s.places[t.To]
+	at := s.places[t.To]
 	via.send(func() {
-		if named {
+		if at != nil && t.Msg.Kind == wire.TellAsk {
 			s.resolveAsked(ctx, t.To, at)
 		}
 		s.sent.note(t.Msg.ID)

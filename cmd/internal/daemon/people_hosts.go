@@ -15,7 +15,7 @@ import (
 // know has the node look for a peer where somebody said that it is.
 func (s *peopleService) know(ctx context.Context, k people.Know) {
 	if len(k.Ways.Hosts) > 0 {
-		s.places[k.Address] = k.Ways
+		s.places[k.Address] = &k.Ways
 	} else {
 		delete(s.places, k.Address)
 	}
@@ -24,7 +24,7 @@ func (s *peopleService) know(ctx context.Context, k people.Know) {
 
 // resolveAsked has the node look for somebody where names lead now. If none can be resolved, what they led to before
 // stays.
-func (s *peopleService) resolveAsked(ctx context.Context, a anode.Address, at people.Ways) {
+func (s *peopleService) resolveAsked(ctx context.Context, a anode.Address, at *people.Ways) {
 	asking, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	endpoints := slices.Clone(at.Endpoints)
@@ -37,7 +37,12 @@ func (s *peopleService) resolveAsked(ctx context.Context, a anode.Address, at pe
 			endpoints = append(endpoints, h.At(addr))
 		}
 	}
-	if len(endpoints) > len(at.Endpoints) {
-		_ = s.node.Know(ctx, a, endpoints, relaysAt(at.Relays))
+	if len(endpoints) == len(at.Endpoints) {
+		return
 	}
+	_ = s.do(ctx, func(*people.Core) { // it fails when the node ends
+		if s.places[a] == at { // nobody took it back meanwhile
+			_ = s.node.Know(ctx, a, endpoints, relaysAt(at.Relays))
+		}
+	})
 }
