@@ -22,20 +22,11 @@ func sweep(root *os.Root, now time.Time) {
 		return
 	}
 	defer dir.Close()
-	var left []string
-	for {
-		names, err := dir.Readdirnames(1024)
-		for _, name := range names {
-			if isJournal(name) && isLeft(root, name, now) {
-				left = append(left, name)
-			}
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if isJournal(name) {
+			removeLeft(root, name, now)
 		}
-		if err != nil {
-			break
-		}
-	}
-	for _, name := range left {
-		_ = root.Remove(name) // harmless if it stays
 	}
 }
 
@@ -45,20 +36,22 @@ func isJournal(name string) bool {
 	return found && len(id) == 16 && strings.Trim(id, "0123456789abcdef") == ""
 }
 
-// isLeft reports whether a file is the journal of a transfer that was over long ago. It changes
-// nothing.
-func isLeft(root *os.Root, name string, now time.Time) bool {
+// removeLeft removes the journal of a transfer that was over long ago. It holds the lock of it, so no receiver goes on
+// with it meanwhile.
+func removeLeft(root *os.Root, name string, now time.Time) {
 	f, err := root.OpenFile(name, os.O_RDWR|nonblock, 0)
 	if err != nil {
-		return false
+		return
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < lastCall || !lock(f) || !own(root, name, info) {
-		return false
+		return
 	}
 	p, whole := readJournal(f, runtime.GOOS == "windows")
-	return p.over && whole == info.Size()
+	if p.over && whole == info.Size() {
+		_ = root.Remove(name) // harmless if it stays
+	}
 }
 
 // own reports whether an open file is the one that has a name, and a file of this user's without
