@@ -27,25 +27,16 @@ func checkPetname(name string) error {
 	return &failure{exitUsage, err.Error(), try}
 }
 
-// nearName returns a name for a peer that is like a text; "" if none is.
+// nearName returns a name for a peer that is like a text; "" if none is. Of letters of other alphabets, a
+// person knows better.
 func nearName(text string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(strings.TrimSpace(text)) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case r > '~': // of letters of other alphabets, a person knows better
-			return ""
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-	}
-	name := b.String()
-	name = strings.TrimRight(name[:min(len(name), book.MaxName)], "-")
-	if book.CheckName(name) != nil {
+	if strings.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
 		return ""
 	}
-	return name
+	if name := book.NameFrom(text, book.MaxName); book.CheckName(name) == nil {
+		return name
+	}
+	return ""
 }
 
 // noteUnderscore says that some programs do not take a name, if it has a "_". try is the command

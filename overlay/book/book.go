@@ -139,6 +139,8 @@ func (b *Book) Entries() []Entry {
 			list = append(list, b.shelf.entry(a))
 		}
 	}
+	// Records of hundreds of bytes are sorted by sort.Slice: slices.SortFunc copies two for each comparison, and
+	// each type has a copy of it in the program.
 	sort.Slice(list, func(i, j int) bool { return compare(list[i].Address, list[j].Address) < 0 })
 	return list
 }

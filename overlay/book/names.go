@@ -3,18 +3,22 @@ package book
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"anodenet/anode"
 )
 
-// reserved are names that mean something else under our domain, or to every program.
-var reserved = [...]string{"self", "id", "v4", "localhost"}
+// reserved are names that mean something else under our domain or to programs, and what. Peers that had
+// such a name before it was reserved keep it.
+var reserved = [...]struct{ name, why string }{
+	{"self", "it is this machine"},
+	{"id", "id.anode.internal has the short IDs"},
+	{"v4", "v4.NAME.anode.internal asks for an IPv4 alias"},
+	{"localhost", "it is this machine to every program"},
+}
 
-// errReserved is wrapped, beside ErrName, by the error of a name that means something else to
-// programs. Peers that had such a name before it was reserved keep it.
-var errReserved = errors.New("it is reserved: self.anode.internal is this machine, id.anode.internal has the short IDs, v4 asks for an IPv4 alias, and localhost is this machine to every program")
+// errReserved is wrapped, beside ErrName, by the error of such a name.
+var errReserved = errors.New("is reserved")
 
 // CheckName reports why a peer cannot have a name: it has 1 to MaxName letters a-z,
 // digits, - and _, begins with a letter or digit, cannot be read as a short ID, and is not
@@ -34,8 +38,10 @@ func CheckName(name string) error {
 	if _, err := anode.ParseID(name); err == nil {
 		return fmt.Errorf("%w: %q would be read as a short ID", ErrName, name)
 	}
-	if slices.Contains(reserved[:], name) {
-		return fmt.Errorf("%w: %q: %w", ErrName, name, errReserved)
+	for _, r := range reserved {
+		if name == r.name {
+			return fmt.Errorf("%w: %q %w: %s", ErrName, name, errReserved, r.why)
+		}
 	}
 	return nil
 }
@@ -62,13 +68,18 @@ const maxNumber = 999
 // FreeName returns a name, or if CheckName refuses it or it is not free, the first one with a number that may be used:
 // east-2. It returns "" if there is none.
 func FreeName(name string, free func(name string) bool) string {
-	for n, next := 1, name; n < maxNumber && name != ""; {
+	if name == "" {
+		return ""
+	}
+	for n := 1; n <= maxNumber; n++ {
+		next := name
+		if n > 1 {
+			number := fmt.Sprintf("-%d", n)
+			next = name[:min(len(name), MaxName-len(number))] + number
+		}
 		if CheckName(next) == nil && free(next) {
 			return next
 		}
-		n++
-		suffix := fmt.Sprintf("-%d", n)
-		next = name[:min(len(name), MaxName-len(suffix))] + suffix
 	}
 	return ""
 }

@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 	for _, name := range reserved {
-		if err := CheckName(name); !errors.Is(err, errReserved) {
+		if err := CheckName(name.name); !errors.Is(err, errReserved) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

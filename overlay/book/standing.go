@@ -12,21 +12,19 @@ import "fmt"
 //	                      |         |
 //	                      +-- Add --+    Remove: back to Stranger
 //
-// Introduced is a stranger that an added peer vouched for, and Relay one that a zone file
-// names as a relay, which may do nothing else for it. Nobody here decided that, so a Book
-// never answers it: the engine raises a Stranger to it for its own run.
+// Relay is a stranger that a zone file names as a relay, which may do nothing else for it. Nobody here decided that,
+// so a Book never answers it: the engine raises a Stranger to it for its own run.
 type Standing uint8
 
 // The standings, from the least to the most.
 const (
-	Blocked    Standing = iota // nothing of the key is answered
-	Stranger                   // nobody decided anything
-	Relay                      // named as a relay by a zone file, which nobody signs
-	Introduced                 // vouched for by a peer that was added
-	Added                      // let in
+	Blocked  Standing = iota // nothing of the key is answered
+	Stranger                 // nobody decided anything
+	Relay                    // named as a relay by a zone file, which nobody signs
+	Added                    // let in
 )
 
-var standings = [...]string{Blocked: "blocked", Stranger: "stranger", Relay: "relay", Introduced: "introduced", Added: "added"}
+var standings = [...]string{Blocked: "blocked", Stranger: "stranger", Relay: "relay", Added: "added"}
 
 // String returns the word for a standing.
 func (s Standing) String() string {
