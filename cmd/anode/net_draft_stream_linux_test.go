@@ -33,6 +33,7 @@ const (
 	draftPackets  = 128
 	draftPayload  = 1200
 	draftRepeat   = 40 * time.Millisecond
+	draftProbe    = 500 * time.Millisecond
 	draftOvertake = 3
 	draftRoom     = 256 << 10 // of the receiver, in bytes
 )
@@ -564,14 +565,16 @@ func (s *draftStream) waiting() (n int) {
 	return n
 }
 
-// Write sends bytes, within the window.
+// Write sends bytes, within the window. The draft does not say what happens if the message is lost that opens it again:
+// as in TCP (RFC 9293, 3.8.6.1), a packet beyond it finds that out.
 func (s *draftStream) Write(b []byte) (n int, err error) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	for ; n < len(b) && s.fate == nil; n += min(len(b)-n, draftPayload) {
-		part := b[n:min(len(b), n+draftPayload)]
+		part, since := b[n:min(len(b), n+draftPayload)], time.Now()
 		if !s.p.until(func() bool {
-			return s.fate != nil || len(s.sent) < draftPackets && s.waiting()+len(part) <= s.theirRoom
+			probe := len(s.sent) == 0 && time.Since(since) > draftProbe
+			return s.fate != nil || len(s.sent) < draftPackets && s.waiting()+len(part) <= s.theirRoom || probe
 		}) {
 			return n, errDraftLimit
 		}
