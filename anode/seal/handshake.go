@@ -23,8 +23,8 @@ const prologue = "anode sealed 1"
 //
 // Both static keys are known beforehand, being in the addresses. It ends with one key
 // for each direction, the initiator's first. The preshared key counts in message 2 alone: the
-// responder may replace it between the messages. mac is the one shared with the peer, whose key is what ss is:
-// it saves that key agreement, and may be nil.
+// responder may replace it between the messages. mac, if not nil, is the MAC shared with the peer; its key
+// is the result of ss, and saves computing it.
 func newHandshake(l *Local, peer anode.Address, initiator bool, psk *[32]byte, mac *MAC) (*handshake, error) {
 	public, err := peer.PublicKey()
 	if err != nil {
@@ -82,7 +82,7 @@ type p256 struct {
 	ephemeral *ecdh.PrivateKey
 	mac       *MAC  // shared with the peer; nil: not known
 	peer      point // its static key
-	other     point // the last that was none of the peer's static key: its ephemeral one
+	other     point // the last other key: the peer's ephemeral one
 }
 
 // point is a public key, compressed and not.
@@ -130,7 +130,7 @@ func (d *p256) DH(private, public []byte) ([]byte, error) {
 	return key.ECDH(peer)
 }
 
-// public decompresses a public key, unless it was the last one.
+// public decompresses a public key. It remembers the peer's static key, and the last other one.
 func (d *p256) public(b [dhSize]byte) (*ecdh.PublicKey, error) {
 	for _, p := range []*point{&d.peer, &d.other} {
 		if p.key != nil && p.compressed == b {

@@ -129,7 +129,7 @@ func (a *app) root(args ...string) *cobra.Command {
 		Short: "A flat, encrypted network of the machines that you choose",
 		Long: "A flat, encrypted network of the machines that you choose.\n\n" +
 			"PEER is a name, an address, a ULA, a short ID, the beginning of one of these,\n" +
-			"or a DNS name with a TXT record anode:ADDRESS.\n\n" +
+			"or a DNS name with a TXT record anode:ADDRESS; self is this machine.\n\n" +
 			"For a user without root, \"anode up --tun none\" makes ~/.local/state/anode, which has the\n" +
 			"socket too, and other commands find it there.\n\n" +
 			"Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon, 4 unknown peer\n" +

@@ -59,7 +59,7 @@ type relation struct {
 	Via      []string      `json:"via,omitempty"`     // who brought it
 	Said     string        `json:"said,omitempty"`    // what it calls itself
 	Left     bool          `json:"left,omitempty"`    // it told that it removed this machine
-	Refused  bool          `json:"refused,omitempty"` // of one that was asked: it takes no question, or has declined an earlier one
+	Refused  bool          `json:"refused,omitempty"` // see people.Request
 }
 
 // entryOf returns an entry without what only a daemon knows.

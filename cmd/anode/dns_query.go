@@ -98,7 +98,7 @@ func (answer dnsAnswer) judge() error {
 	case "NXDOMAIN":
 		return answer.unknown()
 	case "REFUSED":
-		return &failure{exitFailed, fmt.Sprintf("the daemon answers for names under %s alone, and not for %s (REFUSED)", answer.suffix, answer.Name), othersTry(answer.Name)}
+		return &failure{exitFailed, fmt.Sprintf("the daemon answers only for names under %s, not for %s (REFUSED)", answer.suffix, answer.Name), othersTry(answer.Name)}
 	}
 	return &failure{exitFailed, fmt.Sprintf("the server answers %s for %s", answer.Code, answer.Name), "a name under the suffix that \"anode dns\" shows"}
 }

@@ -128,7 +128,8 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: "Look at this machine, the daemon and the peers, and report what is wrong or slow, and\n" +
 			"what to do about it. It works without a daemon too. Root sees most.\n\n" +
 			"Verdicts: fine; slow (works, and could be faster); warn (works, and may surprise you);\n" +
-			"bad (does not work). What is fine takes one line if something is not. Exit code: 1 if something is bad, else 3 if no daemon runs, else 0.",
+			"bad (does not work). If something is not fine, all that is fine is on one line.\n\n" +
+			"Exit code: 1 if something is bad, else 3 if no daemon runs, else 0.",
 		GroupID: groupOther,
 		Args:    want(0, 0),
 	}

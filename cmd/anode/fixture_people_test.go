@@ -177,7 +177,7 @@ func (p *fixturePeople) Decline(_ context.Context, r control.DeclineRequest) (co
 	return p.decide(r.Address, what), nil
 }
 
-// Withdraw takes back a yes to one that was asked.
+// Withdraw takes back a request.
 func (p *fixturePeople) Withdraw(_ context.Context, a anode.Address) (bool, error) {
 	p.mu.Lock()
 	asked := slices.ContainsFunc(p.requests, func(r control.Request) bool { return r.Address == a && r.State == control.StateAsked })

@@ -24,10 +24,10 @@ import (
 //	getent, dig, Python, Go, musl -- 127.0.0.53 -- resolved --+-- anode0: a node, or what stands in for one
 //	                                                          '-- eth1: 10.0.1.2, answers everything
 //
-// Its /usr and /etc are those of packages in .cache (scripts/fetch-resolved), and /run is its own. /etc
+// Its /usr and /etc are those of packages in .cache (scripts/fetch-debian), and /run is its own. /etc
 // is an overlay and is watched. The kernel, init and logind are not Debian's: there is no init.
 
-// debian is a version of Debian that scripts/fetch-resolved fetches.
+// debian is a version of Debian that scripts/fetch-debian fetches.
 type debian struct{ name, suite, systemd string }
 
 // eachDebian has a test run in each.
@@ -45,7 +45,7 @@ func (d debian) tree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "packages")); err != nil {
-		need(t, d.name+"'s systemd-resolved; try: ./scripts/fetch-resolved")
+		need(t, d.name+"'s systemd-resolved; try: ./scripts/fetch-debian")
 	}
 	return dir
 }

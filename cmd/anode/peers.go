@@ -43,7 +43,7 @@ func (a *app) peersList() *cobra.Command {
 			"STATE is the connection. RELATION is what was agreed:\n" +
 			"  friend      you let each other in\n" +
 			"  mine        the same, and it is another machine of yours\n" +
-			"  asked       you said yes to it; you are connected when it says yes too\n" +
+			"  asked       you asked or accepted it; you are connected when it accepts too\n" +
 			"  approved    you let it in; whether it lets you in is not known\n" +
 			"  asking      it asks you: anode peers requests\n" +
 			"  introduced  a peer told you of it: anode peers requests\n" +
@@ -111,13 +111,13 @@ func (r relation) undecided() bool {
 
 // askedNote says what is waited for.
 func askedNote(e entry) string {
-	return askedUntil(e.Refused) + "; to take your yes back: anode peers remove " + cmp.Or(e.Name, e.ID.String())
+	return askedUntil(e.Refused) + "; to withdraw your request: anode peers remove " + cmp.Or(e.Name, e.ID.String())
 }
 
 // askedUntil says when one that was asked is let in.
 func askedUntil(refused bool) string {
 	if refused {
-		return "it takes no questions, or has declined an earlier one: you are connected if somebody there asks you"
+		return "it " + takesNoRequests
 	}
 	return "you are connected when it accepts too"
 }
@@ -353,7 +353,7 @@ func (a *app) noteAsked(ctx context.Context, b clientBook, address anode.Address
 
 func (a *app) peersRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove PEER", Aliases: []string{"rm"}, Short: "Forget a peer, or take back a yes that it has not answered", Args: want(1, 1),
+		Use: "remove PEER", Aliases: []string{"rm"}, Short: "Forget a peer, or withdraw a request that it has not answered", Args: want(1, 1),
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {

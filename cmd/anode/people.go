@@ -107,7 +107,7 @@ func askedWords(r control.Asked) string {
 	case r.State == control.StateFriend:
 		return label + " lets you in"
 	case r.Refused:
-		return label + " takes no questions, or has declined an earlier one; you are connected if somebody there asks you"
+		return label + " " + takesNoRequests
 	case r.Told:
 		return "asked " + label + "; somebody there decides"
 	}
@@ -120,7 +120,7 @@ func (a *app) peersRequests() *cobra.Command {
 		Long: "List who waits for a decision. STATE is what there is to decide:\n" +
 			"  asking      it asks to be let in; you are connected when you accept\n" +
 			"  introduced  a peer told both of you; you are connected when both accept\n" +
-			"  asked       you accepted or asked it; you are connected when it accepts too\n\n" +
+			"  asked       you asked or accepted it; you are connected when it accepts too\n\n" +
 			"Names and notes are what these say themselves: anybody can claim any name. The ID cannot be\n" +
 			"forged; compare it with what \"anode id\" prints on the other machine.",
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -153,7 +153,7 @@ func decideWords(list []control.Request) string {
 	if slices.ContainsFunc(list, func(r control.Request) bool { return r.State != control.StateAsked }) {
 		return "To decide: anode peers accept ID, or anode peers decline ID"
 	}
-	return "Nobody waits for you. To take a yes back: anode peers decline ID"
+	return "Nothing to decide. To withdraw a request: anode peers decline ID"
 }
 
 // requestRows is the table of requests. Notes are below.
@@ -173,10 +173,18 @@ func (a *app) requestRows(list []control.Request) [][]string {
 			full = append(full, noteLines(strconv.Quote(note), a.columnsOf())...)
 		}
 		if r.State == control.StateAsked {
-			full = append(full, noteLines(strings.TrimPrefix(cmp.Or(r.As, "no name")+" here: ", "no name here: ")+askedUntil(r.Refused), a.columnsOf())...)
+			full = append(full, noteLines(askedHere(r), a.columnsOf())...)
 		}
 	}
 	return full
+}
+
+// askedHere says what is waited for, and what the peer is called here.
+func askedHere(r control.Request) string {
+	if r.As == "" {
+		return askedUntil(r.Refused)
+	}
+	return r.As + " here: " + askedUntil(r.Refused)
 }
 
 func requestTSV(list []control.Request) [][]string {
@@ -259,7 +267,7 @@ func (a *app) peersAccept() *cobra.Command {
 			"accepts too: until both have, neither can reach the other. Your yes holds for 30 days;\n" +
 			"\"anode peers remove\" or \"decline\" takes it back.\n\n" +
 			"PEER is the ID that \"anode peers requests\" shows, its beginning, or the name that the\n" +
-			"peer says if nobody else says it. Anybody can claim any name: compare the ID.",
+			"peer says or gets here, if no other one has it. Anybody can claim any name: compare the ID.",
 		ValidArgsFunction: a.completeRequest,
 	}
 	cmd.Flags().StringVar(&as, "as", "", "what the peer is called here, a `name` (default the one that it says)")
@@ -308,24 +316,24 @@ func acceptedWords(r control.Accepted) string {
 	case control.StateFriend:
 		return "accepted " + label + ": you let each other in"
 	case control.StateAsked:
-		return isAsked(r.Name, r.Address.ID())
+		return askedSentence(r.Name, r.Address.ID())
 	}
 	return "accepted " + label
 }
 
-// isAsked says what is waited for.
-func isAsked(name string, id anode.ID) string {
+// askedSentence says what is waited for.
+func askedSentence(name string, id anode.ID) string {
 	return labelOf(name, id) + " is asked; the two of you are connected when " + cmp.Or(name, id.String()) + " accepts too"
 }
 
 func (a *app) peersDecline() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "decline PEER", Short: "Refuse a peer that asks or was introduced, or take back a yes", Args: want(1, 1),
+		Use: "decline PEER", Short: "Refuse a request or an introduction, or withdraw yours", Args: want(1, 1),
 		Long: "Refuse a peer that asks. It is not told, and may ask again after a week; with --block\n" +
-			"everything from it is ignored. If you accepted it, or asked it, and it has not answered,\n" +
-			"your yes is taken back, and it is told.\n\n" +
+			"everything from it is ignored. If you asked it, or accepted an introduction, and it has\n" +
+			"not answered, your request is withdrawn, and it is told.\n\n" +
 			"PEER is the ID that \"anode peers requests\" shows, its beginning, or the name that the\n" +
-			"peer says if nobody else says it.",
+			"peer says or gets here, if no other one has it.",
 		ValidArgsFunction: a.completeRequest,
 	}
 	block := cmd.Flags().Bool("block", false, "ignore everything from it, including pings, until \"anode peers unblock\"")

@@ -160,7 +160,7 @@ func (w waiting) words() string {
 		list = append(list, strconv.Itoa(w.Requests)+" to decide")
 	}
 	if w.Asked > 0 {
-		list = append(list, strconv.Itoa(w.Asked)+" asked, let in when they accept")
+		list = append(list, strconv.Itoa(w.Asked)+" asked, not answered yet")
 	}
 	if len(list) == 0 {
 		return ""

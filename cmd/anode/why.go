@@ -151,9 +151,9 @@ func askedOf(ctx context.Context, client *control.Client, a anode.Address) (cont
 // whyAsked says what is waited for.
 func whyAsked(r control.Request) string {
 	if r.Refused {
-		return labelOf(r.As, r.Address.ID()) + " was asked, and takes no questions or has declined an earlier one; the two of you are connected if somebody there asks you"
+		return labelOf(r.As, r.Address.ID()) + " was asked, but " + takesNoRequests
 	}
-	return isAsked(r.As, r.Address.ID())
+	return askedSentence(r.As, r.Address.ID())
 }
 
 // settled returns the status once no attempt to open a direct path to a peer is under way, or

@@ -20,6 +20,9 @@ func labelOf(name string, id anode.ID) string {
 	return fmt.Sprintf("%s (%s)", name, id)
 }
 
+// takesNoRequests says of a peer that was asked why nobody decides there.
+const takesNoRequests = "does not take requests, or declined an earlier one; you are connected if somebody there asks you"
+
 // route is a path in words: "LAN udp:10.0.0.2:8737", "direct tcp:192.0.2.9:443",
 // "relay north" or "relay http north". Relays have the names in names; the others have their
 // short IDs.

@@ -20,7 +20,7 @@ type People interface {
 	Requests(ctx context.Context) (Requests, error)
 	Accept(ctx context.Context, r AcceptRequest) (Accepted, error)
 	Decline(ctx context.Context, r DeclineRequest) (Request, error)
-	// Withdraw takes back a yes that the other side has not answered. It returns false if there is none.
+	// Withdraw takes back a request that the other side has not answered. It returns false if there is none.
 	Withdraw(ctx context.Context, a anode.Address) (bool, error)
 	Introduce(ctx context.Context, r IntroduceRequest) (Introduced, error)
 	SetMine(ctx context.Context, r MineRequest) error
@@ -118,7 +118,7 @@ type Asked struct {
 	Name    string        `json:"name"`
 	State   State         `json:"state"`
 	Told    bool          `json:"told"`    // it arrived; else it is repeated when the peer is there
-	Refused bool          `json:"refused"` // it arrived, and the peer takes no question, or has declined an earlier one
+	Refused bool          `json:"refused"` // it arrived, and the peer does not take requests, or declined an earlier one
 }
 
 // Request is somebody who asks to be let in, or whom a peer introduced; or of whom this machine waits for an answer.
@@ -131,7 +131,7 @@ type Request struct {
 	Via     string        `json:"via"`  // name or ID of who introduced it; empty: nobody
 	Since   time.Time     `json:"since"`
 	State   State         `json:"state"`   // asking, introduced or asked
-	Refused bool          `json:"refused"` // of one that was asked: it takes no question, or has declined an earlier one
+	Refused bool          `json:"refused"` // see people.Request
 }
 
 // Requests are those that wait for a decision, here or there, oldest first.
@@ -152,7 +152,7 @@ type Accepted struct {
 	State   State         `json:"state"`
 }
 
-// DeclineRequest refuses somebody who asked or was introduced, or takes back a yes to one that has not answered.
+// DeclineRequest refuses somebody who asked or was introduced, or takes back a request that was not answered.
 type DeclineRequest struct {
 	Address anode.Address `json:"address"`
 	Block   bool          `json:"block"`
@@ -200,7 +200,7 @@ type PeerState struct {
 	Via     []string      `json:"via"`     // which of our devices or friends brought it
 	Said    string        `json:"said"`    // what it calls itself
 	Left    bool          `json:"left"`    // it told us that it removed us
-	Refused bool          `json:"refused"` // of one that was asked: it takes no question, or has declined an earlier one
+	Refused bool          `json:"refused"` // see people.Request
 }
 
 // States are the states of all who are not strangers.

@@ -198,7 +198,7 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	if a, err := netip.ParseAddr(strings.TrimSpace(r.Peer)); err == nil && a.Is4() {
 		return resolveAlias(status, a.String())
 	}
-	known, err := s.known(ctx, status)
+	known, err := s.candidates(ctx, status)
 	if err != nil {
 		return Resolved{}, err
 	}
@@ -224,9 +224,9 @@ func (s *Server) resolve(ctx context.Context, r ResolveRequest) (Resolved, error
 	return Resolve(names.Peer{Address: a, Name: t.Peer.Name}, t.Known), nil
 }
 
-// known lists who may be meant by a text: the peers, those that were heard, and those that were asked, which have names
+// candidates lists who may be meant by a text: the peers, those that were heard, and those that were asked, which have names
 // here too.
-func (s *Server) known(ctx context.Context, status overlay.Status) ([]names.Peer, error) {
+func (s *Server) candidates(ctx context.Context, status overlay.Status) ([]names.Peer, error) {
 	list := Known(status.Peers)
 	if s.people == nil {
 		return list, nil

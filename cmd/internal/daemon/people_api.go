@@ -182,7 +182,7 @@ func (s *peopleService) Accept(ctx context.Context, r control.AcceptRequest) (co
 	})
 }
 
-// Withdraw takes back a yes that the other side has not answered.
+// Withdraw takes back a request that the other side has not answered.
 func (s *peopleService) Withdraw(ctx context.Context, a anode.Address) (bool, error) {
 	return with(ctx, s, func(c *people.Core, now people.Now) (bool, error) { return c.Withdraw(now, a) })
 }

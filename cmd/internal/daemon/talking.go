@@ -27,7 +27,7 @@ func (n chatNode) Peers(ctx context.Context) ([]chat.Peer, error) {
 }
 
 // followPeers tells the chat when the peers, or which of them can be reached, have
-// changed, until ctx ends. Strangers who come and go are none of its business.
+// changed, until ctx ends. Strangers who come and go do not concern it.
 func (d *daemon) followPeers(ctx context.Context) error {
 	w := d.node.Watch(overlay.EventDecided, overlay.EventPeer)
 	defer w.Close()
