@@ -200,7 +200,7 @@ func transferFailure(err error, peer string) error {
 	case errors.Is(err, errNobodyReceives):
 		return &failure{exitUnreachable, err.Error(), "on that machine: anode recv; then " + again}
 	case errors.Is(err, errNotLetIn):
-		return &failure{exitUnreachable, err.Error(), "on that machine, anode peers add with the address that anode id prints here"}
+		return &failure{exitUnreachable, err.Error(), "on that machine: anode peers add, with the address that \"anode id\" prints here"}
 	case errors.Is(err, files.ErrStalled):
 		return &failure{exitUnreachable, err.Error(), again}
 	case errors.Is(err, files.ErrNoSpace):

@@ -179,7 +179,7 @@ func TestTransferFailure(t *testing.T) {
 	}{
 		{context.Canceled, exitFailed, "interrupted", "the same command again: it goes on where it ended"},
 		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNobodyReceives), exitUnreachable, "no progress in 10m0s: nobody receives files there", "on that machine: anode recv; then the same command again: it goes on where it ended"},
-		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNotLetIn), exitUnreachable, "no progress in 10m0s: it does not let this machine in", "on that machine: anode peers add; anode why PEER tells more"},
+		{fmt.Errorf("%w in 10m0s: %w", files.ErrStalled, errNotLetIn), exitUnreachable, "no progress in 10m0s: it does not let this machine in", "on that machine: anode peers add, with the address that \"anode id\" prints here"},
 		{files.ErrRefused, exitFailed, "north: the other side refused", ""},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailed, "the disk is full", "free some space, then the same command again: it goes on where it ended"},
 	} {

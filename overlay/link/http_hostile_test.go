@@ -103,7 +103,8 @@ func TestHTTPConnectionsFromOneAddress(t *testing.T) {
 			go io.Copy(io.Discard, c)
 		}
 		synctest.Wait()
-		if c := v.server.Counters(); c["http_connections"] != maxSiteStrangers || c["http_refused_connections"]+c["ended_replaced_source"] != 1000-maxSiteStrangers {
+		// One that is replaced at the moment when it is passed on is counted as refused too.
+		if c := v.server.Counters(); c["http_connections"] != maxSiteStrangers || c["http_refused_connections"]+c["ended_replaced_source"] < 1000-maxSiteStrangers {
 			t.Errorf("counters %v", c)
 		}
 		v.meet(virtualServer)
