@@ -140,13 +140,26 @@ func (n *nameService) run(ctx context.Context, watch func(...overlay.EventKind) 
 	running.Go(func() { n.followBook(ctx, w) })
 	running.Go(func() { n.followLinks(ctx) })
 	running.Go(func() { n.serve(ctx) })
-	running.Go(func() { n.tellResolver(ctx) })
-	running.Go(func() {
+	running.Go(func() { n.followResolver(ctx) })
+	return nil
+}
+
+// followResolver has the resolver told and watched. It begins after startPause: at the start of the daemon the
+// processors are for the first packets.
+func (n *nameService) followResolver(ctx context.Context) {
+	select {
+	case <-time.After(startPause):
+	case <-ctx.Done():
+		return
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
 		if err := n.resolver.Run(ctx); err != nil {
 			n.log.Warn("the system's resolver is not watched", "err", err)
 		}
 	})
-	return nil
+	n.tellResolver(ctx)
 }
 
 // followBook publishes what names mean after each decision about a peer.
@@ -274,6 +287,7 @@ const (
 	retryFirst  = time.Second // before the server tries again to listen
 	retryLast   = time.Minute
 	applyPause  = 200 * time.Millisecond // between two changes of the resolver's settings
+	startPause  = 100 * time.Millisecond
 	applyLimit  = 10 * time.Second
 	revertLimit = 2 * time.Second
 )
