@@ -18,7 +18,7 @@ import (
 //
 //	direct   the daemon's own server, on our ULA
 //	stub     systemd-resolved, which asks the daemon
-//	libc     what programs use; it asks whom /etc/resolv.conf names
+//	libc     what programs use; it asks the servers in /etc/resolv.conf
 //
 // A system without systemd-resolved may lead to the daemon in another way: libc alone decides.
 

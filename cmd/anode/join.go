@@ -248,7 +248,7 @@ func isFile(path string) bool {
 func (a *app) mayJoin(status overlay.Status, l invite.Link, as string) error {
 	name := cmp.Or(as, l.Name)
 	if l.Address.X() == status.Address.X() {
-		return &failure{exitUsage, "that is your own link: it is for another machine", "send it to whom you want to let in"}
+		return &failure{exitUsage, "that is your own link: it is for another machine", "send it to the person you want to let in"}
 	}
 	if l.Expired(a.now()) {
 		return &failure{exitFailed, fmt.Sprintf("the link has expired, %s by the clock of this machine", a.dayTime(l.Expires)), "ask for a new one"}

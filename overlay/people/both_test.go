@@ -326,7 +326,7 @@ func TestNameOfAsked(t *testing.T) {
 	}
 }
 
-// A friend who is blocked takes with it whom it introduced, except those to whom people here said yes.
+// A friend who is blocked takes with it whom it introduced, except those that people here accepted.
 func TestIntroducerIsBlocked(t *testing.T) {
 	w, f, a, b := introduced(t, 46)
 	c, d := w.add("c"), w.add("d")
@@ -412,7 +412,7 @@ func TestAskedAt(t *testing.T) {
 	}
 }
 
-// Whom people add by hand is on no list any more, and a yes that waits is as good as none.
+// Whom people add by hand is on no list any more, and an acceptance that waits counts as none.
 func TestIntroducedAndAdded(t *testing.T) {
 	w, _, a, b := introduced(t, 50)
 	a.addPeer(b)

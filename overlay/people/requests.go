@@ -338,8 +338,8 @@ func (c *Core) withdraw(x *tx, p person) {
 	c.sayLeft(x, p.Address)
 }
 
-// dropIntroductions has a transaction forget whom a friend introduced who is blocked now, unless they asked or
-// others introduced them too. Those whom people here accepted stay.
+// dropIntroductions has a transaction forget everybody that a friend introduced who is blocked now, unless they asked or
+// others introduced them too. Those that people here accepted stay.
 func (c *Core) dropIntroductions(x *tx, by anode.Address) {
 	for k, r := range c.requests.m {
 		if !containsKey(r.By, by) || r.Declined {

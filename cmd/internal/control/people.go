@@ -145,7 +145,7 @@ type AcceptRequest struct {
 	As      string        `json:"as"`
 }
 
-// Accepted is to whom yes was said: a friend now, or asked. That one is let in when it says yes too, and not before.
+// Accepted is who was accepted: a friend now, or asked. That one is let in when it accepts too, and not before.
 type Accepted struct {
 	Address anode.Address `json:"address"`
 	Name    string        `json:"name"`
@@ -165,7 +165,7 @@ type IntroduceRequest struct {
 	Note string        `json:"note"`
 }
 
-// Introduced says to whom the introduction got.
+// Introduced says who got the introduction.
 type Introduced struct {
 	Told []anode.Address `json:"told"`
 	Wait []anode.Address `json:"wait"` // they are told when they are there

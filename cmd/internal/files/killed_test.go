@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -92,17 +93,24 @@ func (c *lethal) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// receiver starts a receiver in a process of its own.
+func (w *world) receiver(out io.Writer) *exec.Cmd {
+	w.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childVariable+"="+w.to)
+	child.Stdout, child.Stderr = out, out
+	if err := child.Start(); err != nil {
+		w.Fatal(err)
+	}
+	return child
+}
+
 // killed sends a tree to a receiver of its own process, which it kills after some bytes, and
 // returns how many pieces went, and whether all of it arrived.
 func (w *world) killed(after int64) (pieces int64, done bool) {
 	w.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childVariable+"="+w.to)
 	var out strings.Builder
-	child.Stdout, child.Stderr = &out, &out
-	if err := child.Start(); err != nil {
-		w.Fatal(err)
-	}
+	child := w.receiver(&out)
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	src, err := Open(ctx, []string{filepath.Join(w.from, "tree")})

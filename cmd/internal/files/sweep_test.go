@@ -3,9 +3,9 @@ package files
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -120,11 +120,7 @@ func TestKilledAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("x", []byte("all of it"))
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childVariable+"="+w.to)
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child := w.receiver(io.Discard)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	src, err := Open(ctx, []string{filepath.Join(w.from, "x")})
