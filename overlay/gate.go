@@ -202,7 +202,7 @@ func endpointBytes(ep link.Endpoint) []byte {
 // What a stranger's HELLO costs of gate.keys.
 const (
 	costKey   = 1 // of the MAC, once
-	costHello = 5 // keys pay for 83 HELLOs of strangers a second, and spare for 30 more
+	costHello = 2 // keys pay for 167 HELLOs of strangers a second, and spare for 30 more
 )
 
 // authenticate returns the peer whose MAC a packet bears. A stranger's first packet
