@@ -157,7 +157,7 @@ func TestNetAttackHellos(t *testing.T) {
 		a := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, byte(i >> 16), byte(i >> 8), byte(i), 15: 1})
 		return shot{netip.AddrPortFrom(a, 8737), to, hellos[i%len(hellos)]}
 	})
-	const most = 0.25 // nobody answers there, so few are taken up
+	const most = 0.4 // nobody answers there, so few are taken up
 	share := n.cpuShare(5*time.Second, flood, most)
 	if share > most {
 		t.Errorf("%d HELLOs a second cost %.0f %% of a core, want at most %.0f", rate, 100*share, 100*most)
@@ -190,7 +190,7 @@ func TestNetAttackAnsweredHellos(t *testing.T) {
 	n.up()
 	settled(n)
 	s := newSwarm(evil)
-	const most, tries = 0.25, 3 // others may share our cores
+	const most, tries = 0.5, 3 // 0.15 to 0.2 when the machine is quiet, 0.33 where others share its cores
 	least := 1.0
 	for try := 0; try < tries && least > most; try++ {
 		list := s.callers(n.address, try*rate*seconds, rate*seconds, false)
