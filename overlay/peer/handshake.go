@@ -130,7 +130,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 		m.came(now, w, path.Heard)
 		sent := asker.shakes.answered(now, m.expected(w)*3/4)
 		if m.proved(now, w, sent); asker != m && asker.ways.Asked(w) {
-			p.Ponged(now, w, now.Sub(sent))
+			m.ponged(now, w, now.Sub(sent))
 		}
 	}
 	m.learn(now, x)

@@ -87,9 +87,13 @@ func (m *Machine) proved(now mono.Time, w path.Way, sent mono.Time) {
 // along it.
 func (p *Peer) Ponged(now mono.Time, w path.Way, rtt time.Duration) {
 	for _, m := range p.all() {
-		if m.ways.Ponged(now, w, rtt) {
-			m.learned()
-		}
+		m.ponged(now, w, rtt)
+	}
+}
+
+func (m *Machine) ponged(now mono.Time, w path.Way, rtt time.Duration) {
+	if m.ways.Ponged(now, w, rtt) {
+		m.learned()
 	}
 }
 
