@@ -244,9 +244,10 @@ func (s *Set) Current(now time.Duration) (current *Session) {
 
 // crossed reports whether the handshake of n, the newer one, came of the other side
 // while that of s was under way, or at least before s fell out of use. A peer that
-// forgot s would begin n after s was confirmed, and never be heard on s again.
+// forgot s would begin n after s was confirmed, and never be heard on s again; or it says
+// that it has started anew since, and answers a HELLO that we sent before.
 func (s *Session) crossed(n *Session) bool {
-	return s.initiator != n.initiator && n.life.confirmed-s.life.confirmed <= together &&
+	return s.initiator != n.initiator && !n.Restarted(s) && n.life.confirmed-s.life.confirmed <= together &&
 		(n.life.began <= s.life.confirmed || time.Duration(s.received.Load()) > n.life.confirmed)
 }
 

@@ -193,6 +193,7 @@ func TestCurrent(t *testing.T) {
 	type s struct {
 		ours                    bool
 		began, confirmed, heard time.Duration
+		instance                byte // 0: the peer does not say
 	}
 	_, a, _ := newWorld(t, 1) // a has the lower or the higher address
 	lower, higher := a.local.lower(a.set.peer), !a.local.lower(a.set.peer)
@@ -207,12 +208,15 @@ func TestCurrent(t *testing.T) {
 		{"after a restart", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 11, confirmed: 20}}, 1},
 		{"the old one is still used", []s{{ours: lower, began: 0, confirmed: 10, heard: 21}, {ours: higher, began: 11, confirmed: 20}}, 0},
 		{"crossed, long ago", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 5011}}, 1},
+		{"crossed, but for a restart", []s{{ours: lower, began: 0, confirmed: 10, instance: 1}, {ours: higher, began: 5, confirmed: 20, instance: 2}}, 1},
+		{"crossed, without a restart", []s{{ours: lower, began: 0, confirmed: 10, instance: 1}, {ours: higher, began: 5, confirmed: 20, instance: 1}}, 0},
+		{"crossed, one does not say", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20, instance: 1}}, 0},
 		{"three", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20}, {ours: higher, began: 100, confirmed: 110}}, 2},
 	} {
 		set := NewSet(a.local, a.other.local.Identity.Address(), 0)
 		for _, l := range c.live {
 			x, _ := pair(t)
-			x.initiator = l.ours
+			x.initiator, x.announced.Instance = l.ours, wire.Instance{l.instance}
 			x.born = time.Hour + l.began*time.Millisecond
 			x.life = life{state: confirmed, began: x.born, confirmed: time.Hour + l.confirmed*time.Millisecond}
 			if l.heard != 0 {
