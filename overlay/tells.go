@@ -22,7 +22,7 @@ type People interface {
 	Heard(h Heard) bool
 	// Told takes the answer to a TELL of ours.
 	Told(a anode.Address, m wire.ToldMsg)
-	// Up says that a session with an added peer, or one by an invitation, is confirmed.
+	// Up says that a session is confirmed. It must be fast: a stranger's may be one of many.
 	Up(u Up)
 	// Invitation returns the preshared key of an invitation that from may use now; ok is false if
 	// there is none. from has proved its address, but not that it has the token. A guest may use an
@@ -252,7 +252,7 @@ func (t *tells) up(p *peer.Peer, s *seal.Session, at string) {
 	} else if !s.Invited() {
 		t.met(p)
 	}
-	if s.Invited() || p.Standing() >= book.Added {
+	if s.Invited() || p.Standing() > book.Blocked {
 		t.people().Up(Up{p.Address, p.Standing(), s.Invitation(), s.Invited() && !s.Initiator(), at})
 	}
 }

@@ -30,7 +30,9 @@
 //     each S_ACK repeats the newest ranges, up to 32 items, and one range that ends where
 //     data in sequence ends. What comes twice is acknowledged again.
 //   - The window is the receiver's free room now; what is sent and not acknowledged does not
-//     exceed it. At a window of 0 one packet each retransmission timeout probes it.
+//     exceed it. At a window of 0 one packet each retransmission timeout probes it. The draft
+//     does not ask a peer to do so: the S_ACK that opens a window is repeated, up to 9 times,
+//     until data comes.
 //   - An S_CLOSE of reason 0 follows the data. Without flag 1 it ends both directions: the
 //     program may write nothing more, but what it wrote before is still delivered, and
 //     an S_CLOSE of our own follows it. With flag 1 it ends the sender's direction alone.

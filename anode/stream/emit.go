@@ -24,28 +24,28 @@ func (s *Stream) emit(now time.Duration, b *Batch) outcome {
 	case aborting:
 		return s.emitAbort(now, b)
 	case over:
-		return s.emitAck(b)
+		return s.emitAck(now, b)
 	}
 	s.send.wake(now)
 	if s.keepNow && !s.emitKeep(b) {
 		return overfull
 	}
 	piggyback := s.m.peer.DAck && s.phase == open && s.recv.ackNow
-	if !piggyback && s.emitAck(b) == overfull {
+	if !piggyback && s.emitAck(now, b) == overfull {
 		return overfull
 	}
 	for range maxSegments {
 		n, ok := s.pick(now)
 		if !ok {
 			s.send.arm(now)
-			return s.emitAck(b)
+			return s.emitAck(now, b)
 		}
 		if !s.put(now, b, n) {
 			return overfull
 		}
 	}
 	s.send.arm(now)
-	if s.emitAck(b) == overfull {
+	if s.emitAck(now, b) == overfull {
 		return overfull
 	}
 	return ongoing
@@ -123,7 +123,7 @@ func (s *Stream) put(now time.Duration, b *Batch, n uint64) bool {
 	case closePacket:
 		ok = s.m.write(b, wire.SClose, s.closeMsg(n).Append)
 	case dataPacket:
-		ok = s.putData(b, n, p)
+		ok = s.putData(now, b, n, p)
 	}
 	if ok {
 		s.send.leaves(now, n)
@@ -143,7 +143,7 @@ func (s *Stream) closeMsg(n uint64) wire.CloseMsg {
 
 // putData writes S_DATA, or S_DACK if there is something to acknowledge, which the peer
 // reads, and which fits.
-func (s *Stream) putData(b *Batch, n uint64, p *packet) bool {
+func (s *Stream) putData(now time.Duration, b *Batch, n uint64, p *packet) bool {
 	size, offset := int(p.size), int(p.off-s.send.start)
 	if s.m.peer.DAck && s.recv.ackNow {
 		if room := (s.m.most - 1 - wire.DAckHeader - size) / wire.AckItem; room >= 1 {
@@ -155,7 +155,7 @@ func (s *Stream) putData(b *Batch, n uint64, p *packet) bool {
 			}
 			msg[0] = byte(wire.SDAck)
 			s.send.queue.copyAt(msg[1+copy(msg[1:], head):], offset)
-			s.acknowledged()
+			s.recv.acknowledged(now, s.send.rtt.rto())
 			return true
 		}
 	}
@@ -172,7 +172,7 @@ func (s *Stream) putData(b *Batch, n uint64, p *packet) bool {
 }
 
 // emitAck writes an S_ACK if one is due.
-func (s *Stream) emitAck(b *Batch) outcome {
+func (s *Stream) emitAck(now time.Duration, b *Batch) outcome {
 	if !s.recv.ackNow || s.recv.first == 0 {
 		return idle
 	}
@@ -181,15 +181,8 @@ func (s *Stream) emitAck(b *Batch) outcome {
 	if !s.m.write(b, wire.SAck, wire.AckMsg{Link: s.link(), Window: s.recv.window(), Acks: acks}.Append) {
 		return overfull
 	}
-	s.acknowledged()
+	s.recv.acknowledged(now, s.send.rtt.rto())
 	return idle
-}
-
-// acknowledged notes that all that came was acknowledged.
-func (s *Stream) acknowledged() {
-	r := &s.recv
-	r.ackNow, r.ackAt, r.acks, r.again = false, 0, 0, 0
-	r.announced = int(r.window()) << 10
 }
 
 // emitKeep writes a keep-alive probe: a packet that the peer acknowledged, without payload. It

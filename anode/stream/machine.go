@@ -181,8 +181,7 @@ func (m *Machine) SetMost(most int) {
 // Moved has all streams try again now what they wait to repeat: the path changed, or is back.
 func (m *Machine) Moved(now time.Duration) {
 	for _, s := range m.streams {
-		s.send.moved(now)
-		m.touch(s)
+		s.moved(now)
 	}
 }
 

@@ -15,6 +15,9 @@ const (
 	earlyLeast = 64  // packets out of sequence
 
 	ackEvery = 2 // packets, after which an acknowledgement is not held back
+
+	shutBelow   = 4 << 10 // a window that holds the packets of most paths
+	reopenTries = 9       // repeats of an S_ACK that opened the window
 )
 
 // ending says which directions an S_CLOSE ends.
@@ -52,9 +55,44 @@ type receiver struct {
 	ackNow    bool          // without delay
 	ackAt     time.Duration // at the latest; 0: nothing to acknowledge
 	announced int           // the window that the peer knows, less what came since
+	largest   int           // bytes of the largest packet that came
+	reopen    reopening
 
 	readSince time.Duration // of the capacity's measurement
 	read      int           // since then
+}
+
+// reopening is an S_ACK that opened the window after it was shut, and that no new packet has
+// answered yet. A peer need not probe a window that is shut: the draft does not say whose duty
+// it is. So we repeat the S_ACK, less and less often and a few times: a peer that has nothing to
+// send does not answer either.
+type reopening struct {
+	at    time.Duration // of the next repeat; 0: none
+	tries int           // 0: nothing is to be repeated
+}
+
+func (o *reopening) begin(now, rto time.Duration) { *o = reopening{now + rto, 1} }
+
+// due reports whether the S_ACK is to be repeated now.
+func (o *reopening) due(now, rto time.Duration) bool {
+	if o.at == 0 || now < o.at {
+		return false
+	}
+	o.at = now + min(rto<<o.tries, max(maxRTO, rto))
+	if o.tries++; o.tries > reopenTries {
+		o.at = 0
+	}
+	return true
+}
+
+// again begins anew with the repeats, after the path changed or came back, and reports whether
+// there is anything to repeat.
+func (o *reopening) again(now, rto time.Duration) bool {
+	waits := o.tries > 0
+	if waits {
+		o.begin(now, rto)
+	}
+	return waits
 }
 
 // begin takes the number of the peer's S_OPEN.
@@ -94,6 +132,8 @@ func (r *receiver) data(now time.Duration, n uint64, b []byte) verdict {
 	}
 	r.heard.add(n)
 	r.announced -= len(b)
+	r.largest = max(r.largest, len(b))
+	r.reopen = reopening{}
 	if n != r.next {
 		r.keepEarly(n, b)
 		r.ackNow = true
@@ -193,6 +233,7 @@ func (r *receiver) close(n uint64, ends ending) verdict {
 	}
 	r.heard.add(n)
 	r.end, r.ends = n, ends
+	r.reopen = reopening{}
 	for k, b := range r.early {
 		if k >= n {
 			r.earlyBytes -= len(b)
@@ -209,10 +250,28 @@ func (r *receiver) take(now time.Duration, b []byte, rtt time.Duration) int {
 	r.read += n
 	r.tune(now, rtt)
 	free := r.free()
-	if !r.ended && free >= 2<<10 && (free-r.announced >= r.capacity/4 || r.announced < 4<<10 && free-r.announced >= min(r.capacity/2, 4<<10)) {
+	if !r.ended && free >= 2<<10 && (free-r.announced >= r.capacity/4 || r.shut() && free-r.announced >= min(r.capacity/2, r.narrow())) {
 		r.ackNow = true
 	}
 	return n
+}
+
+// narrow returns a window that holds a packet of the peer's.
+func (r *receiver) narrow() int { return max(shutBelow, r.largest) }
+
+// shut reports whether the window that the peer knows may be too small for its next packet.
+func (r *receiver) shut() bool { return r.announced < r.narrow() }
+
+// acknowledged notes that an S_ACK, or an S_DACK, leaves with all that came and the window. If
+// that opens the window, and acknowledges nothing that the peer would repeat, only we can know
+// that it was lost: it is repeated.
+func (r *receiver) acknowledged(now, rto time.Duration) {
+	was, alone := r.shut(), r.acks == 0
+	r.ackNow, r.ackAt, r.acks, r.again = false, 0, 0, 0
+	r.announced = int(r.window()) << 10
+	if was && alone && !r.shut() && r.end == 0 {
+		r.reopen.begin(now, rto)
+	}
 }
 
 // tune doubles the capacity if the program reads more than half of it in a round trip.

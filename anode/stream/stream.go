@@ -192,7 +192,7 @@ func (s *Stream) Close(now time.Duration) {
 	s.intent = endBoth
 	s.send.orphan = true
 	s.recv.discard()
-	s.recv.ackNow = s.recv.ackNow || s.phase == open && !s.recv.ended && s.recv.announced < 4<<10
+	s.recv.ackNow = s.recv.ackNow || s.phase == open && !s.recv.ended && s.recv.shut()
 	if s.phase < open {
 		s.abort(now, wire.CloseProtocol, ErrClosed)
 	}
@@ -264,7 +264,7 @@ func (s *Stream) release() {
 	x.start, x.taken = x.wrote, x.wrote
 	x.rtoAt, x.tailAt, x.rack.check, x.progress = 0, 0, 0, 0
 	s.recv.early, s.recv.earlyBytes = nil, 0
-	s.keepAt, s.paceAt, s.recv.ackAt = 0, 0, 0
+	s.keepAt, s.paceAt, s.recv.ackAt, s.recv.reopen = 0, 0, 0, reopening{}
 	s.m.memory -= s.recv.capacity - min(s.recv.capacity, firstCapacity)
 	s.recv.capacity = min(s.recv.capacity, firstCapacity)
 }
@@ -300,6 +300,13 @@ func (s *Stream) established(now time.Duration) {
 	s.advance(now)
 }
 
+// moved repeats now what waits for an answer: the path changed, or is back.
+func (s *Stream) moved(now time.Duration) {
+	s.send.moved(now)
+	s.recv.ackNow = s.recv.reopen.again(now, s.send.rtt.rto()) || s.recv.ackNow
+	s.m.touch(s)
+}
+
 // tick does what is due.
 func (s *Stream) tick(now time.Duration) {
 	if s.until != 0 && now >= s.until {
@@ -309,7 +316,7 @@ func (s *Stream) tick(now time.Duration) {
 		return
 	}
 	s.send.timers(now)
-	if at := s.recv.ackAt; at != 0 && now >= at {
+	if at := s.recv.ackAt; at != 0 && now >= at || s.recv.reopen.due(now, s.send.rtt.rto()) {
 		s.recv.ackNow = true
 	}
 	if s.paceAt != 0 && now >= s.paceAt {
@@ -402,7 +409,7 @@ func (s *Stream) next() time.Duration {
 	}
 	if s.phase == open {
 		at = sooner(at, sooner(s.paceAt, sooner(s.keepAt, s.giveUpAt())))
-		at = sooner(at, s.heldUntil())
+		at = sooner(at, sooner(s.heldUntil(), s.recv.reopen.at))
 	}
 	if s.phase <= open {
 		at = sooner(at, s.send.due())

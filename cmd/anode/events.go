@@ -195,6 +195,7 @@ type teller struct {
 	copies   bool
 	problems []overlay.TunProblem
 	last     []overlay.PeerStatus
+	peers    map[anode.Address]bool // that people decided about, of last
 }
 
 func (t *teller) see(s overlay.Status) {
@@ -210,6 +211,12 @@ func (t *teller) see(s overlay.Status) {
 		t.tell(event{Type: eventCopies, Message: copiesWarning(s)})
 	}
 	t.last, t.copies = s.Peers, s.Copies
+	t.peers = make(map[anode.Address]bool, len(s.Peers))
+	for _, p := range s.Peers {
+		if p.Allowed || p.Blocked {
+			t.peers[p.Address] = true
+		}
+	}
 	t.seeAdapter(s)
 }
 

@@ -21,6 +21,7 @@ const (
 	eventJoin       eventType = "join"       // the link that was used let nobody in
 	eventRefused    eventType = "refused"    // a peer does not take what it was told
 	eventUnanswered eventType = "unanswered" // a peer that was asked never answered
+	eventWithdrawn  eventType = "withdrawn"  // a peer was accepted that had withdrawn its request
 )
 
 // occasion is an event of what people said and did elsewhere. What others wrote is cleaned. It
@@ -57,6 +58,8 @@ func occasion(o daemon.Occasion) (e event, ok bool) {
 		e.Type, e.Message, e.Try = eventJoin, who+" did not let this machine in, and is asked now: "+o.Failed, "ask for another link"
 	case people.EventUnanswered:
 		e.Type, e.Message, e.Try = eventUnanswered, who+" did not accept within 30 days, and is asked no more", "anode peers ask "+o.Address.String()
+	case people.EventWithdrawn:
+		e.Type, e.Message, e.Try = eventWithdrawn, who+" had withdrawn its request before you accepted it, and is let in no more", "anode peers ask "+o.Address.String()
 	default:
 		e.Type, e.Message, e.Try = eventRefused, who+" did not take what it was told: "+info2.Clean(o.Text), "anode why "+p.ID.String()
 	}

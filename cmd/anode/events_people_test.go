@@ -37,6 +37,7 @@ func TestOccasions(t *testing.T) {
 		{about(people.EventJoin, ""), eventFriend, " lets this machine in: the link was good", ""},
 		{failed, eventJoin, " did not let this machine in, and is asked now: the link was used by somebody else", "ask for another link"},
 		{about(people.EventUnanswered, ""), eventUnanswered, " did not accept within 30 days, and is asked no more", "anode peers ask " + p.Address.String()},
+		{about(people.EventWithdrawn, ""), eventWithdrawn, " had withdrawn its request before you accepted it, and is let in no more", "anode peers ask " + p.Address.String()},
 		{about(people.EventRefused, "ASK: not now"), eventRefused, " did not take what it was told: ASK: not now", "anode why " + id},
 	} {
 		e, ok := occasion(c.o)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"anodenet/overlay"
@@ -241,4 +243,74 @@ func TestEventWidth(t *testing.T) {
           xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
           y
 `)
+}
+
+// A crowd of strangers has the status read once in a while; what concerns a peer, or the node, is reported at once, also
+// beside a crowd.
+func TestCrowdIsCheap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fixtureStatus()
+		peer, strange := s.Peers[0].Address, s.Peers[3].Address
+		if !s.Peers[0].Allowed || s.Peers[3].Allowed {
+			t.Fatal("the fixture is another one")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		events := make(chan overlay.Event, 100)
+		var looked []time.Time
+		status := func(context.Context) (overlay.Status, error) {
+			looked = append(looked, time.Now())
+			return s, nil
+		}
+		next := func(ctx context.Context) ([]overlay.Event, error) {
+			select {
+			case e := <-events:
+				return []overlay.Event{e}, nil
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		ended := make(chan struct{})
+		teller := &teller{now: func() time.Time { return fixtureTime }, print: func(event) {}}
+		go func() {
+			defer close(ended)
+			teller.follow(ctx, status, next)
+		}()
+		within := func(what string, d time.Duration, send ...overlay.Event) {
+			t.Helper()
+			looked = nil
+			for _, e := range send {
+				events <- e
+			}
+			time.Sleep(d)
+			synctest.Wait()
+			if len(looked) == 0 {
+				t.Errorf("nothing is reported %v after %s", d, what)
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(looked) != 1 {
+			t.Errorf("the status is read %d times while nothing happens", len(looked))
+		}
+		found, missed := overlay.Event{Kind: overlay.EventFound, Address: strange}, overlay.Event{Kind: overlay.EventMissed}
+		within("the first stranger", 300*time.Millisecond, found)
+		looked = nil
+		for range 600 {
+			events <- found
+			events <- missed
+			time.Sleep(100 * time.Millisecond)
+			for len(events) > 0 {
+				<-events
+			}
+		}
+		if n := len(looked); n < 10 || n > 13 {
+			t.Errorf("the status is read %d times in a minute while strangers come", n)
+		}
+		within("a peer beside strangers", 500*time.Millisecond, found, overlay.Event{Kind: overlay.EventPeer, Address: peer})
+		within("a decision beside strangers", 500*time.Millisecond, found, overlay.Event{Kind: overlay.EventDecided, Address: strange})
+		within("another machine with the address", 300*time.Millisecond, overlay.Event{Kind: overlay.EventCopies})
+		within("strangers who are gone", strangersPause+300*time.Millisecond, found, overlay.Event{Kind: overlay.EventRemoved, Address: strange})
+		stop()
+		<-ended
+	})
 }

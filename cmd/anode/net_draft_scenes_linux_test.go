@@ -180,6 +180,7 @@ func (p *draftPeer) plays(t *testing.T, n *draftNode) {
 		{"the service closes first", p.waits},
 		{"closing for a reason", p.breaks},
 		{"a pause", p.pauses},
+		{"a pause of the service", p.waitsForRoom},
 		{"opened by the node", p.accepts(draftSize, draftLine{loss: 0.05})},
 		{"opened by the node, from a port", p.accepts(draftSize, draftLine{loss: 0.05, letter: draftFromPort})},
 		{"opened by the node, with more losses", p.accepts(1000, draftLine{loss: 0.15})},
@@ -372,6 +373,74 @@ func (p *draftPeer) pauses(t *testing.T, n *draftNode, port int) {
 	}
 	p.mu.Unlock()
 	s.over(t)
+}
+
+// waitsForRoom fills the node's window and never probes it; the S_ACKs that open it are lost, and those of a
+// second after that.
+func (p *draftPeer) waitsForRoom(t *testing.T, n *draftNode, port int) {
+	p.on(draftLine{waits: true})
+	reads := make(chan struct{})
+	said := n.serve(t, port, func(c net.Conn) string {
+		<-reads
+		n, err := io.Copy(io.Discard, c)
+		return fmt.Sprint(n, " ", err)
+	})
+	s := p.openTo(t, port)
+	wrote, enough := make(chan int), make(chan struct{})
+	go func() {
+		n, err := 0, error(nil)
+		for part := 0; err == nil && !closed(enough); n += part {
+			part, err = s.Write(make([]byte, 1<<16))
+		}
+		wrote <- n
+	}()
+	p.mu.Lock()
+	var shut time.Time // since when nothing may be sent
+	if !p.until(func() bool {
+		if len(s.sent) > 0 || s.theirRoom >= draftPayload {
+			shut = time.Now()
+		}
+		return time.Since(shut) > 500*time.Millisecond
+	}) {
+		t.Errorf("there is a window of %d bytes", s.theirRoom)
+	}
+	var first time.Time
+	lost, start := 0, time.Now()
+	p.line.drop = func(kind byte) bool {
+		if kind != draftAck {
+			return false
+		}
+		if first.IsZero() {
+			first = time.Now()
+		}
+		if time.Since(first) > time.Second {
+			return false
+		}
+		lost++
+		return true
+	}
+	p.mu.Unlock()
+	close(enough)
+	close(reads)
+	size := <-wrote
+	p.mu.Lock()
+	kept := lost
+	t.Logf("%d bytes fill the window; %d S_ACKs that open it are lost, and the rest goes after %v", size, lost, time.Since(start).Round(time.Millisecond))
+	p.mu.Unlock()
+	s.over(t)
+	if there := <-said; there != fmt.Sprint(size, " ", nil) || kept < 2 {
+		t.Errorf("%s came to the service, of %d bytes; %d S_ACKs were lost", there, size, kept)
+	}
+}
+
+// closed reports whether a channel is closed.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // refuses refuses a stream of the node's, at once.

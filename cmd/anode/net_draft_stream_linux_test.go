@@ -54,6 +54,7 @@ type draftLine struct {
 	drop   func(kind byte) bool // loses those, sent or received, that it is true for
 	old    bool                 // some of the first S_ACKs come again and again
 	acks   func(s *draftStream, number uint32)
+	waits  bool // it never probes a window that is shut
 	letter byte // form of link IDs: draftFromPort, or 0
 }
 
@@ -566,14 +567,14 @@ func (s *draftStream) waiting() (n int) {
 }
 
 // Write sends bytes, within the window. The draft does not say what happens if the message is lost that opens it again:
-// as in TCP (RFC 9293, 3.8.6.1), a packet beyond it finds that out.
+// as in TCP (RFC 9293, 3.8.6.1), a packet beyond it finds that out, or the peer waits.
 func (s *draftStream) Write(b []byte) (n int, err error) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	for ; n < len(b) && s.fate == nil; n += min(len(b)-n, draftPayload) {
 		part, since := b[n:min(len(b), n+draftPayload)], time.Now()
 		if !s.p.until(func() bool {
-			probe := len(s.sent) == 0 && time.Since(since) > draftProbe
+			probe := !s.p.line.waits && len(s.sent) == 0 && time.Since(since) > draftProbe
 			return s.fate != nil || len(s.sent) < draftPackets && s.waiting()+len(part) <= s.theirRoom || probe
 		}) {
 			return n, errDraftLimit

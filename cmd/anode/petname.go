@@ -52,7 +52,7 @@ func (a *app) noteUnderscore(ctx context.Context, client *control.Client, name s
 // inviteFailure names the peer that has the name of an invitation already.
 func inviteFailure(err error, name string) error {
 	var remote *control.Error
-	if errors.As(err, &remote) && remote.Message == book.ErrTaken.Error() {
+	if errors.As(err, &remote) && remote.Code == control.CodeTaken {
 		return &failure{exitOf(remote.Code), fmt.Sprintf("you have another peer named %q", name), "anode invite " + remote.Try}
 	}
 	return err

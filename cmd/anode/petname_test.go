@@ -21,7 +21,7 @@ func TestNearName(t *testing.T) {
 }
 
 func TestInviteFailure(t *testing.T) {
-	f := explain(inviteFailure(&control.Error{Code: control.CodeRefused, Message: book.ErrTaken.Error(), Try: "south-2"}, "south"))
+	f := explain(inviteFailure(&control.Error{Code: control.CodeTaken, Message: book.ErrTaken.Error(), Try: "south-2"}, "south"))
 	if f.message != `you have another peer named "south"` || f.try != "anode invite south-2" || f.exit != exitFailed {
 		t.Errorf("%+v", f)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,24 +81,60 @@ func bridged(s config.Source) bool {
 	return err == nil && c.Info2.Bridge
 }
 
-// tellPause is how long events are collected before they are reported.
-const tellPause = 200 * time.Millisecond
+// tellPause is how long events are collected before they are reported; strangersPause, those of strangers alone, of
+// whom a crowd may come.
+const (
+	tellPause      = 200 * time.Millisecond
+	strangersPause = 5 * time.Second
+)
 
 // tell reports events until ctx ends.
 func tell(ctx context.Context, t *teller, node *overlay.Node) {
 	w := node.Watch()
 	defer w.Close()
+	t.follow(ctx, node.Status, w.Next)
+}
+
+// follow looks at the status, which is much to read, whenever something happened that the events say.
+func (t *teller) follow(ctx context.Context, status func(context.Context) (overlay.Status, error), next func(context.Context) ([]overlay.Event, error)) {
 	for {
-		if status, err := node.Status(ctx); err == nil {
-			t.see(status)
+		looked := time.Now()
+		if s, err := status(ctx); err == nil {
+			t.see(s)
 		}
-		select {
-		case <-time.After(tellPause):
-		case <-ctx.Done():
-			return
-		}
-		if _, err := w.Next(ctx); err != nil {
+		if t.await(ctx, looked, next) != nil {
 			return
 		}
 	}
+}
+
+// await returns when there is something to report, or an error when there will be nothing any more.
+func (t *teller) await(ctx context.Context, looked time.Time, next func(context.Context) ([]overlay.Event, error)) error {
+	strangers, cancel := context.WithDeadline(ctx, looked.Add(strangersPause))
+	defer cancel()
+	for until := ctx; ; until = strangers { // from the first event on
+		select {
+		case <-time.After(tellPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		events, err := next(until)
+		switch {
+		case err != nil && ctx.Err() == nil && strangers.Err() != nil && until == strangers:
+			return nil
+		case err != nil:
+			return err
+		case slices.ContainsFunc(events, t.urgent):
+			return nil
+		}
+	}
+}
+
+// urgent reports whether an event is about more than strangers. If more happened than was read, it was strangers.
+func (t *teller) urgent(e overlay.Event) bool {
+	switch e.Kind {
+	case overlay.EventDecided, overlay.EventCopies:
+		return true
+	}
+	return t.peers[e.Address]
 }

@@ -201,14 +201,22 @@ func TestYesTakenBack(t *testing.T) {
 	w.pass(time.Second)
 	for _, running := range []bool{true, false} {
 		if running {
+			w.later(25 * time.Hour)
+			tells := a.tells
+			w.later(24 * time.Hour)
+			a.start()
+			w.later(27 * 24 * time.Hour)
+			if n := len(a.core.people.m); n != 2 || a.tells != tells {
+				t.Errorf("%d records are kept, and %d TELLs sent after a day", n, a.tells-tells)
+			}
 			w.later(2 * 24 * time.Hour)
 		} else {
 			a.ask(b, "")
 			a.core.Withdraw(w.now, b.addr)
-			w.now.Wall = w.now.Wall.Add(2 * 24 * time.Hour)
+			w.now.Wall = w.now.Wall.Add(31 * 24 * time.Hour)
 			a.start()
 		}
-		if n := len(a.core.people.m); n != 1 { // f
+		if n := len(a.core.people.m); n != 1 || len(a.core.outbox.sending) != 0 { // f
 			t.Errorf("%d records are kept", n)
 		}
 	}
@@ -253,7 +261,9 @@ func (w *world) later(d time.Duration) {
 	for end := w.now.Wall.Add(d); w.now.Wall.Before(end); {
 		next := end.Sub(w.now.Wall)
 		for _, p := range w.parties {
-			next = min(next, max(p.core.Next(w.now).Sub(w.now.Mono), 0))
+			if !p.off { // who is off does nothing, however long it is due
+				next = min(next, max(p.core.Next(w.now).Sub(w.now.Mono), 0))
+			}
 		}
 		w.now = Now{w.now.Wall.Add(next), w.now.Mono.Add(next)}
 		w.step()

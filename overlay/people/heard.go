@@ -21,7 +21,7 @@ type Heard struct {
 // Up is a session that is confirmed.
 type Up struct {
 	Address    anode.Address
-	Invitation [8]byte // zero: an ordinary session, with an added peer
+	Invitation [8]byte // zero: an ordinary session, with a peer or one of Owed
 	Issued     bool    // the invitation is ours: the other side has proved the token
 	Endpoint   string  // where the other side is, for people to see
 }
@@ -40,7 +40,19 @@ func (c *Core) Heard(now Now, h Heard) {
 	case h.Msg.Kind == wire.TellBye && (c.requests.m[h.From.X()].Asked || c.room.holds(h.From.X())):
 		c.take(now, h, c.heardWithdrawal)
 	default:
-		c.count.NotAllowed++ // strangers are told nothing
+		c.heardStrange(h)
+	}
+}
+
+// heardStrange takes a TELL of somebody who is nothing to us. If it believes otherwise, it learns that; other
+// TELLs of strangers get no answer. Nothing is kept: the engine bounds how many come.
+func (c *Core) heardStrange(h Heard) {
+	c.count.NotAllowed++
+	switch h.Msg.Kind {
+	case wire.TellAccept, wire.TellProfile:
+		c.told(h, wire.TellNotNow)
+	case wire.TellBye: // it is as it says
+		c.told(h, wire.TellDone)
 	}
 }
 
@@ -145,7 +157,7 @@ func (c *Core) heardAccept(x *tx, h Heard) wire.TellStatus {
 		return wire.TellMalformed
 	}
 	p := c.person(h.From)
-	p.Calls = a.Name
+	p.Calls, p.Untold = a.Name, false
 	c.accepted(x, p)
 	return wire.TellDone
 }
@@ -157,7 +169,7 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 		return wire.TellMalformed
 	}
 	p := c.person(h.From)
-	p.Said, p.Services = f.Name, f.Services
+	p.Said, p.Services, p.Untold = f.Name, f.Services, false
 	if _, joining := c.joins.m[h.From.X()]; joining && f.Secret != [32]byte{} {
 		x.do(Secret{f.Secret, h.From})
 	}
@@ -167,6 +179,7 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 
 // befriend makes a friend of somebody who asked, and answers.
 func (c *Core) befriend(x *tx, p person) {
+	p.Untold = p.Untold || c.book.Standing(p.Address) != book.Added
 	c.outbox.post(x, p.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
 }
 
@@ -236,13 +249,38 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 		}
 		c.joinFails(x, h.From, b.Why)
 		return wire.TellDone
-	case !p.Friend:
-		return wire.TellDone
 	}
-	p.Friend, p.Left, p.Knows = false, true, nil
-	c.people.put(x, h.From.X(), p)
-	x.do(Event{Kind: EventLeft, Address: h.From, Name: c.names.shown(h.From)})
+	c.leaves(x, p)
 	return wire.TellDone
+}
+
+// leaves has a transaction follow that a peer does not let us in any more. What it may do here people decide, unless
+// it was let in for a request alone which it had withdrawn.
+func (c *Core) leaves(x *tx, p person) {
+	e := c.book.Get(p.Address)
+	switch {
+	case !p.Friend:
+	case p.Untold && e.Added && !e.Fixed && !e.Mine:
+		c.takeOut(x, p, e)
+	default:
+		p.Friend, p.Left, p.Knows, p.Untold = false, true, nil, false
+		c.people.put(x, p.Address.X(), p)
+		x.do(Event{Kind: EventLeft, Address: p.Address, Name: c.names.shown(p.Address)})
+	}
+}
+
+// takeOut has a transaction take out somebody who was let in because it asked. Who was introduced waits for a decision
+// again.
+func (c *Core) takeOut(x *tx, p person, e book.Entry) {
+	k := Key(p.Address.X())
+	x.edit.Remove = p.Address
+	x.do(Event{Kind: EventWithdrawn, Address: p.Address, Name: c.names.shown(p.Address), Via: firstBy(p.By)})
+	c.forget(x, k)
+	c.people.drop(x, k)
+	if len(p.By) > 0 {
+		c.makeRoom(x, ofIntroduced)
+		c.requests.put(x, k, request{Address: p.Address, Name: p.Said, Endpoints: e.Endpoints, Relays: p.Ways.Relays, By: p.By, Since: x.now.Wall})
+	}
 }
 
 // Up takes a session that is confirmed.
@@ -255,17 +293,20 @@ func (c *Core) Up(now Now, u Up) {
 		c.guestUp(now, u)
 	case u.Invitation != [8]byte{}:
 		c.issuerUp(now, u)
+	case c.book.Standing(a) == book.Stranger:
+		c.outbox.flushBye(now, a)
 	default:
 		c.peerUp(now, a)
 	}
 }
 
+// Owed returns who is no peer, and is told something when a session with it comes up, and whether that changed since the
+// last call. The map is not changed any more.
+func (c *Core) Owed() (owed map[anode.Address]bool, changed bool) { return c.outbox.owes() }
+
 // peerUp is an ordinary session with an added peer. What waits for it is sent; a peer that does not know yet
 // that it was added is asked, once.
 func (c *Core) peerUp(now Now, a anode.Address) {
-	if c.book.Standing(a) != book.Added {
-		return
-	}
 	c.mark(a.X()).up = true
 	c.outbox.flush(now, a)
 	if p := c.person(a); !p.Friend && !p.AskTold && !p.Left && !p.Refused && !c.outbox.has(a.X(), isAsk) {
@@ -337,7 +378,7 @@ func (c *Core) removed(now Now, p person) {
 }
 
 // sayLeft has a transaction tell somebody that it is let in no more, or that people here do not want to let it in any
-// more. Its record stays until it knows, or does not answer for outboxBye.
+// more. Its record stays until it knows, or does not answer for outboxFor.
 func (c *Core) sayLeft(x *tx, a anode.Address) {
 	c.outbox.post(x, a, wire.TellBye, bye{}.body())
 	c.people.put(x, a.X(), person{Address: a})

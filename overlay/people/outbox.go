@@ -2,10 +2,12 @@ package people
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
+	"anodenet/overlay/book"
 	"anodenet/overlay/mono"
 )
 
@@ -39,7 +41,7 @@ type outgoing struct {
 	due     mono.Time // mono.Never: with the next session
 	refused int       // how often it was too much
 	once    bool      // it does not wait for a session
-	rests   bool      // it is an ASK that was refused: it is not sent, and only says when our yes is over
+	refusal bool      // it is an ASK that was refused: it is not sent, and only says when our yes is over
 	rounds  int       // how often a session was used to send it again
 }
 
@@ -49,6 +51,9 @@ type outbox struct {
 	stored  table[tellKey, storedTell]
 	sending map[tellKey]*outgoing
 	full    uint64 // TELLs for which there was no room
+
+	owed   map[anode.Address]bool // who gets a BYE when it comes, and is no peer
+	owedOf uint64                 // the edits of stored that owed follows from
 
 	random func(b []byte)
 	added  func(a anode.Address) bool
@@ -60,7 +65,7 @@ const (
 	outboxPeer  = 64
 	outboxTotal = 1024
 	outboxFor   = 30 * 24 * time.Hour
-	outboxBye   = 24 * time.Hour // for somebody who is no peer any more
+	outboxBye   = 24 * time.Hour // so long a BYE is sent to somebody who is no peer any more; after that, when it comes
 )
 
 // pauses are how long a TELL waits for TOLD before it is sent again; after the last it waits for the
@@ -95,7 +100,7 @@ func (o *outbox) post(x *tx, to anode.Address, kind wire.TellKind, body []byte) 
 			n++
 		}
 	}
-	if n >= outboxPeer || len(o.stored.m)+all >= outboxTotal {
+	if n >= outboxPeer || len(o.stored.m)+all >= outboxTotal && !o.makeRoom(x) {
 		o.full++
 		return
 	}
@@ -103,6 +108,29 @@ func (o *outbox) post(x *tx, to anode.Address, kind wire.TellKind, body []byte) 
 	l := storedTell{to, kind, body, x.now.Wall}
 	o.stored.put(x, k, l)
 	x.then(func() { o.send(x.now, k, &outgoing{storedTell: l}) })
+}
+
+// makeRoom has a transaction forget the oldest BYE that was sent to no avail for long, and reports whether there was one.
+// Its peer learns what it says when it says that it lets us in.
+func (o *outbox) makeRoom(x *tx) bool {
+	var oldest tellKey
+	found := false
+	for k, l := range o.stored.m {
+		if l.late(x.now) && !o.added(l.To) && (!found || l.Since.Before(o.stored.m[oldest].Since)) && !dropped(x, k) {
+			oldest, found = k, true
+		}
+	}
+	if found {
+		o.drop(x, oldest)
+	}
+	return found
+}
+
+// dropped reports whether a transaction forgets a TELL.
+func dropped(x *tx, k tellKey) bool {
+	return slices.ContainsFunc(x.edit.Records, func(r book.Record) bool {
+		return r.Table == tableOutbox && r.Value == nil && bytes.Equal(r.Key, k.bytes())
+	})
 }
 
 // pending returns how many TELLs a transaction puts in the outbox: to a peer, and to all.
@@ -147,6 +175,21 @@ func (o *outbox) takeBack(x *tx, to Key) {
 			o.drop(x, k)
 		}
 	}
+}
+
+// owes returns who gets a BYE when a session with it is up, though it is no peer, and whether that changed since the
+// last call. The map is not changed any more.
+func (o *outbox) owes() (owed map[anode.Address]bool, changed bool) {
+	if o.owed != nil && o.owedOf == o.stored.edits {
+		return o.owed, false
+	}
+	o.owed, o.owedOf = map[anode.Address]bool{}, o.stored.edits
+	for _, l := range o.stored.m {
+		if l.Kind == wire.TellBye && !o.added(l.To) {
+			o.owed[l.To] = true
+		}
+	}
+	return o.owed, true
 }
 
 // holdsBye reports whether a BYE for a peer waits on the disk that is not stale.
@@ -199,13 +242,32 @@ func (o *outbox) pause(t *outgoing) time.Duration {
 
 // stale reports whether it is too late for a TELL.
 func (t storedTell) stale(now Now) bool {
-	age := now.Wall.Sub(t.Since)
-	return age > outboxFor || t.Kind == wire.TellBye && age > outboxBye
+	return now.Wall.Sub(t.Since) > outboxFor
+}
+
+// late reports whether a TELL was sent to no avail for so long that it is only sent again when its peer comes.
+func (t storedTell) late(now Now) bool {
+	return t.Kind == wire.TellBye && now.Wall.Sub(t.Since) > outboxBye
+}
+
+// rests reports whether a TELL is not sent, but only kept until it is too old, or until somebody comes who is no peer.
+func (o *outbox) rests(now Now, t *outgoing) bool {
+	return t.refusal || t.tries >= len(pauses) && t.late(now) && !o.added(t.To)
 }
 
 // rest has a TELL be due when it is too old.
 func (t *outgoing) rest(now Now) {
 	t.due = now.Mono.Add(t.Since.Add(outboxFor).Sub(now.Wall) + time.Second)
+}
+
+// flushBye sends a BYE to somebody who is no peer, and came.
+func (o *outbox) flushBye(now Now, a anode.Address) {
+	for k, t := range o.sending {
+		if t.To == a && t.Kind == wire.TellBye && o.rests(now, t) {
+			t.tries = 0
+			o.try(now, k, t)
+		}
+	}
 }
 
 // flush sends everything that waits for a session with a peer.

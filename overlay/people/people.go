@@ -11,6 +11,10 @@
 // neither side of an introduction is reachable before both have accepted it. What was accepted here is on the disk, and holds until it
 // is withdrawn, or for 30 days, in any order of the two, and the friend who introduced them need not be there.
 //
+// Who withdraws a request, or removes a peer, says so by a BYE. If that does not arrive, the two settle it when they
+// meet: an ACCEPT or a PROFILE from somebody who is nothing to us gets TOLD "not allowed", and its sender
+// takes that for a BYE. Who was let in for a request that was withdrawn is let in no more.
+//
 // A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
 // follows from the standing and from the tables here. A request costs one record, and gives no
 // right and no place in the engine; one of ours does once it is accepted.
@@ -169,6 +173,7 @@ const (
 	EventBrought    EventKind = "brought"    // a device of ours brought a peer
 	EventTaken      EventKind = "taken"      // the device that brought a peer removed it
 	EventUnanswered EventKind = "unanswered" // people here said yes, and the other side never did: that is over
+	EventWithdrawn  EventKind = "withdrawn"  // somebody who asked was let in, and had taken that back before: it is let in no more
 	EventJoin       EventKind = "join"       // a join is done, or does not go on
 	EventRefused    EventKind = "refused"    // a peer does not take what we told it
 )

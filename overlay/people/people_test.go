@@ -389,7 +389,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 		{"friend", wire.TellIntro, nil, wire.TellDone}, {"friend", 5, nil, wire.TellUnknown}, {"friend", 99, nil, wire.TellUnknown},
 		{"friend", wire.TellBye, bye{Remove: other}.body(), wire.TellNotNow}, {"friend", wire.TellIntro, bad, wire.TellMalformed},
 		{"friend", wire.TellProfile, make([]byte, maxProfile+1), wire.TellMalformed}, {"friend", wire.TellBye, nil, wire.TellDone},
-		{"stranger", wire.TellAccept, nil, silent}, {"stranger", wire.TellBye, nil, silent}, {"stranger", wire.TellProfile, nil, silent},
+		{"stranger", wire.TellAccept, nil, wire.TellNotNow}, {"stranger", wire.TellBye, nil, wire.TellDone}, {"stranger", wire.TellProfile, nil, wire.TellNotNow},
 		{"stranger", wire.TellIntro, nil, silent}, {"stranger", 99, nil, silent}, {"stranger", wire.TellAsk, nil, wire.TellDone},
 		{"blocked", wire.TellAsk, nil, silent}, {"blocked", wire.TellAccept, nil, silent},
 		{"asked", wire.TellIntro, nil, silent}, {"asked", 99, nil, silent}, {"asked", wire.TellBye, nil, wire.TellDone},
@@ -580,8 +580,8 @@ func TestRemoved(t *testing.T) {
 	w.befriend(a, b)
 	a.remove(b)
 	a.core.Heard(w.now, Heard{From: b.addr, Msg: wire.TellMsg{ID: id(1), Kind: wire.TellProfile}})
-	if slices.ContainsFunc(a.core.Take(), func(x Action) bool { _, is := x.(Told); return is }) {
-		t.Error("a TELL of somebody who was removed is answered")
+	if slices.ContainsFunc(a.core.Take(), func(x Action) bool { told, is := x.(Told); return is && told.Msg.Status != wire.TellNotNow }) {
+		t.Error("a TELL of somebody who was removed is taken")
 	}
 	w.pass(time.Minute)
 	w.states("a", "b", Stranger, "b", "a", Approved)

@@ -50,7 +50,7 @@ func (x *chaos) act() {
 		return
 	}
 	pair := [2]*party{p, o}
-	switch x.rng.IntN(15) {
+	switch x.rng.IntN(16) {
 	case 0, 1:
 		if _, token, err := p.core.Invite(x.now, Invite{Uses: 1 + x.rng.IntN(3), For: time.Hour, Mine: x.rng.IntN(4) == 0}); err == nil {
 			x.links = append(x.links, invite.Link{Address: p.addr, Token: token, Name: p.name, Expires: x.now.Wall.Add(time.Hour)})
@@ -99,6 +99,10 @@ func (x *chaos) act() {
 	case 13:
 		p.failing = false
 		p.start()
+	case 15:
+		if !p.failing && !o.failing && x.rng.IntN(3) == 0 {
+			x.later(2 * day) // without those who are away
+		}
 	}
 	p.act()
 }
@@ -139,12 +143,23 @@ func (x *chaos) settle() {
 		p.sessions = map[anode.Address]bool{}
 	}
 	x.pass(3 * time.Minute)
+	for _, p := range x.parties {
+		for _, o := range x.parties {
+			if p != o && (p.standing(o) == book.Added || p.state(o) == Asked) {
+				p.meets(o)
+			}
+		}
+	}
+	x.pass(3 * time.Minute)
 }
 
 // agree holds in the end.
 func (x *chaos) agree() {
 	for _, p := range x.parties {
 		for _, o := range x.parties {
+			if p.state(o) == Friend && o.state(p) != Friend {
+				x.Errorf("%s is a friend of %s, which says %s\n%+v\n%+v", o.name, p.name, o.state(p), p.core.person(o.addr), o.core.person(p.addr))
+			}
 			if p == o || p.standing(o) != book.Added || o.standing(p) != book.Added {
 				continue
 			}

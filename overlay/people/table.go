@@ -16,6 +16,8 @@ type table[K comparable, V any] struct {
 	name book.Table
 	key  func(K) []byte
 	m    map[K]V
+
+	edits uint64 // of m
 }
 
 // load reads a table. parse reads a key; a record that cannot be read is left out.
@@ -42,7 +44,7 @@ func (t *table[K, V]) put(x *tx, k K, v V) {
 		return
 	}
 	x.edit.Records = append(x.edit.Records, book.Record{Table: t.name, Key: t.key(k), Value: value})
-	x.then(func() { t.m[k] = v })
+	x.then(func() { t.m[k] = v; t.edits++ })
 }
 
 // drop has a transaction delete a value.
@@ -51,7 +53,7 @@ func (t *table[K, V]) drop(x *tx, k K) {
 		return
 	}
 	x.edit.Records = append(x.edit.Records, book.Record{Table: t.name, Key: t.key(k)})
-	x.then(func() { delete(t.m, k) })
+	x.then(func() { delete(t.m, k); t.edits++ })
 }
 
 // tx is one transaction: what is to be written, and what follows when it is.
@@ -89,7 +91,7 @@ func (x *tx) commit() error {
 
 // added reports whether an address is added, or is with this transaction.
 func (x *tx) added(a anode.Address) bool {
-	return x.c.book.Standing(a) == book.Added || x.edit.Add != nil && x.edit.Add.Address == a
+	return x.c.book.Standing(a) == book.Added && x.edit.Remove != a || x.edit.Add != nil && x.edit.Add.Address == a
 }
 
 // The tables.
@@ -119,6 +121,7 @@ type person struct {
 	Let      bool            `json:"let,omitempty"` // it is added, or was until people removed it
 	Friend   bool            `json:"friend,omitempty"`
 	Left     bool            `json:"left,omitempty"`    // it says that it removed us
+	Untold   bool            `json:"untold,omitempty"`  // it was let in because it asked, and has not said that it knows
 	Guest    bool            `json:"guest,omitempty"`   // it came with an invitation of ours
 	Unnamed  bool            `json:"unnamed,omitempty"` // it was added when it let us in, and had not said its name yet
 	Spread   bool            `json:"spread,omitempty"`  // our other devices were told of it
@@ -190,7 +193,10 @@ func (c *Core) begin(now Now) {
 	c.tidy(now)
 	c.beginWays()
 	for k, l := range c.outbox.stored.m {
-		c.outbox.sending[k] = &outgoing{storedTell: l, due: now.Mono}
+		o := &outgoing{storedTell: l, due: now.Mono}
+		if c.outbox.sending[k] = o; l.late(now) && !c.outbox.added(l.To) {
+			o.tries = len(pauses)
+		}
 	}
 	for _, p := range slices.Collect(maps.Values(c.people.m)) {
 		c.Decided(now, p.Address)

@@ -15,11 +15,12 @@ func (c *Core) resend(now Now) {
 		if o.due > now.Mono {
 			continue
 		}
-		if o.stale(now) {
+		switch {
+		case o.stale(now):
 			c.giveUp(now, k)
-		} else if o.rests {
+		case c.outbox.rests(now, o):
 			o.rest(now)
-		} else {
+		default:
 			c.outbox.try(now, k, o)
 		}
 	}
@@ -55,7 +56,7 @@ func (c *Core) askOn(now Now, p person) {
 		c.askOver(x, p)
 		x.commit() // or at the next start
 	case p.Refused:
-		o.rests = true
+		o.refusal = true
 		o.rest(now)
 		c.outbox.sending[tellKey{p.Address.X(), c.outbox.newID()}] = o
 	default:
@@ -124,11 +125,17 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	}
 	x := c.begun(now)
 	c.outbox.drop(x, k)
-	if m.Status != wire.TellDone {
+	denied := m.Status == wire.TellNotNow && (o.Kind == wire.TellAccept || o.Kind == wire.TellProfile)
+	if m.Status != wire.TellDone && !denied {
 		x.do(Event{Kind: EventRefused, Address: from, Name: c.names.shown(from), Text: o.Kind.String() + ": " + m.Status.String()})
 	}
 	switch p, known := c.people.m[k.to]; {
 	case !known:
+	case denied:
+		c.leaves(x, p)
+	case o.Kind == wire.TellAccept && m.Status == wire.TellDone && p.Untold:
+		p.Untold = false
+		c.people.put(x, k.to, p)
 	case o.Kind == wire.TellAsk:
 		c.askTold(x, p, o, k, m.Status)
 	case o.Kind == wire.TellProfile && m.Status == wire.TellDone:
@@ -149,8 +156,8 @@ func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatu
 	if !p.asks() {
 		return
 	}
-	again := &outgoing{storedTell: o.storedTell, tries: len(pauses), rests: p.Refused}
-	if again.rest(x.now); !again.rests {
+	again := &outgoing{storedTell: o.storedTell, tries: len(pauses), refusal: p.Refused}
+	if again.rest(x.now); !again.refusal {
 		again.due = min(again.due, x.now.Mono.Add(askAgain))
 	}
 	x.then(func() { c.outbox.sending[k] = again })

@@ -179,7 +179,8 @@ func (p *party) reach(to *party, kind wire.TellKind) bool {
 func (p *party) meet(to *party) {
 	for _, pair := range [][2]*party{{p, to}, {to, p}} {
 		a, b := pair[0], pair[1]
-		if a.standing(b) == book.Added && !a.sessions[b.addr] {
+		owed, _ := a.core.Owed()
+		if (a.standing(b) == book.Added || owed[b.addr]) && !a.sessions[b.addr] {
 			a.sessions[b.addr] = true
 			a.core.Up(p.w.now, Up{Address: b.addr, Endpoint: "udp:192.0.2.1:1"})
 			a.act()

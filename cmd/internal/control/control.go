@@ -237,7 +237,8 @@ const (
 	CodeInvalid     Code = "invalid"      // the request makes no sense
 	CodeUnknownPeer Code = "unknown_peer" // or its text may mean several
 	CodeUnreachable Code = "unreachable"  // no answer from the peer
-	CodeRefused     Code = "refused"      // one's own address, a name that is taken
+	CodeRefused     Code = "refused"      // one's own address, a peer that is blocked
+	CodeTaken       Code = "name_taken"   // another peer has the name
 	CodeSecret      Code = "secret"       // a text that looks like one
 	CodeInternal    Code = "internal"
 )
@@ -298,7 +299,7 @@ func codeOf(err error) (code Code, try string) {
 	case errors.Is(err, overlay.ErrSelf), errors.Is(err, book.ErrSelf):
 		return CodeRefused, otherID
 	case errors.Is(err, book.ErrTaken):
-		return CodeRefused, "another name, or anode peers rename"
+		return CodeTaken, "another name, or anode peers rename"
 	case errors.Is(err, book.ErrName):
 		return CodeInvalid, "a name such as north or laptop-2"
 	case errors.Is(err, people.ErrNoRequest):

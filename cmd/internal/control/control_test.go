@@ -246,7 +246,7 @@ func TestPeers(t *testing.T) {
 	if len(node.added) != 1 || node.added[0].Endpoints[0] != endpoint {
 		t.Errorf("the node got %+v", node.added)
 	}
-	wantCode(t, add(AddRequest{Address: south, Name: "north"}), CodeRefused, "another peer has that name")
+	wantCode(t, add(AddRequest{Address: south, Name: "north"}), CodeTaken, "another peer has that name")
 	wantCode(t, add(AddRequest{Address: south, Name: "a b"}), CodeInvalid, "not a name")
 	wantCode(t, add(AddRequest{Address: node.self}), CodeRefused, "own address")
 	wantCode(t, add(AddRequest{}), CodeInvalid, "not an Anode address")
@@ -265,7 +265,7 @@ func TestPeers(t *testing.T) {
 		t.Error(got, err)
 	}
 
-	wantCode(t, c.Rename(ctx, RenameRequest{south, "north"}), CodeRefused, "another peer has that name")
+	wantCode(t, c.Rename(ctx, RenameRequest{south, "north"}), CodeTaken, "another peer has that name")
 	if err := c.Rename(ctx, RenameRequest{south, "south"}); err != nil {
 		t.Fatal(err)
 	}

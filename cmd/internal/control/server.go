@@ -174,7 +174,7 @@ func statusOf(c Code) int {
 		return http.StatusNotFound
 	case CodeUnreachable:
 		return http.StatusGatewayTimeout
-	case CodeRefused, CodeSecret:
+	case CodeRefused, CodeTaken, CodeSecret:
 		return http.StatusConflict
 	}
 	return http.StatusInternalServerError

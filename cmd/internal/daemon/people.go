@@ -44,6 +44,7 @@ type peopleService struct {
 	calls chan func(*people.Core)
 	ended chan struct{} // closed when run ends
 	open  atomic.Pointer[map[[8]byte]*people.Open]
+	owed  atomic.Pointer[map[anode.Address]bool] // who is no peer, and is told something when it comes
 	offer atomic.Pointer[offers]
 	sent  sentTells
 	peers sender
@@ -160,8 +161,12 @@ func (s *peopleService) Told(a anode.Address, m wire.ToldMsg) {
 	}
 }
 
-// Up takes a session that is confirmed; see overlay.People.
-func (s *peopleService) Up(u overlay.Up) { s.inbox.put(u, false) }
+// Up takes a session that is confirmed; see overlay.People. Most strangers' are of no interest.
+func (s *peopleService) Up(u overlay.Up) {
+	if u.Standing >= book.Added || u.Invitation != (overlay.InvitationID{}) || (*s.owed.Load())[u.Address] {
+		s.inbox.put(u, false)
+	}
+}
 
 // Invitation returns the key of an invitation of ours; see overlay.People.
 func (s *peopleService) Invitation(id overlay.InvitationID, from anode.Address) (psk [32]byte, ok bool) {
@@ -347,6 +352,9 @@ func (s *peopleService) publish() {
 	if open, changed := s.core.OpenInvitations(); changed {
 		s.open.Store(&open)
 	}
+	if owed, changed := s.core.Owed(); changed {
+		s.owed.Store(&owed)
+	}
 	s.publishOffers()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -491,6 +499,8 @@ func wordsOf(k people.EventKind) string {
 		return "another device of yours removed a peer that it had brought"
 	case people.EventUnanswered:
 		return "a peer that was asked has not answered; it is asked no more"
+	case people.EventWithdrawn:
+		return "a peer was accepted that had withdrawn its request; it is let in no more"
 	case people.EventJoin:
 		return "the join with a link has ended"
 	case people.EventRefused:

@@ -1,0 +1,305 @@
+package people
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"anodenet/anode/wire"
+	"anodenet/overlay/book"
+)
+
+const day = 24 * time.Hour
+
+// meets has a session come up between two parties, where there was none for a while.
+func (p *party) meets(o *party) {
+	for _, pair := range [][2]*party{{p, o}, {o, p}} {
+		delete(pair[0].sessions, pair[1].addr)
+	}
+	p.meet(o)
+}
+
+// nothing checks that two parties keep nothing of each other.
+func (w *world) nothing(a, b *party) {
+	w.Helper()
+	for _, pair := range [][2]*party{{a, b}, {b, a}} {
+		p, o := pair[0], pair[1]
+		_, person := p.core.people.m[o.addr.X()]
+		_, request := p.core.requests.m[o.addr.X()]
+		_, ring := p.core.seen.rings[o.addr.X()]
+		tells := p.core.outbox.has(o.addr.X(), func(*outgoing) bool { return true })
+		if owed, _ := p.core.Owed(); person || request || ring || tells || owed[o.addr] || p.standing(o) != book.Stranger {
+			w.Errorf("%s keeps something of %s: %v, %v, %v, %v, %v, %v", p.name, o.name, person, request, ring, tells, owed[o.addr], p.standing(o))
+		}
+	}
+}
+
+// trouble has packets lost, and one of two parties killed, for a while.
+func (w *world) trouble(a, b *party) {
+	w.loss = 0.3
+	for range 20 {
+		w.step()
+		if w.rng.IntN(8) == 0 {
+			[]*party{a, b}[w.rng.IntN(2)].start()
+		}
+	}
+	w.loss = 0
+}
+
+// Somebody asks and withdraws that while the other side is away, for however long. If that one accepts, it
+// learns when the two meet that there is nothing to accept, once, and lets nobody in any more.
+func TestWithdrawnWhileAway(t *testing.T) {
+	for seed := range uint64(20) {
+		for _, away := range []time.Duration{time.Hour, 3 * day, 29 * day} {
+			for _, introduced := range []bool{false, true} {
+				t.Run(fmt.Sprint(seed, away, introduced), func(t *testing.T) {
+					w, a, b := newWorld(t, seed, "f", "a", "b"), (*party)(nil), (*party)(nil)
+					f := w.of("f")
+					a, b = w.of("a"), w.of("b")
+					w.befriend(f, a)
+					w.befriend(f, b)
+					if introduced {
+						f.introduce(a, b)
+						w.pass(5 * time.Second)
+						a.accept(b)
+					} else {
+						a.ask(b, "")
+					}
+					w.pass(20 * time.Second)
+					w.states("b", "a", Asking)
+					b.off = true
+					if ok, err := a.core.Withdraw(w.now, b.addr); !ok || err != nil {
+						t.Fatal(ok, err)
+					}
+					a.act()
+					a.off = seed%2 == 0 // and comes back later
+					w.later(away)
+					a.off = away > day // or else it says so itself
+					b.off = false
+					b.accept(a)
+					if w.states("b", "a", Friend); seed%3 == 0 {
+						w.later(2 * day)
+					}
+					a.off = false
+					w.trouble(a, b)
+					b.meets(a)
+					w.trouble(a, b)
+					b.meets(a)
+					w.pass(2 * time.Minute)
+					if w.states("a", "b", Stranger); b.count(EventWithdrawn) != 1 || b.count(EventLeft)+b.count(EventRefused) != 0 {
+						t.Errorf("%+v", b.events)
+					}
+					if b.book.Removed(a.addr, w.now.Wall) {
+						t.Error("it counts as removed by people")
+					}
+					if introduced {
+						w.states("b", "a", Introduced)
+						b.accept(a) // and thinks again
+						w.pass(20 * time.Second)
+						w.states("a", "b", Asking, "b", "a", Asked)
+						return
+					}
+					w.nothing(a, b)
+					a.ask(b, "") // again
+					w.pass(20 * time.Second)
+					b.accept(a)
+					w.pass(20 * time.Second)
+					w.states("a", "b", Friend, "b", "a", Friend)
+				})
+			}
+		}
+	}
+}
+
+// An ASK ends by itself while the other side has it on its list: it was away at first.
+func TestExpiredWhileAway(t *testing.T) {
+	w := newWorld(t, 60, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	b.off = true
+	a.ask(b, "")
+	w.later(10 * day)
+	b.off = false
+	w.later(2 * time.Hour)
+	w.states("a", "b", Asked, "b", "a", Asking)
+	b.off = true
+	w.later(25 * day)
+	w.states("a", "b", Stranger)
+	b.off = false
+	b.accept(a)
+	w.pass(2 * time.Minute)
+	w.nothing(a, b)
+	if b.count(EventWithdrawn) != 1 {
+		t.Errorf("%+v", b.events)
+	}
+}
+
+// A friend is removed while it is away: it is told when the two meet, within 30 days, or else when it has something
+// to say. What it may do here its people decide.
+func TestRemovedWhileAway(t *testing.T) {
+	for _, away := range []time.Duration{time.Hour, 3 * day, 40 * day} {
+		w := newWorld(t, 61, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		w.befriend(a, b)
+		b.off = true
+		a.remove(b)
+		w.later(away)
+		before := a.tells
+		w.later(day)
+		if away > day && a.tells != before {
+			t.Errorf("%d TELLs to somebody who is away for %v", a.tells-before, away)
+		}
+		a.start()
+		b.off = false
+		if b.meets(a); away > outboxFor {
+			w.pass(time.Minute)
+			b.services = []Service{{Name: "web", Port: 80, Proto: 6}}
+			b.core.ProfileChanged(w.now)
+			b.act()
+		}
+		w.pass(2 * time.Minute)
+		w.states("a", "b", Stranger, "b", "a", Approved)
+		if v := b.core.Peer(w.now, a.addr); !v.Left || b.count(EventLeft) != 1 || b.count(EventRefused) != 0 {
+			t.Errorf("away for %v: %+v, %+v", away, v, b.events)
+		}
+		b.remove(a)
+		w.pass(time.Minute)
+		w.nothing(a, b)
+	}
+}
+
+// Devices of one person are told as well, after days, that one of them removed somebody whom it had brought.
+func TestRemovedWhileDeviceIsAway(t *testing.T) {
+	w := newWorld(t, 62, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	b.join(a.invite(Invite{Mine: true}), true)
+	w.pass(20 * time.Second)
+	c.join(a.invite(Invite{Mine: true}), true)
+	w.pass(time.Minute)
+	w.states("b", "c", Friend)
+	b.off = true
+	a.remove(c)
+	w.later(3 * day)
+	b.off = false
+	w.loss = 1
+	a.meets(b)
+	w.pass(time.Minute)
+	w.loss = 0
+	a.meets(b)
+	w.pass(time.Minute)
+	if b.standing(c) == book.Added {
+		t.Error("it stays where it was brought")
+	}
+}
+
+// Who blocks says nothing. After that is over, a late acceptance of what was asked before counts for nothing.
+func TestBlockedWhileAway(t *testing.T) {
+	w := newWorld(t, 63, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	a.ask(b, "")
+	w.pass(20 * time.Second)
+	b.off = true
+	a.block(b)
+	w.later(3 * day)
+	b.off = false
+	tells := len(a.told) + a.tells
+	b.accept(a)
+	w.later(day)
+	if w.states("a", "b", Blocked, "b", "a", Friend); len(a.told)+a.tells != tells {
+		t.Error("who is blocked is told something")
+	}
+	_, err := a.book.Unblock(b.addr)
+	a.decided(b, err)
+	b.meets(a)
+	w.pass(2 * time.Minute)
+	w.nothing(a, b)
+}
+
+// Who asked is away while the other side declines: it learns that when it asks again.
+func TestDeclinedWhileAway(t *testing.T) {
+	w := newWorld(t, 64, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	a.ask(b, "")
+	w.pass(20 * time.Second)
+	a.off = true
+	_, err := b.core.Decline(w.now, a.addr)
+	b.must(err)
+	w.later(3 * day)
+	a.off = false
+	a.start()
+	w.pass(time.Minute)
+	w.states("a", "b", Asked, "b", "a", Stranger)
+	if v := a.core.Peer(w.now, b.addr); !v.Refused {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Whom people here added themselves, whom they call a device of theirs, and who has answered stays let in: it has left,
+// no more.
+func TestNotTakenOut(t *testing.T) {
+	for name, let := range map[string]func(w *world, a, b *party){
+		"added":  func(w *world, a, b *party) { b.addPeer(a) },
+		"device": func(w *world, a, b *party) { b.accept(a); b.must(b.core.SetMine(w.now, a.addr, true)) },
+		"told alone": func(w *world, a, b *party) {
+			b.accept(a)
+			for k, o := range b.core.outbox.sending {
+				if o.Kind == wire.TellAccept {
+					b.core.Told(w.now, a.addr, wire.ToldMsg{ID: k.id})
+				}
+			}
+		},
+		"told": func(w *world, a, b *party) { a.start(); b.accept(a); w.pass(20 * time.Second); a.remove(b) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 65, "a", "b")
+			a, b := w.of("a"), w.of("b")
+			a.ask(b, "")
+			w.pass(20 * time.Second)
+			if name != "told" {
+				b.off = true
+				a.core.Withdraw(w.now, b.addr)
+				a.act()
+				w.later(3 * day)
+				b.off = false
+			}
+			let(w, a, b)
+			b.meets(a)
+			w.pass(2 * time.Minute)
+			w.states("b", "a", Approved, "a", "b", Stranger)
+			if b.count(EventWithdrawn) != 0 || b.count(EventLeft) != 1 {
+				t.Errorf("%+v", b.events)
+			}
+		})
+	}
+}
+
+// Many BYEs that nobody takes leave room for what else is said.
+func TestManyOwed(t *testing.T) {
+	w := newWorld(t, 66, "a", "b")
+	a, b := w.of("a"), w.of("b")
+	for range 2 * outboxTotal {
+		o := fakeAddress()
+		a.must(a.core.Ask(w.now, AskRequest{Address: o}))
+		if ok, err := a.core.Withdraw(w.now, o); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		a.act()
+		w.now.Wall = w.now.Wall.Add(3 * time.Minute)
+	}
+	if n := len(a.core.outbox.stored.m); n != outboxTotal {
+		t.Fatalf("%d TELLs wait", n)
+	}
+	w.now.Wall = w.now.Wall.Add(2 * day)
+	a.start()
+	if tells := slices.DeleteFunc(a.core.Take(), func(x Action) bool { _, is := x.(Tell); return !is }); len(tells) > 0 {
+		t.Errorf("%d TELLs at a start", len(tells))
+	}
+	w.befriend(a, b)
+	if n := len(a.core.outbox.stored.m); n > outboxTotal || a.core.Counters().OutboxFull > outboxTotal {
+		t.Errorf("%d TELLs wait, %d had no room", n, a.core.Counters().OutboxFull)
+	}
+	a.core.Heard(w.now, Heard{From: b.addr, Msg: wire.TellMsg{ID: id(1), Kind: wire.TellAsk}})
+	if a.act(); !a.core.outbox.has(b.addr.X(), func(o *outgoing) bool { return o.Kind == wire.TellAccept }) {
+		t.Error("there is no room for an ACCEPT")
+	}
+}
