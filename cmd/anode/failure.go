@@ -76,7 +76,7 @@ func explain(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		f.message = "interrupted"
 	case errors.Is(err, control.ErrNoDaemon):
-		f.exit, f.try = exitNoDaemon, thisService().start() + "; or --socket PATH of a running daemon"
+		f.exit, f.try = exitNoDaemon, thisService().start()+"; or --socket PATH of a running daemon"
 	case errors.Is(err, control.ErrSilent):
 		f.try = "anode doctor"
 	case errors.Is(err, store.ErrStateBusy):
