@@ -203,7 +203,10 @@ func checkSecret(_ context.Context, p *patient) []finding {
 	if path == "" {
 		return nil
 	}
-	_, err := p.config.Secret.Load()
+	var err error
+	if failed := asKeeper(p.state, func() { _, err = p.config.Secret.Load() }); failed != nil {
+		err = failed
+	}
 	switch {
 	case err == nil:
 		return []finding{{topic, fine, "the network has a secret (" + path + "): only peers with the same one can connect", "", "secret"}}
@@ -211,6 +214,9 @@ func checkSecret(_ context.Context, p *patient) []finding {
 		return nil // as it should be
 	}
 	f := explain(err)
+	if errors.Is(err, fs.ErrPermission) { // root reads it, and the service's user does not
+		f.try = "chown " + serviceUser + " " + path
+	}
 	if f.try == "" || f.try == "anode config example" {
 		f.try = "copy the file from another machine of the network, chmod 600 " + path + "; for a new network: anode config secret " + path
 	}
