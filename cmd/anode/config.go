@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -64,11 +65,8 @@ func (a *app) configCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := l.Secret.Load(); err != nil {
-				return fmt.Errorf("the network's secret: %w", err)
-			}
-			if _, _, err := l.Credentials.Load(); err != nil {
-				return fmt.Errorf("proxy_credentials: %w", err)
+			if err := a.checkFiles(l); err != nil {
+				return err
 			}
 			a.reportConfig(l)
 			return nil
@@ -76,6 +74,18 @@ func (a *app) configCheckCommand() *cobra.Command {
 	}
 	flags.addConfig(cmd)
 	return cmd
+}
+
+// checkFiles reads the files that a configuration names with the rights that the daemon has.
+func (a *app) checkFiles(l config.Loaded) (err error) {
+	failed := asKeeper(a.state, func() {
+		if _, e := l.Secret.Load(); e != nil {
+			err = fmt.Errorf("the network's secret: %w", e)
+		} else if _, _, e := l.Credentials.Load(); e != nil {
+			err = fmt.Errorf("proxy_credentials: %w", e)
+		}
+	})
+	return cmp.Or(failed, err)
 }
 
 // readConfig reads the configuration of a verb that takes its file as an argument.
@@ -198,6 +208,9 @@ func (a *app) makeSecret(path string) error {
 		return err
 	}
 	_, err = fmt.Fprintln(f, hex.EncodeToString(secret[:]))
+	if uid, gid, ok := keeper(a.state, serviceUser); ok && os.Geteuid() == 0 && err == nil {
+		err = f.Chown(uid, gid) // the daemon reads it
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

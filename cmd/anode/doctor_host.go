@@ -85,7 +85,7 @@ func judgeRights(r rights, running bool) []finding {
 		return []finding{{topic, fine, "this user may set up network adapters (CAP_NET_ADMIN)", "", "rights"}}
 	}
 	return []finding{{topic, warn, "this user cannot start anode with an adapter (no CAP_NET_ADMIN), and some checks need root",
-		"sudo anode doctor, for all checks; sudo anode up, to start", "no_net_admin"}}
+		"sudo anode doctor, for all checks; " + thisService().start() + ", to start", "no_net_admin"}}
 }
 
 // device is /dev/net/tun.
@@ -183,7 +183,7 @@ func judgeAdapter(tun overlay.TunStatus, ula netip.Addr, i iface) []finding {
 	const topic = "adapter"
 	if !i.exists {
 		return []finding{{topic, bad, "the interface " + tun.Name + " is gone: it was removed while the daemon runs",
-			"restart the daemon: anode down; then anode up", "adapter_gone"}}
+			thisService().restart(), "adapter_gone"}}
 	}
 	var list []finding
 	add := func(v verdict, code, says string) {
@@ -223,7 +223,7 @@ func adapterCode(problem string) string { return "adapter_" + problem }
 
 // judgeProblem is about a problem that the daemon reports.
 func judgeProblem(p overlay.TunProblem) finding {
-	f := finding{"adapter", warn, p.Text, "the daemon's log says more; restart it: anode down; then anode up", adapterCode(p.Code)}
+	f := finding{"adapter", warn, p.Text, "the daemon's log says more; " + thisService().restart(), adapterCode(p.Code)}
 	switch p.Code {
 	case platform.ProblemGuard:
 		f.Try = "a kernel with nf_tables (modprobe nf_tables; in a container: the host's kernel); then restart the daemon"
@@ -338,7 +338,7 @@ func judgePort(port uint16, users []portUser, me int) []finding {
 func judgeShared(port uint16, users []portUser, daemon holder) []finding {
 	const topic = "port"
 	if len(users) == 0 {
-		return []finding{{topic, bad, fmt.Sprintf("the daemon has no socket on UDP port %d", port), "restart the daemon: anode down; then anode up", "port_lost"}}
+		return []finding{{topic, bad, fmt.Sprintf("the daemon has no socket on UDP port %d", port), thisService().restart(), "port_lost"}}
 	}
 	var list []finding
 	for _, u := range users {

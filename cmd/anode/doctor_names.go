@@ -159,7 +159,7 @@ func judgeNames(f nameFacts) []finding {
 	switch {
 	case !f.direct.finds(f.want):
 		return []finding{{topic, warn, fmt.Sprintf("programs do not find peers by name: the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.reason()),
-			"anode dns status; then restart the daemon: anode down; anode up", "names_server"}}
+			"anode dns status; then " + thisService().restart(), "names_server"}}
 	case f.libc.finds(f.want):
 		return []finding{{topic, fine, "programs find peers by name: " + f.name + " leads to this machine", "", "names"}}
 	case len(f.libc.addrs) > 0:

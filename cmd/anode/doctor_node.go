@@ -48,18 +48,18 @@ func judgeDaemon(p *patient) []finding {
 		list := []finding{{topic, fine, "has run for " + up + ", version " + p.status.Version + who, "", "daemon"}}
 		if p.status.Version != p.version {
 			list = append(list, finding{topic, warn, fmt.Sprintf("the daemon is version %s, this program is %s", p.status.Version, p.version),
-				"restart the daemon: anode down; then anode up", "daemon_version"})
+				thisService().restart(), "daemon_version"})
 		}
 		return list
 	case errors.Is(err, control.ErrNoDaemon):
 		return []finding{{topic, warn, "no daemon is running, so this machine is not on the network (nothing listens on " + p.socket + ")",
-			"sudo anode up; or --socket PATH of a running daemon", "no_daemon"}}
+			thisService().start() + "; or --socket PATH of a running daemon", "no_daemon"}}
 	case errors.Is(err, context.DeadlineExceeded):
 		return []finding{judgeSilence(p)}
 	case errors.Is(err, fs.ErrPermission):
 		return []finding{{topic, bad, "this user may not talk to the daemon", explain(err).try, "daemon_denied"}}
 	case errors.As(err, &remote):
-		return []finding{{topic, bad, "the daemon does not tell its status: " + remote.Message, "restart the daemon: anode down; then anode up", "daemon_failed"}}
+		return []finding{{topic, bad, "the daemon does not tell its status: " + remote.Message, thisService().restart(), "daemon_failed"}}
 	}
 	return []finding{{topic, bad, "the daemon does not tell its status: " + oneLine(p.statusErr.Error()), "restart the daemon; or --socket PATH of another one", "daemon_failed"}}
 }
@@ -203,7 +203,10 @@ func checkSecret(_ context.Context, p *patient) []finding {
 	if path == "" {
 		return nil
 	}
-	_, err := p.config.Secret.Load()
+	var err error
+	if failed := asKeeper(p.state, func() { _, err = p.config.Secret.Load() }); failed != nil {
+		err = failed
+	}
 	switch {
 	case err == nil:
 		return []finding{{topic, fine, "the network has a secret (" + path + "): only peers with the same one can connect", "", "secret"}}
@@ -211,6 +214,9 @@ func checkSecret(_ context.Context, p *patient) []finding {
 		return nil // as it should be
 	}
 	f := explain(err)
+	if errors.Is(err, fs.ErrPermission) { // root reads it, and the service's user does not
+		f.try = "chown " + serviceUser + " " + path
+	}
 	if f.try == "" || f.try == "anode config example" {
 		f.try = "copy the file from another machine of the network, chmod 600 " + path + "; for a new network: anode config secret " + path
 	}

@@ -80,7 +80,7 @@ func judgeRoute(r peerRoute, adapter string) finding {
 	const topic = "routes"
 	if r.err != nil || r.dev == "" {
 		return finding{topic, bad, fmt.Sprintf("there is no route to %s (%s), so programs cannot reach it; it should lead to %s", r.peer, r.ula, adapter),
-			"restart the daemon: anode down; then anode up", "route_missing"}
+			thisService().restart(), "route_missing"}
 	}
 	if r.dev == "lo" {
 		return finding{topic, bad, fmt.Sprintf("%s has an address that this machine has too (%s)", r.peer, r.ula),

@@ -76,7 +76,7 @@ func explain(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		f.message = "interrupted"
 	case errors.Is(err, control.ErrNoDaemon):
-		f.exit, f.try = exitNoDaemon, "sudo anode up; or --socket PATH of a running daemon"
+		f.exit, f.try = exitNoDaemon, thisService().start()+"; or --socket PATH of a running daemon"
 	case errors.Is(err, control.ErrSilent):
 		f.try = "anode doctor"
 	case errors.Is(err, store.ErrStateBusy):
@@ -94,7 +94,7 @@ func explain(err error) *failure {
 	case errors.Is(err, fs.ErrPermission) && errors.As(err, new(*fs.PathError)): // a file: no group helps
 		f.try = "sudo; or another path"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
-		f.try = "the same with sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"
+		f.try = thisService().admit()
 	case errors.Is(err, fs.ErrNotExist):
 		f.try = "another path, or make the file or the directory first"
 	case errors.Is(err, syscall.EISDIR):

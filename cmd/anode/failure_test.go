@@ -40,8 +40,7 @@ func TestExplainAdvice(t *testing.T) {
 		{file(syscall.EISDIR), failure{exitFailed, "/x: is a directory", "the path of a file"}},
 		{file(syscall.EROFS), failure{exitFailed, "/x: read-only file system", "another path; or for a daemon --read-only"}},
 		{file(syscall.ENOSPC), failure{exitFailed, "/x: no space left on device", "free some space on the disk"}},
-		{fmt.Errorf("/x.sock: %w", fs.ErrPermission), failure{exitFailed, "/x.sock: permission denied",
-			"the same with sudo; or once: groupadd -f anode; usermod -aG anode USER; log in again; restart the daemon"}},
+		{fmt.Errorf("/x.sock: %w", fs.ErrPermission), failure{exitFailed, "/x.sock: permission denied", thisService().admit()}},
 		{fmt.Errorf("%w (/x.sock)", control.ErrSilent), failure{exitFailed, "the daemon does not answer (/x.sock)", "anode doctor"}},
 	} {
 		if got := *explain(test.err); got != test.want {

@@ -110,7 +110,11 @@ func (a *app) self(ctx context.Context) (anode.Address, error) {
 			return anode.Address{}, err
 		}
 	}
-	id, err := daemon.LoadIdentity(a.state)
+	var id *anode.Identity
+	var err error
+	if failed := asKeeper(a.state, func() { id, err = daemon.LoadIdentity(a.state) }); failed != nil {
+		return anode.Address{}, failed
+	}
 	switch {
 	case errors.Is(err, daemon.ErrNoIdentity) && a.stateGiven:
 		return anode.Address{}, fmt.Errorf("%w; try: anode id --state %s, which makes one", err, a.state)

@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"tun/gateway":      {"anode", "anode/wire"},
 	"info2":            {},
 	"scripts":          {},
+	"scripts/agent":    {},
 	"scripts/streams":  {"anode", "anode/wire", "overlay", "overlay/book", "overlay/link"},
 	"platform":         {},
 	"cmd/anode":        {"anode", "anode/...", "overlay", "overlay/...", "tun", "tun/gateway", "info2", "platform", "cmd/..."},
@@ -57,6 +58,7 @@ var mayUse = map[string][]string{
 	"tun":             {"golang.zx2c4.com/wireguard/tun"},
 	"tun/gateway":     {"gvisor.dev/gvisor/pkg"},
 	"platform":        {"github.com/vishvananda/netlink", "github.com/godbus/dbus/v5"},
+	"scripts/agent":   {"github.com/godbus/dbus/v5"},
 	"scripts/streams": {"gvisor.dev/gvisor/pkg", "github.com/quic-go/quic-go", "tailscale.com"}, // the latter two in modules of their own
 	"cmd/...":         {""},
 }

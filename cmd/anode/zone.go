@@ -206,7 +206,10 @@ func (a *app) zoneJoinCommand() *cobra.Command {
 		if a.state == daemon.NoState {
 			return &failure{exitUsage, "--state none keeps no address", "--state DIR; or anode up --state none --zone " + args[0]}
 		}
-		j, err := daemon.JoinZone(a.state, z)
+		var j daemon.Joined
+		if failed := asKeeper(a.state, func() { j, err = daemon.JoinZone(a.state, z) }); failed != nil {
+			return failed
+		}
 		if err != nil {
 			return err
 		}

@@ -325,15 +325,15 @@ func (clock) Since() time.Duration { return platform.BootTime() }
 func newLogger(w io.Writer, c config.Log, own func(slog.Leveler) slog.Handler) (*slog.Logger, *logSettings) {
 	settings := &logSettings{}
 	settings.set(c)
-	o := &slog.HandlerOptions{Level: &settings.level}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		o.ReplaceAttr = withoutTime
+	text, json := &slog.HandlerOptions{Level: &settings.level}, &slog.HandlerOptions{Level: &settings.level}
+	if platform.InJournal(os.Stderr) {
+		text.ReplaceAttr, json.ReplaceAttr = forJournal, withoutTime
 	}
 	handler := func(w io.Writer) slog.Handler {
-		return &either{slog.NewTextHandler(w, o), slog.NewJSONHandler(w, o), &settings.json}
+		return &either{slog.NewTextHandler(w, text), slog.NewJSONHandler(w, json), &settings.json}
 	}
 	if own != nil { // it has its own way of reporting lost lines
-		return slog.New(&either{own(&settings.level), slog.NewJSONHandler(w, o), &settings.json}), settings
+		return slog.New(&either{own(&settings.level), slog.NewJSONHandler(w, json), &settings.json}), settings
 	}
 	if q, ok := w.(*logs.Writer); ok {
 		q.SetReport(func(w io.Writer, lost uint64) {
@@ -373,4 +373,27 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 		return slog.Attr{}
 	}
 	return a
+}
+
+// forJournal does that, and has the line begin with its priority (sd-daemon(3)), which the journal takes
+// off: journalctl -p warning finds it.
+func forJournal(groups []string, a slog.Attr) slog.Attr {
+	level, ok := a.Value.Any().(slog.Level)
+	if len(groups) > 0 || a.Key != slog.LevelKey || !ok {
+		return withoutTime(groups, a)
+	}
+	return slog.String(fmt.Sprintf("<%d>%s", priority(level), slog.LevelKey), level.String())
+}
+
+// priority returns the level as syslog(3) counts.
+func priority(l slog.Level) int {
+	switch {
+	case l >= slog.LevelError:
+		return 3
+	case l >= slog.LevelWarn:
+		return 4
+	case l >= slog.LevelInfo:
+		return 6
+	}
+	return 7
 }

@@ -67,3 +67,17 @@ func TestLostLines(t *testing.T) {
 		})
 	}
 }
+
+// TestForJournal: each line begins with its priority, and has no time; nothing else is changed.
+func TestForJournal(t *testing.T) {
+	var out strings.Builder
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: forJournal}))
+	log.Debug("one")
+	log.Info("two", "level", "x", "of", slog.LevelWarn)
+	log.WithGroup("g").Warn("three", "level", slog.LevelError)
+	log.With("k", "v").Error("four")
+	want := "<7>level=DEBUG msg=one\n<6>level=INFO msg=two level=x of=WARN\n<4>level=WARN msg=three g.level=ERROR\n<3>level=ERROR msg=four k=v\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
