@@ -18,11 +18,27 @@ const windowSize = (windowWords - 1) * 64
 //	bits   ..0110 1111 1111 0111 1111|      counter mod the ring's length
 //	          `----- windowSize -----' next
 //
-// Any goroutine may use it: fresh is a look that may be out of date, take decides.
+// The ring is made for the first counter above 63: most sessions of strangers end before, and the rings of their lanes
+// would be most of their memory.
+//
+// Any goroutine may use it: fresh is a look that may be out of date, take decides. It has a cache line of its own.
 type window struct {
-	mu   sync.Mutex                 // of those who change next and bits
-	next atomic.Uint64              // the newest counter + 1; 0: none yet
-	bits [windowWords]atomic.Uint64 // atomic for the sake of those who only look
+	mu    sync.Mutex           // of those who change what follows
+	next  atomic.Uint64        // the newest counter + 1; 0: none yet
+	first atomic.Uint64        // the ring's first word while there is no ring
+	ring  atomic.Pointer[ring] // nil: no counter was above 63
+	_     [32]byte
+}
+
+// ring is atomic for the sake of those who only look.
+type ring [windowWords]atomic.Uint64
+
+// word is where a counter's bit is.
+func (w *window) word(counter uint64) *atomic.Uint64 {
+	if r := w.ring.Load(); r != nil {
+		return &r[counter/64%windowWords]
+	}
+	return &w.first
 }
 
 // fresh reports whether a counter was not seen and is not too old to tell.
@@ -34,7 +50,7 @@ func (w *window) fresh(counter uint64) bool {
 	if next-counter > windowSize {
 		return false
 	}
-	return w.bits[counter/64%windowWords].Load()&(1<<(counter%64)) == 0
+	return w.word(counter).Load()&(1<<(counter%64)) == 0
 }
 
 // take notes a counter, and reports whether it was fresh. If several goroutines take the same
@@ -48,14 +64,19 @@ func (w *window) take(counter uint64) bool {
 	if counter >= w.next.Load() {
 		w.advance(counter)
 	}
-	word := &w.bits[counter/64%windowWords]
+	word := w.word(counter)
 	word.Store(word.Load() | 1<<(counter%64))
 	return true
 }
 
 // advance moves the window up to a counter, and clears the words it enters.
 func (w *window) advance(counter uint64) {
-	next := w.next.Load()
+	next, bits := w.next.Load(), w.ring.Load()
+	if bits == nil && counter > 63 {
+		bits = new(ring)
+		bits[0].Store(w.first.Load())
+		w.ring.Store(bits)
+	}
 	to := counter / 64
 	from := to // the last word that is already in use
 	if next > 0 {
@@ -65,7 +86,7 @@ func (w *window) advance(counter uint64) {
 		from = to - windowWords
 	}
 	for i := from + 1; i <= to; i++ {
-		w.bits[i%windowWords].Store(0)
+		bits[i%windowWords].Store(0)
 	}
 	w.next.Store(counter + 1)
 }

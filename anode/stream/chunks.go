@@ -6,14 +6,22 @@ import "sync"
 // takes none.
 const chunkSize = 8 << 10
 
-// pool has chunks that are not in use, for all streams of a Host.
-type pool struct{ p sync.Pool }
+// pool has chunks and rings of packets that are not in use, for all streams of a Host. The garbage collector empties it.
+type pool struct{ p, rings sync.Pool }
 
 func (p *pool) get() *[chunkSize]byte {
 	if c, ok := p.p.Get().(*[chunkSize]byte); ok {
 		return c
 	}
 	return new([chunkSize]byte)
+}
+
+// ring returns a ring of so many packets or more. What is in it is of no meaning.
+func (p *pool) ring(packets int) []packet {
+	if r, ok := p.rings.Get().(*[]packet); ok && len(*r) >= packets {
+		return *r
+	}
+	return make([]packet, packets)
 }
 
 // chunks is a queue of bytes.

@@ -65,7 +65,7 @@ func (s *Stream) pick(now time.Duration) (n uint64, ok bool) {
 	if !ok || n != 0 {
 		return n, ok
 	}
-	n = x.sent.add(k, x.taken, size)
+	n = x.sent.add(x.mem, k, x.taken, size)
 	x.taken += uint64(size)
 	if k == closePacket {
 		s.closed = n

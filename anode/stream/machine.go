@@ -262,7 +262,7 @@ func (m *Machine) newStream(k key) *Stream {
 	s.send = newSender(m.mem, first, 0)
 	s.resize(m.most)
 	s.send.cc = newCubic(s.send.packet)
-	s.send.sent.add(openPacket, 0, 0)
+	s.send.sent.add(s.send.mem, openPacket, 0, 0)
 	s.recv = receiver{mem: m.mem, capacity: min(firstCapacity, m.config.Window)}
 	return s
 }

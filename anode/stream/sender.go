@@ -159,7 +159,7 @@ func (s *sender) acks(now time.Duration, acks wire.Acks, window int) (news bool)
 		s.spurious()
 	}
 	s.measure(now, &a)
-	s.sent.advance()
+	s.sent.advance(s.mem)
 	s.release()
 	s.rack.recovered(s.sent.base)
 	if s.rack.recovery == 0 {

@@ -21,6 +21,7 @@ func (a *app) daemonCommand() *cobra.Command {
 			hangup, stop := hangups()
 			defer stop()
 			options.Hangup = hangup
+			defer collectOften()()
 			if cpuProfile != "" {
 				written, err := profileCPU(cpuProfile)
 				if err != nil {

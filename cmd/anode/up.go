@@ -53,6 +53,7 @@ func (a *app) upCommand() *cobra.Command {
 			t.bridged = bridged(options.Source)
 			tell(ctx, t, node)
 		}
+		defer collectOften()()
 		err := daemon.Run(ctx, options)
 		t.stopped()
 		return err
