@@ -98,6 +98,9 @@ func TestNetOtherResolver(t *testing.T) {
 			h.up()
 			north.up()
 			h.meets(north)
+			resolver.end(syscall.SIGTERM) // it must find port 53 free on all addresses
+			resolver = h.start(x.args...)
+			finds("restarted", other, otherIs)
 			status := h.anode("dns", "status")
 			t.Logf("status:\n%s", status)
 			if !strings.Contains(status, "anode dns instructions "+x.page) {
