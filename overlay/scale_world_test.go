@@ -250,9 +250,13 @@ type remote struct {
 	pongs   int
 }
 
+func endpointAt(a netip.Addr) link.Endpoint {
+	return link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port)}
+}
+
 func newRemote(tb testing.TB, node anode.Address, a netip.Addr) *remote {
 	r := &remote{tb: tb, local: &seal.Local{Identity: newIdentity(tb), PeerID: 3}, node: node}
-	r.ep = link.Endpoint{Addr: netip.AddrPortFrom(a, link.Port)}
+	r.ep = endpointAt(a)
 	key, err := seal.SharedKey(r.local.Identity, node)
 	if err != nil {
 		tb.Fatal(err)

@@ -221,7 +221,9 @@ func (z *zones) seek(p *peer.Peer) {
 // follow notes that a peer's packets go through a relay.
 func (z *zones) follow(p *peer.Peer) {
 	best, ok := p.Best()
-	if a := z.relays[p.Address]; a != nil && ok && best.Direct() {
+	if a := z.relays[p.Address]; a != nil && !ok {
+		a.suspect()
+	} else if a != nil && best.Direct() {
 		a.follow(&best)
 	}
 	if ok && !best.Direct() {

@@ -132,6 +132,9 @@ func TestZoneWithLoss(t *testing.T) {
 		if got < 400 {
 			t.Errorf("%d of 1200 messages arrive with a loss of 30 %% at both ends", got)
 		}
+		if toA > 8*time.Second || toB > 8*time.Second {
+			t.Errorf("nothing to a for %v, to b for %v", toA, toB)
+		}
 	})
 }
 

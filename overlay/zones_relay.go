@@ -31,8 +31,10 @@ import (
 //	              PINGs without an answer
 //
 // A relay sends its PONG when it has checked where we are and forwards for us; one that
-// follows the draft alone does so at once. While one is silent, it is asked ever more
-// seldom, and the next relay in the order of the zone file takes its place.
+// follows the draft alone does so at once. It is asked in rounds of silentAfter PINGs, as
+// packets get lost. While it is silent, these are ever further apart, except that it is asked
+// at once if somebody needs it, or if it answers anything else; and the next relay in the
+// order of the zone file takes its place.
 type zoneRelay struct {
 	z       *zones
 	address anode.Address
@@ -48,10 +50,11 @@ type zoneRelay struct {
 	cookie  []byte          // what the relay wants to see in it; nil: nothing
 	cookies int             // that came for it
 	asked   []link.Endpoint // where that went; none: it is answered
-	tries   int             // PINGs since it last answered
+	tries   int             // PINGs of this round
 	pinged  mono.Time       // the last of them
 	next    mono.Time       // when the next one is due
-	rest    time.Duration   // between two, while it is silent
+	rest    time.Duration   // between two rounds, while it is silent
+	revived bool            // a round was added in this rest, since it answered something else
 	at      link.Endpoint   // where it knows us to be reached from
 	heard   mono.Time
 	lost    bool // it may not know any more where we are
@@ -70,13 +73,13 @@ const (
 	longestPing   = time.Second
 	doubtAfter    = 2 // PINGs without an answer: the next relay is made ready
 	silentAfter   = 4
-	firstSilence  = 10 * time.Second // between two PINGs to a silent relay; doubles
+	firstSilence  = 10 * time.Second // between two rounds of PINGs to a silent relay; doubles
 	lastSilence   = 5 * time.Minute
 	leftFor       = 10 * time.Minute // others look for us where we were
 	unusedFor     = time.Minute
 	mostQuestions = 8
 	recentlyHeard = 200 * time.Millisecond
-	lookEvery     = 2 * time.Second // a relay is asked because somebody looks at the status
+	lookEvery     = 2 * time.Second // a relay is asked because somebody looks at the status, or needs it
 )
 
 // adopt makes the peer that stands for the relay, or takes the one that is there. It
@@ -178,6 +181,11 @@ func (r *zoneRelay) offer() (list []link.Endpoint) {
 
 // follow registers by another way, since the relay is reached by that one now.
 func (r *zoneRelay) follow(best *path.Info) {
+	if best.Heard > r.pinged && !r.revived && r.rests() { // it is there: PINGs were lost
+		r.revived = true
+		r.revive()
+		return
+	}
 	ep := best.Endpoint.Place()
 	if ep == r.at && r.state == RelayRegistered || r.wasAsked(ep) || ep.Kind == link.UDP && !r.at.Kind.Connected() {
 		return
@@ -191,8 +199,11 @@ func (r *zoneRelay) tick() mono.Time {
 	if r.z.l.now < r.next {
 		return r.next
 	}
-	if r.tries >= silentAfter && r.state != RelaySilent {
-		r.fail()
+	if r.tries >= silentAfter {
+		if r.state != RelaySilent {
+			r.fail()
+		}
+		r.tries, r.revived = 0, false
 	}
 	r.ping()
 	return r.next
@@ -213,7 +224,7 @@ func (r *zoneRelay) ping() {
 			l.touch(r.peer)
 		}
 	}
-	if len(to) == 0 || r.tries >= doubtAfter { // it may have moved
+	if len(to) == 0 || r.tries >= doubtAfter || r.state == RelaySilent { // it may have moved
 		for _, ep := range r.offer() {
 			if !slices.Contains(to, ep) {
 				to = append(to, ep)
@@ -230,13 +241,24 @@ func (r *zoneRelay) ping() {
 	r.tries++
 	r.pinged = l.now
 	wait := r.patience()
-	if r.state == RelaySilent {
+	if r.rests() {
 		r.rest = min(max(2*r.rest, firstSilence), lastSilence)
 		wait = r.rest
 	}
 	r.next = l.now.Add(wait)
-	if r.tries == doubtAfter {
+	if r.tries == doubtAfter && r.state != RelaySilent {
 		r.doubt()
+	}
+}
+
+// rests reports whether the relay is silent, and not being asked.
+func (r *zoneRelay) rests() bool { return r.state == RelaySilent && r.tries >= silentAfter }
+
+// revive asks a relay that rests at once.
+func (r *zoneRelay) revive() {
+	if r.rests() {
+		r.tries, r.next = 0, r.z.l.now
+		r.z.moved()
 	}
 }
 
@@ -274,12 +296,13 @@ func (r *zoneRelay) looked() {
 		return
 	}
 	switch {
-	case r.state == RelaySilent:
-		r.next, r.rest = now, 0
+	case r.rests():
+		r.rest = 0
+		r.revive()
 	case r.tries == 0:
 		r.next = now
+		r.z.moved()
 	}
-	r.z.moved()
 }
 
 // doubt makes the next relay ready for those who are spoken with through this one: if it
@@ -309,6 +332,8 @@ func (r *zoneRelay) pong(m *message) {
 		return
 	}
 	r.asked = nil
+	r.peer.Ponged(r.z.l.now, path.Way{Endpoint: m.from.Place()}, r.z.l.now.Sub(r.pinged))
+	r.z.l.touch(r.peer)
 	was, again := r.state, r.lost || r.tries > doubtAfter || m.from.Place() != r.at
 	r.at, r.state, r.rest, r.lost, r.tries = m.from.Place(), RelayRegistered, 0, false, 0
 	r.heard, r.next = r.z.l.now, r.z.l.now.Add(r.every())
@@ -356,8 +381,12 @@ func (r *zoneRelay) back() {
 func (r *zoneRelay) use(p *peer.Peer) {
 	r.users[p] = true
 	r.used = r.z.l.now
-	if r.state == RelayRegistered && r.tries < doubtAfter {
+	switch {
+	case r.state == RelayRegistered && r.tries < doubtAfter:
 		p.Offer(r.z.l.now, r.way(), path.Relay)
+	case p.Waits() && r.z.l.now.Sub(r.pinged) >= lookEvery:
+		r.rest = 0
+		r.revive()
 	}
 	r.z.moved()
 }

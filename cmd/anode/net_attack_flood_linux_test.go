@@ -52,7 +52,7 @@ func TestNetAttackRubbish(t *testing.T) {
 			}
 			sixty := func() (sent, answered int) {
 				p := a.pinging(b, 50*time.Millisecond, 100)
-				time.Sleep(3 * time.Second)
+				p.atLeast(t, 60) // 3 s
 				p.stop()
 				return p.score(time.Time{}, time.Now())
 			}
@@ -70,7 +70,7 @@ func TestNetAttackRubbish(t *testing.T) {
 			})
 			time.Sleep(300 * time.Millisecond)
 			sent, answered = sixty()
-			if answered != sent || sent < 55 {
+			if answered != sent {
 				t.Errorf("beside rubbish, %d of %d pings are answered", answered, sent)
 			}
 			loud := restart()

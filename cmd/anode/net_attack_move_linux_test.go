@@ -64,8 +64,8 @@ func TestNetAttackMove(t *testing.T) {
 				// b sends little, so that what is forged outweighs it.
 				out, back := n.pinging(b, 50*time.Millisecond, 100), b.pinging(n, 250*time.Millisecond, 100)
 				time.Sleep(500 * time.Millisecond)
-				start := time.Now()
 				c.move(t, router, b, 20+i)
+				start := time.Now() // what ip and nft take is not the node's
 				time.Sleep(limit + time.Second)
 				end := time.Now()
 				if attack {

@@ -35,8 +35,12 @@ import (
 )
 
 // program builds anode, and gives a path that leads to it for as long as this
-// process runs. The file itself is gone already, and needs no clearing up.
+// process runs. The file itself is gone already, and needs no clearing up. Where many
+// processes test, ANODENET_PROGRAM is a program that was built for all of them.
 var program = sync.OnceValues(func() (string, error) {
+	if file := os.Getenv("ANODENET_PROGRAM"); file != "" {
+		return held(file)
+	}
 	dir, err := os.MkdirTemp("", "anode-net")
 	if err != nil {
 		return "", err
@@ -48,9 +52,14 @@ var program = sync.OnceValues(func() (string, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
+	return held(file)
+})
+
+// held gives a path that leads to a file for as long as this process runs, also if it is removed.
+func held(file string) (string, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), err
-})
+}
 
 // long asks for the full numbers of repetitions, which take minutes.
 func long() bool { return os.Getenv("LONG") != "" }

@@ -153,8 +153,12 @@ func TestNetPrograms(t *testing.T) {
 	}
 	a, b := upPair(t)
 	step(t, "ping", func(t *testing.T) {
-		if out := a.run("ping", "-6", "-n", "-c5", "-i0.02", b.ula.String()); !strings.Contains(out, " 5 received, 0% packet loss") {
-			t.Error(out)
+		// Without -w it waits for the last reply for two round trips only.
+		out := a.run("ping", "-6", "-n", "-c5", "-i0.02", "-w10", b.ula.String())
+		for n := 1; n <= 5; n++ {
+			if strings.Count(out, fmt.Sprintf(" icmp_seq=%d ", n)) != 1 {
+				t.Error(out)
+			}
 		}
 	}, a, b)
 	step(t, "anode ping", func(t *testing.T) {

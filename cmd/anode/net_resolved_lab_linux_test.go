@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-	"golang.org/x/sys/unix"
 
 	"anodenet/platform"
 )
@@ -297,8 +296,7 @@ func main() {
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), err
+	return held(file)
 })
 
 // namesNode is what stands in for a node: an adapter, a DNS server, platform.Names.

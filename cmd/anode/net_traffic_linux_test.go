@@ -108,7 +108,7 @@ func (p *pinger) read() {
 	}
 }
 
-// stop sends no more, and waits a moment for the last replies.
+// stop sends no more, and waits a second at most for the last replies.
 func (p *pinger) stop() {
 	select {
 	case <-p.over:
@@ -117,10 +117,28 @@ func (p *pinger) stop() {
 	}
 	close(p.over)
 	p.writing.Wait()
-	time.Sleep(300 * time.Millisecond)
+	for end := time.Now().Add(time.Second); time.Now().Before(end) && !p.allAnswered(); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	close(p.closed)
 	p.conn.Close()
 	p.reading.Wait()
+}
+
+// atLeast waits until so many requests were sent, which takes longer on a busy machine.
+func (p *pinger) atLeast(t *testing.T, n int) {
+	t.Helper()
+	within(t, 20*time.Second, fmt.Sprint(n, " pings"), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.sent) >= n
+	})
+}
+
+func (p *pinger) allAnswered() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.Contains(p.answered, false)
 }
 
 // score is how many requests of a time were sent, and answered.

@@ -276,6 +276,40 @@ func TestProved(t *testing.T) {
 	}
 }
 
+// The answer to another question than a check's confirms a way, whatever became of its checks,
+// and ends the one that is under way.
+func TestPonged(t *testing.T) {
+	n := newNet(t)
+	a, b := numbered(1), numbered(2)
+	n.s.Add(n.now, a, Told, false)
+	if n.s.Ponged(n.now, b, 10*ms) {
+		t.Error("an unknown way is confirmed")
+	}
+	n.ask()
+	if !n.s.Ponged(n.now.Add(30*ms), a, 30*ms) || n.best() != a {
+		t.Error("not confirmed while it is checked")
+	}
+	n.run(time.Minute)
+	if n.state(a) != Confirmed {
+		t.Errorf("state %v after a check that had ended", n.state(a))
+	}
+	n.s.Turned()
+	n.s.Suspect(n.now)
+	n.run(time.Minute)
+	if n.state(a) != Failed || !n.s.Turned() {
+		t.Errorf("state %v after a check without an answer, or nobody was told", n.state(a))
+	}
+	if !n.s.Ponged(n.now, a, 20*ms) || n.best() != a {
+		t.Error("not confirmed after it failed")
+	}
+	if w, _ := n.s.Best(); w.RTT != 20*ms {
+		t.Errorf("round trip %v", w.RTT)
+	}
+	if n.s.Ponged(n.now, a, 20*ms) {
+		t.Error("confirmed twice")
+	}
+}
+
 // The first probes of a way on trial show what is needed in one round trip, whatever its
 // limit.
 func TestTrial(t *testing.T) {

@@ -22,10 +22,10 @@ func (s *Set) Best() (Info, bool) {
 		s.rank(old) == s.rank(best) && best.RTT > old.RTT*3/4 {
 		best = old
 	}
-	moved := best != s.best && best != nil
+	moved := best != s.best
 	if s.best = best; moved {
 		s.turned = true
-		if best.Endpoint.Kind.Connected() {
+		if best != nil && best.Endpoint.Kind.Connected() {
 			s.try(s.now)
 		}
 	}
@@ -35,7 +35,7 @@ func (s *Set) Best() (Info, bool) {
 	return *best, true
 }
 
-// Turned reports whether another way is used than when it was last asked.
+// Turned reports whether another way is used than when it was last asked, or none any more.
 func (s *Set) Turned() bool {
 	s.Best()
 	turned := s.turned

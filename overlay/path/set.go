@@ -328,6 +328,31 @@ func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
 	if i == nil || i.State != Candidate || !i.Checking() {
 		return false
 	}
+	s.prove(now, i, rtt)
+	return true
+}
+
+// Asked reports whether the peer was asked along w, and has answered or may still.
+func (s *Set) Asked(w Way) bool {
+	i := s.find(w)
+	return i != nil && (i.State == Confirmed || i.Checking())
+}
+
+// Ponged takes the answer to a question other than a check's that was sent along w, rtt before,
+// and bore what nobody can guess. It proves as much as the answer to a check, and ends one that is
+// under way. It reports whether the way was not confirmed before.
+func (s *Set) Ponged(now mono.Time, w Way, rtt time.Duration) bool {
+	i := s.find(w)
+	if i == nil || i.State == Confirmed {
+		return false
+	}
+	s.prove(now, i, rtt)
+	i.check = check{}
+	return true
+}
+
+// prove confirms a way by something else than the answer to its check.
+func (s *Set) prove(now mono.Time, i *Info, rtt time.Duration) {
 	i.become(now, Confirmed)
 	i.hear(now)
 	i.answered = now
@@ -340,7 +365,6 @@ func (s *Set) Proved(now mono.Time, w Way, rtt time.Duration) bool {
 	}
 	i.rest = 0
 	s.confirmed(now, i, true)
-	return true
 }
 
 // Checking reports whether any way is being checked, or is about to be.

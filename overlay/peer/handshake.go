@@ -112,7 +112,7 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	case err != nil:
 		return nil, err
 	}
-	shakes := m.shakes // those of the machine that asked
+	asker := m
 	if m == p.unknown {
 		p.unknown = nil
 		p.unforward(0)
@@ -128,7 +128,10 @@ func (p *Peer) Welcome(now mono.Time, peerID uint8, body []byte, ep link.Endpoin
 	m.opening.shake = shook{at: now, ours: true, told: m.opening.shake.told}
 	if ok {
 		m.came(now, w, path.Heard)
-		m.proved(now, w, shakes.answered(now, m.expected(w)*3/4))
+		sent := asker.shakes.answered(now, m.expected(w)*3/4)
+		if m.proved(now, w, sent); asker != m && asker.ways.Asked(w) {
+			m.ponged(now, w, now.Sub(sent))
+		}
 	}
 	m.learn(now, x)
 	m.sessions()

@@ -18,8 +18,9 @@ type shakes struct {
 }
 
 const (
-	againMost  = 8                     // HELLOs that are sent again early
-	againLeast = 50 * time.Millisecond // after the one before
+	againMost   = 8                     // HELLOs that are sent again early
+	againProved = 4                     // of them, after the peer answered something else
+	againLeast  = 50 * time.Millisecond // after the one before
 )
 
 // note notes that the HELLO of a handshake that began at some time is sent now.
@@ -30,6 +31,14 @@ func (s *shakes) note(now, began mono.Time) {
 	if s.sent < len(s.at) && (s.sent == 0 || s.at[s.sent-1] != now) {
 		s.at[s.sent] = now
 		s.sent++
+	}
+}
+
+// renew allows a few more early ones: the peer was heard, so a handshake can end now.
+func (s *shakes) renew() {
+	s.again = min(s.again, againMost-againProved)
+	if s.sent == len(s.at) { // all that is needed of the older ones is when it began
+		s.sent = copy(s.at[1:], s.at[s.sent-1:]) + 1
 	}
 }
 

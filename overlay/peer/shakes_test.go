@@ -85,3 +85,56 @@ func TestShakesAnswered(t *testing.T) {
 	s.note(ms(900), ms(900))
 	is(t, "the first of another handshake", s.answered(ms(901), time.Hour), ms(900))
 }
+
+// All HELLOs were lost. When the peer answers something else, the handshake ends then, not when the
+// next HELLO is due by itself.
+func TestHelloAfterProof(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := w.byRelay(30 * time.Millisecond)
+	a.say("first")
+	until := w.now.Add(3500 * time.Millisecond) // the next EPC_REQ is sent at 3.52 s, the next HELLO at 3.75 s
+	w.run(3700*time.Millisecond, func(*packet) bool { return w.now < until })
+	is(t, "the state", a.p.State(), Up)
+}
+
+// A proof allows a few HELLOs more, not endless ones, and keeps when the first was sent.
+func TestShakesRenew(t *testing.T) {
+	at := mono.At(time.Hour)
+	var s shakes
+	now := at
+	sent := 0
+	for range 5 {
+		s.note(now, at)
+		for n := 0; n < 100; n++ {
+			due := s.due(30 * time.Millisecond)
+			if due == mono.Never {
+				break
+			}
+			now, sent = due, sent+1
+			s.again++
+			s.note(now, at)
+		}
+		s.renew()
+	}
+	if sent < againMost+3*againProved || sent > againMost+4*againProved {
+		t.Errorf("%d HELLOs with four proofs", sent)
+	}
+	is(t, "the first", s.answered(now, time.Hour), at)
+}
+
+// Two HELLOs cross: one machine of the peer is known by then, and not along which way. The answer
+// to ours proves that all the same.
+func TestWelcomeProvesForKnownMachine(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.byRelay(30 * time.Millisecond)
+	a.say("first")
+	w.run(10*time.Millisecond, func(*packet) bool { return true })
+	a.relay, b.relay = anode.Address{2}, anode.Address{2} // what comes now comes by another relay
+	b.p.Offer(w.now, path.Way{Endpoint: a.at, Via: b.relay}, path.Relay)
+	b.say("crossing")
+	w.run(5*time.Millisecond, func(x *packet) bool { return x.typ != wire.Hello || x.to != a.at })
+	is(t, "machines of the peer", len(a.p.all()), 2)
+	a.relay, b.relay = anode.Address{1}, anode.Address{1}
+	w.run(100*time.Millisecond, func(x *packet) bool { return x.typ == wire.EPC || x.to == a.at && x.typ == wire.Hello })
+	is(t, "the state", a.p.State(), Up)
+}

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"time"
+
 	"anodenet/overlay/link"
 	"anodenet/overlay/mono"
 	"anodenet/overlay/path"
@@ -64,6 +66,7 @@ func (p *Peer) LearnedWay(now mono.Time, peerID uint8, id uint32, w path.Way, ho
 // learned does what follows when a way works.
 func (m *Machine) learned() {
 	p := m.peer
+	m.shakes.renew()
 	p.failed = false
 	p.relieve(true)
 	if m.state == Unreachable {
@@ -76,6 +79,20 @@ func (m *Machine) learned() {
 // proved takes an answer to a message of the handshake that left along w at a time.
 func (m *Machine) proved(now mono.Time, w path.Way, sent mono.Time) {
 	if m.ways.Proved(now, w, now.Sub(sent)) {
+		m.learned()
+	}
+}
+
+// Ponged takes the answer to a PING to the peer, which left along w a while before and came back
+// along it.
+func (p *Peer) Ponged(now mono.Time, w path.Way, rtt time.Duration) {
+	for _, m := range p.all() {
+		m.ponged(now, w, rtt)
+	}
+}
+
+func (m *Machine) ponged(now mono.Time, w path.Way, rtt time.Duration) {
+	if m.ways.Ponged(now, w, rtt) {
 		m.learned()
 	}
 }

@@ -354,7 +354,7 @@ func TestMiniupnpd(t *testing.T) {
 				if got.Kind != c.want || got.External != places[i] || got.Doubtful || st.IPv4.Code != Mapped || st.IPv6[0].Code != Mapped {
 					t.Errorf("%+v", st)
 				}
-				if !r.reaches(places[i]) {
+				if !r.reachesSoon(places[i]) {
 					t.Errorf("no packet from the internet reaches %s", places[i])
 				}
 			}
