@@ -33,6 +33,7 @@ func (k *Keeper) faults(f found) []fault {
 		list = append(list, fault{ProblemDown, "interface down", "up", k.iface.setUp})
 	}
 	list = append(list, k.routeFaults(f.ways)...)
+	list = append(list, k.rangeFaults(f.ways)...)
 	if f.noRule {
 		list = append(list, fault{ProblemRule, "policy rule gone", "policy rule", k.rule.add})
 	}

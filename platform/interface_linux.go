@@ -388,6 +388,20 @@ func (i *iface) removeRoutes(list []way) error {
 	return i.changeRoutes(unix.RTM_DELROUTE, 0, list, isOneOf(unix.ESRCH))
 }
 
+// removeForeign removes a route to the interface whose protocol, metric and scope are another program's; of
+// several, the first.
+func (i *iface) removeForeign(w way) error {
+	return i.conn.request(func(e *encoder) {
+		fixed := routeHeader(w.to, w.table)
+		fixed[5], fixed[6], fixed[7] = unix.RTPROT_UNSPEC, unix.RT_SCOPE_NOWHERE, unix.RTN_UNSPEC
+		e.message(unix.RTM_DELROUTE, unix.NLM_F_ACK, fixed, func() {
+			e.attr(unix.RTA_DST, w.to.Addr().AsSlice()...)
+			e.native(unix.RTA_OIF, uint32(i.index))
+			e.native(unix.RTA_TABLE, w.table)
+		})
+	}, isOneOf(unix.ESRCH))
+}
+
 func (i *iface) changeRoutes(kind, flags uint16, list []way, passes func(error) bool) error {
 	var errs []error
 	for chunk := range slices.Chunk(list, routeChunk) {

@@ -265,3 +265,13 @@ func (k *Keeper) aliasFaults(addrs []netip.Prefix) []fault {
 	}
 	return nil
 }
+
+// rangeFaults is about a route for all of the range that leads to the adapter. dhcpcd and NetworkManager
+// make one out of the alias's length, and it would take the carrier's servers in the range away.
+func (k *Keeper) rangeFaults(have map[way]bool) []fault {
+	w := way{k.settings.IP4.Range.Masked(), unix.RT_TABLE_MAIN}
+	if _, there := have[w]; !there || !k.wantsIP4() || k.applied.ways[w] {
+		return nil
+	}
+	return []fault{{ProblemRange, "a route to all of " + w.to.String(), "removed it", func() error { return k.iface.removeForeign(w) }}}
+}

@@ -51,6 +51,8 @@ func TestAlias(t *testing.T) {
 		"ip -4 route flush dev pt0",
 		"ip -4 route del 100.80.3.4",
 		"ip link set pt0 down",
+		"ip -4 route add 100.64.0.0/10 dev pt0 proto dhcp metric 1003",                 // dhcpcd
+		"ip -4 route add 100.64.0.0/10 dev pt0 proto kernel src 100.70.1.2 metric 450", // NetworkManager
 	} {
 		t.Run(change, func(t *testing.T) {
 			inSpace(t, func() {

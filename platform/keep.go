@@ -52,6 +52,7 @@ const (
 	ProblemForeign  = "link_local"     // it has a link-local address
 	ProblemRoutes   = "routes"         // routes are missing
 	ProblemUnwanted = "unwanted"       // routes are left over
+	ProblemRange    = "range"          // another program made a route for all aliases
 	ProblemRule     = "rule"           // the policy rule is missing
 	ProblemGuard    = "no_guard"       // nf_tables cannot be had, or does not take peers: packets from outside are not filtered
 	ProblemDiverted = "diverted"       // another program's route or rule leads peers' packets elsewhere

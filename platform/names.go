@@ -88,15 +88,18 @@ const (
 	ManagerDnsmasq        = "dnsmasq"
 	ManagerUnbound        = "unbound"
 	ManagerResolvconf     = "resolvconf"
+	ManagerOpenresolv     = "openresolv"
+	ManagerDhcpcd         = "dhcpcd"
+	ManagerConnMan        = "ConnMan"
 	ManagerLocal          = "local" // on this machine, of which no more is known
 	ManagerNone           = "none"
 )
 
 // The pages of "anode dns instructions" that a report may name.
 const (
-	PageDnsmasq    = "dnsmasq"
-	PageUnbound    = "unbound"
-	PageNM         = "nm"
-	PageDelegate   = "delegate"
-	PageResolvconf = "resolvconf"
+	PageDnsmasq  = "dnsmasq"
+	PageUnbound  = "unbound"
+	PageNM       = "nm"
+	PageDelegate = "delegate"
+	PagePlain    = "plain" // no resolver runs here
 )

@@ -38,15 +38,35 @@ func findForeign(root fs.FS) otherNames {
 			}
 		}
 	}
-	switch {
-	case strings.Contains(header, "resolvconf"):
-		return otherNames{ManagerResolvconf, PageResolvconf}
-	case strings.Contains(header, "NetworkManager"):
-		return otherNames{ManagerNetworkManager, ""}
-	case local:
+	for _, w := range writers() {
+		if strings.Contains(header, w.mark) && w.local == local {
+			return w.otherNames
+		}
+	}
+	if local {
 		return otherNames{ManagerLocal, ""}
 	}
-	return otherNames{ManagerNone, ""}
+	return otherNames{ManagerNone, PagePlain}
+}
+
+// writers are programs that write /etc/resolv.conf, by what its comments say. local is whether the
+// first server is of this machine then.
+func writers() []struct {
+	mark  string
+	local bool
+	otherNames
+} {
+	return []struct {
+		mark  string
+		local bool
+		otherNames
+	}{
+		{"Connection Manager", true, otherNames{ManagerConnMan, ""}},
+		{"NetworkManager", false, otherNames{ManagerNetworkManager, PageNM}},
+		{"dhcpcd", false, otherNames{ManagerDhcpcd, PagePlain}},
+		{"resolvconf(8)", false, otherNames{ManagerResolvconf, PagePlain}}, // Debian's first one
+		{"resolvconf", false, otherNames{ManagerOpenresolv, PagePlain}},
+	}
 }
 
 // The addresses of systemd-resolved's own server (systemd-resolved.service(8)).
@@ -83,24 +103,32 @@ const (
 
 // foreignReport is about a system without systemd-resolved.
 func foreignReport(f otherNames, why string) NameReport {
-	r := NameReport{Manager: f.manager, Why: why, Instructions: f.page}
+	r := NameReport{Manager: f.manager, Why: why, Instructions: f.page, Try: "anode dns instructions " + f.page}
 	switch {
+	case f.page == PagePlain && f.manager == ManagerNone:
+		r.Why += ", and no other resolver runs on this machine"
+	case f.page == PagePlain:
+		r.Why += ", and " + f.manager + " lets programs ask the servers of the network"
 	case f.page != "":
-		r.Why += "; " + f.manager + " resolves names here, and is not changed by itself"
-		r.Try = "anode dns instructions " + f.page
-	case f.manager == ManagerNetworkManager:
-		r.Try = "install systemd-resolved, which NetworkManager then uses\n" + withoutSystem
-	case f.manager == ManagerLocal:
-		r.Why += "; another resolver of this machine answers programs, and is not changed by itself"
-		r.Try = "anode dns instructions\n" + withoutSystem
+		r.Why += "; " + f.manager + " is set up by its own files"
+	case f.manager == ManagerConnMan:
+		r.Why += ", and ConnMan cannot ask the daemon"
+		r.Try = otherWays
 	default:
-		r.Try = "install and start systemd-resolved\n" + withoutSystem
+		r.Why += "; another resolver of this machine answers programs"
+		r.Try = "anode dns instructions\n" + withoutSystem
+	}
+	if f.manager == ManagerNetworkManager {
+		r.Try += "\nor install systemd-resolved, which NetworkManager then uses"
 	}
 	return r
 }
 
-// withoutSystem is what works without the system's resolver.
-const withoutSystem = "without it: anode ip NAME; anode dns query NAME; the SOCKS proxy and forwards know the names too"
+// What works without the system's resolver.
+const (
+	otherWays     = "anode ip NAME; the SOCKS proxy and forwards know the names too"
+	withoutSystem = "until then: " + otherWays
+)
 
 // busyReport is about a link that systemd-networkd manages and does not let us set up.
 func busyReport(link string) NameReport {

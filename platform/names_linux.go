@@ -223,12 +223,13 @@ func (n *systemNames) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Describe implements Names. Without an Apply it looks who is there.
+// Describe implements Names. Where nobody was told it looks who is there now: at a boot, other managers
+// start after us.
 func (n *systemNames) Describe() NameReport {
 	n.mu.Lock()
 	r, known := n.report, n.known
 	n.mu.Unlock()
-	if known {
+	if known && (r.Applied || r.Manager == ManagerResolved || r.Manager == ManagerNetworkd) {
 		return r
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), namesLimit)

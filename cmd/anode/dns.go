@@ -15,6 +15,7 @@ import (
 type namesAnswer struct {
 	Schema int `json:"schema"`
 	control.NamesView
+	Programs *finding `json:"programs"` // whether they find peers by name, as in doctor; null: it was not tried
 }
 
 func (a *app) dnsCommand() *cobra.Command {
@@ -57,15 +58,26 @@ func (a *app) showNames(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	f := a.tryNames(ctx, v)
 	if asJSON {
-		return a.json(namesAnswer{schema, v})
+		return a.json(namesAnswer{schema, v, f})
 	}
-	a.pairs(namesPairs(v)...)
+	a.pairs(namesPairs(v, f)...)
 	return nil
 }
 
-// namesPairs is the status for people.
-func namesPairs(v control.NamesView) (list [][2]string) {
+// tryNames looks this machine's own name up as programs do; nil: that says nothing here.
+func (a *app) tryNames(ctx context.Context, v control.NamesView) *finding {
+	if v.Server == nil || newMachineFacts().holder(ctx, a.socket).elsewhere {
+		return nil
+	}
+	f := lookUpSelf(ctx, v.Suffix, *v.Server)
+	f.why, f.try = v.Resolver.Why, v.Resolver.Try
+	return &judgeNames(f)[0]
+}
+
+// namesPairs is the status for people. tried is what came of a look-up; nil: there was none.
+func namesPairs(v control.NamesView, tried *finding) (list [][2]string) {
 	add := func(name, value string) { list = append(list, [2]string{name, value}) }
 	add("suffix", v.Suffix)
 	if v.Off != "" {
@@ -85,14 +97,21 @@ func namesPairs(v control.NamesView) (list [][2]string) {
 	if v.Services > 0 {
 		add("services", fmt.Sprintf("%s of this machine, for friends", count(v.Services, "service")))
 	}
-	add("resolver", resolverWords(v.Resolver))
-	if v.Resolver.Error != "" && v.Resolver.Why == "" { // which says the same for people
+	finds := tried != nil && tried.Code == codeNames
+	add("resolver", resolverWords(v.Resolver, finds))
+	if v.Resolver.Error != "" && v.Resolver.Why == "" && !v.Resolver.Applied { // Why says the same for people
 		add("error", oneLine(v.Resolver.Error))
 	}
-	if !v.Resolver.Applied {
+	switch {
+	case finds:
+		add("programs", "find peers by name")
+	case !v.Resolver.Applied:
 		for line := range strings.SplitSeq(cmp.Or(v.Resolver.Try, "anode dns instructions"), "\n") {
 			add("try", line)
 		}
+	case tried != nil:
+		add("programs", strings.TrimPrefix(tried.Says, "programs "))
+		add("try", tried.Try)
 	}
 	search := "no: programs write " + v.Suffix + " behind the name"
 	if v.Search {
@@ -105,11 +124,13 @@ func namesPairs(v control.NamesView) (list [][2]string) {
 	return list
 }
 
-// resolverWords says whether the system's resolver asks for the names.
-func resolverWords(r control.NamesResolver) string {
+// resolverWords says whether the system's resolver asks for the names. finds is whether programs find one.
+func resolverWords(r control.NamesResolver, finds bool) string {
 	switch {
 	case r.Applied:
 		return r.Manager + " asks for these names here"
+	case finds:
+		return "asks for these names here, as it was set up by hand"
 	case r.Why != "":
 		return r.Manager + ", not told: " + oneLine(r.Why)
 	}

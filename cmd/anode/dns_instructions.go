@@ -11,6 +11,7 @@ import (
 
 	"anodenet/anode"
 	"anodenet/cmd/internal/control"
+	"anodenet/platform"
 )
 
 // A page says how people tell a resolver of the names, with the lines to copy.
@@ -31,7 +32,7 @@ func pages() []page {
 		{"unbound", "Unbound", unboundPage},
 		{"nm", "NetworkManager with its own dnsmasq", nmPage},
 		{"delegate", "systemd-resolved from 258 on, if the daemon may not tell it", delegatePage},
-		{"resolvconf", "openresolv with Unbound, dnsmasq or another local resolver", resolvconfPage},
+		{"plain", "a machine without a resolver: dnsmasq becomes one", plainPage},
 	}
 }
 
@@ -134,11 +135,42 @@ func dnsmasqPage(p placeOfNames) []string {
 
 func nmPage(p placeOfNames) []string {
 	return slices.Concat([]string{
-		"Have NetworkManager's dnsmasq ask the daemon for " + p.Suffix + " alone:", "",
-	}, paste("/etc/NetworkManager/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
-		"sudo systemctl reload NetworkManager", "",
-		"/etc/NetworkManager/NetworkManager.conf must have \"dns=dnsmasq\" in [main].",
-	}, p.zonesNote())
+		"Have NetworkManager run dnsmasq, and that ask the daemon for " + p.Suffix, "alone:", "",
+		"sudo apt install -y dnsmasq-base",
+	}, paste("/etc/NetworkManager/conf.d/anode.conf", []string{"[main]", "dns=dnsmasq"}),
+		paste("/etc/NetworkManager/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{
+			"sudo systemctl reload NetworkManager", "",
+			notDebian,
+		}, p.zonesNote())
+}
+
+// notDebian is about the pages that install a package.
+const notDebian = "Systems other than Debian and Ubuntu install the package by another command."
+
+// plainPage makes dnsmasq this machine's resolver. It listens on 127.0.0.1 alone, and takes the other
+// servers from where programs took them.
+func plainPage(p placeOfNames) []string {
+	lines := []string{"listen-address=127.0.0.1", "bind-interfaces"}
+	var first, more, note []string
+	top := []string{"sudo sed -i '1i nameserver 127.0.0.1' /etc/resolv.conf"}
+	switch p.Resolver.Manager {
+	case platform.ManagerOpenresolv:
+		const file = "/etc/dnsmasq-resolv.conf"
+		lines = append(lines, "resolv-file="+file)
+		first = append(paste("-a /etc/resolvconf.conf", []string{"name_servers=127.0.0.1", "dnsmasq_resolv=" + file}), "sudo resolvconf -u")
+	case platform.ManagerResolvconf: // Debian's dnsmasq tells it
+	case platform.ManagerDhcpcd:
+		more = append(paste("-a /etc/resolv.conf.head", []string{"nameserver 127.0.0.1"}), top...)
+	default:
+		more = top
+		note = []string{"", "A program that writes /etc/resolv.conf must keep its first line. For dhclient,",
+			"write \"prepend domain-name-servers 127.0.0.1;\" into /etc/dhcp/dhclient.conf."}
+	}
+	return slices.Concat([]string{
+		"Have dnsmasq answer the programs of this machine. It asks the daemon for", p.Suffix + ", and the same servers as before for all other names:", "",
+		"sudo mkdir -p /etc/dnsmasq.d",
+	}, paste("/etc/dnsmasq.d/local.conf", lines), paste("/etc/dnsmasq.d/anode.conf", p.dnsmasqLines()), []string{"sudo apt install -y dnsmasq"}, first, []string{"sudo systemctl restart dnsmasq"}, more,
+		[]string{"", notDebian}, note, p.zonesNote())
 }
 
 func unboundPage(p placeOfNames) []string {
@@ -178,19 +210,6 @@ func prefixed(prefix string, list []string) (lines []string) {
 		lines = append(lines, prefix+x)
 	}
 	return lines
-}
-
-func resolvconfPage(p placeOfNames) []string {
-	list := []string{
-		"Have openresolv tell this machine's resolver, which is set up in",
-		"/etc/resolvconf.conf, to ask the daemon for " + p.Suffix + " alone:", "",
-		"sudo resolvconf -p -a anode <<'END'", "domain " + p.Suffix, "nameserver " + p.at.Addr().String(), "END",
-	}
-	if p.at.Port() != 53 {
-		list = append(list, "", "This does not work now: openresolv knows port 53 alone, and the daemon",
-			fmt.Sprintf("answers on %d: %s.", p.at.Port(), oneLine(cmp.Or(p.Problem, "names.port says so"))))
-	}
-	return append(list, "", "\"sudo resolvconf -d anode\" takes it back.")
 }
 
 // zonesNote says that the reverse domains change with the peers.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Whether programs find peers by name is tried with the name of this machine, in three ways at
-// once. The first that fails, seen from the daemon, is the step to mend:
+// Whether programs find peers by name is tried with the name of this machine, in three
+// ways. The first that fails, seen from the daemon, is the step to mend:
 //
 //	direct   the daemon's own server, on our ULA
 //	stub     systemd-resolved, which asks the daemon
@@ -52,6 +52,9 @@ func (s nameStep) reason() string {
 	return "it knows no such name"
 }
 
+// codeNames is that of the finding that all is well.
+const codeNames = "names"
+
 const (
 	selfName = "self"      // this machine's
 	nameWait = time.Second // for an answer
@@ -73,15 +76,17 @@ func checkNames(ctx context.Context, p *patient) []finding {
 	return judgeNames(f)
 }
 
-// lookUpSelf asks in all ways.
+// lookUpSelf asks the daemon, and if it answers, in all other ways.
 func lookUpSelf(ctx context.Context, suffix string, server netip.AddrPort) nameFacts {
 	ctx, cancel := context.WithTimeout(ctx, nameWait)
 	defer cancel()
 	f := nameFacts{name: selfName + "." + suffix, want: server.Addr(), server: server}
+	if f.direct = askDNS(ctx, server.String(), f.name); !f.direct.finds(f.want) {
+		return f // which is the step to mend
+	}
 	stub, libc := make(chan nameStep, 1), make(chan nameStep, 1)
 	go func() { stub <- askStub(ctx, f.name) }()
 	go func() { libc <- askSystem(ctx, f.name) }()
-	f.direct = askDNS(ctx, server.String(), f.name)
 	f.stub, f.libc = <-stub, <-libc
 	return f
 }
@@ -161,7 +166,7 @@ func judgeNames(f nameFacts) []finding {
 		return []finding{{topic, warn, fmt.Sprintf("programs do not find peers by name: the daemon's name server at %s does not answer for %s: %s", f.server, f.name, f.direct.reason()),
 			"anode dns status; then " + thisService().restart(), "names_server"}}
 	case f.libc.finds(f.want):
-		return []finding{{topic, fine, "programs find peers by name: " + f.name + " leads to this machine", "", "names"}}
+		return []finding{{topic, fine, "programs find peers by name: " + f.name + " leads to this machine", "", codeNames}}
 	case len(f.libc.addrs) > 0:
 		return []finding{{topic, bad, fmt.Sprintf("programs find another machine under %s: %s", f.name, f.libc.addrs[0]),
 			"remove the name from /etc/hosts, or from the DNS server that has it", "names_other"}}

@@ -71,7 +71,7 @@ func TestNetNames(t *testing.T) {
 	b.up()
 	a.meets(b)
 	at := a.names().Server
-	if at != a.at(53) {
+	if at != a.at(8753) {
 		t.Fatalf("the server is at %s", at)
 	}
 	six, self := "NOERROR AAAA "+b.ula.String(), "NOERROR AAAA "+a.ula.String()
@@ -231,7 +231,7 @@ func (h *host) memory() (kb int) {
 	return kb
 }
 
-// TestNetNamesPort: where the port is another program's, or not allowed, another one is used.
+// TestNetNamesPort: where the wanted port is another program's, or not allowed, another one is used.
 func TestNetNamesPort(t *testing.T) {
 	h := newHost(t, "a")
 	taken, err := in(h, func() (net.PacketConn, error) { return net.ListenPacket("udp", "[::]:53") })
@@ -239,7 +239,7 @@ func TestNetNamesPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	h.up()
+	h.up("--set", "names.port=53")
 	v := h.names()
 	if v.Server != h.at(8753) || !strings.Contains(v.Problem, "53") {
 		t.Fatalf("%+v", v)

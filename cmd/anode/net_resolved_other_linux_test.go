@@ -16,25 +16,35 @@ type otherResolver struct {
 	args   []string // how it is run
 	file   string   // its configuration
 	config string   // as Debian has it, with 10.0.1.2 for all other names
+	later  bool     // the page has people install it
 }
 
 func otherResolvers() map[string]otherResolver {
 	dnsmasq := []string{"dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-", "--pid-file=/run/dnsmasq/dnsmasq.pid", "--conf-file=/etc/dnsmasq.conf"}
 	const common = "no-resolv\nserver=10.0.1.2\nconf-dir=/etc/dnsmasq.d/,*.conf\n"
 	return map[string]otherResolver{
-		"dnsmasq": {"dnsmasq", dnsmasq, "/etc/dnsmasq.conf", common}, // on [::]:53
+		"none":    {"plain", dnsmasq, "/etc/dnsmasq.conf", "conf-dir=/etc/dnsmasq.d/,*.conf\n", true},
+		"dnsmasq": {"dnsmasq", dnsmasq, "/etc/dnsmasq.conf", common, false}, // on [::]:53
 		"dnsmasq that is strict": {"dnsmasq", dnsmasq, "/etc/dnsmasq.conf",
-			common + "stop-dns-rebind\nrebind-domain-ok=/example.com/\nbogus-priv\ndomain-needed\nbind-interfaces\nlisten-address=127.0.0.1\n"},
+			common + "stop-dns-rebind\nrebind-domain-ok=/example.com/\nbogus-priv\ndomain-needed\nbind-interfaces\nlisten-address=127.0.0.1\n", false},
 		"unbound": {"unbound", []string{"unbound", "-d", "-c", "/etc/unbound/unbound.conf"}, "/etc/unbound/unbound.conf",
 			"server:\n  chroot: \"\"\n  username: \"\"\n  use-syslog: no\n  pidfile: /run/unbound.pid\n  private-address: fd00::/8\n" +
 				"remote-control:\n  control-enable: yes\n  control-interface: /run/unbound.ctl\n" +
-				"forward-zone:\n  name: \".\"\n  forward-addr: 10.0.1.2\ninclude-toplevel: \"/etc/unbound/unbound.conf.d/*.conf\"\n"},
+				"forward-zone:\n  name: \".\"\n  forward-addr: 10.0.1.2\ninclude-toplevel: \"/etc/unbound/unbound.conf.d/*.conf\"\n", false},
 	}
+}
+
+// asks is the server that programs ask.
+func (x otherResolver) asks() string {
+	if x.later {
+		return "10.0.1.2"
+	}
+	return "127.0.0.1"
 }
 
 // otherMounts gives a machine its own /etc and /run, without D-Bus.
 const otherMounts = `
-over=$1 file=$2 config=$3
+over=$1 file=$2 config=$3 server=$4
 mkdir "$over"; mount -t tmpfs -o mode=755 tmpfs "$over"; mkdir "$over/etc" "$over/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$over/etc,workdir=$over/work" /etc
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -45,10 +55,10 @@ printf %s "$config" >"$file"
 sed -i '/^hosts:/d' /etc/nsswitch.conf
 echo 'hosts: files dns' >>/etc/nsswitch.conf
 rm -f /etc/resolv.conf
-printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' >/etc/resolv.conf
+printf 'nameserver %s\noptions timeout:1 attempts:1\n' "$server" >/etc/resolv.conf
 `
 
-// commands returns those of a page, for a shell in which sudo and systemctl are its functions.
+// commandsOf returns those of a page, for a shell in which sudo, systemctl and apt are its functions.
 func commandsOf(page string) string {
 	var list []string
 	inside := false
@@ -62,7 +72,7 @@ func commandsOf(page string) string {
 			inside = false
 		}
 	}
-	return "sudo() { \"$@\"; }\nsystemctl() { echo systemctl \"$@\"; }\n" + strings.Join(list, "")
+	return "sudo() { \"$@\"; }\nsystemctl() { echo systemctl \"$@\"; }\napt() { echo apt \"$@\"; }\n" + strings.Join(list, "")
 }
 
 // TestNetOtherResolver: a machine without systemd-resolved and D-Bus, with a read-only /etc. What "anode
@@ -78,10 +88,19 @@ func TestNetOtherResolver(t *testing.T) {
 			join(2, h, north)
 			elsewhere := lan.answersAll("10.0.1.2:53")
 			h.ownMounts()
-			h.run("sh", "-euc", otherMounts, "sh", filepath.Join(h.dir, "over"), x.file, x.config)
+			h.run("sh", "-euc", otherMounts, "sh", filepath.Join(h.dir, "over"), x.file, x.config, x.asks())
 			h.add(north)
 			north.add(h)
-			resolver := h.start(x.args...)
+			var resolver *process
+			restart := func() {
+				if resolver != nil {
+					resolver.end(syscall.SIGTERM)
+				}
+				resolver = h.start(x.args...)
+			}
+			if !x.later {
+				restart()
+			}
 			finds := func(when, name, want string) {
 				t.Helper()
 				out := ""
@@ -89,7 +108,10 @@ func TestNetOtherResolver(t *testing.T) {
 					out, _ = h.try("getent", "ahosts", name)
 				}
 				if !strings.Contains(out, want) {
-					t.Errorf("%s: %s: %q, want %s; the resolver says\n%s", when, name, out, want, resolver.output())
+					t.Errorf("%s: %s: %q, want %s", when, name, out, want)
+					if resolver != nil {
+						t.Logf("the resolver says\n%s", resolver.output())
+					}
 				}
 			}
 			const other, otherIs = "www.example.com", "192.0.2.7"
@@ -98,6 +120,10 @@ func TestNetOtherResolver(t *testing.T) {
 			h.up()
 			north.up()
 			h.meets(north)
+			if !x.later {
+				restart() // it must find port 53 free on all addresses
+				finds("restarted", other, otherIs)
+			}
 			status := h.anode("dns", "status")
 			t.Logf("status:\n%s", status)
 			if !strings.Contains(status, "anode dns instructions "+x.page) {
@@ -110,10 +136,12 @@ func TestNetOtherResolver(t *testing.T) {
 			t.Logf("page:\n%s", page)
 			h.run("mount", "-o", "remount,rw", "/etc")
 			if out := h.run("sh", "-euc", commandsOf(page)); strings.Contains(out, "systemctl restart") {
-				resolver.end(syscall.SIGTERM)
-				resolver = h.start(x.args...)
+				restart()
 			}
 			leaked := len(elsewhere.about(namesSuffix))
+			if now := h.anode("dns"); !strings.Contains(now, "programs\tfind peers by name") {
+				t.Errorf("status after the page:\n%s", now)
+			}
 			for _, name := range []string{"north.anode.internal", "x.north.anode.internal"} {
 				finds("after", name, north.ula.String())
 			}

@@ -220,7 +220,7 @@ func TestNamesReload(t *testing.T) {
 	next := w.settings
 	next.Suffix, next.Port, next.Enabled = "home.example", 99, false
 	w.Set(next, nil)
-	if w.Suffix() != "home.example" || w.settings.Port != dns.Port || !w.settings.Enabled {
+	if w.Suffix() != "home.example" || w.settings.Port != dns.Preferred || !w.settings.Enabled {
 		t.Errorf("%+v", w.settings)
 	}
 }

@@ -18,7 +18,8 @@ import (
 	"anodenet/overlay/mono"
 )
 
-// Port is where DNS is, and OtherPort where ours is if that is taken or not allowed.
+// Port is where DNS is, and OtherPort where ours is, so that resolvers of this machine can have port 53:
+// dnsmasq and others take it on all addresses, and do not start where one of these is taken.
 const (
 	Port      = 53
 	OtherPort = 8753
