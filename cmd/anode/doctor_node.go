@@ -116,9 +116,6 @@ func checkIdentity(_ context.Context, p *patient) []finding {
 		return []finding{{topic, fine, "none is kept: each start makes a new address (--state none)", "", "identity_not_kept"}}
 	}
 	path := filepath.Join(p.state, identityName)
-	if p.daemons(path) {
-		return []finding{{topic, fine, path + " belongs to the daemon's user, as it should; keep a backup of it, since it is this machine's address", "", "identity_daemons"}}
-	}
 	id, err := daemon.LoadIdentity(p.state)
 	switch {
 	case err == nil && p.status != nil && id.Address() != p.status.Address:
@@ -144,17 +141,6 @@ func checkIdentity(_ context.Context, p *patient) []finding {
 	return []finding{{topic, bad, f.message, f.try, code}}
 }
 
-// daemons reports whether a file is that of a daemon with a user of its own, as packages have it, and
-// we are root, who does not read what others can change.
-func (p *patient) daemons(path string) bool {
-	info, err := os.Lstat(path)
-	if err != nil || os.Geteuid() != 0 || p.holder.uid <= 0 {
-		return false
-	}
-	uid, ok := ownerOf(info)
-	return ok && uid == p.holder.uid
-}
-
 // checkState reads the file of peers, and changes nothing. A daemon that has it keeps
 // others out.
 func checkState(_ context.Context, p *patient) []finding {
@@ -163,9 +149,6 @@ func checkState(_ context.Context, p *patient) []finding {
 		return []finding{{topic, fine, "nothing is kept: peers that are added last until the daemon ends (--state none)", "", "state_not_kept"}}
 	}
 	path := filepath.Join(p.state, stateName)
-	if p.daemons(path) {
-		return []finding{{topic, fine, path + " belongs to the daemon's user, as it should", "", "state_daemons"}}
-	}
 	_, missing := os.Stat(path)
 	m, err := store.Read(p.state)
 	switch {
