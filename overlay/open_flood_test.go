@@ -195,7 +195,7 @@ func TestOpenFlood(t *testing.T) {
 				}
 				wantA, wantB := s.fromA.during(3*time.Second), s.fromB.during(time.Second)
 				settle(time.Millisecond) // the count is wrong while goroutines end
-				heap, routines := heapNow(), runtime.NumGoroutine()
+				heap, routines := heapNow(), strings.Count(bubbled(), "\n\n")
 
 				ctx, stop := context.WithCancel(t.Context())
 				var flooder sync.WaitGroup
@@ -217,7 +217,7 @@ func TestOpenFlood(t *testing.T) {
 					t.Logf("a stream of the other peer opens after %v", time.Since(dialed))
 					_ = c.Close()
 				}
-				more, grown := runtime.NumGoroutine()-routines, (heapNow()-heap)>>20
+				more, grown := strings.Count(bubbled(), "\n\n")-routines, (heapNow()-heap)>>20
 				t.Logf("of the other %.2f, of its own %.2f; heap %+d MiB, goroutines %+d", float64(gotA)/float64(wantA), float64(gotB)/float64(wantB), grown, more)
 				t.Logf("%d messages; asked %d, at once %d; %v", s.messages.Load(), s.gateway.all.Load(), s.gateway.most.Load(), counted(s.victim, "drop_stream"))
 				if grown > 80 || more > openAtOnce+50 { // those of the flooder included
@@ -236,8 +236,8 @@ func TestOpenFlood(t *testing.T) {
 				flooder.Wait()
 				s.end()
 				settle(2 * time.Minute)
-				if more := runtime.NumGoroutine() - routines; more > 0 {
-					t.Errorf("%d goroutines are left over", more)
+				if left := bubbled(); strings.Count(left, "\n\n") > routines {
+					t.Errorf("%d goroutines before, and these after:\n%s", routines, left)
 				}
 			})
 		})
@@ -309,4 +309,16 @@ func TestStreamsThatNobodyReads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// bubbled returns the stacks of the goroutines in the bubble, each with an empty line behind it. The
+// runtime's own, which also come and go, are in none.
+func bubbled() (stacks string) {
+	b := make([]byte, 8<<20)
+	for stack := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if head, _, _ := strings.Cut(stack, "\n"); strings.Contains(head, "synctest bubble") {
+			stacks += strings.TrimSpace(stack) + "\n\n"
+		}
+	}
+	return stacks
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anodenet/cmd/internal/control"
+	"anodenet/platform"
 )
 
 // namesAnswer is the JSON of dns.
@@ -66,14 +67,28 @@ func (a *app) showNames(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-// tryNames looks this machine's own name up as programs do; nil: that says nothing here.
+// tryNames looks this machine's own name up as programs do; nil: that says nothing here, or it is known
+// that they ask the servers of the network, which are not to hear of our names.
 func (a *app) tryNames(ctx context.Context, v control.NamesView) *finding {
-	if v.Server == nil || newMachineFacts().holder(ctx, a.socket).elsewhere {
+	if v.Server == nil || !mayFind(v.Resolver) || newMachineFacts().holder(ctx, a.socket).elsewhere {
 		return nil
 	}
 	f := lookUpSelf(ctx, v.Suffix, *v.Server)
 	f.why, f.try = v.Resolver.Why, v.Resolver.Try
 	return &judgeNames(f)[0]
+}
+
+// mayFind reports whether programs may find peers: a resolver of this machine was told, by the daemon or by hand.
+func mayFind(r control.NamesResolver) bool {
+	switch {
+	case r.Applied:
+		return true
+	case r.Instructions == platform.PagePlain:
+		return false
+	case r.Manager == platform.ManagerResolved, r.Manager == platform.ManagerNetworkd:
+		return r.Instructions == platform.PageDelegate
+	}
+	return true
 }
 
 // namesPairs is the status for people. tried is what came of a look-up; nil: there was none.

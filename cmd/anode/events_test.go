@@ -303,6 +303,7 @@ func TestCrowdIsCheap(t *testing.T) {
 				<-events
 			}
 		}
+		synctest.Wait()
 		if n := len(looked); n < 10 || n > 13 {
 			t.Errorf("the status is read %d times in a minute while strangers come", n)
 		}

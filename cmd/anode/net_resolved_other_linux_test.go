@@ -92,11 +92,16 @@ func TestNetOtherResolver(t *testing.T) {
 			h.add(north)
 			north.add(h)
 			var resolver *process
-			restart := func() {
+			restart := func() { // returns when it answers, as systemctl does
 				if resolver != nil {
 					resolver.end(syscall.SIGTERM)
 				}
 				resolver = h.start(x.args...)
+				for end := time.Now().Add(dialWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+					if _, code := h.try("dig", "+time=1", "+tries=1", "@127.0.0.1", "www.example.com"); code == 0 {
+						return
+					}
+				}
 			}
 			if !x.later {
 				restart()
@@ -139,9 +144,6 @@ func TestNetOtherResolver(t *testing.T) {
 				restart()
 			}
 			leaked := len(elsewhere.about(namesSuffix))
-			if now := h.anode("dns"); !strings.Contains(now, "programs\tfind peers by name") {
-				t.Errorf("status after the page:\n%s", now)
-			}
 			for _, name := range []string{"north.anode.internal", "x.north.anode.internal"} {
 				finds("after", name, north.ula.String())
 			}
@@ -152,6 +154,9 @@ func TestNetOtherResolver(t *testing.T) {
 			}
 			if out, _ := h.try("getent", "ahosts", "nobody.anode.internal"); strings.TrimSpace(out) != "" {
 				t.Errorf("a name that does not exist: %s", out)
+			}
+			if now := h.anode("dns"); !strings.Contains(now, "programs\tfind peers by name") {
+				t.Errorf("status after the page:\n%s", now)
 			}
 			if d := h.doctor(nil); !d.has("fine names") {
 				t.Errorf("doctor: %v", d.list())
