@@ -130,7 +130,7 @@ func TestNetPeopleAsks(t *testing.T) {
 	if c["handshakes"] < uint64(strangers/10) {
 		t.Errorf("%d handshakes of %d strangers: that proves nothing", c["handshakes"], strangers)
 	}
-	if grown.anon+grown.file > 16<<10 { // of which the heap that is to be collected is most
+	if grown.anon+grown.file > 8<<10 { // of which the heap that is to be collected is most
 		t.Errorf("memory grew by %v", grown)
 	}
 }
