@@ -208,7 +208,7 @@ func TestCurrent(t *testing.T) {
 		{"after a restart", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 11, confirmed: 20}}, 1},
 		{"the old one is still used", []s{{ours: lower, began: 0, confirmed: 10, heard: 21}, {ours: higher, began: 11, confirmed: 20}}, 0},
 		{"crossed, long ago", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 5011}}, 1},
-		{"crossed, but for a restart", []s{{ours: lower, began: 0, confirmed: 10, instance: 1}, {ours: higher, began: 5, confirmed: 20, instance: 2}}, 1},
+		{"crossed, after a restart", []s{{ours: lower, began: 0, confirmed: 10, instance: 1}, {ours: higher, began: 5, confirmed: 20, instance: 2}}, 1},
 		{"crossed, without a restart", []s{{ours: lower, began: 0, confirmed: 10, instance: 1}, {ours: higher, began: 5, confirmed: 20, instance: 1}}, 0},
 		{"crossed, one does not say", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20, instance: 1}}, 0},
 		{"three", []s{{ours: lower, began: 0, confirmed: 10}, {ours: higher, began: 5, confirmed: 20}, {ours: higher, began: 100, confirmed: 110}}, 2},

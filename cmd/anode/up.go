@@ -82,8 +82,8 @@ func bridged(s config.Source) bool {
 	return err == nil && c.Info2.Bridge
 }
 
-// tellPause is how long events are collected before they are reported; strangersPause, those of strangers alone, of
-// whom a crowd may come.
+// tellPause is how long events are collected before they are reported; strangersPause, those of strangers alone, since
+// a crowd of them may come.
 const (
 	tellPause      = 200 * time.Millisecond
 	strangersPause = 5 * time.Second
