@@ -48,6 +48,9 @@ func (c *Core) Heard(now Now, h Heard) {
 // TELLs of strangers get no answer. Nothing is kept: the engine bounds how many come.
 func (c *Core) heardStrange(h Heard) {
 	c.count.NotAllowed++
+	if _, joining := c.joins.m[h.From.X()]; joining {
+		return // its yes is early: it says it again
+	}
 	switch h.Msg.Kind {
 	case wire.TellAccept, wire.TellProfile:
 		c.told(h, wire.TellNotNow)
