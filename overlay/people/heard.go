@@ -44,18 +44,14 @@ func (c *Core) Heard(now Now, h Heard) {
 	}
 }
 
-// heardStrange takes a TELL of somebody who is nothing to us. If it believes otherwise, it learns that; other
-// TELLs of strangers get no answer. Nothing is kept: the engine bounds how many come.
+// heardStrange takes a TELL of somebody who is nothing to us. If it believes otherwise, it learns that. Nothing is kept:
+// the engine bounds how many come.
 func (c *Core) heardStrange(h Heard) {
 	c.count.NotAllowed++
-	if _, joining := c.joins.m[h.From.X()]; joining {
-		return // its yes is early: it says it again
-	}
-	switch h.Msg.Kind {
-	case wire.TellAccept, wire.TellProfile:
-		c.told(h, wire.TellNotNow)
-	case wire.TellBye: // it is as it says
+	if h.Msg.Kind == wire.TellBye { // it is as it says
 		c.told(h, wire.TellDone)
+	} else {
+		c.told(h, wire.TellNotNow)
 	}
 }
 
@@ -211,7 +207,7 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	if !p.Friend {
 		x.do(Event{Kind: EventFriend, Address: p.Address, Name: firstOf(name, p.Said), Asked: asked})
 	}
-	p.Let, p.Friend, p.Left, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, "", x.now.Wall, true, false
+	p.Let, p.Friend, p.Left, p.Owed, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, false, "", x.now.Wall, true, false
 	if p.Mine {
 		p.Mine = false
 		c.spread(x, &p, name)
@@ -350,7 +346,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 // letIn follows that people here added a peer. If it asked, that is the answer.
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
-	c.outbox.takeBack(x, k)
+	p.Owed = c.outbox.takeBack(x, k) || p.Owed
 	if r, listed := c.requests.m[k]; listed && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()
@@ -365,19 +361,24 @@ func (c *Core) letIn(now Now, p person) {
 // removed follows the removal of a peer by people here: it is told, and so are the devices of ours that it was
 // brought to.
 func (c *Core) removed(now Now, p person) {
-	x, k := c.begun(now), Key(p.Address.X())
-	c.forget(x, k)
+	x := c.begun(now)
+	c.letGo(x, p)
 	if p.Spread {
 		for _, e := range c.mine(p.Address) {
 			c.outbox.post(x, e.Address, wire.TellBye, bye{Remove: p.Address}.body())
 		}
 	}
-	if p.Friend {
+	x.commit()
+}
+
+// letGo has a transaction forget a peer that is let in no more. It is told, unless it knows nothing of us.
+func (c *Core) letGo(x *tx, p person) {
+	c.forget(x, p.Address.X())
+	if p.Friend || p.Owed || p.AskTold {
 		c.sayLeft(x, p.Address)
 	} else {
-		c.people.drop(x, k)
+		c.people.drop(x, p.Address.X())
 	}
-	x.commit()
 }
 
 // sayLeft has a transaction tell somebody that it is let in no more, or that people here do not want to let it in any

@@ -79,6 +79,7 @@ const (
 	maxInvitesKept = 512 // with those that are used up
 	maxUses        = 1000
 	maxLate        = 8
+	maxUnmet       = 64
 	InviteFor      = 24 * time.Hour      // if nothing is said
 	InviteForMost  = 30 * 24 * time.Hour // at most
 )
@@ -226,31 +227,47 @@ func (i *invites) changed(x *tx, id inviteID) {
 	})
 }
 
-// guestUp takes a session by an invitation of ours: the other side has proved the token.
+// guestUp takes a session by an invitation of ours: the other side has proved the token. What cannot be written is taken
+// again.
 func (c *Core) guestUp(now Now, u Up) {
+	k := Key(u.Address.X())
+	if delete(c.unmet, k); c.guestCame(now, u) != nil && len(c.unmet) < maxUnmet {
+		c.unmet[k] = u
+	}
+}
+
+// meetAgain takes again the guests for whom the Store had no room.
+func (c *Core) meetAgain(now Now) {
+	for _, u := range slices.Collect(maps.Values(c.unmet)) {
+		c.Up(now, u)
+	}
+}
+
+func (c *Core) guestCame(now Now, u Up) error {
 	id := inviteID(u.Invitation)
 	v, known := c.invites.issued.m[id]
 	k, e := Key(u.Address.X()), c.book.Get(u.Address)
 	switch {
 	case !known || !now.Wall.Before(v.Expires):
 		c.sayBye(now, u.Address, Over)
+		return nil
 	case e.Added: // it spends nothing; but what waits for it, the network's secret perhaps, can be sent
-		c.readmit(now, u.Address)
+		return c.readmit(now, u.Address)
 	case c.invites.usedBy(id, k):
-		c.late(now, id, v, u, Removed)
+		return c.late(now, id, v, u, Removed)
 	case v.Uses == 0:
-		c.late(now, id, v, u, Used)
-	default:
-		c.letGuestIn(now, id, v, u)
+		return c.late(now, id, v, u, Used)
 	}
+	return c.letGuestIn(now, id, v, u)
 }
 
 // letGuestIn spends one use and lets the guest in, or neither.
-func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
+func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) error {
 	x, p := c.begun(now), c.person(u.Address)
+	r := c.requests.m[u.Address.X()]
 	name := v.Name
 	if name == "" {
-		name = firstOf(p.As, c.requests.m[u.Address.X()].Name, p.Said)
+		name = firstOf(p.As, r.Name, p.Said)
 	}
 	name = c.names.unique(name, u.Address)
 	x.edit.Add = &book.Entry{Address: u.Address, Name: name, Mine: v.Mine}
@@ -258,22 +275,27 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) {
 	v.Uses--
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	c.outbox.takeBack(x, u.Address.X())
+	p.Owed = c.outbox.takeBack(x, u.Address.X()) || p.Owed
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
-	x.commit() // if it fails, the guest's ASK comes and is one of a stranger's
+	if r.Asked && !r.Declined && !r.over(now.Wall) { // or came before, in an ordinary session
+		p.Said = firstOf(p.Said, r.Name)
+		c.outbox.post(x, u.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
+	}
+	return x.commit()
 }
 
 // readmit tells a guest who is let in already again what it may have missed.
-func (c *Core) readmit(now Now, a anode.Address) {
+func (c *Core) readmit(now Now, a anode.Address) error {
 	x, p := c.begun(now), c.person(a)
 	p.Let, p.Guest, p.Knows = true, true, nil
 	c.people.put(x, a.X(), p)
-	if x.commit() == nil {
+	x.then(func() {
 		c.outbox.flush(now, a)
 		c.tellProfile(now, p)
-	}
+	})
+	return x.commit()
 }
 
 // usedBy reports whether a key has used an invitation before.
@@ -288,7 +310,7 @@ func (i *invites) usedBy(id inviteID, k Key) bool {
 }
 
 // late notes a guest who comes too late, and tells it why.
-func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
+func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) error {
 	x := c.begun(now)
 	again := slices.ContainsFunc(v.Late, func(g guest) bool { return sameKey(g.Address, u.Address) })
 	if !again {
@@ -297,8 +319,8 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) {
 		c.invites.put(x, id, v)
 		x.do(Event{Kind: EventLate, Address: u.Address, Name: c.names.shown(u.Address), Text: u.Endpoint})
 	}
-	x.commit()
-	c.sayBye(now, u.Address, why)
+	x.then(func() { c.sayBye(now, u.Address, why) })
+	return x.commit()
 }
 
 // sayBye tells a guest that an invitation does not let it in, while the session is there.

@@ -143,7 +143,7 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	c.outbox.takeBack(x, k)
+	p.Owed = c.outbox.takeBack(x, k) || p.Owed
 	p.Let, p.Mine, p.Asked, p.AskTold, p.Note = true, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
 	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
@@ -176,16 +176,12 @@ func (c *Core) beginJoins(now Now) {
 	}
 }
 
-// issuerUp is a session by an invitation that we use: the issuer is asked in it, and lets us in by it.
+// issuerUp is a session by an invitation that we use: the issuer is asked in it, and lets us in by it. It is asked though
+// an ASK is on its way, or we take it for a friend: it may have heard a stranger, or have removed us since.
 func (c *Core) issuerUp(now Now, u Up) {
-	a := u.Address
-	j, ok := c.joins.m[a.X()]
-	if !ok || j.State != JoinTrying {
-		return
-	}
-	c.outbox.flush(now, a)
-	if p := c.person(a); p.Let && !p.Friend && !c.outbox.has(a.X(), isAsk) {
-		c.sendAsk(now, p)
+	if c.joins.m[u.Address.X()].State == JoinTrying {
+		c.outbox.flush(now, u.Address)
+		c.sendAsk(now, c.person(u.Address))
 	}
 }
 

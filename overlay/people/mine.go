@@ -65,8 +65,8 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 	x.edit.Add = &book.Entry{Address: i.Address, Name: name, Endpoints: i.Endpoints, Mine: e.Mine || i.Mine,
 		Via: append(slices.Clone(e.Via), by)}
 	c.requests.drop(x, i.Address.X())
-	c.outbox.takeBack(x, i.Address.X())
 	p := c.person(i.Address)
+	p.Owed = c.outbox.takeBack(x, i.Address.X()) || p.Owed
 	first := p.Asked.IsZero()
 	p.know(x, Ways{Relays: i.Relays}) // the book has the endpoints
 	if p.Let = true; first {
@@ -95,10 +95,8 @@ func (c *Core) heardRemoval(x *tx, by, gone anode.Address) wire.TellStatus {
 			Via: slices.DeleteFunc(slices.Clone(e.Via), func(v anode.Address) bool { return sameKey(v, by) })}
 		return wire.TellDone
 	}
-	k := Key(gone.X())
 	x.edit.Remove = gone
 	x.do(Event{Kind: EventTaken, Address: gone, Name: c.names.shown(gone), Via: by})
-	c.forget(x, k)
-	c.people.drop(x, k)
+	c.letGo(x, c.person(gone))
 	return wire.TellDone
 }

@@ -168,13 +168,16 @@ func (o *outbox) dropAll(x *tx, to Key) {
 	x.then(func() { o.stop(to, func(*outgoing) bool { return true }) })
 }
 
-// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again.
-func (o *outbox) takeBack(x *tx, to Key) {
+// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again. It
+// reports whether that was so.
+func (o *outbox) takeBack(x *tx, to Key) (owed bool) {
 	for k, l := range o.stored.m {
 		if k.to == to && l.Kind == wire.TellBye && !isRemoval(l.Kind, l.Body) {
 			o.drop(x, k)
+			owed = true
 		}
 	}
+	return owed
 }
 
 // owes returns who gets a BYE when a session with it is up, though it is no peer, and whether that changed since the
@@ -235,9 +238,14 @@ func (o *outbox) pause(t *outgoing) time.Duration {
 	case n < len(pauses):
 		return pauses[n]
 	case !o.added(t.To) && !t.once: // nobody tells when it has a session
-		return min(askPauseMax, askPause<<min(n-len(pauses), 8))
+		return t.later()
 	}
 	return 0
+}
+
+// later is the pause of an ASK that does not wait for a session.
+func (t *outgoing) later() time.Duration {
+	return min(askPauseMax, askPause<<min(max(t.tries-len(pauses), 0), 8))
 }
 
 // stale reports whether it is too late for a TELL.

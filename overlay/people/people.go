@@ -12,7 +12,7 @@
 // is withdrawn, or for 30 days, in any order of the two, and the friend who introduced them need not be there.
 //
 // Who withdraws a request, or removes a peer, says so by a BYE. If that does not arrive, the two settle it when they
-// meet: an ACCEPT or a PROFILE from somebody who is nothing to us gets TOLD "not allowed", and its sender
+// meet: what somebody says who is nothing to us gets TOLD "not allowed", and whoever sent an ACCEPT or a PROFILE
 // takes that for a BYE. Who was let in for a request that was withdrawn is let in no more.
 //
 // A peer's rights depend on its standing in the book alone: blocked, stranger or added. A State
@@ -218,6 +218,7 @@ type Core struct {
 
 	// of this run alone
 	marks   map[Key]*mark // of peers that are added or were asked
+	unmet   map[Key]Up    // guests who came, which could not be written
 	room    room
 	actions []Action
 	held    mono.Time // nothing is due before: the Store could not be written
@@ -241,7 +242,7 @@ var (
 
 // New makes a Core from what the book's tables hold. What cannot be read is left out and returned.
 func New(cfg Config, now Now) (c *Core, problems []error, err error) {
-	c = &Core{cfg: cfg, book: cfg.Book, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}}
+	c = &Core{cfg: cfg, book: cfg.Book, invites: invites{self: cfg.Self, opens: map[inviteID]*Open{}}, marks: map[Key]*mark{}, unmet: map[Key]Up{}}
 	c.names = namer{cfg.Book, &c.people}
 	c.outbox = outbox{sending: map[tellKey]*outgoing{}, random: cfg.Random, do: c.do,
 		added: func(a anode.Address) bool { return cfg.Book.Standing(a) == book.Added }}
@@ -281,6 +282,9 @@ func (c *Core) mark(k Key) *mark {
 // Next returns when Tick is due; mono.Never if nothing is.
 func (c *Core) Next(now Now) mono.Time {
 	next := min(c.room.next(now.Mono), c.outbox.next())
+	if len(c.unmet) > 0 {
+		next = now.Mono
+	}
 	for _, j := range c.joins.m {
 		if j.State == JoinTrying {
 			next = min(next, now.Mono.Add(max(j.Until.Sub(now.Wall), 0)))
@@ -291,6 +295,7 @@ func (c *Core) Next(now Now) mono.Time {
 
 // Tick does what is due.
 func (c *Core) Tick(now Now) {
+	c.meetAgain(now)
 	c.admit(now)
 	c.resend(now)
 	c.endJoins(now)

@@ -390,7 +390,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 		{"friend", wire.TellBye, bye{Remove: other}.body(), wire.TellNotNow}, {"friend", wire.TellIntro, bad, wire.TellMalformed},
 		{"friend", wire.TellProfile, make([]byte, maxProfile+1), wire.TellMalformed}, {"friend", wire.TellBye, nil, wire.TellDone},
 		{"stranger", wire.TellAccept, nil, wire.TellNotNow}, {"stranger", wire.TellBye, nil, wire.TellDone}, {"stranger", wire.TellProfile, nil, wire.TellNotNow},
-		{"stranger", wire.TellIntro, nil, silent}, {"stranger", 99, nil, silent}, {"stranger", wire.TellAsk, nil, wire.TellDone},
+		{"stranger", wire.TellIntro, nil, wire.TellNotNow}, {"stranger", 99, nil, wire.TellNotNow}, {"stranger", wire.TellAsk, nil, wire.TellDone},
 		{"blocked", wire.TellAsk, nil, silent}, {"blocked", wire.TellAccept, nil, silent},
 		{"asked", wire.TellIntro, nil, silent}, {"asked", 99, nil, silent}, {"asked", wire.TellBye, nil, wire.TellDone},
 		{"asked", wire.TellAccept, nil, wire.TellDone},

@@ -135,8 +135,10 @@ func (x *chaos) guestSince(p, o *party) bool {
 func (x *chaos) settle() {
 	x.loss = 0
 	for _, p := range x.parties {
-		p.off, p.failing = false, false
-		p.start()
+		if p.failing = false; p.off || x.rng.IntN(2) == 0 {
+			p.off = false
+			p.start()
+		}
 	}
 	x.pass(3 * time.Minute)
 	for _, p := range x.parties {

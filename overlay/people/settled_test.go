@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"anodenet/anode/invite"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
 )
@@ -189,6 +190,92 @@ func TestRemovedWhileDeviceIsAway(t *testing.T) {
 	w.pass(time.Minute)
 	if b.standing(c) == book.Added {
 		t.Error("it stays where it was brought")
+	}
+	w.states("c", "a", Approved, "c", "b", Approved) // it knows that neither lets it in
+}
+
+// A friend who was removed while it was away is let in again, in whatever way, and removed again, before it learns of
+// either: it is told then.
+func TestRemovedTwiceWhileAway(t *testing.T) {
+	for i, again := range []func(a, b *party, l invite.Link){
+		func(a, b *party, _ invite.Link) { a.addPeer(b) },
+		func(a, _ *party, l invite.Link) { a.join(l, false) },
+		func(a, b *party, _ invite.Link) { a.ask(b, "") },
+	} {
+		w := newWorld(t, 64, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		w.befriend(a, b)
+		l := b.invite(Invite{})
+		b.off = true
+		a.remove(b)
+		w.pass(time.Minute)
+		again(a, b, l)
+		w.pass(time.Minute)
+		a.start()
+		if ok, err := a.core.Withdraw(w.now, b.addr); !ok {
+			a.must(err)
+			a.remove(b)
+		}
+		w.later(2 * day)
+		b.off = false
+		a.meets(b)
+		w.pass(2 * time.Minute)
+		w.states("a", "b", Stranger, "b", "a", Approved)
+		if b.count(EventLeft) != 1 {
+			t.Errorf("%d: %+v", i, b.events)
+		}
+	}
+}
+
+// The same, of somebody whom a device of ours brings and takes away.
+func TestTakenTwiceWhileAway(t *testing.T) {
+	w := newWorld(t, 66, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	c.join(a.invite(Invite{Mine: true}), true)
+	w.pass(20 * time.Second)
+	tell := func(kind wire.TellKind, body []byte) {
+		x := c.core.begun(w.now)
+		c.core.outbox.post(x, a.addr, kind, body)
+		c.must(x.commit())
+		w.pass(20 * time.Second)
+	}
+	bring, take := intro{Address: b.addr, Name: "b", Mine: true}.body(), bye{Remove: b.addr}.body()
+	tell(wire.TellIntro, bring)
+	b.addPeer(a)
+	w.pass(20 * time.Second)
+	w.states("a", "b", Friend, "b", "a", Friend)
+	b.off = true
+	tell(wire.TellBye, take)
+	tell(wire.TellIntro, bring)
+	tell(wire.TellBye, take)
+	w.later(2 * day)
+	b.off = false
+	a.meets(b)
+	w.pass(time.Minute)
+	w.states("a", "b", Stranger, "b", "a", Approved)
+}
+
+// A machine that lost what it knew is no friend any more, whatever a friend tells it first.
+func TestFriendLostAll(t *testing.T) {
+	for _, first := range []string{"profile", "introduction"} {
+		w := newWorld(t, 65, "a", "b", "c")
+		a, b, c := w.of("a"), w.of("b"), w.of("c")
+		w.befriend(a, b)
+		w.befriend(a, c)
+		b.store = &book.Memory{}
+		b.start()
+		w.pass(time.Minute)
+		if first == "profile" {
+			a.services = []Service{{Name: "web", Port: 80, Proto: 6}}
+			a.core.ProfileChanged(w.now)
+		} else if _, err := a.core.Introduce(w.now, b.addr, c.addr, ""); err != nil {
+			t.Error(err)
+		}
+		a.act()
+		w.pass(time.Minute)
+		if w.states("a", "b", Approved, "a", "c", Friend); a.count(EventLeft) != 1 {
+			t.Errorf("%s: %+v", first, a.events)
+		}
 	}
 }
 

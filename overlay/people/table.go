@@ -121,6 +121,7 @@ type person struct {
 	Let      bool            `json:"let,omitempty"` // it is added, or was until people removed it
 	Friend   bool            `json:"friend,omitempty"`
 	Left     bool            `json:"left,omitempty"`    // it says that it removed us
+	Owed     bool            `json:"owed,omitempty"`    // it was removed before, let in again, and may know of neither
 	Untold   bool            `json:"untold,omitempty"`  // it was let in because it asked, and has not said that it knows
 	Guest    bool            `json:"guest,omitempty"`   // it came with an invitation of ours
 	Unnamed  bool            `json:"unnamed,omitempty"` // it was added when it let us in, and had not said its name yet

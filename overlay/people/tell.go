@@ -1,6 +1,7 @@
 package people
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"slices"
 
@@ -16,7 +17,7 @@ func (c *Core) resend(now Now) {
 			continue
 		}
 		switch {
-		case o.stale(now):
+		case o.stale(now), o.once && o.late(now):
 			c.giveUp(now, k)
 		case c.outbox.rests(now, o):
 			o.rest(now)
@@ -136,6 +137,10 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 	case o.Kind == wire.TellAccept && m.Status == wire.TellDone && p.Untold:
 		p.Untold = false
 		c.people.put(x, k.to, p)
+	case o.Kind == wire.TellIntro && m.Status == wire.TellNotNow && p.Friend: // are we still let in? A PROFILE asks that
+		p.Knows = nil
+		c.people.put(x, k.to, p)
+		x.then(func() { c.tellProfile(now, p) })
 	case o.Kind == wire.TellAsk:
 		c.askTold(x, p, o, k, m.Status)
 	case o.Kind == wire.TellProfile && m.Status == wire.TellDone:
@@ -149,8 +154,16 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 
 // askTold notes that an ASK arrived. One that is not answered is said again some day, and soon if the other side
 // says that others that asked took its place. One that is refused is not said again; but our yes stays, and an ASK of
-// the other side's is welcome.
+// the other side's is welcome. While we use a link, its issuer may have heard a stranger: what it said to that one is no
+// answer.
 func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatus) {
+	if c.joins.m[k.to].State == JoinTrying && !p.Friend {
+		x.then(func() {
+			o.due = x.now.Mono.Add(cmp.Or(c.outbox.pause(o), o.later()))
+			c.outbox.sending[k] = o
+		})
+		return
+	}
 	p.AskTold, p.Refused = s == wire.TellDone, s != wire.TellDone
 	c.people.put(x, k.to, p)
 	if !p.asks() {

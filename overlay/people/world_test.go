@@ -246,7 +246,7 @@ func (w *world) step() {
 	}
 }
 
-// pass has time pass. Ordinary sessions of parties that added each other come up once a second.
+// pass has time pass. Ordinary sessions with added peers come up once a second, also with those that do not know us.
 func (w *world) pass(d time.Duration) {
 	for i := range int(d / (100 * time.Millisecond)) {
 		w.step()
@@ -259,7 +259,7 @@ func (w *world) pass(d time.Duration) {
 func (w *world) sessions() {
 	for _, p := range w.parties {
 		for _, o := range w.parties {
-			if p.addr != o.addr && !p.off && !o.off && p.standing(o) == book.Added && o.standing(p) == book.Added && p.secret == o.secret {
+			if p.addr != o.addr && !p.off && !o.off && p.standing(o) == book.Added && o.standing(p) != book.Blocked && p.secret == o.secret {
 				p.meet(o)
 			}
 		}
