@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"time"
 
 	"anodenet/anode"
 	"anodenet/anode/wire"
 	"anodenet/overlay/book"
+	"anodenet/overlay/mono"
 )
 
 // Heard is a TELL as it came.
@@ -31,6 +33,8 @@ func (c *Core) Heard(now Now, h Heard) {
 	switch s := c.book.Standing(h.From); {
 	case s == book.Blocked:
 		c.count.Blocked++
+	case h.Msg.Kind != wire.TellBye && c.byes.has(now.Mono, h.From.X()):
+		c.count.Again++
 	case s == book.Added:
 		c.heardPeer(now, h)
 	case h.Msg.Kind == wire.TellAsk && !c.person(h.From).asks():
@@ -96,6 +100,9 @@ func (c *Core) take(now Now, h Heard, f handler) {
 		if x.commit() != nil {
 			return // it comes again
 		}
+		if b, err := parseBye(h.Msg.Body); h.Msg.Kind == wire.TellBye && err == nil && b == (bye{}) {
+			c.byes.note(now.Mono, h.From.X())
+		}
 	}
 	switch s {
 	case wire.TellNotNow:
@@ -112,6 +119,31 @@ func (c *Core) take(now Now, h Heard, f handler) {
 
 func (c *Core) told(h Heard, s wire.TellStatus) {
 	c.do(Told{h.From, wire.ToldMsg{ID: h.Msg.ID, Status: s}})
+}
+
+// byes are who said BYE just now. What they said before may be still on its way: it is not answered, so it comes again
+// if it is meant, and does not if it is not.
+type byes []struct {
+	of Key
+	at mono.Time
+}
+
+const (
+	byesMax = 64
+	byeFor  = 2 * time.Second
+)
+
+func (l *byes) note(now mono.Time, k Key) {
+	*l = append((*l)[max(0, len(*l)-byesMax+1):], byes{{k, now}}...)
+}
+
+func (l byes) has(now mono.Time, k Key) bool {
+	for _, b := range l {
+		if b.of == k && now.Sub(b.at) < byeFor {
+			return true
+		}
+	}
+	return false
 }
 
 // handle takes a TELL of an added peer, or of one that we asked.

@@ -219,6 +219,7 @@ type Core struct {
 	// of this run alone
 	marks   map[Key]*mark // of peers that are added or were asked
 	unmet   map[Key]Up    // guests who came, which could not be written
+	byes    byes
 	room    room
 	actions []Action
 	held    mono.Time // nothing is due before: the Store could not be written

@@ -399,6 +399,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 		if body == nil {
 			body = bodies[test.kind]
 		}
+		w.now.Mono = w.now.Mono.Add(byeFor)
 		a.core.Heard(w.now, Heard{From: w.of(test.from).addr, Host: w.of(test.from).host, Msg: wire.TellMsg{ID: id(uint64(1000 + i)), Kind: test.kind, Body: body}})
 		got := silent
 		for _, x := range a.core.Take() {

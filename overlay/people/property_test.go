@@ -22,16 +22,20 @@ func TestProperties(t *testing.T) {
 // chaos is a world with a life of its own, and what people decided last.
 type chaos struct {
 	*world
-	links []invite.Link
-	kept  map[[2]*party]bool // false: removed or declined, and not let in since by people here, or brought by a device of theirs
+	links  []invite.Link
+	silent map[[2]*party]bool // one blocked the other once, which says nothing, then or later
+	kept   map[[2]*party]bool // false: removed or declined, and not let in since by people here, or brought by a device of theirs
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
-	return &chaos{world: newWorld(t, seed, "a", "b", "c", "d", "e"), kept: map[[2]*party]bool{}}
+	return &chaos{world: newWorld(t, seed, "a", "b", "c", "d", "e"), kept: map[[2]*party]bool{}, silent: map[[2]*party]bool{}}
 }
 
 func (x *chaos) run() {
 	x.loss = 0.3
+	if x.rng.IntN(3) == 0 { // two are of a network with a secret, and their guests will be
+		x.parties[0].secret, x.parties[1].secret = [32]byte{1}, [32]byte{1}
+	}
 	for range 120 {
 		x.act()
 		x.pass(time.Duration(x.rng.IntN(4000)) * time.Millisecond)
@@ -50,7 +54,7 @@ func (x *chaos) act() {
 		return
 	}
 	pair := [2]*party{p, o}
-	switch x.rng.IntN(16) {
+	switch x.rng.IntN(18) {
 	case 0, 1:
 		if _, token, err := p.core.Invite(x.now, Invite{Uses: 1 + x.rng.IntN(3), For: time.Hour, Mine: x.rng.IntN(4) == 0}); err == nil {
 			x.links = append(x.links, invite.Link{Address: p.addr, Token: token, Name: p.name, Expires: x.now.Wall.Add(time.Hour)})
@@ -99,6 +103,17 @@ func (x *chaos) act() {
 	case 13:
 		p.failing = false
 		p.start()
+	case 16:
+		p.policy = Policy(x.rng.IntN(3))
+	case 17:
+		switch {
+		case p.failing:
+		case p.standing(o) == book.Blocked:
+			p.unblock(o)
+		case x.rng.IntN(2) == 0:
+			p.block(o)
+			x.silent[pair], x.silent[[2]*party{o, p}] = true, true
+		}
 	case 15:
 		if !p.failing && !o.failing && x.rng.IntN(3) == 0 {
 			x.later(2 * day) // without those who are away
@@ -159,6 +174,9 @@ func (x *chaos) settle() {
 func (x *chaos) agree() {
 	for _, p := range x.parties {
 		for _, o := range x.parties {
+			if p.secret != o.secret || x.silent[[2]*party{p, o}] {
+				continue
+			}
 			if p.state(o) == Friend && o.state(p) != Friend {
 				x.Errorf("%s is a friend of %s, which says %s\n%+v\n%+v", o.name, p.name, o.state(p), p.core.person(o.addr), o.core.person(p.addr))
 			}
@@ -170,7 +188,7 @@ func (x *chaos) agree() {
 			}
 		}
 		for k, out := range p.core.outbox.sending {
-			if to := x.by[out.To]; out.due != mono.Never && to.standing(p) == book.Added {
+			if to := x.by[out.To]; out.due != mono.Never && to.standing(p) == book.Added && p.secret == to.secret {
 				x.Errorf("%s still sends %s %v %x", p.name, to.name, out.Kind, k.id)
 			}
 		}

@@ -255,6 +255,74 @@ func TestTakenTwiceWhileAway(t *testing.T) {
 	w.states("a", "b", Stranger, "b", "a", Approved)
 }
 
+// What somebody said before a BYE comes after it, as packets do: it changes nothing, and what is said again later does.
+func TestLateNews(t *testing.T) {
+	for _, friends := range []bool{true, false} {
+		w := newWorld(t, 67, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		old := map[wire.TellKind][]byte{wire.TellAsk: ask{Name: "a"}.body()}
+		if friends {
+			w.befriend(a, b)
+			old[wire.TellAccept], old[wire.TellProfile] = accept{"b"}.body(), profile{Name: "a"}.body()
+			a.remove(b)
+		} else {
+			a.ask(b, "")
+			w.pass(20 * time.Second)
+			if ok, err := a.core.Withdraw(w.now, b.addr); !ok || err != nil {
+				t.Fatal(err)
+			}
+			a.act()
+		}
+		w.step()
+		w.step()
+		for kind, body := range old {
+			b.core.Heard(w.now, Heard{From: a.addr, Host: a.host, Msg: wire.TellMsg{ID: id(uint64(kind)), Kind: kind, Body: body}})
+			b.act()
+		}
+		w.pass(20 * time.Second)
+		if friends {
+			w.states("b", "a", Approved)
+		} else {
+			w.states("b", "a", Stranger)
+		}
+		a.ask(b, "")
+		w.pass(20 * time.Second)
+		if friends {
+			w.states("a", "b", Friend, "b", "a", Friend)
+		} else {
+			w.states("b", "a", Asking)
+		}
+	}
+}
+
+// Who asks one that removed it before is asking, also after a restart.
+func TestAskAfterLeft(t *testing.T) {
+	for _, again := range []func(a, b *party, l invite.Link){
+		func(a, b *party, _ invite.Link) { b.ask(a, "") },
+		func(_, b *party, l invite.Link) { b.join(l, false) },
+	} {
+		w := newWorld(t, 68, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		w.befriend(a, b)
+		l := a.invite(Invite{})
+		a.remove(b)
+		w.pass(5 * time.Second)
+		w.states("b", "a", Approved)
+		a.off = true
+		again(a, b, l)
+		w.pass(time.Minute)
+		b.start()
+		if b.core.Peer(w.now, a.addr).Left {
+			t.Error("it says still that it was removed")
+		}
+		a.off = false
+		w.pass(20 * time.Second)
+		if s := a.state(b); s != Asking && s != Friend {
+			t.Errorf("a of b: %s", s)
+		}
+	}
+}
+
 // A machine that lost what it knew is no friend any more, whatever a friend tells it first.
 func TestFriendLostAll(t *testing.T) {
 	for _, first := range []string{"profile", "introduction"} {

@@ -325,6 +325,12 @@ func (p *party) block(o *party) {
 	delete(o.sessions, p.addr)
 }
 
+func (p *party) unblock(o *party) {
+	p.w.Helper()
+	_, err := p.book.Unblock(o.addr)
+	p.decided(o, err)
+}
+
 func (p *party) decided(o *party, err error) {
 	p.w.Helper()
 	p.core.Decided(p.w.now, o.addr)
