@@ -276,10 +276,10 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) error {
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
 	p.Owed = c.outbox.takeBack(x, u.Address.X()) || p.Owed
-	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true // its ASK comes
+	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
-	if r.Asked && !r.Declined && !r.over(now.Wall) { // or came before, in an ordinary session
+	if r.Asked && !r.Declined && !r.over(now.Wall) { // in an ordinary session; else its ASK comes
 		p.Said = firstOf(p.Said, r.Name)
 		c.outbox.post(x, u.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
 	}

@@ -113,6 +113,7 @@ func (x *chaos) act() {
 		case x.rng.IntN(2) == 0:
 			p.block(o)
 			x.silent[pair], x.silent[[2]*party{o, p}] = true, true
+			delete(x.kept, pair) // what was before is so after
 		}
 	case 15:
 		if !p.failing && !o.failing && x.rng.IntN(3) == 0 {
@@ -188,7 +189,7 @@ func (x *chaos) agree() {
 			}
 		}
 		for k, out := range p.core.outbox.sending {
-			if to := x.by[out.To]; out.due != mono.Never && to.standing(p) == book.Added && p.secret == to.secret {
+			if to := x.by[out.To]; out.due != mono.Never && out.refused == 0 && !out.refusal && to.standing(p) == book.Added && p.secret == to.secret {
 				x.Errorf("%s still sends %s %v %x", p.name, to.name, out.Kind, k.id)
 			}
 		}

@@ -158,6 +158,10 @@ func (c *Core) Told(now Now, from anode.Address, m wire.ToldMsg) {
 // answer.
 func (c *Core) askTold(x *tx, p person, o *outgoing, k tellKey, s wire.TellStatus) {
 	if c.joins.m[k.to].State == JoinTrying && !p.Friend {
+		if s == wire.TellDone && !p.AskTold {
+			p.AskTold = true
+			c.people.put(x, k.to, p)
+		}
 		x.then(func() {
 			o.due = x.now.Mono.Add(cmp.Or(c.outbox.pause(o), o.later()))
 			c.outbox.sending[k] = o
