@@ -144,7 +144,8 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
 	p.Owed = c.outbox.takeBack(x, k) || p.Owed
-	p.Let, p.Left, p.Mine, p.Asked, p.AskTold, p.Note = true, false, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
+	p.Let = true
+	p.decided(now, j.Note, r.Mine) // the ASK goes when the session is up
 	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
