@@ -143,7 +143,7 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	p.Owed = c.outbox.takeBack(x, k) || p.Owed
+	c.takeBack(x, &p)
 	p.Let = true
 	p.decided(now, j.Note, r.Mine) // the ASK goes when the session is up
 	p.know(x, waysOf(r.Link))

@@ -410,7 +410,7 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
-	p.Owed = c.outbox.takeBack(x, a.X()) || p.Owed
+	c.takeBack(x, &p)
 	if err == nil { // a friend introduced it
 		p.By, p.Via, p.Said = known.By, firstBy(known.By), known.Name
 		r.Ways.Endpoints, r.Ways.Relays = slices.Concat(r.Ways.Endpoints, known.Endpoints), slices.Concat(r.Ways.Relays, known.Relays)
