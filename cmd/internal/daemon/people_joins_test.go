@@ -368,3 +368,39 @@ func TestTwoLinksAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. Once it has
+// no other secret, the join ends.
+func TestJoinOtherSecret(t *testing.T) {
+	for _, there := range []byte{0, 7} {
+		synctest.Test(t, func(t *testing.T) {
+			w := vnet.New(1)
+			defer w.Close()
+			s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+			a, b := newBox(t, w, s, "a", 1, [32]byte{there}), newBox(t, w, s, "b", 2, [32]byte{9})
+			a.start()
+			b.start()
+			defer a.stop()
+			defer func() { b.stop() }()
+			time.Sleep(time.Second)
+			v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			j, err := b.people.Join(t.Context(), control.JoinRequest{Link: v.Link})
+			if err != nil || j.State != control.JoinTrying || j.Why == "" || j.Try == "" {
+				t.Errorf("%+v, %v", j, err)
+			}
+			b.psk.value = [32]byte{there}
+			if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
+				t.Fatal(err)
+			}
+			if why, _ := b.people.whyTrying(t.Context(), a.address()); why != "" {
+				t.Errorf("with the right secret: %s", why)
+			}
+			if j, took, err := b.use(t.Context(), v.Link, time.Minute); err != nil || j.State != control.JoinDone || took > 5*time.Second {
+				t.Errorf("%+v after %v, %v", j, took, err)
+			}
+		})
+	}
+}
