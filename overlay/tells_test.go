@@ -793,6 +793,43 @@ func TestJoinAfterKill(t *testing.T) {
 	}
 }
 
+// An issuer that is killed before it has told the network's secret: the guest heard it in the session by the invitation,
+// and cannot read its ordinary handshakes. Another session by the invitation is made soon.
+func TestJoinAfterKillWithSecret(t *testing.T) {
+	bubble(t, func(t *testing.T, w *vnet.World) {
+		a, b := newHost(t, w.Host("a"), [32]byte{7}), newHost(t, w.Host("b"), [32]byte{})
+		lan(w, "lan", 0, a.n.host, b.n.host)
+		a.n.start()
+		b.n.start()
+		defer b.n.stop()
+		a.slow = 3 * time.Second
+		a.begin()
+		b.begin()
+		settle(time.Second)
+		b.join(a.invite(1))
+		settle(500 * time.Millisecond)
+		if _, by, _, _, _, _ := b.saw(); by != 1 {
+			t.Fatal("no session by the invitation")
+		}
+		a.n.stop()
+		settle(time.Second)
+		a.slow = 0
+		a.n.start()
+		defer a.n.stop()
+		a.begin()
+		began := time.Now()
+		for ordinary := 0; ordinary == 0 && time.Since(began) < time.Minute; settle(100 * time.Millisecond) {
+			_, _, ordinary, _, _, _ = b.saw()
+		}
+		took := time.Since(began)
+		t.Logf("the join ends %v after the start", took)
+		if took > 3*time.Second {
+			t.Errorf("the join ends %v after the start", took)
+		}
+		letIn(t, a, b)
+	})
+}
+
 // Who was asked, or was introduced, is a stranger whatever was told in a session: nothing of it is trusted by the
 // adapter, and no stream is taken, before both are added. Then the same session carries all.
 func TestAskedIsAStranger(t *testing.T) {
