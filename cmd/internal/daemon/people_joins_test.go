@@ -211,7 +211,7 @@ func (sc trouble) join(t *testing.T, seed uint64) (took time.Duration, j control
 		var pings sync.WaitGroup
 		stopPings := make(chan struct{})
 		if sc.pinged&2 != 0 {
-			node := a.node
+			node, r := a.node, rand.New(rand.NewPCG(seed, 3))
 			pings.Go(func() {
 				for {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
