@@ -85,6 +85,15 @@ func (c *Core) Join(now Now, r JoinRequest) (Joined, error) {
 	return c.joinByToken(now, r)
 }
 
+// Joining returns how the join with an issuer goes, by whichever of its links; ok is false if none is under way.
+func (c *Core) Joining(issuer anode.Address) (j Joined, ok bool) {
+	x := c.joins.m[issuer.X()]
+	if x.State != JoinTrying {
+		return Joined{}, false
+	}
+	return c.joined(x), true
+}
+
 // tidyJoins forgets the oldest join that has ended, if there are too many.
 func (c *Core) tidyJoins(now Now) {
 	var oldest Key
