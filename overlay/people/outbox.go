@@ -70,7 +70,7 @@ const (
 
 // pauses are how long a TELL waits for TOLD before it is sent again; after the last it waits for the
 // next session.
-var pauses = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
+var pauses = [...]time.Duration{time.Second / 2, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
 
 // An ASK of somebody who is no peer has no session to wait for, so it is sent on, more and more seldom.
 const (
