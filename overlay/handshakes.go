@@ -28,6 +28,9 @@ func (s *signals) welcome(m *message) error {
 		s.l.tells.up(m.peer, x, m.from.String())
 		s.l.tick(m.peer)
 	}
+	if errors.Is(err, seal.ErrAuth) {
+		s.l.tells.unread(m.peer)
+	}
 	if errors.Is(err, seal.ErrRefused) || err == nil && x.Refused() {
 		s.l.tells.refused(m.peer)
 	}

@@ -93,6 +93,8 @@ const (
 	joinPause = 30 * time.Second // doubles
 	joinLast  = 15 * time.Minute
 	joinAgain = 5 * time.Second // at the earliest, when there is a reason
+
+	unreadAgain = 2 * time.Second // at the earliest, when the issuer cannot be read
 )
 
 // join begins with an invitation.
@@ -181,6 +183,17 @@ func (t *tells) found(p *peer.Peer) {
 	if x := t.joins.of[p]; x != nil && !p.Invited(t.l.now) && p.Unanswered(t.l.now) == 0 {
 		x.next = min(x.next, max(t.l.now, x.tried.Add(joinAgain)))
 	}
+}
+
+// unread takes that the issuer answers an ordinary handshake and we cannot read it: it has a secret that it was to tell us
+// in the session by the invitation. It may have lost that one, so another is made.
+func (t *tells) unread(p *peer.Peer) {
+	x := t.joins.of[p]
+	if x == nil || !x.in || t.l.now.Sub(x.tried) < unreadAgain {
+		return
+	}
+	x.tried = t.l.now
+	p.Join(t.l.now, &x.invitation, laterTry)
 }
 
 // again tries all anew, as eagerly as in the beginning.

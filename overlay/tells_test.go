@@ -793,6 +793,54 @@ func TestJoinAfterKill(t *testing.T) {
 	}
 }
 
+// An issuer that is killed before it has told the network's secret: the guest heard it in the session by the invitation,
+// and cannot read its ordinary handshakes, or gets none. Another session by the invitation is made soon.
+func TestJoinAfterKillWithSecret(t *testing.T) {
+	for _, added := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *vnet.World) {
+			a, b := newHost(t, w.Host("a"), [32]byte{7}), newHost(t, w.Host("b"), [32]byte{})
+			lan(w, "lan", 0, a.n.host, b.n.host)
+			a.n.start()
+			b.n.start()
+			defer b.n.stop()
+			b.begin() // a.begin is not called: nobody tells anything before it is killed
+			settle(time.Second)
+			b.join(a.invite(1))
+			settle(500 * time.Millisecond)
+			if _, by, _, _, _, _ := b.saw(); by != 1 {
+				t.Fatal("no session by the invitation")
+			}
+			if added {
+				if _, err := a.n.AddPeer(t.Context(), Peer{Address: b.n.address0()}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.n.stop()
+			settle(time.Second)
+			a.events = make(chan any, cap(a.events))
+			a.n.start()
+			defer a.n.stop()
+			a.begin()
+			began := time.Now()
+			if err := b.n.Tell(t.Context(), a.n.address0(), wire.TellMsg{ID: newTellID(), Kind: wire.TellAsk}); err != nil {
+				t.Fatal(err)
+			}
+			for ordinary := 0; ordinary == 0 && time.Since(began) < time.Minute; settle(100 * time.Millisecond) {
+				_, _, ordinary, _, _, _ = b.saw()
+			}
+			took, most := time.Since(began), 5*time.Second
+			if added {
+				most = 3 * time.Second
+			}
+			t.Logf("added %v: the join ends %v after the start", added, took)
+			if took > most {
+				t.Errorf("added %v: the join ends %v after the start", added, took)
+			}
+			letIn(t, a, b)
+		})
+	}
+}
+
 // Who was asked, or was introduced, is a stranger whatever was told in a session: nothing of it is trusted by the
 // adapter, and no stream is taken, before both are added. Then the same session carries all.
 func TestAskedIsAStranger(t *testing.T) {

@@ -85,18 +85,27 @@ func (s *Session) Invited() bool { return s.invitation != InvitationID{} }
 func (s *Session) Refused() bool { return s.refused }
 
 // Join begins a handshake by an invitation of the other side's, in place of any that is under
-// way, and goes on with it for a while. It does nothing if one by it is under way, or if there is
-// a session by it in which the other side was heard just now: it may have started anew since, and know nothing of it.
+// way, and goes on with it for a while. It does nothing if one by it is under way, or if there is a
+// session by it in which the other side was heard just now, and another handshake has not been under way since: it may
+// have started anew, and know nothing of the session.
 func (s *Set) Join(now time.Duration, i *Invitation, patience time.Duration) error {
 	now = max(now, 1)
 	s.timers.joined = now - giveUp + patience
 	if s.attempt != nil && s.attempt.invitation != nil && *s.attempt.invitation == *i {
 		return nil
 	}
-	if x := s.Invited(now); x != nil && x.invitation == i.ID && x.heard() && now-time.Duration(x.received.Load()) < invitedSilence {
+	if x := s.Invited(now); x != nil && x.invitation == i.ID && s.alive(now, x) {
 		return nil
 	}
 	return s.begin(now, i)
+}
+
+// alive reports whether the other side was heard in a session by an invitation just now, and no handshake has gone
+// unanswered since.
+func (s *Set) alive(now time.Duration, x *Session) bool {
+	heard := time.Duration(x.received.Load())
+	vain := s.attempt != nil && s.attempt.began > heard && s.attempt.began < now
+	return heard != 0 && now-heard < invitedSilence && !vain
 }
 
 // Leave ends the handshake by an invitation that is under way. Sessions stay.

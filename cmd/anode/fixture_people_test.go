@@ -124,6 +124,8 @@ func (p *fixturePeople) Join(_ context.Context, r control.JoinRequest) (control.
 		j.State, j.Why, j.Try = control.JoinDead, "the link was revoked", "ask for a new link"
 	case l.Name == "asleep":
 		j.State = control.JoinTrying
+	case l.Name == "secretive":
+		j.State, j.Why, j.Try = control.JoinTrying, "its network secret is another one", "the same secret on both machines"
 	case p.joins < 3:
 		j.State = control.JoinTrying
 	default:

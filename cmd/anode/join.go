@@ -336,7 +336,7 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 		if err != nil {
 			return err
 		}
-		if j.last = joined; joined.State != control.JoinTrying {
+		if j.last = joined; joined.State != control.JoinTrying || joined.Why != "" {
 			return nil
 		}
 		select {
@@ -398,7 +398,7 @@ func (j *joining) result(interrupted bool) *failure {
 		f.exit = exitFailed
 	}
 	if why != "" {
-		f.message += ": " + why
+		f.message, f.try = j.label()+" cannot be joined yet: "+why, cmp.Or(j.last.Try, f.try)
 	}
 	f.message += "\nthis machine goes on trying in the background" + j.until()
 	return f

@@ -57,7 +57,7 @@ func linkOf(name string) string {
 
 // setLinks gives a script links in variables, and in files.
 func setLinks(e *testscript.Env) error {
-	for _, name := range []string{"east", "used", "revoked", "asleep", "north"} {
+	for _, name := range []string{"east", "used", "revoked", "asleep", "secretive", "north"} {
 		e.Setenv("LINK_"+strings.ToUpper(name), linkOf(name))
 	}
 	l := linkOf("east")

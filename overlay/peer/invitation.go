@@ -103,6 +103,9 @@ func (p *Peer) Use(now mono.Time) {
 		}
 		m.sessions()
 	}
+	if p.trouble.reason == OtherSecret { // it was about the old one
+		p.relieve(false)
+	}
 }
 
 // aside returns the route of a machine's session by an invitation, for what may travel in it; nil

@@ -239,12 +239,12 @@ func (c *Core) accepted(x *tx, p person) (name string) {
 	if !p.Friend {
 		x.do(Event{Kind: EventFriend, Address: p.Address, Name: firstOf(name, p.Said), Asked: asked})
 	}
+	c.takeBack(x, &p)
 	p.Let, p.Friend, p.Left, p.Owed, p.As, p.Asked, p.AskTold, p.Refused = true, true, false, false, "", x.now.Wall, true, false
 	if p.Mine {
 		p.Mine = false
 		c.spread(x, &p, name)
 	}
-	c.outbox.takeBack(x, k)
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)
 	x.then(func() {
@@ -378,7 +378,7 @@ func (c *Core) Decided(now Now, a anode.Address) {
 // letIn follows that people here added a peer. If it asked, that is the answer.
 func (c *Core) letIn(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
-	p.Owed = c.outbox.takeBack(x, k) || p.Owed
+	c.takeBack(x, &p)
 	if r, listed := c.requests.m[k]; listed && r.Address == p.Address && r.Asked && !r.Declined {
 		c.befriend(x, p)
 		x.commit()

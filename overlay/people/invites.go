@@ -275,7 +275,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) error {
 	v.Uses--
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
-	p.Owed = c.outbox.takeBack(x, u.Address.X()) || p.Owed
+	c.takeBack(x, &p)
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})

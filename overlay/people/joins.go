@@ -85,6 +85,15 @@ func (c *Core) Join(now Now, r JoinRequest) (Joined, error) {
 	return c.joinByToken(now, r)
 }
 
+// Joining returns how the join with an issuer goes, by whichever of its links; ok is false if none is under way.
+func (c *Core) Joining(issuer anode.Address) (j Joined, ok bool) {
+	x := c.joins.m[issuer.X()]
+	if x.State != JoinTrying {
+		return Joined{}, false
+	}
+	return c.joined(x), true
+}
+
 // tidyJoins forgets the oldest join that has ended, if there are too many.
 func (c *Core) tidyJoins(now Now) {
 	var oldest Key
@@ -143,8 +152,9 @@ func (c *Core) joinByToken(now Now, r JoinRequest) (Joined, error) {
 		j.Until = now.Wall.Add(InviteForMost)
 	}
 	x.edit.Add = &book.Entry{Address: a, Name: name, Mine: e.Mine || r.Mine}
-	p.Owed = c.outbox.takeBack(x, k) || p.Owed
-	p.Let, p.Left, p.Mine, p.Asked, p.AskTold, p.Note = true, false, r.Mine, now.Wall, false, j.Note // the ASK goes when the session is up
+	c.takeBack(x, &p)
+	p.Let = true
+	p.decided(now, j.Note, r.Mine) // the ASK goes when the session is up
 	p.know(x, waysOf(r.Link))
 	c.people.put(x, k, p)
 	c.requests.drop(x, k)

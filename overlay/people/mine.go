@@ -66,7 +66,7 @@ func (c *Core) brought(x *tx, by anode.Address, i intro) {
 		Via: append(slices.Clone(e.Via), by)}
 	c.requests.drop(x, i.Address.X())
 	p := c.person(i.Address)
-	p.Owed = c.outbox.takeBack(x, i.Address.X()) || p.Owed
+	c.takeBack(x, &p)
 	first := p.Asked.IsZero()
 	p.know(x, Ways{Relays: i.Relays}) // the book has the endpoints
 	if p.Let = true; first {

@@ -168,16 +168,14 @@ func (o *outbox) dropAll(x *tx, to Key) {
 	x.then(func() { o.stop(to, func(*outgoing) bool { return true }) })
 }
 
-// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again. It
-// reports whether that was so.
-func (o *outbox) takeBack(x *tx, to Key) (owed bool) {
-	for k, l := range o.stored.m {
-		if k.to == to && l.Kind == wire.TellBye && !isRemoval(l.Kind, l.Body) {
-			o.drop(x, k)
-			owed = true
+// takeBack has a transaction forget that a peer was removed, if it was not told yet: it is let in, or asked, again.
+func (c *Core) takeBack(x *tx, p *person) {
+	for k, l := range c.outbox.stored.m {
+		if k.to == p.Address.X() && l.Kind == wire.TellBye && !isRemoval(l.Kind, l.Body) {
+			c.outbox.drop(x, k)
+			p.Owed = true
 		}
 	}
-	return owed
 }
 
 // owes returns who gets a BYE when a session with it is up, though it is no peer, and whether that changed since the

@@ -410,14 +410,14 @@ func (c *Core) Ask(now Now, r AskRequest) error {
 		return fmt.Errorf("%w: %d were asked and have not answered", ErrTooMany, maxAsked)
 	}
 	x := c.begun(now)
-	p.Owed = c.outbox.takeBack(x, a.X()) || p.Owed
+	c.takeBack(x, &p)
 	if err == nil { // a friend introduced it
 		p.By, p.Via, p.Said = known.By, firstBy(known.By), known.Name
 		r.Ways.Endpoints, r.Ways.Relays = slices.Concat(r.Ways.Endpoints, known.Endpoints), slices.Concat(r.Ways.Relays, known.Relays)
 		c.requests.drop(x, a.X())
 	}
-	p.Let, p.Left = c.book.Standing(a) == book.Added, false
-	p.Asked, p.AskTold, p.Refused, p.As, p.Note, p.Mine = now.Wall, false, false, r.Name, clean(r.Note, maxNote), r.Mine
+	p.Let, p.As = c.book.Standing(a) == book.Added, r.Name
+	p.decided(now, clean(r.Note, maxNote), r.Mine)
 	p.know(x, r.Ways)
 	c.people.put(x, a.X(), p)
 	x.then(func() { c.sendAsk(now, p) })

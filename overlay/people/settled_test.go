@@ -295,30 +295,41 @@ func TestLateNews(t *testing.T) {
 	}
 }
 
-// Who asks one that removed it before is asking, also after a restart.
-func TestAskAfterLeft(t *testing.T) {
-	for _, again := range []func(a, b *party, l invite.Link){
-		func(a, b *party, _ invite.Link) { b.ask(a, "") },
-		func(_, b *party, l invite.Link) { b.join(l, false) },
-	} {
-		w := newWorld(t, 68, "a", "b")
-		a, b := w.of("a"), w.of("b")
-		w.befriend(a, b)
-		l := a.invite(Invite{})
-		a.remove(b)
-		w.pass(5 * time.Second)
-		w.states("b", "a", Approved)
-		a.off = true
-		again(a, b, l)
-		w.pass(time.Minute)
-		b.start()
-		if b.core.Peer(w.now, a.addr).Left {
-			t.Error("it says still that it was removed")
-		}
-		a.off = false
-		w.pass(20 * time.Second)
-		if s := a.state(b); s != Asking && s != Friend {
-			t.Errorf("a of b: %s", s)
+// Who asks one that removed it before, or refused it, is asking, also after a restart.
+func TestAskAfterNo(t *testing.T) {
+	for _, no := range []string{"removed", "refused"} {
+		for _, again := range []func(a, b *party, l invite.Link){
+			func(a, b *party, _ invite.Link) { b.ask(a, "") },
+			func(_, b *party, l invite.Link) { b.join(l, false) },
+		} {
+			w := newWorld(t, 68, "a", "b")
+			a, b := w.of("a"), w.of("b")
+			l := a.invite(Invite{Uses: 2})
+			if no == "removed" {
+				w.befriend(a, b)
+				a.remove(b)
+			} else {
+				a.policy = FromNobody
+				b.addPeer(a)
+			}
+			w.pass(5 * time.Second)
+			w.states("b", "a", Approved)
+			a.policy, a.off = FromAll, true
+			again(a, b, l)
+			w.pass(time.Minute)
+			b.start()
+			if p := b.core.Peer(w.now, a.addr); p.Left || p.Refused {
+				t.Errorf("after it was %s: %+v", no, p)
+			}
+			if b.core.joins.m[a.addr.X()].State == JoinTrying { // the invitation is over when a is back
+				w.later(2 * day)
+				b.start()
+			}
+			a.off = false
+			w.pass(20 * time.Second)
+			if s := a.state(b); s != Asking && s != Friend {
+				t.Errorf("after it was %s: a of b is %s", no, s)
+			}
 		}
 	}
 }

@@ -150,6 +150,11 @@ func (c *Core) person(a anode.Address) person {
 	return p
 }
 
+// decided notes that people here want to be let in by somebody. What it answered before does not count.
+func (p *person) decided(now Now, note string, mine bool) {
+	p.Asked, p.AskTold, p.Refused, p.Left, p.Note, p.Mine = now.Wall, false, false, false, note, mine
+}
+
 // asks reports whether people here said yes to somebody who is not added, and who has not said the same.
 func (p person) asks() bool { return !p.Asked.IsZero() && !p.Let }
 

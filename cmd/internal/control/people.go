@@ -89,7 +89,7 @@ type Joined struct {
 	Name    string        `json:"name"` // the issuer's, here
 	Own     string        `json:"own"`  // what the issuer calls us; empty: not told
 	State   JoinState     `json:"state"`
-	Why     string        `json:"why"` // in words, if it does not go on
+	Why     string        `json:"why"` // in words, if it does not go on; of JoinTrying: if it cannot end as things are
 	Try     string        `json:"try"`
 }
 

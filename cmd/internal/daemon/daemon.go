@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &daemon{options: o, cfg: cfg, log: log, settings: settings, store: store, identity: identity, listener: listener}
+	d := &daemon{options: o, clock: clock{}, cfg: cfg, log: log, settings: settings, store: store, identity: identity, listener: listener}
 	if err := d.open(); err != nil {
 		listener.Close()
 		return err
@@ -108,6 +108,7 @@ func Run(ctx context.Context, o Options) (err error) {
 // daemon holds everything that was opened.
 type daemon struct {
 	options  Options
+	clock    overlay.Clock
 	cfg      config.Loaded // as at the start
 	log      *slog.Logger
 	settings *logSettings
@@ -199,7 +200,7 @@ func (d *daemon) open() error {
 		Relay:       d.cfg.Relay.Enabled,
 		RelayZones:  relayZones(d.cfg.Relay, d.identity.Address()),
 		RelayLimits: &limits,
-		Clock:       clock{},
+		Clock:       d.clock,
 		Log:         d.log,
 		Version:     d.options.Version,
 		Counters:    d.counters,

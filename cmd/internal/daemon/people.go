@@ -29,10 +29,11 @@ import (
 //
 // No timer runs while nothing is due.
 type peopleService struct {
-	self anode.Address
-	book *book.Book
-	log  *slog.Logger
-	node *overlay.Node // set before run
+	self  anode.Address
+	book  *book.Book
+	log   *slog.Logger
+	node  *overlay.Node // set before run
+	clock overlay.Clock
 
 	settings atomic.Pointer[config.People]
 	host     string // the host's name, as a peer's
@@ -73,7 +74,7 @@ const (
 func (d *daemon) newPeople(secret *secret, services func() []people.Service, occurs func(Occasion)) (*peopleService, error) {
 	host, _ := os.Hostname()
 	s := &peopleService{
-		self: d.identity.Address(), book: d.book, log: d.log, secret: secret, services: services, occurs: occurs,
+		self: d.identity.Address(), book: d.book, log: d.log, clock: d.clock, secret: secret, services: services, occurs: occurs,
 		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
 		places: map[anode.Address]*people.Ways{}, peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
@@ -82,7 +83,7 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service, occ
 	core, problems, err := people.New(people.Config{
 		Self: s.self, Book: peopleBook{d.book, s}, Name: s.name, Services: services, Secret: secret.get, Policy: s.policy,
 		Found: s.found, Random: func(b []byte) { rand.Read(b) },
-	}, moment())
+	}, s.moment())
 	for _, problem := range problems {
 		d.log.Warn("people", "err", problem)
 	}
@@ -105,7 +106,9 @@ func ownName(host string) string {
 }
 
 // moment is now.
-func moment() people.Now { return people.Now{Wall: clock{}.Now(), Mono: mono.At(clock{}.Since())} }
+func (s *peopleService) moment() people.Now {
+	return people.Now{Wall: s.clock.Now(), Mono: mono.At(s.clock.Since())}
+}
 
 // name is what this machine is called by others.
 func (s *peopleService) name() string {
@@ -171,7 +174,7 @@ func (s *peopleService) Up(u overlay.Up) {
 // Invitation returns the key of an invitation of ours; see overlay.People.
 func (s *peopleService) Invitation(id overlay.InvitationID, from anode.Address) (psk [32]byte, ok bool) {
 	o := (*s.open.Load())[id]
-	if o == nil || !o.Admits(from, time.Now()) {
+	if o == nil || !o.Admits(from, s.clock.Now()) {
 		return psk, false
 	}
 	return o.PSK, true
@@ -209,7 +212,7 @@ func (s *peopleService) run(ctx context.Context) error {
 			f(s.core)
 			s.act(ctx)
 		case <-wait:
-			s.core.Tick(moment())
+			s.core.Tick(s.moment())
 			s.act(ctx)
 			s.wakeWaiting()
 		}
@@ -225,7 +228,7 @@ func (s *peopleService) wait() {
 
 // wind sets the timer to what is due next; nil: nothing is.
 func (s *peopleService) wind(t *time.Timer) <-chan time.Time {
-	now := moment()
+	now := s.moment()
 	next := s.core.Next(now)
 	if next == mono.Never {
 		t.Stop()
@@ -257,7 +260,7 @@ func (s *peopleService) follow(ctx context.Context, w *overlay.Watch) {
 
 // event gives the core what happened.
 func (s *peopleService) event(x any) {
-	now := moment()
+	now := s.moment()
 	switch x := x.(type) {
 	case overlay.Heard:
 		s.core.Heard(now, people.Heard{From: x.From, Host: hostOf(x.Endpoint), Endpoint: x.Endpoint, Msg: x.Msg})
@@ -413,7 +416,7 @@ func (s *peopleService) Set(ctx context.Context, c config.People) error {
 
 // ServicesChanged tells friends that this machine offers other services.
 func (s *peopleService) ServicesChanged(ctx context.Context) error {
-	return s.do(ctx, func(c *people.Core) { c.ProfileChanged(moment()) })
+	return s.do(ctx, func(c *people.Core) { c.ProfileChanged(s.moment()) })
 }
 
 // Count adds what was dropped.
@@ -534,7 +537,7 @@ func (s *peopleService) takeSecret(ctx context.Context, a people.Secret) {
 		return
 	}
 	s.log.Info("the network's secret was told", "peer", s.shown(a.From))
-	s.core.ProfileChanged(moment())
+	s.core.ProfileChanged(s.moment())
 }
 
 var _ overlay.People = (*peopleService)(nil)

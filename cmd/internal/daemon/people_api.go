@@ -18,7 +18,7 @@ const answerPatience = 3 * time.Second
 
 // with runs a verb with the core.
 func with[T any](ctx context.Context, s *peopleService, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
-	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, moment()) }); failed != nil {
+	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, s.moment()) }); failed != nil {
 		return v, failed
 	}
 	return v, err
@@ -73,7 +73,7 @@ func reachable(endpoints []wire.Endpoint, relays []overlay.RelayAt) string {
 func (s *peopleService) Invitations(ctx context.Context) (control.Invitations, error) {
 	reply := control.Invitations{Invitations: []control.Invitation{}}
 	err := s.do(ctx, func(c *people.Core) {
-		for _, v := range c.Invitations(moment()) {
+		for _, v := range c.Invitations(s.moment()) {
 			reply.Invitations = append(reply.Invitations, invitationOf(v))
 		}
 	})
@@ -107,15 +107,41 @@ func (s *peopleService) Join(ctx context.Context, r control.JoinRequest) (contro
 	}
 	var j people.Joined
 	var failed error
-	began := time.Now()
+	begun := false
 	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
-		j, failed = c.Join(moment(), people.JoinRequest{Link: link, As: r.As, Note: r.Note, Ask: r.Ask, Mine: r.Mine})
-		return failed != nil || j.State != people.JoinTrying || time.Since(began) > answerPatience
+		going, ok := c.Joining(link.Address)
+		if j = going; !begun || !ok { // another link of the issuer's may have taken its place since
+			j, failed = c.Join(s.moment(), people.JoinRequest{Link: link, As: r.As, Note: r.Note, Ask: r.Ask, Mine: r.Mine})
+		}
+		begun = true
+		return failed != nil || j.State != people.JoinTrying
 	})
 	if err == nil {
 		err = failed
 	}
-	return s.joinedOf(j), err
+	reply := s.joinedOf(j)
+	if err == nil && j.State == people.JoinTrying {
+		reply.Why, reply.Try = s.whyTrying(ctx, j.Address)
+	}
+	return reply, err
+}
+
+// whyTrying says why a join does not end, if the issuer answers and something at the two machines has to change.
+func (s *peopleService) whyTrying(ctx context.Context, issuer anode.Address) (why, try string) {
+	status, err := s.node.Status(ctx)
+	if err != nil {
+		return "", ""
+	}
+	for _, p := range status.Peers {
+		switch {
+		case p.Address != issuer:
+		case p.Reason == overlay.ReasonOtherSecret && s.secret.get() != [32]byte{}: // else the issuer tells us its own
+			return "it answers, but its network secret is another one, or it has none", "the same secret on both machines, or no secret here"
+		case p.Reason == overlay.ReasonAnotherVersion:
+			return "it answers, but needs another version of anode", "anode version on both machines, and update the older one"
+		}
+	}
+	return "", ""
 }
 
 // joinedOf says in words how a join goes.
@@ -151,7 +177,7 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 	}
 	var reply control.Asked
 	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
-		p := c.Peer(moment(), r.Address)
+		p := c.Peer(s.moment(), r.Address)
 		reply = control.Asked{Address: r.Address, Name: p.Name, State: control.State(p.State.String()), Told: !c.Waits(r.Address, wire.TellAsk), Refused: p.Refused}
 		return reply.Told
 	})
@@ -162,7 +188,7 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 func (s *peopleService) Requests(ctx context.Context) (control.Requests, error) {
 	reply := control.Requests{Requests: []control.Request{}}
 	err := s.do(ctx, func(c *people.Core) {
-		for _, r := range c.Requests(moment()) {
+		for _, r := range c.Requests(s.moment()) {
 			reply.Requests = append(reply.Requests, s.requestOf(r))
 		}
 	})
@@ -231,7 +257,7 @@ func (s *peopleService) SetMine(ctx context.Context, r control.MineRequest) erro
 func (s *peopleService) States(ctx context.Context) (control.States, error) {
 	reply := control.States{States: []control.PeerState{}}
 	err := s.do(ctx, func(c *people.Core) {
-		for _, p := range c.Peers(moment()) {
+		for _, p := range c.Peers(s.moment()) {
 			reply.States = append(reply.States, s.stateOf(p))
 		}
 	})

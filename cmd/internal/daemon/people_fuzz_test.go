@@ -154,7 +154,7 @@ func newFuzzServer(t *testing.T, node *overlay.Node, id *anode.Identity) (h http
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{identity: id, book: b, log: slog.New(slog.DiscardHandler), options: Options{State: NoState,
+	d := &daemon{identity: id, book: b, clock: clock{}, log: slog.New(slog.DiscardHandler), options: Options{State: NoState,
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		}}}

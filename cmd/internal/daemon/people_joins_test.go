@@ -1,0 +1,406 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"anodenet/anode"
+	"anodenet/cmd/internal/config"
+	"anodenet/cmd/internal/control"
+	"anodenet/overlay"
+	"anodenet/overlay/book"
+	"anodenet/overlay/link"
+	"anodenet/overlay/people"
+	"anodenet/overlay/vnet"
+)
+
+// bubbleClock is the clock of a bubble.
+type bubbleClock struct{}
+
+func (bubbleClock) Now() time.Time       { return time.Now() }
+func (bubbleClock) Since() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
+// box is a machine with a node and people, without the rest of a daemon, on a host of the simulated internet.
+type box struct {
+	t     *testing.T
+	name  string
+	host  *vnet.Host
+	wire  *vnet.Interface
+	id    *anode.Identity
+	store *book.Memory
+	wrote func() // is called when the store is written; nil: nobody asks
+	psk   *secret
+
+	node   *overlay.Node
+	people *peopleService
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+}
+
+func newBox(t *testing.T, w *vnet.World, s *vnet.Segment, name string, n byte, psk [32]byte) *box {
+	t.Helper()
+	id, err := anode.NewIdentity(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := w.Host(name)
+	b := &box{t: t, name: name, host: h, id: id, store: &book.Memory{}, psk: &secret{value: psk, fixed: psk != [32]byte{}}}
+	b.wire = h.Attach(s, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 24))
+	return b
+}
+
+func (b *box) address() anode.Address { return b.id.Address() }
+
+// start runs the machine with what is kept.
+func (b *box) start() {
+	b.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("ANODE_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", b.name)
+	}
+	var err error
+	d := &daemon{identity: b.id, clock: bubbleClock{}, log: log, options: Options{State: NoState,
+		Resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, os.ErrNotExist }}}
+	d.cfg = config.Loaded{}
+	d.cfg.People.Name, d.cfg.People.Requests = b.name, config.RequestsAll
+	if d.book, _, err = book.Open(b.address(), watched{b.store, b}, nil); err != nil {
+		b.t.Fatal(err)
+	}
+	if b.people, err = d.newPeople(b.psk, func() []people.Service { return nil }, nil); err != nil {
+		b.t.Fatal(err)
+	}
+	cfg := overlay.Config{Identity: b.id, Book: d.book, Network: b.host, Port: link.Port, Clock: bubbleClock{}, Log: log, Version: "test",
+		PSK: b.psk.get(), People: b.people}
+	if b.node, err = overlay.New(cfg); err != nil {
+		b.t.Fatal(err)
+	}
+	b.people.node = b.node
+	ctx, cancel := context.WithCancel(b.t.Context())
+	b.cancel = cancel
+	b.ended.Go(func() { b.node.Run(ctx) })
+	b.ended.Go(func() { b.people.run(ctx) })
+}
+
+// watched is a store that says when it is written.
+type watched struct {
+	*book.Memory
+	b *box
+}
+
+func (x watched) Write(b book.Batch) error {
+	if x.b.wrote != nil {
+		x.b.wrote()
+	}
+	return x.Memory.Write(b)
+}
+
+// kill ends it as SIGKILL does: nothing leaves it any more.
+func (b *box) kill() {
+	b.wire.SetUp(false)
+	b.cancel()
+	b.ended.Wait()
+	b.wire.SetUp(true)
+}
+
+func (b *box) stop() {
+	b.cancel()
+	b.ended.Wait()
+}
+
+// use uses a link as anode join does, and returns how long it took.
+func (b *box) use(ctx context.Context, linkText string, most time.Duration) (control.Joined, time.Duration, error) {
+	began := time.Now()
+	var last control.Joined
+	for time.Since(began) < most && ctx.Err() == nil {
+		j, err := b.people.Join(ctx, control.JoinRequest{Link: linkText})
+		if err == nil {
+			if last = j; j.State != control.JoinTrying {
+				return j, time.Since(began), nil
+			}
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+	return last, time.Since(began), ctx.Err()
+}
+
+func (b *box) state(o *box) (s control.State) {
+	s = "?"
+	states, err := b.people.States(b.t.Context())
+	if err != nil {
+		b.t.Error(err)
+	}
+	for _, p := range states.States {
+		if p.Address == o.address() {
+			s = p.State
+		}
+	}
+	return s
+}
+
+func (b *box) ping(o *box, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(b.t.Context(), most)
+	defer cancel()
+	_, err := b.node.Ping(ctx, o.address(), 40)
+	return err
+}
+
+// trouble is what a join meets.
+type trouble struct {
+	secret    bool
+	loss      float64
+	delay     time.Duration
+	reorder   bool
+	pinged    int // 1: guest pings before, 2: issuer pings the guest meanwhile, 3: both
+	kill      int // 1: guest, 2: issuer, 3: both
+	links     int // of one issuer used at once
+	linkMoves bool
+}
+
+func troubleOf(r *rand.Rand) trouble {
+	s := trouble{secret: r.IntN(2) == 0, links: 1}
+	if r.IntN(3) > 0 {
+		s.loss = 0.3 * r.Float64()
+	}
+	s.delay = []time.Duration{0, time.Millisecond, 50 * time.Millisecond}[r.IntN(3)]
+	s.reorder = r.IntN(2) == 0
+	if r.IntN(2) == 0 {
+		s.pinged = r.IntN(4)
+	}
+	if r.IntN(3) == 0 {
+		s.kill = r.IntN(4)
+	}
+	if r.IntN(4) == 0 {
+		s.links = 2
+	}
+	s.linkMoves = r.IntN(6) == 0
+	return s
+}
+
+// join has one join happen, and returns how it went.
+func (sc trouble) join(t *testing.T, seed uint64) (took time.Duration, j control.Joined, states [2]control.State) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		w := vnet.New(seed)
+		defer w.Close()
+		l := vnet.Link{Delay: sc.delay, Loss: sc.loss}
+		if sc.reorder {
+			l.Reorder, l.Duplicate, l.Jitter = 0.2, 0.1, sc.delay/2
+		}
+		s := w.Segment("lan", l)
+		var psk [32]byte
+		if sc.secret {
+			psk[0] = 7
+		}
+		a, b := newBox(t, w, s, "a", 1, psk), newBox(t, w, s, "b", 2, [32]byte{})
+		a.start()
+		b.start()
+		defer func() { a.stop() }()
+		defer func() { b.stop() }()
+		time.Sleep(time.Second + time.Duration(r.IntN(3000))*time.Millisecond)
+		if sc.pinged&1 != 0 {
+			b.ping(a, time.Second)
+		}
+		var pings sync.WaitGroup
+		stopPings := make(chan struct{})
+		if sc.pinged&2 != 0 {
+			node, r := a.node, rand.New(rand.NewPCG(seed, 3))
+			pings.Go(func() {
+				for {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					node.Ping(ctx, b.address(), 40)
+					cancel()
+					select {
+					case <-stopPings:
+						return
+					case <-time.After(time.Duration(20+r.IntN(300)) * time.Millisecond):
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(r.IntN(400)) * time.Millisecond)
+		var links []string
+		for range sc.links {
+			v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+			if err != nil {
+				t.Error(err)
+			}
+			links = append(links, v.Link)
+		}
+		var other sync.WaitGroup
+		for _, x := range links[1:] {
+			other.Go(func() { b.people.Join(t.Context(), control.JoinRequest{Link: x}) })
+		}
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			j, took, _ = b.use(ctx, links[0], 5*time.Minute)
+		}()
+		span := 20 + 10*sc.delay.Milliseconds()
+		if r.IntN(3) == 0 {
+			span = 6000
+		}
+		after := time.Duration(r.Int64N(span)) * time.Millisecond
+		if sc.linkMoves {
+			time.Sleep(after)
+			b.wire.SetUp(false)
+			time.Sleep(300 * time.Millisecond)
+			b.wire.SetUp(true)
+		}
+		for _, x := range []struct {
+			*box
+			bit int
+		}{{b, 1}, {a, 2}} {
+			if sc.kill&x.bit == 0 {
+				continue
+			}
+			time.Sleep(after)
+			if x.box == b {
+				cancel()
+				<-done
+			}
+			x.kill()
+			time.Sleep(time.Duration(r.IntN(2500)) * time.Millisecond)
+			x.start()
+			if x.box == b {
+				done, ctx = make(chan struct{}), t.Context()
+				go func() {
+					defer close(done)
+					j, _, _ = b.use(t.Context(), links[0], 5*time.Minute)
+				}()
+			}
+			began = time.Now()
+		}
+		<-done
+		cancel()
+		took = time.Since(began)
+		close(stopPings)
+		pings.Wait()
+		other.Wait()
+		time.Sleep(10 * time.Second)
+		states = [2]control.State{a.state(b), b.state(a)}
+	})
+	return took, j, states
+}
+
+// TestJoinsInTrouble: whatever happens to packets and machines, a join ends with both friends, and soon.
+// ANODE_JOINS is how many there are; ANODE_SEED is that of the first.
+func TestJoinsInTrouble(t *testing.T) {
+	const slow = 45 * time.Second // one of 3000 takes longer than 16 s
+	n := 100
+	fmt.Sscan(os.Getenv("ANODE_JOINS"), &n)
+	first := vnet.Seed(t)
+	var longest time.Duration
+	var late [7]int // how many took 1, 2, 4 ... s or less
+	for i := range uint64(n) {
+		x := troubleOf(rand.New(rand.NewPCG(first+i, 2)))
+		took, j, states := x.join(t, first+i)
+		longest = max(longest, took)
+		k := 0
+		for d := time.Second; k < len(late)-1 && took > d; d *= 2 {
+			k++
+		}
+		late[k]++
+		if took > slow || j.State != control.JoinDone || states != [2]control.State{control.StateFriend, control.StateFriend} {
+			t.Errorf("ANODE_SEED=%#x: %v, %s, %v, %+v", first+i, took, j.State, states, x)
+		} else if took > 8*time.Second {
+			t.Logf("ANODE_SEED=%#x: %v, %+v", first+i, took, x)
+		}
+	}
+	t.Logf("longest %v; in 1, 2, 4 ... s: %v", longest, late)
+}
+
+// TestTwoLinksAtOnce: two links of one machine that are used at the same time do not take turns for ever: each is begun
+// a few times, not as often as the machine can.
+func TestTwoLinksAtOnce(t *testing.T) {
+	for _, there := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := vnet.New(1)
+			defer w.Close()
+			s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+			a, b := newBox(t, w, s, "a", 1, [32]byte{}), newBox(t, w, s, "b", 2, [32]byte{})
+			a.start()
+			var links []string
+			for range 2 {
+				v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				links = append(links, v.Link)
+			}
+			if !there {
+				a.stop()
+			} else {
+				defer a.stop()
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			written := 0
+			b.wrote = func() {
+				if written++; written == 200 {
+					cancel() // or it does not end
+				}
+			}
+			b.start()
+			defer b.stop()
+			time.Sleep(time.Second)
+			var both sync.WaitGroup
+			for _, x := range links {
+				both.Go(func() {
+					if j, took, _ := b.use(ctx, x, 20*time.Second); there != (j.State == control.JoinDone) {
+						t.Errorf("%s after %v", j.State, took)
+					}
+				})
+			}
+			both.Wait()
+			if written >= 100 {
+				t.Errorf("the disk is written %d times", written)
+			}
+		})
+	}
+}
+
+// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. Once it has
+// no other secret, the join ends.
+func TestJoinOtherSecret(t *testing.T) {
+	for _, there := range []byte{0, 7} {
+		synctest.Test(t, func(t *testing.T) {
+			w := vnet.New(1)
+			defer w.Close()
+			s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+			a, b := newBox(t, w, s, "a", 1, [32]byte{there}), newBox(t, w, s, "b", 2, [32]byte{9})
+			a.start()
+			b.start()
+			defer a.stop()
+			defer func() { b.stop() }()
+			time.Sleep(time.Second)
+			v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			j, err := b.people.Join(t.Context(), control.JoinRequest{Link: v.Link})
+			if err != nil || j.State != control.JoinTrying || j.Why == "" || j.Try == "" {
+				t.Errorf("%+v, %v", j, err)
+			}
+			b.psk.value = [32]byte{there}
+			if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
+				t.Fatal(err)
+			}
+			if why, _ := b.people.whyTrying(t.Context(), a.address()); why != "" {
+				t.Errorf("with the right secret: %s", why)
+			}
+			if j, took, err := b.use(t.Context(), v.Link, time.Minute); err != nil || j.State != control.JoinDone || took > 5*time.Second {
+				t.Errorf("%+v after %v, %v", j, took, err)
+			}
+		})
+	}
+}
