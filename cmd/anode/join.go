@@ -424,7 +424,11 @@ func (j *joining) words(ctx context.Context) []string {
 	if own := saidName(j.last.Own); own != "" {
 		first += " as " + own
 	}
-	return []string{first + ".", "next: " + j.next(ctx)}
+	lines := []string{first + "."}
+	if as := j.request.As; as != "" && j.last.Name != "" && j.last.Name != as {
+		lines = append(lines, fmt.Sprintf("It was added here before, and keeps its name; to change it: anode peers rename %s %s", j.last.Name, as))
+	}
+	return append(lines, "next: "+j.next(ctx))
 }
 
 // saidName is a name that somebody else chose, if it is a name.

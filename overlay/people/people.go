@@ -237,7 +237,7 @@ type mark struct {
 // Rates of what peers say.
 var (
 	tellRate  = mono.Rate{PerSecond: 20, Burst: 100}
-	askRate   = mono.Rate{PerSecond: 0.1, Burst: 1}
+	askRate   = mono.Rate{PerSecond: 0.1, Burst: 6} // of who is let in: it may remove us and come again
 	introRate = mono.Rate{PerSecond: 16.0 / (24 * 3600), Burst: 16}
 )
 

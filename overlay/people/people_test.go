@@ -384,6 +384,8 @@ func TestWhoMaySayWhat(t *testing.T) {
 		body []byte
 		want wire.TellStatus
 	}{
+		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone},
+		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone},
 		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellTooMuch},
 		{"friend", wire.TellAccept, nil, wire.TellDone}, {"friend", wire.TellProfile, nil, wire.TellDone},
 		{"friend", wire.TellIntro, nil, wire.TellDone}, {"friend", 5, nil, wire.TellUnknown}, {"friend", 99, nil, wire.TellUnknown},
