@@ -130,7 +130,7 @@ type byes []struct {
 
 const (
 	byesMax = 64
-	byeFor  = 2 * time.Second
+	byeFor  = time.Second
 )
 
 func (l *byes) note(now mono.Time, k Key) {

@@ -386,7 +386,7 @@ func TestWhoMaySayWhat(t *testing.T) {
 	}{
 		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone},
 		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellDone},
-		{"friend", wire.TellAsk, nil, wire.TellDone}, {"friend", wire.TellAsk, nil, wire.TellTooMuch},
+		{"friend", wire.TellAsk, nil, wire.TellTooMuch},
 		{"friend", wire.TellAccept, nil, wire.TellDone}, {"friend", wire.TellProfile, nil, wire.TellDone},
 		{"friend", wire.TellIntro, nil, wire.TellDone}, {"friend", 5, nil, wire.TellUnknown}, {"friend", 99, nil, wire.TellUnknown},
 		{"friend", wire.TellBye, bye{Remove: other}.body(), wire.TellNotNow}, {"friend", wire.TellIntro, bad, wire.TellMalformed},
