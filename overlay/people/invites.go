@@ -276,12 +276,15 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) error {
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
 	c.takeBack(x, &p)
-	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, true
+	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, !p.Owed
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
-	if r.Asked && !r.Declined && !r.over(now.Wall) { // in an ordinary session; else its ASK comes
+	switch { // else its ASK comes
+	case r.Asked && !r.Declined && !r.over(now.Wall): // it came in an ordinary session
 		p.Said = firstOf(p.Said, r.Name)
 		c.outbox.post(x, u.Address, wire.TellAccept, accept{c.accepted(x, p)}.body())
+	case p.Owed: // it may take us for a friend and ask nothing
+		x.then(func() { c.sendAsk(now, p) })
 	}
 	return x.commit()
 }
