@@ -357,10 +357,24 @@ func (a *app) peersRemove() *cobra.Command {
 		ValidArgsFunction: a.completePeer(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), args[0], func(b peerBook, peer control.Resolved) (string, error) {
-				return "removed " + labelOf(peer.Name, peer.ID), b.remove(cmd.Context(), peer.Address)
+				done := "removed " + labelOf(peer.Name, peer.ID)
+				if isMine(cmd.Context(), b, peer.Address) {
+					done += "\nanother machine of yours keeps it if people set or joined it there too: remove it there as well"
+				}
+				return done, b.remove(cmd.Context(), peer.Address)
 			})
 		},
 	}
+}
+
+// isMine reports whether a peer is another machine of ours, which only a daemon knows.
+func isMine(ctx context.Context, b peerBook, address anode.Address) bool {
+	daemon, ok := b.(clientBook)
+	if !ok {
+		return false
+	}
+	relations, err := daemon.relations(ctx)
+	return err == nil && relations[address].Mine
 }
 
 func (a *app) peersRename() *cobra.Command {
