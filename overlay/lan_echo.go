@@ -48,7 +48,7 @@ const (
 
 func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed()} }
 
-// slot returns the slot of a packet to a group, and its value now but for the port; port is the packet's.
+// slot returns the slot of a packet to a group, and its value now without the port; port is the packet's.
 func (e *echoes) slot(now mono.Time, msg []byte) (at int, value uint64, port uint16) {
 	head, port, payload := groupKey(msg)
 	h := maphash.Bytes(e.seed, payload)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestAsUser: files are opened and made as the user, whom nothing of root's helps; afterwards all is as
+// TestAsUser: files are opened and made as the user, with no right of root's; afterwards all is as
 // before.
 func TestAsUser(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -23,7 +23,7 @@ const (
 	TellAccept  TellKind = 2 // you are let in: name
 	TellBye     TellKind = 3 // I removed you: text, or with an address: I removed that one, of our own devices
 	TellProfile TellKind = 4 // what friends may know: name, services, the network's secret
-	TellIntro   TellKind = 6 // somebody whom I know: address, name, endpoints, relays, text (a note)
+	TellIntro   TellKind = 6 // somebody I know: address, name, endpoints, relays, text (a note)
 )
 
 // String returns the word for a kind.

@@ -201,7 +201,7 @@ func resolvedLater(t *testing.T, d debian) {
 	}
 }
 
-// TestNetResolvedPolkit: the daemon of the package runs as the user anode, whom the package's rule
+// TestNetResolvedPolkit: the daemon of the package runs as the user anode, which the package's rule
 // lets do this and nothing else.
 func TestNetResolvedPolkit(t *testing.T) { eachDebian(t, resolvedPolkit) }
 

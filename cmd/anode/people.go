@@ -116,7 +116,7 @@ func askedWords(r control.Asked) string {
 
 func (a *app) peersRequests() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "requests", Short: "List who asks, who was introduced, and whom you asked", Args: want(0, 0),
+		Use: "requests", Short: "List who asks, who was introduced, and who was asked", Args: want(0, 0),
 		Long: "List who waits for a decision. STATE is what there is to decide:\n" +
 			"  asking      it asks to be let in; you are connected when you accept\n" +
 			"  introduced  a peer told both of you; you are connected when both accept\n" +
@@ -416,7 +416,7 @@ func (a *app) peersIntroduce() *cobra.Command {
 	return cmd
 }
 
-// introducedWords says who was told of whom.
+// introducedWords says who was told of the other.
 func introducedWords(both [2]control.Resolved, done control.Introduced) string {
 	var told, later []string
 	for _, p := range both {

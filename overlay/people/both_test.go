@@ -336,7 +336,7 @@ func TestNameOfAsked(t *testing.T) {
 	}
 }
 
-// A friend who is blocked takes with it whom it introduced, except those that people here accepted.
+// A friend who is blocked takes with it those that it introduced, except those that people here accepted.
 func TestIntroducerIsBlocked(t *testing.T) {
 	w, f, a, b := introduced(t, 46)
 	c, d := w.add("c"), w.add("d")
@@ -394,8 +394,8 @@ func TestIntroducedAgain(t *testing.T) {
 	}
 }
 
-// Where somebody is whom we ask, as the user says, is known together with what the introduction says; names of machines
-// are in the book once it is a peer.
+// The endpoints that the user gives for an asked machine are kept beside those of the introduction; host names are in the
+// book once it is a peer.
 func TestAskedAt(t *testing.T) {
 	w, _, a, b := introduced(t, 49)
 	at := wire.UDP(netip.MustParseAddrPort("192.0.2.7:8737"))
@@ -422,7 +422,7 @@ func TestAskedAt(t *testing.T) {
 	}
 }
 
-// Whom people add by hand is on no list any more, and an acceptance that waits counts as none.
+// A peer that people add by hand is on no list any more, and an acceptance that waits counts as none.
 func TestIntroducedAndAdded(t *testing.T) {
 	w, _, a, b := introduced(t, 50)
 	a.addPeer(b)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A guest's ASK may go in an ordinary session, to an issuer to whom it is a stranger until the invitation's session is
+// A guest's ASK may go in an ordinary session, to an issuer that takes it for a stranger until the invitation's session is
 // up. Whatever the order of the two, and whatever the issuer answered, the guest is in, and soon.
 func TestAskCrossesInvitation(t *testing.T) {
 	for _, c := range []crossing{

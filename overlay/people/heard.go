@@ -74,7 +74,7 @@ func (c *Core) heardPeer(now Now, h Heard) {
 	}
 }
 
-// heardAsked takes an answer of somebody whom we asked, who gets TOLD and nothing else.
+// heardAsked takes an answer of somebody who was asked, and gets TOLD and nothing else.
 func (c *Core) heardAsked(now Now, h Heard) {
 	switch h.Msg.Kind {
 	case wire.TellAsk, wire.TellAccept, wire.TellProfile:
@@ -163,7 +163,7 @@ func (c *Core) handle(x *tx, h Heard) wire.TellStatus {
 	return wire.TellUnknown
 }
 
-// heardAsk takes an ASK of somebody who was let in already, or whom we asked: both sides agree.
+// heardAsk takes an ASK of somebody who was let in already, or was asked: both sides agree.
 func (c *Core) heardAsk(x *tx, h Heard) wire.TellStatus {
 	a, err := parseAsk(h.Msg.Body)
 	if err != nil {

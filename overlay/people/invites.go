@@ -236,7 +236,7 @@ func (c *Core) guestUp(now Now, u Up) {
 	}
 }
 
-// meetAgain takes again the guests for whom the Store had no room.
+// meetAgain takes again the guests that could not be written.
 func (c *Core) meetAgain(now Now) {
 	for _, u := range slices.Collect(maps.Values(c.unmet)) {
 		c.Up(now, u)

@@ -11,7 +11,7 @@ import (
 	"anodenet/overlay/mono"
 )
 
-// tellKey names a TELL of ours: to whom, and which.
+// tellKey names a TELL of ours: its receiver, and its ID.
 type tellKey struct {
 	to Key
 	id wire.TellID

@@ -90,7 +90,7 @@ type Policy uint8
 // The policies.
 const (
 	FromAll        Policy = iota
-	FromIntroduced        // of those whom a friend introduced
+	FromIntroduced        // of those that a friend introduced
 	FromNobody
 )
 

@@ -12,7 +12,7 @@ import (
 )
 
 // Whatever people do, whoever is killed, and whatever is lost: in the end both sides agree, uses and guests
-// agree, nothing waits for ever, and nobody is let in whom people here removed or blocked since.
+// agree, nothing waits for ever, and nobody is let in that people here removed or blocked since.
 func TestProperties(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newChaos(t, seed).run() })

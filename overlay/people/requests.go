@@ -64,7 +64,7 @@ func (r request) class() class {
 	return ofStrangers
 }
 
-// heardStranger takes an ASK of somebody about whom nothing was decided.
+// heardStranger takes an ASK of somebody who is not let in, not blocked, and was not asked.
 func (c *Core) heardStranger(now Now, h Heard) {
 	r, listed := c.requests.m[h.From.X()]
 	listed = listed && !r.over(now.Wall)
@@ -209,7 +209,7 @@ func (c *Core) heardIntro(x *tx, h Heard) wire.TellStatus {
 	return wire.TellDone
 }
 
-// introduced lists somebody whom a friend introduced.
+// introduced lists somebody that a friend introduced.
 func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	k := Key(i.Address.X())
 	r, listed := c.requests.m[k]
@@ -235,7 +235,7 @@ func (c *Core) introduced(x *tx, by anode.Address, i intro) {
 	x.do(Event{Kind: EventIntroduced, Address: i.Address, Name: r.Name, Via: by, Text: i.Note})
 }
 
-// introducedAgain takes an introduction of somebody whom people here asked already.
+// introducedAgain takes an introduction of somebody that people here asked already.
 func (c *Core) introducedAgain(x *tx, by anode.Address, i intro) {
 	p := c.person(i.Address)
 	if containsKey(p.By, by) || len(p.By) >= book.MaxVia {

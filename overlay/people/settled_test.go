@@ -169,7 +169,7 @@ func TestRemovedWhileAway(t *testing.T) {
 	}
 }
 
-// Devices of one person are told as well, after days, that one of them removed somebody whom it had brought.
+// Devices of one person are told as well, after days, that one of them removed a peer that it had brought.
 func TestRemovedWhileDeviceIsAway(t *testing.T) {
 	w := newWorld(t, 62, "a", "b", "c")
 	a, b, c := w.of("a"), w.of("b"), w.of("c")
@@ -227,7 +227,7 @@ func TestRemovedTwiceWhileAway(t *testing.T) {
 	}
 }
 
-// The same, of somebody whom a device of ours brings and takes away.
+// The same, of a peer that a device of ours brings and takes away.
 func TestTakenTwiceWhileAway(t *testing.T) {
 	w := newWorld(t, 66, "a", "b", "c")
 	a, b, c := w.of("a"), w.of("b"), w.of("c")
@@ -400,7 +400,7 @@ func TestDeclinedWhileAway(t *testing.T) {
 	}
 }
 
-// Whom people here added themselves, whom they call a device of theirs, and who has answered stays let in: it has left,
+// A peer that people here added themselves or call a device of theirs, or that has answered, stays let in: it has left,
 // no more.
 func TestNotTakenOut(t *testing.T) {
 	for name, let := range map[string]func(w *world, a, b *party){

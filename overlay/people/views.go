@@ -8,7 +8,7 @@ import (
 	"anodenet/overlay/book"
 )
 
-// Request is somebody who waits for a decision here, or of whom we wait for one.
+// Request is somebody who waits for a decision here, or who was asked for one.
 type Request struct {
 	Address anode.Address
 	Name    string // that it says
@@ -32,7 +32,7 @@ func (c *Core) askOf(p person) Request {
 	return Request{Address: p.Address, Name: p.Said, As: p.As, Note: p.Note, Via: firstBy(p.By), Since: p.Asked, State: Asked, Refused: p.Refused}
 }
 
-// Requests returns who waits for a decision, and whom we asked, oldest first.
+// Requests returns who waits for a decision, and who was asked, oldest first.
 func (c *Core) Requests(now Now) (list []Request) {
 	for _, r := range c.requests.m {
 		if !r.Declined && !r.over(now.Wall) {

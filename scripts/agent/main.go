@@ -47,7 +47,7 @@ func run() error {
 	return errors.New("the bus has gone")
 }
 
-// subject is (sa{sv}), whom an agent stands ready for.
+// subject is (sa{sv}), what an agent stands ready for.
 type subject struct {
 	Kind    string
 	Details map[string]dbus.Variant

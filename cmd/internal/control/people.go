@@ -121,7 +121,7 @@ type Asked struct {
 	Refused bool          `json:"refused"` // it arrived, and the peer does not take requests, or declined an earlier one
 }
 
-// Request is somebody who asks to be let in, or whom a peer introduced; or of whom this machine waits for an answer.
+// Request is somebody who asks to be let in, or was introduced by a peer; or who was asked and has not answered.
 type Request struct {
 	Address anode.Address `json:"address"`
 	ID      anode.ID      `json:"id"`

@@ -184,7 +184,7 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 	return reply, err
 }
 
-// Requests lists who waits for a decision, and whom we asked.
+// Requests lists who waits for a decision, and who was asked.
 func (s *peopleService) Requests(ctx context.Context) (control.Requests, error) {
 	reply := control.Requests{Requests: []control.Request{}}
 	err := s.do(ctx, func(c *people.Core) {

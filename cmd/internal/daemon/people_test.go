@@ -274,7 +274,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskAt: somebody whom nothing leads to is asked where the user says that it is.
+// TestAskAt: somebody that nothing leads to is asked where the user says that it is.
 func TestAskAt(t *testing.T) {
 	list := crowd(t, 2)
 	for i, m := range list {
