@@ -171,10 +171,15 @@ func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	}
 }
 
-// met notes that there is another ordinary session with a peer.
+// met notes that there is another ordinary session with a peer: it is there, so the invitation is tried at once if that
+// is not under way.
 func (t *tells) met(p *peer.Peer) {
-	if x := t.joins.of[p]; x != nil {
-		x.up = true
+	x := t.joins.of[p]
+	if x == nil {
+		return
+	}
+	if x.up = true; !x.in && !p.Joining() {
+		x.next = min(x.next, max(t.l.now, x.tried.Add(joinAgain)))
 	}
 }
 

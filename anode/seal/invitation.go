@@ -91,7 +91,7 @@ func (s *Session) Refused() bool { return s.refused }
 func (s *Set) Join(now time.Duration, i *Invitation, patience time.Duration) error {
 	now = max(now, 1)
 	s.timers.joined = now - giveUp + patience
-	if s.attempt != nil && s.attempt.invitation != nil && *s.attempt.invitation == *i {
+	if s.Joining() && *s.attempt.invitation == *i {
 		return nil
 	}
 	if x := s.Invited(now); x != nil && x.invitation == i.ID && s.alive(now, x) {
@@ -99,6 +99,9 @@ func (s *Set) Join(now time.Duration, i *Invitation, patience time.Duration) err
 	}
 	return s.begin(now, i)
 }
+
+// Joining reports whether a handshake by an invitation of the other side's is under way.
+func (s *Set) Joining() bool { return s.attempt != nil && s.attempt.invitation != nil }
 
 // alive reports whether the other side was heard in a session by an invitation just now, and no handshake has gone
 // unanswered since.
@@ -110,7 +113,7 @@ func (s *Set) alive(now time.Duration, x *Session) bool {
 
 // Leave ends the handshake by an invitation that is under way. Sessions stay.
 func (s *Set) Leave(now time.Duration) {
-	if s.attempt != nil && s.attempt.invitation != nil {
+	if s.Joining() {
 		s.abandon(max(now, 1))
 	}
 }

@@ -52,6 +52,11 @@ func (p *Peer) Leave(now mono.Time) {
 	}
 }
 
+// Joining reports whether a handshake by an invitation of the peer's is under way.
+func (p *Peer) Joining() bool {
+	return slices.ContainsFunc(p.all(), func(m *Machine) bool { return m.set.Joining() })
+}
+
 // Invited reports whether there is a confirmed session by an invitation.
 func (ms *machines) Invited(now mono.Time) bool { return ms.invited(now) != nil }
 

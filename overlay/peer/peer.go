@@ -377,8 +377,8 @@ func (p *Peer) Tick(now mono.Time) {
 	p.entry.due = due
 }
 
-// retire forgets machines without sessions and ways, and the unknown one as soon as
-// there is a known one to speak to.
+// retire forgets machines without sessions and ways, and the unknown one as soon as there is a known one to speak to and
+// no invitation is under way with it.
 func (p *Peer) retire() {
 	gone, up := false, false
 	p.known = slices.DeleteFunc(p.known, func(m *Machine) bool {
@@ -390,7 +390,7 @@ func (p *Peer) retire() {
 		m.close()
 		return true
 	})
-	if p.unknown != nil && up {
+	if p.unknown != nil && up && !p.unknown.set.Joining() {
 		p.unknown.close()
 		p.unknown, gone = nil, true
 	}
