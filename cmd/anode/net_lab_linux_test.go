@@ -285,6 +285,27 @@ func (h *host) run(args ...string) string {
 	return out
 }
 
+// iperf runs iperf3 with a server of its own, which would refuse a client that comes before the last one's run has
+// ended there. It gives what the server, or the client with -R, received in bits per second.
+func (h *host) iperf(to *host, args ...string) float64 {
+	h.t.Helper()
+	server := to.start("iperf3", "-s", "-1", "--forceflush", "-B", to.ula.String())
+	defer server.end(syscall.SIGTERM)
+	within(h.t, dialWait, "iperf3", func() bool { return strings.Contains(server.output(), "listening") })
+	var result struct {
+		Error string
+		End   struct {
+			Received struct {
+				Rate float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if h.decode(h.run(append([]string{"iperf3", "-J", "-c", to.ula.String()}, args...)...), &result); result.Error != "" { // with exit code 0
+		h.t.Fatal("iperf3: " + result.Error)
+	}
+	return result.End.Received.Rate
+}
+
 // ip runs ip(8) with the words of each line.
 func (h *host) ip(lines ...string) {
 	h.t.Helper()

@@ -176,21 +176,11 @@ func TestNetPrograms(t *testing.T) {
 		}
 	}, a, b)
 	step(t, "iperf3", func(t *testing.T) {
-		server := b.start("iperf3", "-s", "--forceflush", "-B", b.ula.String())
-		defer server.end(syscall.SIGTERM)
-		within(t, dialWait, "iperf3", func() bool { return strings.Contains(server.output(), "listening") })
 		for _, mode := range []string{"", "-R", "--bidir -P2"} {
-			var result struct {
-				End struct {
-					Received struct {
-						Rate float64 `json:"bits_per_second"`
-					} `json:"sum_received"`
-				}
-			}
-			a.decode(a.run(append([]string{"iperf3", "-J", "-t1", "-c", b.ula.String()}, strings.Fields(mode)...)...), &result)
-			t.Logf("iperf3 %s: %.2f Gbit/s", mode, result.End.Received.Rate/1e9)
-			if result.End.Received.Rate < 10e6 {
-				t.Errorf("iperf3 %s: %.0f bit/s", mode, result.End.Received.Rate)
+			rate := a.iperf(b, append(strings.Fields(mode), "-t1")...)
+			t.Logf("iperf3 %s: %.2f Gbit/s", mode, rate/1e9)
+			if rate < 10e6 {
+				t.Errorf("iperf3 %s: %.0f bit/s", mode, rate)
 			}
 		}
 	}, a, b)

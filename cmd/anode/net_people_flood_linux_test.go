@@ -46,18 +46,8 @@ func TestNetPeopleAsks(t *testing.T) {
 	list, nobody := s.callers(n.address, 0, strangers, false), s.callers(n.address, 0, rounds*each, true)
 	node, silent := netip.MustParseAddrPort("10.0.1.1:8737"), netip.MustParseAddrPort("10.0.1.1:9999")
 
-	server := n.start("iperf3", "-s", "--forceflush", "-B", n.ula.String())
-	within(t, dialWait, "iperf3", func() bool { return len(server.output()) > 0 })
 	speed := func(seconds int) float64 {
-		var result struct {
-			End struct {
-				Received struct {
-					Rate float64 `json:"bits_per_second"`
-				} `json:"sum_received"`
-			}
-		}
-		b.decode(b.run("iperf3", "-J", fmt.Sprintf("-t%d", seconds), "-c", n.ula.String()), &result)
-		return result.End.Received.Rate / 1e6
+		return b.iperf(n, fmt.Sprintf("-t%d", seconds)) / 1e6
 	}
 	beside := func(to netip.AddrPort, list []*caller) (mbit float64) {
 		var calling sync.WaitGroup
