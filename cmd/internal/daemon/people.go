@@ -42,7 +42,7 @@ type peopleService struct {
 	occurs   func(Occasion) // nil: the log has what happens
 
 	inbox inbox
-	calls chan func(*people.Core)
+	calls chan call
 	ended chan struct{} // closed when run ends
 	open  atomic.Pointer[map[[8]byte]*people.Open]
 	owed  atomic.Pointer[map[anode.Address]bool] // who is no peer, and is told something when it comes
@@ -75,7 +75,7 @@ func (d *daemon) newPeople(secret *secret, services func() []people.Service, occ
 	host, _ := os.Hostname()
 	s := &peopleService{
 		self: d.identity.Address(), book: d.book, log: d.log, clock: d.clock, secret: secret, services: services, occurs: occurs,
-		host: ownName(host), resolve: d.resolver(), calls: make(chan func(*people.Core)), ended: make(chan struct{}), changed: make(chan struct{}),
+		host: ownName(host), resolve: d.resolver(), calls: make(chan call), ended: make(chan struct{}), changed: make(chan struct{}),
 		places: map[anode.Address]*people.Ways{}, peers: sender{slots: make(chan struct{}, peerSenders)}, other: sender{slots: make(chan struct{}, otherSenders)},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
@@ -208,9 +208,10 @@ func (s *peopleService) run(ctx context.Context) error {
 				s.act(ctx)
 			}
 			s.wakeWaiting()
-		case f := <-s.calls:
-			f(s.core)
+		case x := <-s.calls:
+			x.verb(s.core)
 			s.act(ctx)
+			close(x.done) // what it changed counts from now on: a guest may come with a link as soon as people have it
 		case <-wait:
 			s.core.Tick(s.moment())
 			s.act(ctx)
@@ -372,11 +373,17 @@ func (s *peopleService) wakeWaiting() {
 	s.changed = make(chan struct{})
 }
 
-// do runs a function with the core, on its goroutine.
+// call is a verb, and what says that all that follows from it is done.
+type call struct {
+	verb func(*people.Core)
+	done chan struct{}
+}
+
+// do runs a function with the core, on its goroutine, and does what the core wants then.
 func (s *peopleService) do(ctx context.Context, f func(*people.Core)) error {
 	done := make(chan struct{})
 	select {
-	case s.calls <- func(c *people.Core) { f(c); close(done) }:
+	case s.calls <- call{f, done}:
 		<-done
 		return nil
 	case <-s.ended:

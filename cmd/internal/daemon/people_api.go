@@ -16,6 +16,9 @@ import (
 // answerPatience is how long a request waits for what other machines say.
 const answerPatience = 3 * time.Second
 
+// namePatience is how long a join that is done waits for what the issuer calls us, which may be nothing.
+const namePatience = time.Second
+
 // with runs a verb with the core.
 func with[T any](ctx context.Context, s *peopleService, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
 	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, s.moment()) }); failed != nil {
@@ -118,6 +121,12 @@ func (s *peopleService) Join(ctx context.Context, r control.JoinRequest) (contro
 	})
 	if err == nil {
 		err = failed
+	}
+	if err == nil && j.State == people.JoinDone && j.Own == "" { // its PROFILE has overtaken its ACCEPT, perhaps
+		err = s.until(ctx, namePatience, func(c *people.Core) bool {
+			j.Own = c.Peer(s.moment(), link.Address).Calls
+			return j.Own != ""
+		})
 	}
 	reply := s.joinedOf(j)
 	if err == nil && j.State == people.JoinTrying {

@@ -168,11 +168,12 @@ func newFuzzServer(t *testing.T, node *overlay.Node, id *anode.Identity) (h http
 		defer close(stopped)
 		for {
 			select {
-			case f := <-s.calls:
-				f(s.core)
+			case x := <-s.calls:
+				x.verb(s.core)
 				s.core.Take()
 				s.publish()
 				s.wakeWaiting()
+				close(x.done)
 			case <-stop:
 				return
 			}

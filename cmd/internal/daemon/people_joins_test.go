@@ -301,7 +301,7 @@ func TestJoinsInTrouble(t *testing.T) {
 	fmt.Sscan(os.Getenv("ANODE_JOINS"), &n)
 	first := vnet.Seed(t)
 	var longest time.Duration
-	var late [7]int // how many took 1, 2, 4 ... s or less
+	var late [7]int                       // how many took 1, 2, 4 ... s or less
 	seeds := []uint64{0xc19493e302e82300} // an ordinary session came up while the invitation was under way: 58 s
 	for i := range uint64(n) {
 		seeds = append(seeds, first+i)

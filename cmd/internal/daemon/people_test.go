@@ -59,6 +59,12 @@ func (m *machine) join(t *testing.T, r control.JoinRequest) (j control.Joined) {
 // waitState waits until a peer has a state.
 func (m *machine) waitState(t *testing.T, a anode.Address, want control.State) control.PeerState {
 	t.Helper()
+	return m.waitPeer(t, a, string(want), func(s control.PeerState) bool { return s.State == want })
+}
+
+// waitPeer waits until a condition holds for a peer.
+func (m *machine) waitPeer(t *testing.T, a anode.Address, want string, holds func(control.PeerState) bool) control.PeerState {
+	t.Helper()
 	var got control.PeerState
 	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
 		states, err := m.client.States(t.Context())
@@ -71,7 +77,7 @@ func (m *machine) waitState(t *testing.T, a anode.Address, want control.State) c
 				got = s
 			}
 		}
-		if got.State == want {
+		if holds(got) {
 			return got
 		}
 	}
@@ -96,9 +102,10 @@ func TestJoin(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	a.waitState(t, b.identity(t), control.StateFriend)
-	if s := b.waitState(t, a.identity(t), control.StateFriend); s.Said != "a" || s.Name != "north" {
+	if s := b.waitState(t, a.identity(t), control.StateFriend); s.Name != "north" {
 		t.Errorf("%+v", s)
 	}
+	b.waitPeer(t, a.identity(t), `its own name, "a"`, func(s control.PeerState) bool { return s.Said == "a" }) // with its PROFILE
 	list2, err := a.client.Invitations(t.Context())
 	if err != nil || len(list2.Invitations) != 1 || list2.Invitations[0].Uses != 0 || len(list2.Invitations[0].Guests) != 1 || list2.Invitations[0].Guests[0].Name != "east" {
 		t.Errorf("%+v, %v", list2, err)
