@@ -142,6 +142,8 @@ func TestForms(t *testing.T) {
 		"words before":           "Join me with anode join '" + s + "'",
 		"hidden characters":      "\ufeff" + s[:at] + "\u200b\u00ad" + s[at:] + "\u00a0",
 		"escapes":                s[:at] + "\x1b\x00\x7f" + s[at:],
+		"pasted, with marks":     "\x1b[200~" + s + "\x1b[201~",
+		"colours, arrow keys":    "\x1b[D\x1b[1;31m" + s[:at] + "\x1b[0m\x1b[38:5:1m" + s[at:] + "\x1b[K",
 		"a query":                s + "?from=mail",
 		"markup":                 "**`" + s + "`**",
 		"words behind":           s + " bye, see you",
@@ -399,6 +401,7 @@ func FuzzParse(f *testing.F) {
 	for _, v := range load(f).Vectors {
 		f.Add(v.Link)
 		f.Add(strings.ToUpper(v.Link))
+		f.Add("\x1b[200~" + v.Link + "\x1b[201~")
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		l, err := Parse(text)

@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -198,7 +199,11 @@ const ornaments = "<>\"'`|*_\\“”‘’«»"
 // spelt are what mail and browsers write for characters of a link.
 var spelt = strings.NewReplacer("=3a", ":", "%3a", ":", "=2f", "/", "%2f", "/")
 
-// wordsOf returns the words of a text in small letters without ornaments, characters that
+// escapes are the sequences (ECMA-48 CSI) that a terminal sends around what is pasted, if a program left it so, and for
+// arrow keys, and those for colours.
+var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
+
+// wordsOf returns the words of a text in small letters without ornaments, escape sequences, characters that
 // cannot be seen, and the mark with which mail breaks a line.
 func wordsOf(text string) (words []string) {
 	small := strings.Map(func(r rune) rune {
@@ -211,7 +216,7 @@ func wordsOf(text string) (words []string) {
 			return r + ('a' - 'A')
 		}
 		return r
-	}, text)
+	}, escapes.ReplaceAllString(text, ""))
 	for w := range strings.FieldsSeq(small) {
 		words = append(words, spelt.Replace(strings.TrimRight(w, "=")))
 	}

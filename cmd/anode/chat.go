@@ -189,7 +189,7 @@ func (a *app) chatLine(ctx context.Context, client *control.Client, o chatOption
 		return err
 	}
 	if !o.yes {
-		if _, err := a.maySay(line, nil, false); err != nil {
+		if _, err := a.maySay(ctx, line, nil, false); err != nil {
 			return err
 		}
 	}

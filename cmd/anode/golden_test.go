@@ -305,16 +305,16 @@ func TestConfirm(t *testing.T) {
 	a, _ := onTerminal()
 	var asked bytes.Buffer
 	a.err = &asked
-	if err := a.confirm(strings.NewReader("y\n"), northAddress, "north.example.org", false); err == nil ||
+	if err := a.confirm(t.Context(), strings.NewReader("y\n"), northAddress, "north.example.org", false); err == nil ||
 		!strings.Contains(err.Error(), northAddress.String()) || !strings.Contains(explain(err).try, "--yes") {
 		t.Errorf("%v", err)
 	}
-	if err := a.confirm(nil, northAddress, "north.example.org", true); err != nil {
+	if err := a.confirm(t.Context(), nil, northAddress, "north.example.org", true); err != nil {
 		t.Errorf("%v", err)
 	}
 	for answer, added := range map[string]bool{"y\n": true, "YES\n": true, "\n": false, "": false, "n\n": false, "maybe\n": false} {
 		asked.Reset()
-		if err := a.askForAddress(strings.NewReader(answer), northAddress, "north.example.org"); (err == nil) != added {
+		if err := a.askForAddress(t.Context(), strings.NewReader(answer), northAddress, "north.example.org"); (err == nil) != added {
 			t.Errorf("%q: %v", answer, err)
 		}
 		if !strings.Contains(asked.String(), northAddress.String()) || !strings.Contains(asked.String(), northAddress.ID().String()) {

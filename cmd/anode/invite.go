@@ -147,7 +147,7 @@ func (a *app) inviteWords(i control.Invited, card bool) []string {
 	return append([]string{
 		first,
 		"There:       sudo anode up                  and leave it running",
-		"             sudo anode join                in another terminal; paste the link there",
+		"             sudo anode join                in another terminal; paste the link",
 		"No anode?    " + installWords(os.Executable()),
 		last,
 	}, reachWords(i.Reachable)...)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -158,6 +157,7 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 	patience := time.NewTimer(pasteWait)
 	defer patience.Stop()
 	pasting := true // what comes at once: in a letter, the link is behind some lines
+	blank := false  // somebody pressed Enter, and there is nothing yet
 	for text := ""; ; {
 		select {
 		case <-ctx.Done():
@@ -167,6 +167,10 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			l, err := invite.Parse(text)
 			switch {
 			case text == "":
+				if blank {
+					blank = false
+					ask("Paste the link and press Enter, or stop by Ctrl-C: ")
+				}
 			case err == nil && !bareAddress(l), errors.Is(err, invite.ErrSeveral):
 				return l, linkError(text, err)
 			default:
@@ -175,7 +179,13 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			}
 		case line, more := <-lines:
 			if more && line == "" && (!asks || text == "" || pasting && !hasScheme(text)) {
+				if blank = text == ""; blank {
+					patience.Reset(pasteWait)
+				}
 				continue
+			}
+			if !more {
+				ask("\n") // Ctrl-D leaves the cursor behind the question
 			}
 			if !more || line == "" {
 				l, err := invite.Parse(text)
@@ -185,24 +195,6 @@ func (a *app) readLines(ctx context.Context, in io.Reader, asks bool) (invite.Li
 			patience.Reset(pasteWait) // there may be another link in what is pasted
 		}
 	}
-}
-
-// linesOf sends the lines of a text, without blanks around, and closes the channel. A read from a
-// terminal cannot be interrupted: its goroutine ends with the program.
-func linesOf(ctx context.Context, in io.Reader) <-chan string {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		s := bufio.NewScanner(io.LimitReader(in, maxLink))
-		for s.Scan() {
-			select {
-			case lines <- strings.TrimSpace(s.Text()):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return lines
 }
 
 // bareAddress reports whether a link says no more than an address: the rest may be in the next
@@ -331,8 +323,9 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 	look := time.NewTicker(joinLook)
 	defer look.Stop()
 	for {
-		show.line(fmt.Sprintf("waiting for %s, %s (Ctrl-C: goes on in background)", j.label(), shortAge(j.app.now().Sub(start))))
-		joined, err := j.client.Join(ctx, j.request)
+		joined, err := j.ask(ctx, look.C, func() {
+			show.line(fmt.Sprintf("waiting for %s, %s (Ctrl-C: goes on in background)", j.label(), shortAge(j.app.now().Sub(start))))
+		})
 		if err != nil {
 			return err
 		}
@@ -343,6 +336,23 @@ func (j *joining) watch(ctx context.Context, show *progress) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-look.C:
+		}
+	}
+}
+
+// ask asks the daemon once, which takes seconds if it does not know yet. Meanwhile each tick shows how long it has taken.
+func (j *joining) ask(ctx context.Context, tick <-chan time.Time, show func()) (joined control.Joined, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		joined, err = j.client.Join(ctx, j.request)
+	}()
+	for {
+		show()
+		select {
+		case <-done:
+			return joined, err
+		case <-tick:
 		}
 	}
 }

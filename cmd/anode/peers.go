@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
@@ -301,7 +300,7 @@ func parseEndpoints(cmd *cobra.Command, what string, texts []string) (list []boo
 
 // confirm asks whether the address that DNS has for a name is the right one, unless yes
 // says so already. Where nobody can be asked, it refuses.
-func (a *app) confirm(in io.Reader, address anode.Address, domain string, yes bool) error {
+func (a *app) confirm(ctx context.Context, in io.Reader, address anode.Address, domain string, yes bool) error {
 	if yes {
 		return nil
 	}
@@ -309,20 +308,16 @@ func (a *app) confirm(in io.Reader, address anode.Address, domain string, yes bo
 		return &failure{exitFailed, fmt.Sprintf("DNS can be forged: it has the address %s for %s", address, domain),
 			compareID + "; if it is the same, repeat the command with --yes"}
 	}
-	return a.askForAddress(in, address, domain)
+	return a.askForAddress(ctx, in, address, domain)
 }
 
-func (a *app) askForAddress(in io.Reader, address anode.Address, domain string) error {
-	fmt.Fprintf(a.err, "DNS has this address for %s:\n\n  %s\n  short ID %s\n\nDNS can be forged: compare it with what \"anode id\" prints on the other machine.\nIs it the same? [y/N] ",
-		domain, address, address.ID())
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return err
+func (a *app) askForAddress(ctx context.Context, in io.Reader, address anode.Address, domain string) error {
+	yes, err := a.yes(ctx, in, fmt.Sprintf("DNS has this address for %s:\n\n  %s\n  short ID %s\n\nDNS can be forged: compare it with what \"anode id\" prints on the other machine.\nIs it the same?",
+		domain, address, address.ID()))
+	if err == nil && !yes {
+		err = &failure{exitFailed, "nothing was added", ""}
 	}
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return &failure{exitFailed, "nothing was added", ""}
-	}
-	return nil
+	return err
 }
 
 // addedWords reports what "peers add" did.

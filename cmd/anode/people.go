@@ -497,7 +497,7 @@ func (a *app) wholeWith(cmd *cobra.Command, text string, endpoints []string, yes
 		given = append(given, after...)
 	}
 	address, err = a.whole(cmd.Context(), text, func(address anode.Address, domain string) error {
-		return a.confirm(cmd.InOrStdin(), address, domain, yes)
+		return a.confirm(cmd.Context(), cmd.InOrStdin(), address, domain, yes)
 	})
 	return address, given, err
 }

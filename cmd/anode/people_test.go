@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"anodenet/anode/invite"
@@ -131,6 +134,85 @@ func TestLinkLines(t *testing.T) {
 	cancel()
 	if _, err := a.readLines(ctx, r, true); err == nil {
 		t.Error("not interrupted")
+	}
+}
+
+// TestLinkPrompts: what people see while they paste: an empty line brings the question again, and Ctrl-D ends its line.
+func TestLinkPrompts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ask = "Paste the link and press Enter"
+		for _, c := range []struct {
+			typed []string // with a pause after each
+			want  string
+		}{
+			{nil, ask + ": \n"},
+			{[]string{"\n"}, ask + ": " + ask + ", or stop by Ctrl-C: \n"},
+			{[]string{"hello\n"}, ask + ": The link is not complete. Paste the rest, or press Enter to stop: \n"},
+			{[]string{"hello\n", "\n"}, ask + ": The link is not complete. Paste the rest, or press Enter to stop: "},
+			{[]string{"\n" + linkOf("east") + "\n"}, ask + ": "},
+		} {
+			a, _ := onTerminal()
+			var said strings.Builder
+			a.err = &said
+			r, w := io.Pipe()
+			go func() {
+				for _, text := range c.typed {
+					_, _ = io.WriteString(w, text)
+					time.Sleep(time.Second)
+				}
+				w.Close()
+			}()
+			_, _ = a.readLines(t.Context(), r, true)
+			if _, _ = io.Copy(io.Discard, r); said.String() != c.want {
+				t.Errorf("%q: %q, want %q", c.typed, said.String(), c.want)
+			}
+		}
+	})
+}
+
+// TestYes: a question that nobody answers ends at once by Ctrl-C, and by Ctrl-D it is a no. Both end its line.
+func TestYes(t *testing.T) {
+	a, _ := onTerminal()
+	var said strings.Builder
+	a.err = &said
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, w := io.Pipe()
+	defer w.Close()
+	if yes, err := a.yes(ctx, r, "Now?"); yes || !errors.Is(err, context.Canceled) || said.String() != "Now? [y/N] \n" {
+		t.Errorf("Ctrl-C: %v, %v, %q", yes, err, said.String())
+	}
+	said.Reset()
+	if yes, err := a.yes(t.Context(), strings.NewReader(""), "Now?"); yes || err != nil || said.String() != "Now? [y/N] \n" {
+		t.Errorf("Ctrl-D: %v, %v, %q", yes, err, said.String())
+	}
+	said.Reset()
+	if yes, err := a.yes(t.Context(), strings.NewReader(" Yes \n"), "Now?"); !yes || err != nil || said.String() != "Now? [y/N] " {
+		t.Errorf("yes: %v, %v, %q", yes, err, said.String())
+	}
+}
+
+// TestJoinClock: the time that a join has taken is shown also while the daemon does not answer.
+func TestJoinClock(t *testing.T) {
+	silent, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	j := joining{app: &app{}, client: control.NewClient(silent.Addr().String()), request: control.JoinRequest{Link: linkOf("east")}}
+	defer j.client.Close()
+	tick := make(chan time.Time, 3)
+	for range cap(tick) {
+		tick <- fixtureTime
+	}
+	shown := 0
+	if _, err := j.ask(ctx, tick, func() {
+		if shown++; shown == 1+cap(tick) {
+			cancel()
+		}
+	}); err == nil || shown != 1+cap(tick) {
+		t.Errorf("shown %d times, %v", shown, err)
 	}
 }
 

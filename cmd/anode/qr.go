@@ -116,9 +116,11 @@ func shorter(l invite.Link) []shortLink {
 }
 
 // lines returns the code, two rows of modules a line: in black and white if colors is set. Without
-// colours the blocks are the white modules, as terminals are dark in most cases.
+// colours the blocks are the white modules, as terminals are dark in most cases. The code begins with
+// the upper half of a line: fonts that leave a line of pixels free below ▄ cut its finder patterns else,
+// and zbar does not see them. There is room for that, as the modules of a side are an odd number.
 func (c qrCode) lines(colors bool) (lines []string) {
-	for y := -c.quiet; y < c.code.Size+c.quiet; y += 2 {
+	for y := -c.quiet - c.quiet%2; y < c.code.Size+c.quiet; y += 2 {
 		var b strings.Builder
 		for x, last := -c.quiet, ""; x < c.code.Size+c.quiet; x++ {
 			upper, lower := c.code.Black(x, y), c.code.Black(x, y+1)

@@ -197,10 +197,10 @@ func (a *asker) ask(ctx context.Context, o files.Offer) (bool, error) {
 	select {
 	case line, ok := <-a.lines:
 		if !ok {
+			fmt.Fprintln(a.out)
 			return false, &failure{exitFailed, "the input ended without an answer", "repeat with --yes or --from PEER"}
 		}
-		answer := strings.ToLower(strings.TrimSpace(line))
-		return answer == "y" || answer == "yes", nil
+		return isYes(line), nil
 	case <-ctx.Done():
 		fmt.Fprintln(a.out, "(the sender has gone)")
 		return false, ctx.Err()

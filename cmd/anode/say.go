@@ -67,7 +67,7 @@ func (a *app) sayCommand() *cobra.Command {
 			}
 			if anyway[i] = yes; !yes {
 				var err error
-				if anyway[i], err = a.maySay(text, cmd.InOrStdin(), asks); err != nil {
+				if anyway[i], err = a.maySay(cmd.Context(), text, cmd.InOrStdin(), asks); err != nil {
 					return err
 				}
 			}
@@ -160,7 +160,7 @@ func checkText(text string) error {
 
 // maySay reports whether to insist on a text: false if it is harmless, true if it looks
 // like a secret and the user wants it said nevertheless. With asks, it asks the user.
-func (a *app) maySay(text string, in io.Reader, asks bool) (bool, error) {
+func (a *app) maySay(ctx context.Context, text string, in io.Reader, asks bool) (bool, error) {
 	what := info2.LooksSecret(text)
 	if what == "" {
 		return false, nil
@@ -169,15 +169,11 @@ func (a *app) maySay(text string, in io.Reader, asks bool) (bool, error) {
 	if !asks {
 		return false, refused
 	}
-	fmt.Fprintf(a.err, "The text looks like %s, and everybody could read it. Say it? [y/N] ", what)
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return false, err
+	yes, err := a.yes(ctx, in, fmt.Sprintf("The text looks like %s, and everybody could read it. Say it?", what))
+	if err == nil && !yes {
+		err = &failure{exitFailed, "it was not said", ""}
 	}
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return false, &failure{exitFailed, "it was not said", ""}
-	}
-	return true, nil
+	return yes, err
 }
 
 func isTerminal(stream any) bool {
