@@ -154,7 +154,7 @@ func (a *app) recv(ctx context.Context, client *control.Client, f recvFlags, tru
 	if !f.quiet && !f.json {
 		fmt.Fprintf(a.err, "receiving into %s\non the other machine: anode send FILE... %s\n", dir, status.ULA)
 	}
-	ask := &asker{out: a.err, in: in, dir: dir}
+	ask := &asker{out: a.err, in: in, dir: dir, ended: ctx.Done()}
 	if !f.mute {
 		ask.listen()
 	}
@@ -181,6 +181,7 @@ type asker struct {
 	out   io.Writer
 	in    io.Reader
 	dir   string
+	ended <-chan struct{} // recv is over
 	lines chan string
 }
 
@@ -202,7 +203,12 @@ func (a *asker) ask(ctx context.Context, o files.Offer) (bool, error) {
 		}
 		return isYes(line), nil
 	case <-ctx.Done():
-		fmt.Fprintln(a.out, "(the sender has gone)")
+		select {
+		case <-a.ended:
+			fmt.Fprintln(a.out)
+		default:
+			fmt.Fprintln(a.out, "(the sender has gone)")
+		}
 		return false, ctx.Err()
 	}
 }

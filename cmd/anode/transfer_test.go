@@ -141,6 +141,11 @@ func TestAsker(t *testing.T) {
 		t.Errorf("%v, %v, %s", yes, err, out.String())
 	}
 	in.Close()
+	out.Reset()
+	stopped := &asker{out: &out, in: in, ended: ctx.Done()}
+	if yes, err := stopped.ask(ctx, files.Offer{}); yes || !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), "[y/N] \n") {
+		t.Errorf("%v, %v, %s", yes, err, out.String())
+	}
 	ended := &asker{out: io.Discard, in: strings.NewReader("")}
 	ended.listen()
 	if yes, err := ended.ask(t.Context(), files.Offer{}); yes || explain(err).try == "" {

@@ -138,7 +138,10 @@ func newTransfer(r *receiver, a *arrival) *transfer {
 func (t *transfer) agreement() agreement { return agreement{t.peer.Key, t.id} }
 
 // errBroken wraps what this machine could not do, such as writing to a full disk.
-type errBroken struct{ error }
+type errBroken struct {
+	error
+	why refusal // what the sender is told
+}
 
 func (e errBroken) Unwrap() error { return e.error }
 
@@ -146,7 +149,7 @@ func local(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errBroken{err}
+	return errBroken{err, refusedBroken}
 }
 
 // serve takes a transfer as far as it goes. It returns an error if it cannot go on.
@@ -184,7 +187,7 @@ func (t *transfer) explain(err error) (verdict, error) {
 		if t.config.Keep { // else the error ends everything, and is told then
 			t.tell(Event{Type: Refused, Peer: t.peer, Err: broken.error})
 		}
-		t.give(refusedBroken, broken.error)
+		t.give(broken.why, broken.error)
 		return nothing, broken.error
 	case errors.Is(err, ErrNoSpace):
 		t.give(refusedNoSpace, err)
@@ -341,7 +344,10 @@ func (t *transfer) ask(o Offer) (yes bool, err error) {
 	for {
 		select {
 		case <-answered:
-			return yes, local(err)
+			if err != nil { // nobody answers any more
+				return false, errBroken{err, refusedByPerson}
+			}
+			return yes, nil
 		case f, ok := <-t.frames.ready:
 			switch {
 			case !ok:

@@ -311,6 +311,27 @@ func TestAppended(t *testing.T) {
 	})
 }
 
+// TestNobodyAnswers: if the question ends without an answer, the sender is refused, and no more is said.
+func TestNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("file", noise(1, 10))
+		ended := errors.New("the input ended")
+		w.ask = func(context.Context, Offer) (bool, error) { return false, ended }
+		var group sync.WaitGroup
+		var received error
+		group.Go(func() { received = w.receive(t.Context()) })
+		synctest.Wait()
+		if _, err := w.send(t.Context(), "file"); !errors.Is(err, ErrRefused) || err.Error() != ErrRefused.Error() {
+			t.Errorf("the sender: %v", err)
+		}
+		if group.Wait(); !errors.Is(received, ended) {
+			t.Errorf("the receiver: %v", received)
+		}
+		w.clean()
+	})
+}
+
 // TestRefusals: a person says no, a stranger comes, another transfer runs.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
