@@ -57,6 +57,7 @@ const (
 // Errors of Parse, and of who uses a link. Those of Parse say more behind them.
 var (
 	ErrNotLink = errors.New("not an Anode link")
+	ErrLong    = errors.New("too long") // with ErrNotLink: a text, or a payload of which the check is right
 	ErrSeveral = errors.New("there are links to two machines")
 	ErrCut     = errors.New("the link is damaged") // and anode.ErrTypo too, if a character is wrong, else its end is missing
 	ErrExpired = errors.New("the link has expired")

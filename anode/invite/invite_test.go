@@ -230,8 +230,7 @@ func TestTypo(t *testing.T) {
 
 func TestNotLinks(t *testing.T) {
 	s := full(t).String()
-	for _, text := range []string{"", " ", "hello", "https://example.org/", "https://example.org/" + s[len("anode:"):len(s)-3], strings.Repeat(" ", 5000) + s,
-		s + strings.Repeat("aaaaaaaa", 60), s + s[75:]} {
+	for _, text := range []string{"", " ", "hello", "https://example.org/", "https://example.org/" + s[len("anode:"):len(s)-3], strings.Repeat(" ", 5000) + s} {
 		if _, err := Parse(text); !errors.Is(err, ErrNotLink) {
 			t.Errorf("%.40q: %v", text, err)
 		}
@@ -240,10 +239,26 @@ func TestNotLinks(t *testing.T) {
 	if _, err := Parse(s[:slash-1] + s[slash:]); !errors.Is(err, anode.ErrTypo) {
 		t.Errorf("an address of 63 characters: %v", err)
 	}
-	for _, text := range []string{s + "aaaa", strings.Replace(s, "/", "", 1), strings.Replace(s, "/", "//", 1)} {
+	for _, text := range []string{s + "aaaa", s + strings.Repeat("aaaaaaaa", 60), s + s[75:], strings.Replace(s, "/", "", 1), strings.Replace(s, "/", "//", 1)} {
 		if _, err := Parse(text); !errors.Is(err, ErrCut) {
 			t.Errorf("%.40q: %v", text, err)
 		}
+	}
+}
+
+// TestLong: a text, or a link of a newer program, that is too long is called so.
+func TestLong(t *testing.T) {
+	l := full(t)
+	for what, text := range map[string]string{
+		"text":    l.String() + strings.Repeat(" ", maxText),
+		"payload": withCheck(t, l.Address, "20ff"+strings.Repeat("00", 255)),
+	} {
+		if got, err := Parse(text); !errors.Is(err, ErrLong) || !errors.Is(err, ErrNotLink) || !reflect.DeepEqual(got, Link{}) {
+			t.Errorf("%s: %v, %v", what, got, err)
+		}
+	}
+	if _, err := Parse(withCheck(t, l.Address, "20be"+strings.Repeat("00", 190))); err != nil { // 2 + 190 + 6 bytes
+		t.Error(err)
 	}
 }
 

@@ -24,7 +24,7 @@ var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 // would depend on what else is in it.
 func Parse(text string) (Link, error) {
 	if len(text) > maxText {
-		return Link{}, fmt.Errorf("%w: it has %d characters", ErrNotLink, len(text))
+		return Link{}, fmt.Errorf("%w: it is %w: %d characters", ErrNotLink, ErrLong, len(text))
 	}
 	words := wordsOf(text)
 	whole := strings.Join(words, "")
@@ -84,10 +84,9 @@ func parseWhole(text string) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	if len(b) > MaxPayload {
-		return Link{}, fmt.Errorf("%w: its payload has %d bytes, more than %d", ErrNotLink, len(b), MaxPayload)
-	}
 	switch err := l.parse(b); {
+	case err == nil && len(b) > MaxPayload:
+		return Link{}, fmt.Errorf("%w: its payload is %w: %d bytes, more than %d", ErrNotLink, ErrLong, len(b), MaxPayload)
 	case err == nil:
 		return l, nil
 	case errors.Is(err, errShort) && !l.complete(b):

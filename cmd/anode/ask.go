@@ -37,7 +37,7 @@ func linesOf(ctx context.Context, in io.Reader) <-chan string {
 	lines := make(chan string)
 	go func() {
 		defer close(lines)
-		s := bufio.NewScanner(io.LimitReader(in, maxLink))
+		s := bufio.NewScanner(io.LimitReader(in, maxLink+1)) // one more: it is too long
 		for s.Scan() {
 			select {
 			case lines <- strings.TrimSpace(s.Text()):

@@ -125,7 +125,7 @@ func (a *app) invite(ctx context.Context, r control.InviteRequest, showQR, asJSO
 	for _, line := range a.inviteWords(issued, r.Card) {
 		fmt.Fprintln(a.err, line)
 	}
-	a.noteUnderscore(ctx, client, r.Name, func(near string) string { return "anode invite " + near })
+	a.noteUnusual(ctx, client, r.Name, func(near string) string { return "anode invite " + near })
 	if showQR {
 		return a.printQR(link)
 	}

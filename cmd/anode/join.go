@@ -129,7 +129,7 @@ func (a *app) readLink(ctx context.Context, in io.Reader, args []string) (invite
 		return invite.Link{}, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxLink))
+	b, err := io.ReadAll(io.LimitReader(f, maxLink+1)) // one more: it is too long
 	if err != nil {
 		return invite.Link{}, err
 	}
@@ -213,6 +213,10 @@ func linkError(text string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, invite.ErrLong) && len(text) > maxLink:
+		return &failure{exitUsage, fmt.Sprintf("the text around the link is too long: at most %d characters", maxLink), "the link alone"}
+	case errors.Is(err, invite.ErrLong):
+		return &failure{exitUsage, "the link is longer than this version of anode can read", "anode version on both machines, and update the older one"}
 	case errors.Is(err, anode.ErrTypo):
 		return &failure{exitUsage, "the link has a wrong character, or one too many or too few", again}
 	case errors.Is(err, invite.ErrSeveral):
@@ -243,7 +247,9 @@ func (a *app) mayJoin(status overlay.Status, l invite.Link, as string) error {
 		return &failure{exitUsage, "that is your own link: it is for another machine", "send it to the person you want to let in"}
 	}
 	if l.Expired(a.now()) {
-		return &failure{exitFailed, fmt.Sprintf("the link has expired, %s by the clock of this machine", a.dayTime(l.Expires)), "ask for a new one"}
+		now := a.now().Format("2 Jan 2006 15:04")
+		return &failure{exitFailed, fmt.Sprintf("the link has expired: it was good until %s, and the clock of this machine says %s", l.Expires.In(a.now().Location()).Format("2 Jan 2006 15:04"), now),
+			"ask for a new one; if the clock is wrong here or there, set it first"}
 	}
 	var taken []string
 	for _, p := range status.Peers {
@@ -313,7 +319,7 @@ func (j *joining) run(ctx context.Context, timeout time.Duration, asJSON bool) e
 	for _, line := range j.words(ctx) {
 		fmt.Fprintln(j.app.out, line)
 	}
-	j.app.noteUnderscore(ctx, j.client, j.last.Name, func(near string) string { return "anode peers rename " + j.last.Name + " " + near })
+	j.app.noteUnusual(ctx, j.client, j.last.Name, func(near string) string { return "anode peers rename " + j.last.Name + " " + near })
 	return nil
 }
 

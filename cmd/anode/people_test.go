@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -134,6 +135,21 @@ func TestLinkLines(t *testing.T) {
 	cancel()
 	if _, err := a.readLines(ctx, r, true); err == nil {
 		t.Error("not interrupted")
+	}
+}
+
+// TestLongTexts: a link behind more text than is read is no wrong link.
+func TestLongTexts(t *testing.T) {
+	a, _ := onTerminal()
+	letter := strings.Repeat("Received: from mail.example.org\n", maxLink/30) + linkOf("east") + "\n"
+	file := filepath.Join(t.TempDir(), "letter")
+	if err := os.WriteFile(file, []byte(letter), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, in := range map[string]string{"-": letter, "file:" + file: ""} {
+		if _, err := a.readLink(t.Context(), strings.NewReader(in), []string{what}); err == nil || !strings.Contains(err.Error(), "is too long") {
+			t.Errorf("%.5s: %v", what, err)
+		}
 	}
 }
 
