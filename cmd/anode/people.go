@@ -254,9 +254,23 @@ func (a *app) decide(ctx context.Context, text string, f func(*control.Client, c
 	}
 	r, err := findRequest(list.Requests, text)
 	if err != nil {
-		return err
+		return decided(ctx, client, text, err)
 	}
 	return f(client, r)
+}
+
+// decided says that a peer is let in already, if that is why nobody who asks is called so; else it returns err.
+func decided(ctx context.Context, client *control.Client, text string, err error) error {
+	status, failed := client.Status(ctx)
+	if failed != nil || explain(err).try != seeRequests || text == "" { // or several ask who are called so
+		return err
+	}
+	for _, p := range status.Peers {
+		if p.Allowed && slices.Contains([]string{p.Name, p.ID.String(), p.Address.String()}, strings.ToLower(text)) {
+			return &failure{exitUnknownPeer, label(p) + " is let in already", "anode peers list; to take it back: anode peers remove " + cmp.Or(p.Name, p.ID.String())}
+		}
+	}
+	return err
 }
 
 func (a *app) peersAccept() *cobra.Command {

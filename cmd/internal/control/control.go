@@ -44,6 +44,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"anodenet/anode"
 	"anodenet/anode/invite"
@@ -322,6 +323,8 @@ func codeOf(err error) (code Code, try string) {
 		return CodeInvalid, "anode peers endpoints PEER"
 	case errors.Is(err, book.ErrEndpoint):
 		return CodeInvalid, "an endpoint such as udp:192.0.2.1:8737"
+	case errors.Is(err, syscall.ENOSPC):
+		return CodeInternal, "free some space on the disk, and the same command again"
 	}
 	return textCodeOf(err)
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -418,6 +419,14 @@ func TestRequests(t *testing.T) {
 				t.Errorf("the body is %s", body)
 			}
 		})
+	}
+}
+
+// TestFullDisk: who reads that the disk of the daemon is full reads what to do.
+func TestFullDisk(t *testing.T) {
+	e := AsError(fmt.Errorf("the state was not written: %w", &fs.PathError{Op: "write", Path: "state.db", Err: syscall.ENOSPC}))
+	if e.Code != CodeInternal || !strings.HasPrefix(e.Try, "free some space") {
+		t.Errorf("%+v", e)
 	}
 }
 
