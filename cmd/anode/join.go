@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"anodenet/anode"
 	"anodenet/anode/invite"
@@ -470,33 +472,43 @@ func (j *joining) next(ctx context.Context) string {
 
 // progress is a line on a terminal that says what is waited for.
 type progress struct {
-	to    io.Writer // nil: nobody looks
-	width int
-	shown int // columns of the line that is there
+	to    io.Writer  // nil: nobody looks
+	width func() int // columns of the terminal now, less one: a line that wraps cannot be replaced
+	shown string     // the line that is there
 }
 
 // newProgress returns a line on the standard error, if that is a terminal.
 func (a *app) newProgress(quiet bool) *progress {
-	if quiet || !isTerminal(a.err) {
+	f, ok := a.err.(interface{ Fd() uintptr })
+	if quiet || !ok || !isTerminal(a.err) {
 		return &progress{}
 	}
-	return &progress{to: a.err, width: a.columnsOf() - 1}
+	return &progress{to: a.err, width: func() int {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns - 1
+		}
+		return usualWidth - 1
+	}}
 }
 
-// line replaces the line.
+// line replaces the line, if the text is another one.
 func (p *progress) line(text string) {
 	if p.to == nil {
 		return
 	}
-	text = cut(text, p.width)
-	fmt.Fprint(p.to, "\r"+text+strings.Repeat(" ", max(0, p.shown-len([]rune(text)))))
-	p.shown = len([]rune(text))
+	width := p.width()
+	if text = cut(text, width); text == p.shown {
+		return
+	}
+	blank := min(utf8.RuneCountInString(p.shown), width) - utf8.RuneCountInString(text)
+	fmt.Fprint(p.to, "\r"+text+strings.Repeat(" ", max(0, blank)))
+	p.shown = text
 }
 
 // end removes it.
 func (p *progress) end() {
-	if p.to != nil && p.shown > 0 {
+	if p.to != nil && p.shown != "" {
 		const echo = len("^C") // of a terminal
-		fmt.Fprint(p.to, "\r"+strings.Repeat(" ", min(p.shown+echo, p.width))+"\r")
+		fmt.Fprint(p.to, "\r"+strings.Repeat(" ", max(0, min(utf8.RuneCountInString(p.shown)+echo, p.width())))+"\r")
 	}
 }
