@@ -113,6 +113,7 @@ func (a *app) invite(ctx context.Context, r control.InviteRequest, showQR, asJSO
 	}
 	if asJSON {
 		answer := inviteAnswer{Schema: schema, Invited: issued}
+		answer.Guests, answer.Late = append([]control.Guest{}, issued.Guests...), append([]control.Guest{}, issued.Late...) // a card has null
 		if showQR {
 			answer.QR = link.QR()
 		}
