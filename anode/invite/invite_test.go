@@ -250,7 +250,7 @@ func TestNotLinks(t *testing.T) {
 func TestLong(t *testing.T) {
 	l := full(t)
 	for what, text := range map[string]string{
-		"text":    l.String() + strings.Repeat(" ", maxText),
+		"text":    l.String() + strings.Repeat(" ", 4096),
 		"payload": withCheck(t, l.Address, "20ff"+strings.Repeat("00", 255)),
 	} {
 		if got, err := Parse(text); !errors.Is(err, ErrLong) || !errors.Is(err, ErrNotLink) || !reflect.DeepEqual(got, Link{}) {
