@@ -238,7 +238,9 @@ func (c *Core) guestUp(now Now, u Up) {
 
 // meetAgain takes again the guests that could not be written.
 func (c *Core) meetAgain(now Now) {
-	for _, u := range slices.Collect(maps.Values(c.unmet)) {
+	unmet := c.unmet
+	c.unmet = map[Key]Up{}
+	for _, u := range unmet {
 		c.Up(now, u)
 	}
 }
