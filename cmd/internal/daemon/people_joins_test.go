@@ -374,8 +374,8 @@ func TestTwoLinksAtOnce(t *testing.T) {
 	}
 }
 
-// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. Once it has
-// no other secret, the join ends.
+// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. It does not
+// use up what the invitation has for other guests, however long it tries. Once it has no other secret, the join ends.
 func TestJoinOtherSecret(t *testing.T) {
 	for _, there := range []byte{0, 7} {
 		synctest.Test(t, func(t *testing.T) {
@@ -395,6 +395,11 @@ func TestJoinOtherSecret(t *testing.T) {
 			j, err := b.people.Join(t.Context(), control.JoinRequest{Link: v.Link})
 			if err != nil || j.State != control.JoinTrying || j.Why == "" || j.Try == "" {
 				t.Errorf("%+v, %v", j, err)
+			}
+			time.Sleep(time.Hour)
+			status, err := b.node.Status(t.Context())
+			if n := status.Counters["handshakes"]; err != nil || n < 5 || n > 30 {
+				t.Errorf("%d handshakes in an hour, %v", n, err)
 			}
 			b.psk.value = [32]byte{there}
 			if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
