@@ -414,3 +414,55 @@ func TestJoinOtherSecret(t *testing.T) {
 		})
 	}
 }
+
+// TestJoinAfterLoss: a guest that lost the network's secret, and its issuer, where one of the two or both started anew: one
+// may still have an ordinary session that the other knows nothing of. What they tell each other goes in the session
+// by the invitation.
+func TestJoinAfterLoss(t *testing.T) {
+	for _, anew := range []struct{ guest, issuer bool }{{true, false}, {false, true}, {true, true}} {
+		t.Run(fmt.Sprintf("%+v", anew), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := vnet.New(1)
+				defer w.Close()
+				s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+				a, b := newBox(t, w, s, "a", 1, [32]byte{7}), newBox(t, w, s, "b", 2, [32]byte{})
+				a.start()
+				b.start()
+				defer func() { a.stop() }()
+				defer func() { b.stop() }()
+				again := func() {
+					t.Helper()
+					time.Sleep(3 * time.Second)
+					v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if j, took, err := b.use(t.Context(), v.Link, 5*time.Minute); err != nil || j.State != control.JoinDone || took > time.Second {
+						t.Errorf("%s after %v, %v", j.State, took, err)
+					}
+					if err := b.ping(a, time.Second); err != nil {
+						t.Error(err)
+					}
+				}
+				again()
+				time.Sleep(3 * time.Second)
+				if _, err := b.node.RemovePeer(t.Context(), a.address()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(3 * time.Second)
+				b.psk.value = [32]byte{}
+				if anew.guest {
+					b.kill()
+					b.start()
+				} else if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
+					t.Error(err)
+				}
+				if anew.issuer {
+					a.kill()
+					a.start()
+				}
+				again()
+			})
+		})
+	}
+}
