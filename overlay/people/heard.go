@@ -362,17 +362,30 @@ func (c *Core) Decided(now Now, a anode.Address) {
 	k := Key(a.X())
 	p, known := c.people.m[k]
 	switch s := c.book.Standing(a); {
-	case s == book.Blocked:
-		x := c.begun(now)
-		c.forget(x, k)
-		c.people.drop(x, k)
-		c.dropIntroductions(x, a)
-		x.commit()
+	case s == book.Blocked && !known:
+		c.blocked(now, c.person(a))
+	case s == book.Blocked && !p.unaware():
+		c.blocked(now, p)
 	case s == book.Added && !p.Let:
 		c.letIn(now, c.person(a))
-	case s == book.Stranger && known && p.Address == a && p.Let:
+	case s == book.Stranger && known && p.Address == a && (p.Let || p.unaware()):
 		c.removed(now, p)
 	}
+}
+
+// blocked follows that people here blocked somebody. It is told nothing as long as it is; what it may believe is noted
+// for afterwards.
+func (c *Core) blocked(now Now, p person) {
+	x, k := c.begun(now), Key(p.Address.X())
+	c.takeBack(x, &p)
+	c.forget(x, k)
+	if p.knowsUs() {
+		c.people.put(x, k, person{Address: p.Address, Owed: true})
+	} else {
+		c.people.drop(x, k)
+	}
+	c.dropIntroductions(x, p.Address)
+	x.commit()
 }
 
 // letIn follows that people here added a peer. If it asked, that is the answer.
@@ -406,7 +419,7 @@ func (c *Core) removed(now Now, p person) {
 // letGo has a transaction forget a peer that is let in no more. It is told, unless it knows nothing of us.
 func (c *Core) letGo(x *tx, p person) {
 	c.forget(x, p.Address.X())
-	if p.Friend || p.Owed || p.AskTold {
+	if p.knowsUs() {
 		c.sayLeft(x, p.Address)
 	} else {
 		c.people.drop(x, p.Address.X())

@@ -469,3 +469,40 @@ func TestManyOwed(t *testing.T) {
 		t.Error("there is no room for an ACCEPT")
 	}
 }
+
+// A friend who was blocked is told nothing, and learns that it was removed once it is a stranger again: at once, or when it
+// comes. If it is let in again instead, the two are friends.
+func TestFriendBlockedForAWhile(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, added := range []bool{false, true} {
+			w := newWorld(t, 69, "a", "b")
+			a, b := w.of("a"), w.of("b")
+			w.befriend(a, b)
+			if !added {
+				a.book.Remove(b.addr, w.now.Wall) // and people here are not asked what that means before it is blocked
+			}
+			tells := a.tells
+			a.block(b)
+			w.later(3 * day)
+			if restart {
+				a.start()
+			}
+			if w.states("a", "b", Blocked, "b", "a", Friend); a.tells != tells {
+				t.Error("who is blocked is told something")
+			}
+			a.unblock(b)
+			w.pass(time.Minute)
+			if added {
+				w.states("a", "b", Friend, "b", "a", Friend)
+				a.remove(b)
+				w.pass(time.Minute)
+			}
+			if w.states("a", "b", Stranger, "b", "a", Approved); b.count(EventLeft) != 1 {
+				t.Errorf("%+v", b.events)
+			}
+			b.remove(a)
+			w.pass(time.Minute)
+			w.nothing(a, b)
+		}
+	}
+}
