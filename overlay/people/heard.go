@@ -2,6 +2,7 @@ package people
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -370,6 +371,16 @@ func (c *Core) Decided(now Now, a anode.Address) {
 		c.letIn(now, c.person(a))
 	case s == book.Stranger && known && p.Address == a && (p.Let || p.unaware()):
 		c.removed(now, p)
+	}
+}
+
+// Review follows decisions of people of which nobody knows about whom they were.
+func (c *Core) Review(now Now) {
+	for _, e := range c.book.Entries() {
+		c.Decided(now, e.Address)
+	}
+	for _, p := range slices.Collect(maps.Values(c.people.m)) { // those who were removed too
+		c.Decided(now, p.Address)
 	}
 }
 

@@ -247,13 +247,8 @@ func (s *peopleService) follow(ctx context.Context, w *overlay.Watch) {
 			return
 		}
 		for _, e := range events {
-			switch e.Kind {
-			case overlay.EventDecided:
-				s.inbox.put(decision{e.Address}, false)
-			case overlay.EventMissed:
-				for _, e := range s.book.Entries() {
-					s.inbox.put(decision{e.Address}, false)
-				}
+			if e.Kind == overlay.EventMissed || !s.inbox.put(decision{e.Address}, false) {
+				s.inbox.missed()
 			}
 		}
 	}
@@ -273,6 +268,8 @@ func (s *peopleService) event(x any) {
 		s.core.Refused(now, x.issuer, x.id)
 	case decision:
 		s.core.Decided(now, x.about)
+	case review:
+		s.core.Review(now)
 	}
 }
 

@@ -466,3 +466,36 @@ func TestJoinAfterLoss(t *testing.T) {
 		})
 	}
 }
+
+// TestDecidedWhileFull: a decision of people for which the inbox has no room is followed nevertheless.
+func TestDecidedWhileFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := vnet.New(1)
+		defer w.Close()
+		s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+		a, b := newBox(t, w, s, "a", 1, [32]byte{}), newBox(t, w, s, "b", 2, [32]byte{})
+		a.start()
+		b.start()
+		defer a.stop()
+		defer b.stop()
+		v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, _, err := b.use(t.Context(), v.Link, time.Minute); err != nil || j.State != control.JoinDone {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		err = a.people.do(t.Context(), func(*people.Core) {
+			for a.people.inbox.put(toldBy{}, false) {
+			}
+			if _, err := a.node.RemovePeer(t.Context(), b.address()); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		})
+		time.Sleep(5 * time.Second)
+		if s := b.state(a); err != nil || s != control.StateApproved {
+			t.Errorf("who was removed says %s, %v", s, err)
+		}
+	})
+}
