@@ -124,7 +124,9 @@ func (c *Core) told(h Heard, s wire.TellStatus) {
 
 // byes are who said BYE just now. What they said before may be still on its way: it is not answered, so it comes again
 // if it is meant, and does not if it is not.
-type byes []struct {
+type byes []lastBye
+
+type lastBye struct {
 	of Key
 	at mono.Time
 }
@@ -135,7 +137,8 @@ const (
 )
 
 func (l *byes) note(now mono.Time, k Key) {
-	*l = append((*l)[max(0, len(*l)-byesMax+1):], byes{{k, now}}...)
+	others := slices.DeleteFunc(*l, func(b lastBye) bool { return b.of == k })
+	*l = append(others[max(0, len(others)-byesMax+1):], lastBye{k, now})
 }
 
 func (l byes) has(now mono.Time, k Key) bool {

@@ -196,7 +196,7 @@ type Counters struct {
 	TooMuch    uint64 // beyond a bound
 	Malformed  uint64
 	Unknown    uint64 // of an unknown kind
-	Again      uint64 // that came before
+	Again      uint64 // that came before, or right after a BYE
 	Unwritten  uint64 // that could not be written: they come again
 	Evicted    uint64 // requests that others took the place of
 	OutboxFull uint64 // TELLs of ours for which there was no room

@@ -506,3 +506,22 @@ func TestFriendBlockedForAWhile(t *testing.T) {
 		}
 	}
 }
+
+// Who says BYE often takes nobody else's place among those who said it just now.
+func TestManyByes(t *testing.T) {
+	w := newWorld(t, 70, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	w.befriend(a, b)
+	w.befriend(a, c)
+	b.remove(a)
+	w.step()
+	for n := range uint64(2 * byesMax) {
+		a.core.Heard(w.now, Heard{From: c.addr, Msg: wire.TellMsg{ID: id(n), Kind: wire.TellBye, Body: bye{}.body()}})
+	}
+	a.core.Heard(w.now, Heard{From: b.addr, Msg: wire.TellMsg{ID: id(1), Kind: wire.TellProfile, Body: profile{Name: "b"}.body()}})
+	a.act()
+	w.states("a", "b", Approved, "a", "c", Approved)
+	if n := len(a.core.byes); n != 2 {
+		t.Errorf("%d are kept", n)
+	}
+}
