@@ -206,6 +206,7 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	p := c.person(h.From)
 	p.Said, p.Services, p.Untold = f.Name, f.Services, false
 	if _, joining := c.joins.m[h.From.X()]; joining && f.Secret != [32]byte{} {
+		p.Secret = true
 		x.do(Secret{f.Secret, h.From})
 	}
 	c.accepted(x, p)
@@ -281,6 +282,9 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	case b.Why != Left:
 		if b.Why > Removed { // of a later version
 			b.Why = gone
+		}
+		if c.joins.m[p.Address.X()].State == JoinTrying && (b.Why == Used || b.Why == Removed) { // it does not let us in
+			c.leaves(x, p)
 		}
 		c.joinFails(x, h.From, b.Why)
 		return wire.TellDone

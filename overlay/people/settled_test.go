@@ -525,3 +525,59 @@ func TestManyByes(t *testing.T) {
 		t.Errorf("%d are kept", n)
 	}
 }
+
+// Who takes an issuer for a friend and lost its secret may use its link again: it is in, or learns that it was removed.
+func TestSecretLost(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		w := newWorld(t, 71, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		a.secret = [32]byte{1}
+		l := a.invite(Invite{})
+		b.join(l, false)
+		w.pass(20 * time.Second)
+		w.states("a", "b", Friend, "b", "a", Friend)
+		if b.join(l, false).State != JoinDone || b.secret != a.secret {
+			t.Error("it has no secret")
+		}
+		b.off = true
+		if removed {
+			a.remove(b)
+		}
+		w.pass(20 * time.Second)
+		b.off, b.secret = false, [32]byte{}
+		b.start()
+		if j := b.join(l, false); j.State != JoinTrying {
+			t.Errorf("%+v", j)
+		}
+		w.pass(20 * time.Second)
+		j := b.join(l, false)
+		if removed {
+			if w.states("a", "b", Asking, "b", "a", Approved); !j.Failed || j.Why != Removed {
+				t.Errorf("%+v", j)
+			}
+			continue
+		}
+		if w.states("a", "b", Friend, "b", "a", Friend); j.State != JoinDone || b.secret != a.secret {
+			t.Errorf("%+v", j)
+		}
+	}
+}
+
+// A guest that was late with one link and comes with another is not told any more that the first was used.
+func TestLateThenIn(t *testing.T) {
+	w := newWorld(t, 72, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	used, next := a.invite(Invite{}), a.invite(Invite{})
+	c.join(used, false)
+	w.pass(5 * time.Second)
+	w.loss = 1
+	for _, l := range []invite.Link{used, next} {
+		id, _ := l.Token.Keys(a.addr)
+		a.core.Up(w.now, Up{Address: b.addr, Invitation: id, Issued: true})
+		a.act()
+		w.pass(time.Second)
+	}
+	if a.core.outbox.has(b.addr.X(), func(o *outgoing) bool { return o.once }) {
+		t.Error("who is let in is told that it is not")
+	}
+}

@@ -124,6 +124,7 @@ type person struct {
 	Owed     bool            `json:"owed,omitempty"`    // it was removed or blocked before, and may not know that
 	Untold   bool            `json:"untold,omitempty"`  // it was let in because it asked, and has not said that it knows
 	Guest    bool            `json:"guest,omitempty"`   // it came with an invitation of ours
+	Secret   bool            `json:"secret,omitempty"`  // we came with an invitation of its, and it told us the network's secret
 	Unnamed  bool            `json:"unnamed,omitempty"` // it was added when it let us in, and had not said its name yet
 	Spread   bool            `json:"spread,omitempty"`  // our other devices were told of it
 	Said     string          `json:"said,omitempty"`    // what it calls itself
