@@ -203,21 +203,39 @@ func (s *peopleService) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.inbox.wake:
-			for _, x := range s.inbox.take() {
-				s.event(x)
-				s.act(ctx)
-			}
+			s.events(ctx)
 			s.wakeWaiting()
 		case x := <-s.calls:
-			x.verb(s.core)
-			s.act(ctx)
-			close(x.done) // what it changed counts from now on: a guest may come with a link as soon as people have it
+			s.answer(ctx, x)
 		case <-wait:
 			s.core.Tick(s.moment())
 			s.act(ctx)
 			s.wakeWaiting()
 		}
 	}
+}
+
+// events takes what waits in the inbox. Calls do not wait for all of it, as each may write to the disk.
+func (s *peopleService) events(ctx context.Context) {
+	for _, x := range s.inbox.take() {
+		s.event(x)
+		s.act(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case x := <-s.calls:
+			s.answer(ctx, x)
+		default:
+		}
+	}
+}
+
+// answer does what a call wants. What that changed counts when it returns: a guest may come with a link as soon as people
+// have it.
+func (s *peopleService) answer(ctx context.Context, x call) {
+	x.verb(s.core)
+	s.act(ctx)
+	close(x.done)
 }
 
 // wait waits for all that run began.

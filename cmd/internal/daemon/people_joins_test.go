@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -500,6 +501,44 @@ func TestDecidedWhileFull(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if s := b.state(a); err != nil || s != control.StateApproved {
 			t.Errorf("who was removed says %s, %v", s, err)
+		}
+	})
+}
+
+// TestCallBesideEvents: what people ask for does not wait until all that peers said is written to a slow disk; nor does the
+// end.
+func TestCallBesideEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := vnet.New(1)
+		defer w.Close()
+		a := newBox(t, w, w.Segment("lan", vnet.Link{Delay: time.Millisecond}), "a", 1, [32]byte{})
+		a.start()
+		v, err := a.people.Invite(t.Context(), control.InviteRequest{Uses: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var invitation overlay.InvitationID
+		if _, err := hex.Decode(invitation[:], []byte(v.ID)); err != nil {
+			t.Fatal(err)
+		}
+		a.wrote = func() { time.Sleep(100 * time.Millisecond) }
+		for range 100 {
+			guest, err := anode.NewIdentity(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.people.inbox.put(overlay.Up{Address: guest.Address(), Invitation: invitation, Issued: true}, false)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		list, err := a.people.Invitations(t.Context())
+		if took := time.Since(began); err != nil || took > 300*time.Millisecond || list.Invitations[0].Uses == 0 {
+			t.Errorf("after %v: %d invitations, %v", took, len(list.Invitations), err)
+		}
+		began = time.Now()
+		a.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it ends after %v", took)
 		}
 	})
 }
