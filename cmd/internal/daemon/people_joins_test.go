@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -350,9 +351,9 @@ func TestTwoLinksAtOnce(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			written := 0
+			var written atomic.Int64
 			b.wrote = func() {
-				if written++; written == 200 {
+				if written.Add(1) == 200 {
 					cancel() // or it does not end
 				}
 			}
@@ -368,8 +369,8 @@ func TestTwoLinksAtOnce(t *testing.T) {
 				})
 			}
 			both.Wait()
-			if written >= 100 {
-				t.Errorf("the disk is written %d times", written)
+			if n := written.Load(); n >= 100 {
+				t.Errorf("the disk is written %d times", n)
 			}
 		})
 	}
@@ -505,7 +506,7 @@ func TestDecidedWhileFull(t *testing.T) {
 	})
 }
 
-// TestCallBesideEvents: what people ask for does not wait until all that peers said is written to a slow disk; nor does the
+// TestCallBesideEvents: what people ask for does not wait until all that peers said is done on a slow machine; nor does the
 // end.
 func TestCallBesideEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -521,7 +522,7 @@ func TestCallBesideEvents(t *testing.T) {
 		if _, err := hex.Decode(invitation[:], []byte(v.ID)); err != nil {
 			t.Fatal(err)
 		}
-		a.wrote = func() { time.Sleep(100 * time.Millisecond) }
+		a.people.occurs = func(Occasion) { time.Sleep(100 * time.Millisecond) } // each guest takes that long
 		for range 100 {
 			guest, err := anode.NewIdentity(0)
 			if err != nil {
