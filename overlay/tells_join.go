@@ -181,8 +181,8 @@ func (x *join) slower(pause time.Duration) time.Duration {
 	return min(pause<<min(max(x.came-joinsSoon, 0), 16), joinLast)
 }
 
-// met notes that there is another ordinary session with a peer: it is there, so the invitation is tried at once if that
-// is not under way.
+// met notes that there is another ordinary session with a peer. The peer is there, so the invitation is tried at once,
+// unless that is under way.
 func (t *tells) met(p *peer.Peer) {
 	x := t.joins.of[p]
 	if x == nil {

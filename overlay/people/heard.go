@@ -53,7 +53,7 @@ func (c *Core) Heard(now Now, h Heard) {
 // the engine bounds how many come.
 func (c *Core) heardStrange(h Heard) {
 	c.count.NotAllowed++
-	if h.Msg.Kind == wire.TellBye { // it is as it says
+	if h.Msg.Kind == wire.TellBye { // both sides agree
 		c.told(h, wire.TellDone)
 	} else {
 		c.told(h, wire.TellNotNow)
@@ -122,8 +122,8 @@ func (c *Core) told(h Heard, s wire.TellStatus) {
 	c.do(Told{h.From, wire.ToldMsg{ID: h.Msg.ID, Status: s}})
 }
 
-// byes are who said BYE just now. What they said before may be still on its way: it is not answered, so it comes again
-// if it is meant, and does not if it is not.
+// byes are the peers whose BYE came just now. A TELL that a peer sent before it may arrive after it, so none is answered:
+// the peer repeats what it still means.
 type byes []lastBye
 
 type lastBye struct {
@@ -381,18 +381,18 @@ func (c *Core) Decided(now Now, a anode.Address) {
 	}
 }
 
-// Review follows decisions of people of which nobody knows about whom they were.
+// Review follows decisions of people that were missed: it looks at everybody.
 func (c *Core) Review(now Now) {
 	for _, e := range c.book.Entries() {
 		c.Decided(now, e.Address)
 	}
-	for _, p := range slices.Collect(maps.Values(c.people.m)) { // those who were removed too
+	for _, p := range slices.Collect(maps.Values(c.people.m)) { // also those who were removed
 		c.Decided(now, p.Address)
 	}
 }
 
-// blocked follows that people here blocked somebody. It is told nothing as long as it is; what it may believe is noted
-// for afterwards.
+// blocked follows that people here blocked somebody, who is told nothing until the block ends. Its record says whether it
+// is to be told then.
 func (c *Core) blocked(now Now, p person) {
 	x, k := c.begun(now), Key(p.Address.X())
 	c.takeBack(x, &p)

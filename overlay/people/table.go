@@ -162,7 +162,7 @@ func (p person) asks() bool { return !p.Asked.IsZero() && !p.Let }
 // knowsUs reports whether a peer may believe that we let it in, or want to.
 func (p person) knowsUs() bool { return p.Friend || p.Owed || p.AskTold }
 
-// unaware reports whether all between somebody and us is that it was blocked, and may believe that it is let in.
+// unaware reports whether a record says only that its peer was blocked, and may believe that it is let in.
 func (p person) unaware() bool { return p.Owed && !p.Let && p.Asked.IsZero() }
 
 // gone reports whether nothing is between a peer and us but a BYE that it did not get yet.

@@ -388,7 +388,7 @@ func (s *peopleService) wakeWaiting() {
 	s.changed = make(chan struct{})
 }
 
-// call is a verb, and what says that all that follows from it is done.
+// call is a verb. done is closed when everything that follows from it is done.
 type call struct {
 	verb func(*people.Core)
 	done chan struct{}

@@ -20,7 +20,7 @@ type (
 		id     overlay.InvitationID
 	}
 	decision struct{ about anode.Address }
-	review   struct{} // there were decisions, about whomever
+	review   struct{} // decisions were missed: it takes the place of all
 )
 
 // inbox is what the node has for people. Strangers have room of their own, so that none of them takes a peer's.
@@ -30,7 +30,7 @@ type inbox struct {
 	mu        sync.Mutex
 	peers     []any
 	strangers []any
-	review    bool      // decisions were missed: there is room for that always
+	review    bool      // decisions were missed; there is always room for that
 	lost      [2]uint64 // of peers, of strangers
 }
 
