@@ -108,7 +108,7 @@ func (n *Node) TellBack(ctx context.Context, a anode.Address, m wire.ToldMsg) er
 }
 
 // SetSecret replaces the network's secret: handshakes from now on use it. Sessions that are up stay
-// until their keys end.
+// until their keys end. What is joined is tried again at once.
 func (n *Node) SetSecret(ctx context.Context, psk [32]byte) error {
 	return n.call(ctx, func(l *loop) error {
 		if l.env.Local.PSK == psk {
@@ -121,6 +121,7 @@ func (n *Node) SetSecret(ctx context.Context, psk [32]byte) error {
 			p.Use(l.now)
 			l.touch(p)
 		}
+		l.tells.joins.again(l.now)
 		return nil
 	})
 }

@@ -82,7 +82,8 @@ type join struct {
 	next       mono.Time // when to try again
 	tried      mono.Time // the last time
 	pause      time.Duration
-	in         bool // there was a session by the invitation
+	came       int  // sessions by the invitation, since our links changed
+	in         bool // there was one
 	wanted     bool // and an ordinary one was tried since the last try
 	up         bool // an ordinary one came up since the join began
 }
@@ -95,6 +96,8 @@ const (
 	joinAgain = 5 * time.Second // at the earliest, when there is a reason
 
 	unreadAgain = 2 * time.Second // at the earliest, when the issuer cannot be read
+
+	joinsSoon = 4 // sessions by the invitation; after more the two last pauses double each time
 )
 
 // join begins with an invitation.
@@ -164,15 +167,22 @@ func (t *tells) refused(p *peer.Peer) {
 }
 
 // joined notes that there is a session by an invitation. The issuer is there, so that pauses are short
-// again if the session leads to nothing.
+// again if the session leads to nothing, a few times: the secrets of the two may differ until people change that.
 func (t *tells) joined(p *peer.Peer, s *seal.Session) {
 	if x := t.joins.of[p]; x != nil && x.ID == s.Invitation() {
-		x.in, x.wanted, x.next, x.pause = true, false, t.l.now.Add(joinAgain), 0
+		x.in, x.wanted, x.pause = true, false, 0
+		x.next = t.l.now.Add(x.slower(joinAgain))
+		x.came++
 	}
 }
 
-// met notes that there is another ordinary session with a peer: it is there, so the invitation is tried at once if that
-// is not under way.
+// slower is a pause of a join, longer if many sessions by the invitation led to nothing.
+func (x *join) slower(pause time.Duration) time.Duration {
+	return min(pause<<min(max(x.came-joinsSoon, 0), 16), joinLast)
+}
+
+// met notes that there is another ordinary session with a peer. The peer is there, so the invitation is tried at once,
+// unless that is under way.
 func (t *tells) met(p *peer.Peer) {
 	x := t.joins.of[p]
 	if x == nil {
@@ -194,7 +204,7 @@ func (t *tells) found(p *peer.Peer) {
 // in the session by the invitation. It may have lost that one, so another is made.
 func (t *tells) unread(p *peer.Peer) {
 	x := t.joins.of[p]
-	if x == nil || !x.in || t.l.now.Sub(x.tried) < unreadAgain {
+	if x == nil || !x.in || t.l.now.Sub(x.tried) < x.slower(unreadAgain) {
 		return
 	}
 	x.tried = t.l.now
@@ -204,7 +214,7 @@ func (t *tells) unread(p *peer.Peer) {
 // again tries all anew, as eagerly as in the beginning.
 func (j *joins) again(now mono.Time) {
 	for _, x := range j.of {
-		x.next, x.pause = max(now, x.tried.Add(time.Second)), 0
+		x.next, x.pause, x.came = max(now, x.tried.Add(time.Second)), 0, 0
 	}
 }
 

@@ -146,6 +146,12 @@ func (s *Set) Use(now time.Duration, l *Local) error {
 	return s.begin(now, nil)
 }
 
+// Heard returns when the other side was last known to have the session: when it was confirmed, or a packet was opened in it.
+// For the Set's goroutine.
+func (s *Session) Heard() time.Duration {
+	return max(s.life.confirmed, time.Duration(s.received.Load()))
+}
+
 // heard reports whether anything was opened in the session.
 func (s *Session) heard() bool { return s.received.Load() != 0 }
 

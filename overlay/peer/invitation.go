@@ -124,6 +124,16 @@ func (m *Machine) aside(now mono.Time) *Route {
 	return &Route{Session: s, Way: best.Way, PeerID: m.ID(), Datagram: m.sizes.of(m.peer.env, best.Way).Size(), Line: m.line}
 }
 
+// telling returns the route for what people tell: the ordinary one, which may be nil, or that of the session by an
+// invitation if the machine was heard there last. It may have started anew, and have lost the ordinary session.
+func (m *Machine) telling(now mono.Time, ordinary *Route) *Route {
+	aside := m.aside(now)
+	if ordinary == nil || aside != nil && aside.Session.Heard() > ordinary.Session.Heard() {
+		return aside
+	}
+	return ordinary
+}
+
 // flushAside sends what people tell, of all that waits, in a session by an invitation.
 func (m *Machine) flushAside(now mono.Time) {
 	q := &m.peer.queue
@@ -162,7 +172,7 @@ func (p *Peer) TellBack(now mono.Time, msg []byte) bool {
 		return false
 	}
 	if m := p.spoken(); m != nil {
-		if r := m.line.Route.Load(); r != nil {
+		if r := m.telling(now, m.line.Route.Load()); r != nil {
 			m.send(now, r, Waiting{Msg: msg})
 			return true
 		}

@@ -277,11 +277,14 @@ func (p *Peer) Send(now mono.Time, w Waiting) {
 		return
 	}
 	m := p.target(now)
-	if r := m.line.Route.Load(); r != nil && r.Session == m.set.Current(now.Duration()) { // after a sleep its key may have ended
-		m.send(now, r, w)
-		return
+	r := m.line.Route.Load()
+	if r != nil && r.Session != m.set.Current(now.Duration()) { // after a sleep its key may have ended
+		r = nil
 	}
-	if r := m.aside(now); r != nil && w.tells() {
+	if w.tells() {
+		r = m.telling(now, r)
+	}
+	if r != nil {
 		m.send(now, r, w)
 		return
 	}

@@ -2,6 +2,7 @@ package people
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -52,7 +53,7 @@ func (c *Core) Heard(now Now, h Heard) {
 // the engine bounds how many come.
 func (c *Core) heardStrange(h Heard) {
 	c.count.NotAllowed++
-	if h.Msg.Kind == wire.TellBye { // it is as it says
+	if h.Msg.Kind == wire.TellBye { // both sides agree
 		c.told(h, wire.TellDone)
 	} else {
 		c.told(h, wire.TellNotNow)
@@ -121,9 +122,11 @@ func (c *Core) told(h Heard, s wire.TellStatus) {
 	c.do(Told{h.From, wire.ToldMsg{ID: h.Msg.ID, Status: s}})
 }
 
-// byes are who said BYE just now. What they said before may be still on its way: it is not answered, so it comes again
-// if it is meant, and does not if it is not.
-type byes []struct {
+// byes are the peers whose BYE came just now. A TELL that a peer sent before it may arrive after it, so none is answered:
+// the peer repeats what it still means.
+type byes []lastBye
+
+type lastBye struct {
 	of Key
 	at mono.Time
 }
@@ -134,7 +137,8 @@ const (
 )
 
 func (l *byes) note(now mono.Time, k Key) {
-	*l = append((*l)[max(0, len(*l)-byesMax+1):], byes{{k, now}}...)
+	others := slices.DeleteFunc(*l, func(b lastBye) bool { return b.of == k })
+	*l = append(others[max(0, len(others)-byesMax+1):], lastBye{k, now})
 }
 
 func (l byes) has(now mono.Time, k Key) bool {
@@ -202,6 +206,7 @@ func (c *Core) heardProfile(x *tx, h Heard) wire.TellStatus {
 	p := c.person(h.From)
 	p.Said, p.Services, p.Untold = f.Name, f.Services, false
 	if _, joining := c.joins.m[h.From.X()]; joining && f.Secret != [32]byte{} {
+		p.Secret = true
 		x.do(Secret{f.Secret, h.From})
 	}
 	c.accepted(x, p)
@@ -277,6 +282,9 @@ func (c *Core) heardBye(x *tx, h Heard) wire.TellStatus {
 	case b.Why != Left:
 		if b.Why > Removed { // of a later version
 			b.Why = gone
+		}
+		if c.joins.m[p.Address.X()].State == JoinTrying && (b.Why == Used || b.Why == Removed) { // it does not let us in
+			c.leaves(x, p)
 		}
 		c.joinFails(x, h.From, b.Why)
 		return wire.TellDone
@@ -362,17 +370,40 @@ func (c *Core) Decided(now Now, a anode.Address) {
 	k := Key(a.X())
 	p, known := c.people.m[k]
 	switch s := c.book.Standing(a); {
-	case s == book.Blocked:
-		x := c.begun(now)
-		c.forget(x, k)
-		c.people.drop(x, k)
-		c.dropIntroductions(x, a)
-		x.commit()
+	case s == book.Blocked && !known:
+		c.blocked(now, c.person(a))
+	case s == book.Blocked && !p.unaware():
+		c.blocked(now, p)
 	case s == book.Added && !p.Let:
 		c.letIn(now, c.person(a))
-	case s == book.Stranger && known && p.Address == a && p.Let:
+	case s == book.Stranger && known && p.Address == a && (p.Let || p.unaware()):
 		c.removed(now, p)
 	}
+}
+
+// Review follows decisions of people that were missed: it looks at everybody.
+func (c *Core) Review(now Now) {
+	for _, e := range c.book.Entries() {
+		c.Decided(now, e.Address)
+	}
+	for _, p := range slices.Collect(maps.Values(c.people.m)) { // also those who were removed
+		c.Decided(now, p.Address)
+	}
+}
+
+// blocked follows that people here blocked somebody, who is told nothing until the block ends. Its record says whether it
+// is to be told then.
+func (c *Core) blocked(now Now, p person) {
+	x, k := c.begun(now), Key(p.Address.X())
+	c.takeBack(x, &p)
+	c.forget(x, k)
+	if p.knowsUs() {
+		c.people.put(x, k, person{Address: p.Address, Owed: true})
+	} else {
+		c.people.drop(x, k)
+	}
+	c.dropIntroductions(x, p.Address)
+	x.commit()
 }
 
 // letIn follows that people here added a peer. If it asked, that is the answer.
@@ -406,7 +437,7 @@ func (c *Core) removed(now Now, p person) {
 // letGo has a transaction forget a peer that is let in no more. It is told, unless it knows nothing of us.
 func (c *Core) letGo(x *tx, p person) {
 	c.forget(x, p.Address.X())
-	if p.Friend || p.Owed || p.AskTold {
+	if p.knowsUs() {
 		c.sayLeft(x, p.Address)
 	} else {
 		c.people.drop(x, p.Address.X())

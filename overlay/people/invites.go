@@ -238,7 +238,9 @@ func (c *Core) guestUp(now Now, u Up) {
 
 // meetAgain takes again the guests that could not be written.
 func (c *Core) meetAgain(now Now) {
-	for _, u := range slices.Collect(maps.Values(c.unmet)) {
+	unmet := c.unmet
+	c.unmet = map[Key]Up{}
+	for _, u := range unmet {
 		c.Up(now, u)
 	}
 }
@@ -276,6 +278,7 @@ func (c *Core) letGuestIn(now Now, id inviteID, v invitation, u Up) error {
 	c.invites.put(x, id, v)
 	c.requests.drop(x, u.Address.X())
 	c.takeBack(x, &p)
+	x.then(func() { c.outbox.stop(u.Address.X(), isOnce) })
 	p.Let, p.Guest, p.Mine, p.Asked, p.Knows, p.AskTold = true, true, v.Mine, now.Wall, nil, !p.Owed
 	c.people.put(x, u.Address.X(), p)
 	x.do(Event{Kind: EventGuest, Address: u.Address, Name: name, Text: id.String()})
@@ -295,6 +298,7 @@ func (c *Core) readmit(now Now, a anode.Address) error {
 	p.Let, p.Guest, p.Knows = true, true, nil
 	c.people.put(x, a.X(), p)
 	x.then(func() {
+		c.outbox.stop(a.X(), isOnce)
 		c.outbox.flush(now, a)
 		c.tellProfile(now, p)
 	})
@@ -329,7 +333,7 @@ func (c *Core) late(now Now, id inviteID, v invitation, u Up, why Reason) error 
 // sayBye tells a guest that an invitation does not let it in, while the session is there.
 func (c *Core) sayBye(now Now, to anode.Address, why Reason) {
 	t := &outgoing{storedTell: storedTell{to, wire.TellBye, bye{Why: why}.body(), now.Wall}, once: true}
-	c.outbox.replace(now, t, func(o *outgoing) bool { return o.once })
+	c.outbox.replace(now, t, isOnce)
 }
 
 // Revoke ends the one invitation whose ID begins so.

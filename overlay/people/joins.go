@@ -67,10 +67,12 @@ func (c *Core) Join(now Now, r JoinRequest) (Joined, error) {
 	case c.book.Standing(a) == book.Blocked:
 		return Joined{}, fmt.Errorf("%w: unblock it first", book.ErrBlocked)
 	}
-	if j, ok := c.joins.m[k]; ok && (j.Link == r.Link.String() || j.State == JoinDone && c.person(a).Friend) {
+	p := c.person(a)
+	done := p.Friend && !(p.Secret && c.cfg.Secret() == [32]byte{}) // without the secret that it told us, we reach it no more
+	if j, ok := c.joins.m[k]; ok && (j.Link == r.Link.String() || j.State == JoinDone && done) {
 		return c.joined(j), c.alsoMine(now, a, r.Mine)
 	}
-	if p := c.person(a); p.Friend && c.book.Standing(a) == book.Added {
+	if done && c.book.Standing(a) == book.Added {
 		return c.joined(join{Issuer: a, State: JoinDone}), c.alsoMine(now, a, r.Mine)
 	}
 	if r.Link.Expired(now.Wall) {

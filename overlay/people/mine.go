@@ -9,7 +9,7 @@ import (
 )
 
 // Devices of one person know each other. When the user says at this machine that a peer is a device of the same
-// person, it and each other such device are introduced to each other. A device lets in at once who another device
+// person, it and each other such device are introduced to each other. A device lets in at once any peer that another device
 // introduces. It is told nothing of our friends, who decide about each of our devices for themselves. It does
 // not pass an introduction on, so that none goes in circles, and what was removed does not come back.
 

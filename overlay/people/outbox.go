@@ -303,7 +303,8 @@ func (o *outbox) has(to Key, which func(*outgoing) bool) bool {
 	return false
 }
 
-func isAsk(t *outgoing) bool { return t.Kind == wire.TellAsk }
+func isAsk(t *outgoing) bool  { return t.Kind == wire.TellAsk }
+func isOnce(t *outgoing) bool { return t.once } // it says that an invitation lets nobody in
 
 // next returns when the next TELL is due; mono.Never if none is.
 func (o *outbox) next() mono.Time {

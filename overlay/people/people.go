@@ -196,7 +196,7 @@ type Counters struct {
 	TooMuch    uint64 // beyond a bound
 	Malformed  uint64
 	Unknown    uint64 // of an unknown kind
-	Again      uint64 // that came before
+	Again      uint64 // that came before, or right after a BYE
 	Unwritten  uint64 // that could not be written: they come again
 	Evicted    uint64 // requests that others took the place of
 	OutboxFull uint64 // TELLs of ours for which there was no room
@@ -218,7 +218,7 @@ type Core struct {
 
 	// of this run alone
 	marks   map[Key]*mark // of peers that are added or were asked
-	unmet   map[Key]Up    // guests who came, which could not be written
+	unmet   map[Key]Up    // guests that came and could not be written
 	byes    byes
 	room    room
 	actions []Action
@@ -237,7 +237,7 @@ type mark struct {
 // Rates of what peers say.
 var (
 	tellRate  = mono.Rate{PerSecond: 20, Burst: 100}
-	askRate   = mono.Rate{PerSecond: 0.1, Burst: 6} // of who is let in: it may remove us and come again
+	askRate   = mono.Rate{PerSecond: 0.1, Burst: 6} // of a peer that is let in; it may remove us and come again a few times
 	introRate = mono.Rate{PerSecond: 16.0 / (24 * 3600), Burst: 16}
 )
 

@@ -469,3 +469,115 @@ func TestManyOwed(t *testing.T) {
 		t.Error("there is no room for an ACCEPT")
 	}
 }
+
+// A friend who was blocked is told nothing, and learns that it was removed once it is a stranger again: at once, or when it
+// comes. If it is let in again instead, the two are friends.
+func TestFriendBlockedForAWhile(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, added := range []bool{false, true} {
+			w := newWorld(t, 69, "a", "b")
+			a, b := w.of("a"), w.of("b")
+			w.befriend(a, b)
+			if !added {
+				a.book.Remove(b.addr, w.now.Wall) // and people here are not asked what that means before it is blocked
+			}
+			tells := a.tells
+			a.block(b)
+			w.later(3 * day)
+			if restart {
+				a.start()
+			}
+			if w.states("a", "b", Blocked, "b", "a", Friend); a.tells != tells {
+				t.Error("who is blocked is told something")
+			}
+			a.unblock(b)
+			w.pass(time.Minute)
+			if added {
+				w.states("a", "b", Friend, "b", "a", Friend)
+				a.remove(b)
+				w.pass(time.Minute)
+			}
+			if w.states("a", "b", Stranger, "b", "a", Approved); b.count(EventLeft) != 1 {
+				t.Errorf("%+v", b.events)
+			}
+			b.remove(a)
+			w.pass(time.Minute)
+			w.nothing(a, b)
+		}
+	}
+}
+
+// Who says BYE often takes nobody else's place among those who said it just now.
+func TestManyByes(t *testing.T) {
+	w := newWorld(t, 70, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	w.befriend(a, b)
+	w.befriend(a, c)
+	b.remove(a)
+	w.step()
+	for n := range uint64(2 * byesMax) {
+		a.core.Heard(w.now, Heard{From: c.addr, Msg: wire.TellMsg{ID: id(n), Kind: wire.TellBye, Body: bye{}.body()}})
+	}
+	a.core.Heard(w.now, Heard{From: b.addr, Msg: wire.TellMsg{ID: id(1), Kind: wire.TellProfile, Body: profile{Name: "b"}.body()}})
+	a.act()
+	w.states("a", "b", Approved, "a", "c", Approved)
+	if n := len(a.core.byes); n != 2 {
+		t.Errorf("%d are kept", n)
+	}
+}
+
+// Who takes an issuer for a friend and lost its secret may use its link again: it is in, or learns that it was removed.
+func TestSecretLost(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		w := newWorld(t, 71, "a", "b")
+		a, b := w.of("a"), w.of("b")
+		a.secret = [32]byte{1}
+		l := a.invite(Invite{})
+		b.join(l, false)
+		w.pass(20 * time.Second)
+		w.states("a", "b", Friend, "b", "a", Friend)
+		if b.join(l, false).State != JoinDone || b.secret != a.secret {
+			t.Error("it has no secret")
+		}
+		b.off = true
+		if removed {
+			a.remove(b)
+		}
+		w.pass(20 * time.Second)
+		b.off, b.secret = false, [32]byte{}
+		b.start()
+		if j := b.join(l, false); j.State != JoinTrying {
+			t.Errorf("%+v", j)
+		}
+		w.pass(20 * time.Second)
+		j := b.join(l, false)
+		if removed {
+			if w.states("a", "b", Asking, "b", "a", Approved); !j.Failed || j.Why != Removed {
+				t.Errorf("%+v", j)
+			}
+			continue
+		}
+		if w.states("a", "b", Friend, "b", "a", Friend); j.State != JoinDone || b.secret != a.secret {
+			t.Errorf("%+v", j)
+		}
+	}
+}
+
+// A guest that was late with one link and comes with another is not told any more that the first was used.
+func TestLateThenIn(t *testing.T) {
+	w := newWorld(t, 72, "a", "b", "c")
+	a, b, c := w.of("a"), w.of("b"), w.of("c")
+	used, next := a.invite(Invite{}), a.invite(Invite{})
+	c.join(used, false)
+	w.pass(5 * time.Second)
+	w.loss = 1
+	for _, l := range []invite.Link{used, next} {
+		id, _ := l.Token.Keys(a.addr)
+		a.core.Up(w.now, Up{Address: b.addr, Invitation: id, Issued: true})
+		a.act()
+		w.pass(time.Second)
+	}
+	if a.core.outbox.has(b.addr.X(), func(o *outgoing) bool { return o.once }) {
+		t.Error("who is let in is told that it is not")
+	}
+}

@@ -121,9 +121,10 @@ type person struct {
 	Let      bool            `json:"let,omitempty"` // it is added, or was until people removed it
 	Friend   bool            `json:"friend,omitempty"`
 	Left     bool            `json:"left,omitempty"`    // it says that it removed us
-	Owed     bool            `json:"owed,omitempty"`    // it was removed before, let in again, and may know of neither
+	Owed     bool            `json:"owed,omitempty"`    // it was removed or blocked before, and may not know that
 	Untold   bool            `json:"untold,omitempty"`  // it was let in because it asked, and has not said that it knows
 	Guest    bool            `json:"guest,omitempty"`   // it came with an invitation of ours
+	Secret   bool            `json:"secret,omitempty"`  // we came with an invitation of its, and it told us the network's secret
 	Unnamed  bool            `json:"unnamed,omitempty"` // it was added when it let us in, and had not said its name yet
 	Spread   bool            `json:"spread,omitempty"`  // our other devices were told of it
 	Said     string          `json:"said,omitempty"`    // what it calls itself
@@ -158,8 +159,14 @@ func (p *person) decided(now Now, note string, mine bool) {
 // asks reports whether people here said yes to somebody who is not added, and who has not said the same.
 func (p person) asks() bool { return !p.Asked.IsZero() && !p.Let }
 
+// knowsUs reports whether a peer may believe that we let it in, or want to.
+func (p person) knowsUs() bool { return p.Friend || p.Owed || p.AskTold }
+
+// unaware reports whether a record says only that its peer was blocked, and may believe that it is let in.
+func (p person) unaware() bool { return p.Owed && !p.Let && p.Asked.IsZero() }
+
 // gone reports whether nothing is between a peer and us but a BYE that it did not get yet.
-func (p person) gone() bool { return p.Asked.IsZero() && !p.Let }
+func (p person) gone() bool { return p.Asked.IsZero() && !p.Let && !p.Owed }
 
 // load reads the tables.
 func (c *Core) load() (problems []error, err error) {

@@ -189,7 +189,7 @@ func (c *Config) keys() []key {
 		{"lan.peers", wordOf(lanPeers, &c.LAN.Peers), "Who is in this machine's virtual LAN, where programs find each other by broadcast and\nmulticast: chosen (\"anode peers lan PEER on\", or lan = true under [[peers]]), or all peers that you\nadded. A peer must choose this machine as well."},
 		{"lan.ip4", textOf(rangeForms, &c.LAN.IP4), "The range of the IPv4 addresses that peers have on this machine, for programs that know\nonly IPv4. It must be in no other use here. \"off\": none."},
 		{"lan.games", truth{&c.LAN.Games}, "Lead 255.255.255.255 and IPv4 multicast of programs that name no interface to the virtual\nLAN, and not to the real one, as \"anode games on\" does."},
-		{"people.requests", wordOf(requests, &c.People.Requests), "Whose requests to be let in are listed: all, introduced (only of those that a peer that you\nadded made known), or off."},
+		{"people.requests", wordOf(requests, &c.People.Requests), "Which requests to be let in are listed: all, introduced (only those of somebody that one of your\npeers introduced), or off."},
 		{"people.name", ownName(&c.People.Name), "What this machine calls itself to those that it asks or invites, and to its friends. Empty: the\nname of the host."},
 		{"names.enabled", truth{&c.Names.Enabled}, "Let other programs of this machine find peers by name, as north.anode.internal: the daemon\nanswers DNS for these names on this machine's ULA. Only with an adapter."},
 		{"names.suffix", suffixOf(&c.Names.Suffix), "The domain that the names of peers are in."},

@@ -203,21 +203,39 @@ func (s *peopleService) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.inbox.wake:
-			for _, x := range s.inbox.take() {
-				s.event(x)
-				s.act(ctx)
-			}
+			s.events(ctx)
 			s.wakeWaiting()
 		case x := <-s.calls:
-			x.verb(s.core)
-			s.act(ctx)
-			close(x.done) // what it changed counts from now on: a guest may come with a link as soon as people have it
+			s.answer(ctx, x)
 		case <-wait:
 			s.core.Tick(s.moment())
 			s.act(ctx)
 			s.wakeWaiting()
 		}
 	}
+}
+
+// events takes what waits in the inbox. Calls do not wait for all of it, as each may write to the disk.
+func (s *peopleService) events(ctx context.Context) {
+	for _, x := range s.inbox.take() {
+		s.event(x)
+		s.act(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case x := <-s.calls:
+			s.answer(ctx, x)
+		default:
+		}
+	}
+}
+
+// answer does what a call wants. What that changed counts when it returns: a guest may come with a link as soon as people
+// have it.
+func (s *peopleService) answer(ctx context.Context, x call) {
+	x.verb(s.core)
+	s.act(ctx)
+	close(x.done)
 }
 
 // wait waits for all that run began.
@@ -247,13 +265,8 @@ func (s *peopleService) follow(ctx context.Context, w *overlay.Watch) {
 			return
 		}
 		for _, e := range events {
-			switch e.Kind {
-			case overlay.EventDecided:
-				s.inbox.put(decision{e.Address}, false)
-			case overlay.EventMissed:
-				for _, e := range s.book.Entries() {
-					s.inbox.put(decision{e.Address}, false)
-				}
+			if e.Kind == overlay.EventMissed || !s.inbox.put(decision{e.Address}, false) {
+				s.inbox.missed()
 			}
 		}
 	}
@@ -273,6 +286,8 @@ func (s *peopleService) event(x any) {
 		s.core.Refused(now, x.issuer, x.id)
 	case decision:
 		s.core.Decided(now, x.about)
+	case review:
+		s.core.Review(now)
 	}
 }
 
@@ -373,7 +388,7 @@ func (s *peopleService) wakeWaiting() {
 	s.changed = make(chan struct{})
 }
 
-// call is a verb, and what says that all that follows from it is done.
+// call is a verb. done is closed when everything that follows from it is done.
 type call struct {
 	verb func(*people.Core)
 	done chan struct{}

@@ -137,18 +137,13 @@ func (s *peopleService) Join(ctx context.Context, r control.JoinRequest) (contro
 
 // whyTrying says why a join does not end, if the issuer answers and something at the two machines has to change.
 func (s *peopleService) whyTrying(ctx context.Context, issuer anode.Address) (why, try string) {
-	status, err := s.node.Status(ctx)
-	if err != nil {
-		return "", ""
-	}
-	for _, p := range status.Peers {
-		switch {
-		case p.Address != issuer:
-		case p.Reason == overlay.ReasonOtherSecret && s.secret.get() != [32]byte{}: // else the issuer tells us its own
-			return "it answers, but its network secret is another one, or it has none", "the same secret on both machines, or no secret here"
-		case p.Reason == overlay.ReasonAnotherVersion:
-			return "it answers, but needs another version of anode", "anode version on both machines, and update the older one"
-		}
+	p, err := s.node.PeerStatus(ctx, issuer)
+	switch {
+	case err != nil:
+	case p.Reason == overlay.ReasonOtherSecret && s.secret.get() != [32]byte{}: // else the issuer tells us its own
+		return "it answers, but its network secret is another one, or it has none", "the same secret on both machines, or no secret here"
+	case p.Reason == overlay.ReasonAnotherVersion:
+		return "it answers, but needs another version of anode", "anode version on both machines, and update the older one"
 	}
 	return "", ""
 }

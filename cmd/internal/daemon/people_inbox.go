@@ -20,6 +20,7 @@ type (
 		id     overlay.InvitationID
 	}
 	decision struct{ about anode.Address }
+	review   struct{} // decisions were missed: it takes the place of all
 )
 
 // inbox is what the node has for people. Strangers have room of their own, so that none of them takes a peer's.
@@ -29,6 +30,7 @@ type inbox struct {
 	mu        sync.Mutex
 	peers     []any
 	strangers []any
+	review    bool      // decisions were missed; there is always room for that
 	lost      [2]uint64 // of peers, of strangers
 }
 
@@ -50,11 +52,16 @@ func (b *inbox) put(x any, stranger bool) bool {
 		return false
 	}
 	*list = append(*list, x)
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
+	note(b.wake)
 	return true
+}
+
+// missed notes that decisions were missed.
+func (b *inbox) missed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.review = true
+	note(b.wake)
 }
 
 // take returns all that waits, that of peers first.
@@ -62,7 +69,10 @@ func (b *inbox) take() []any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := append(b.peers, b.strangers...)
-	b.peers, b.strangers = nil, nil
+	if b.review {
+		list = append(list, review{})
+	}
+	b.peers, b.strangers, b.review = nil, nil, false
 	return list
 }
 

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,9 +351,9 @@ func TestTwoLinksAtOnce(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			written := 0
+			var written atomic.Int64
 			b.wrote = func() {
-				if written++; written == 200 {
+				if written.Add(1) == 200 {
 					cancel() // or it does not end
 				}
 			}
@@ -367,15 +369,15 @@ func TestTwoLinksAtOnce(t *testing.T) {
 				})
 			}
 			both.Wait()
-			if written >= 100 {
-				t.Errorf("the disk is written %d times", written)
+			if n := written.Load(); n >= 100 {
+				t.Errorf("the disk is written %d times", n)
 			}
 		})
 	}
 }
 
-// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. Once it has
-// no other secret, the join ends.
+// TestJoinOtherSecret: a machine with a secret of its own cannot join one with another or none, and says why. It does not
+// use up what the invitation has for other guests, however long it tries. Once it has no other secret, the join ends.
 func TestJoinOtherSecret(t *testing.T) {
 	for _, there := range []byte{0, 7} {
 		synctest.Test(t, func(t *testing.T) {
@@ -396,6 +398,11 @@ func TestJoinOtherSecret(t *testing.T) {
 			if err != nil || j.State != control.JoinTrying || j.Why == "" || j.Try == "" {
 				t.Errorf("%+v, %v", j, err)
 			}
+			time.Sleep(time.Hour)
+			status, err := b.node.Status(t.Context())
+			if n := status.Counters["handshakes"]; err != nil || n < 5 || n > 30 {
+				t.Errorf("%d handshakes in an hour, %v", n, err)
+			}
 			b.psk.value = [32]byte{there}
 			if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
 				t.Fatal(err)
@@ -408,4 +415,131 @@ func TestJoinOtherSecret(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestJoinAfterLoss: a guest that lost the network's secret, and its issuer, where one of the two or both started anew: one
+// may still have an ordinary session that the other knows nothing of. What they tell each other goes in the session
+// by the invitation. It does not matter whether the guest takes the issuer for a friend still.
+func TestJoinAfterLoss(t *testing.T) {
+	for _, anew := range []struct{ guest, issuer, friends bool }{
+		{guest: true}, {issuer: true}, {guest: true, issuer: true}, {guest: true, friends: true}, {guest: true, issuer: true, friends: true},
+	} {
+		t.Run(fmt.Sprintf("%+v", anew), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := vnet.New(1)
+				defer w.Close()
+				s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+				a, b := newBox(t, w, s, "a", 1, [32]byte{7}), newBox(t, w, s, "b", 2, [32]byte{})
+				a.start()
+				b.start()
+				defer func() { a.stop() }()
+				defer func() { b.stop() }()
+				again := func() {
+					t.Helper()
+					time.Sleep(3 * time.Second)
+					v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if j, took, err := b.use(t.Context(), v.Link, 5*time.Minute); err != nil || j.State != control.JoinDone || took > time.Second {
+						t.Errorf("%s after %v, %v", j.State, took, err)
+					}
+					if err := b.ping(a, time.Second); err != nil {
+						t.Error(err)
+					}
+				}
+				again()
+				time.Sleep(3 * time.Second)
+				if !anew.friends {
+					if _, err := b.node.RemovePeer(t.Context(), a.address()); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(3 * time.Second)
+				b.psk.value = [32]byte{}
+				if anew.guest {
+					b.kill()
+					b.start()
+				} else if err := b.node.SetSecret(t.Context(), b.psk.value); err != nil {
+					t.Error(err)
+				}
+				if anew.issuer {
+					a.kill()
+					a.start()
+				}
+				again()
+			})
+		})
+	}
+}
+
+// TestDecidedWhileFull: a decision of people for which the inbox has no room is followed nevertheless.
+func TestDecidedWhileFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := vnet.New(1)
+		defer w.Close()
+		s := w.Segment("lan", vnet.Link{Delay: time.Millisecond})
+		a, b := newBox(t, w, s, "a", 1, [32]byte{}), newBox(t, w, s, "b", 2, [32]byte{})
+		a.start()
+		b.start()
+		defer a.stop()
+		defer b.stop()
+		v, err := a.people.Invite(t.Context(), control.InviteRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, _, err := b.use(t.Context(), v.Link, time.Minute); err != nil || j.State != control.JoinDone {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		err = a.people.do(t.Context(), func(*people.Core) {
+			for a.people.inbox.put(toldBy{}, false) {
+			}
+			if _, err := a.node.RemovePeer(t.Context(), b.address()); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		})
+		time.Sleep(5 * time.Second)
+		if s := b.state(a); err != nil || s != control.StateApproved {
+			t.Errorf("who was removed says %s, %v", s, err)
+		}
+	})
+}
+
+// TestCallBesideEvents: what people ask for does not wait until all that peers said is done on a slow machine; nor does the
+// end.
+func TestCallBesideEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := vnet.New(1)
+		defer w.Close()
+		a := newBox(t, w, w.Segment("lan", vnet.Link{Delay: time.Millisecond}), "a", 1, [32]byte{})
+		a.start()
+		v, err := a.people.Invite(t.Context(), control.InviteRequest{Uses: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var invitation overlay.InvitationID
+		if _, err := hex.Decode(invitation[:], []byte(v.ID)); err != nil {
+			t.Fatal(err)
+		}
+		a.people.occurs = func(Occasion) { time.Sleep(100 * time.Millisecond) } // each guest takes that long
+		for range 100 {
+			guest, err := anode.NewIdentity(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.people.inbox.put(overlay.Up{Address: guest.Address(), Invitation: invitation, Issued: true}, false)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		list, err := a.people.Invitations(t.Context())
+		if took := time.Since(began); err != nil || took > 300*time.Millisecond || list.Invitations[0].Uses == 0 {
+			t.Errorf("after %v: %d invitations, %v", took, len(list.Invitations), err)
+		}
+		began = time.Now()
+		a.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it ends after %v", took)
+		}
+	})
 }
