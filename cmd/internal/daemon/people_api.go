@@ -19,6 +19,10 @@ const answerPatience = 3 * time.Second
 // namePatience is how long a join that is done waits for what the issuer calls us, which may be nothing.
 const namePatience = time.Second
 
+// agreePatience is how long a request that was heard waits for a yes of the machine itself, which lets us in already or asked
+// us at the same time. People take longer.
+const agreePatience = 300 * time.Millisecond
+
 // with runs a verb with the core.
 func with[T any](ctx context.Context, s *peopleService, verb func(c *people.Core, now people.Now) (T, error)) (v T, err error) {
 	if failed := s.do(ctx, func(c *people.Core) { v, err = verb(c, s.moment()) }); failed != nil {
@@ -180,11 +184,20 @@ func (s *peopleService) Ask(ctx context.Context, r control.AskRequest) (control.
 		return control.Asked{}, err
 	}
 	var reply control.Asked
-	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
+	look := func(c *people.Core) {
 		p := c.Peer(s.moment(), r.Address)
 		reply = control.Asked{Address: r.Address, Name: p.Name, State: control.State(p.State.String()), Told: !c.Waits(r.Address, wire.TellAsk), Refused: p.Refused}
+	}
+	err = s.until(ctx, answerPatience, func(c *people.Core) bool {
+		look(c)
 		return reply.Told
 	})
+	if err == nil && reply.Told {
+		err = s.until(ctx, agreePatience, func(c *people.Core) bool {
+			look(c)
+			return reply.Refused || reply.State == control.StateFriend
+		})
+	}
 	return reply, err
 }
 

@@ -543,3 +543,27 @@ func TestCallBesideEvents(t *testing.T) {
 		}
 	})
 }
+
+// TestAskAgreed: who asks a machine that lets it in already is told so, and not that somebody there decides, whichever of
+// its answers comes first.
+func TestAskAgreed(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) {
+			w := vnet.New(seed)
+			defer w.Close()
+			s := w.Segment("lan", vnet.Link{Delay: time.Millisecond, Jitter: 5 * time.Millisecond, Reorder: 0.5})
+			a, b := newBox(t, w, s, "a", 1, [32]byte{}), newBox(t, w, s, "b", 2, [32]byte{})
+			a.start()
+			b.start()
+			defer a.stop()
+			defer b.stop()
+			time.Sleep(time.Second)
+			if _, err := b.node.AddPeer(t.Context(), overlay.Peer{Address: a.address()}); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := a.people.Ask(t.Context(), control.AskRequest{Address: b.address()}); err != nil || v.State != control.StateFriend {
+				t.Errorf("%d: %+v, %v", seed, v, err)
+			}
+		})
+	}
+}
