@@ -54,6 +54,11 @@ func TestAnswersAfterRestart(t *testing.T) {
 			if now.Line.Route.Load() != now || now.Way != old.Way || now.Datagram != old.Datagram {
 				t.Errorf("the route is %+v, want %+v in another session", now, old)
 			}
+			w.l.now = w.now()
+			w.l.tick(w.l.peers.get(contact.Address)) // for another reason
+			if again := contact.Route.Load(); again.Session != now.Session {
+				t.Error("the loop went back to the session before")
+			}
 			w.drain()
 			if now := contact.Route.Load(); now == nil || now.Session == old.Session {
 				t.Error("the loop has not changed the session")

@@ -221,6 +221,9 @@ func (s *Set) Empty() bool {
 	return len(s.live) == 0 && len(s.pending) == 0 && s.attempt == nil && len(s.ended) == 0
 }
 
+// Pending reports whether a session is one that OnHello made and that was not handed to Confirm.
+func (s *Set) Pending(x *Session) bool { return slices.Contains(s.pending, x) }
+
 // Unproved reports whether there is nothing but sessions of the peer's handshakes in which nothing came yet.
 func (s *Set) Unproved() bool { return len(s.pending) > 0 && len(s.live) == 0 && s.attempt == nil }
 

@@ -120,17 +120,19 @@ type Inbound struct {
 
 // Answer has what leaves from now on sealed in the session, in which the first packet was opened, if
 // the machine has started anew since that of its route was made: it does not know that one, and what
-// programs answer leaves before the loop has confirmed this one. A lane calls it; the loop may publish
-// another route meanwhile, which then holds.
+// programs answer leaves before the loop has confirmed this one. A lane calls it, and the loop keeps to it.
 func (in *Inbound) Answer() {
-	old := in.Line.Route.Load()
-	if old == nil || in.Session.Invited() || !in.Session.Restarted(old.Session) {
-		return
-	}
-	next := *old
-	next.Session = in.Session
-	if in.Line.Route.CompareAndSwap(old, &next) {
-		in.Contact.Route.CompareAndSwap(old, &next)
+	for {
+		old := in.Line.Route.Load()
+		if old == nil || in.Session.Invited() || !in.Session.Restarted(old.Session) {
+			return
+		}
+		next := *old
+		next.Session = in.Session
+		if in.Line.Route.CompareAndSwap(old, &next) { // else the loop has just published another route
+			in.Contact.Route.CompareAndSwap(old, &next)
+			return
+		}
 	}
 }
 

@@ -336,8 +336,8 @@ func (m *Machine) doubt(now, since mono.Time) mono.Time {
 func (m *Machine) route(now mono.Time) {
 	m.forward()
 	best, ok := m.ways.Best()
-	s := m.set.Current(now.Duration())
 	old := m.line.Route.Load()
+	s := m.session(now, old)
 	if !ok || s == nil || m.lost(now) || m.peer.blocked() {
 		if old != nil {
 			m.line.Route.Store(nil)
@@ -350,7 +350,10 @@ func (m *Machine) route(now mono.Time) {
 	if old != nil && *old == r {
 		return
 	}
-	m.line.Route.Store(new(r)) // r itself stays on the stack: this is seldom reached
+	if !m.line.Route.CompareAndSwap(old, new(r)) { // r itself stays on the stack: this is seldom reached
+		m.route(now) // a lane has called Answer, which it does once for a session
+		return
+	}
 	m.peer.publish()
 	if old == nil || old.Way != r.Way {
 		m.routed = now
@@ -358,6 +361,15 @@ func (m *Machine) route(now mono.Time) {
 		m.peer.remember()
 		m.peer.env.Shell.Changed(m.peer, ChangedState)
 	}
+}
+
+// session returns the session to send on, or nil. If a lane has changed that of the route by Answer, it stays
+// until the loop confirms it.
+func (m *Machine) session(now mono.Time, r *Route) *seal.Session {
+	if r != nil && m.set.Pending(r.Session) {
+		return r.Session
+	}
+	return m.set.Current(now.Duration())
 }
 
 // logPath reports the way in use. Strangers come as they like, and must not fill a disk.
